@@ -1,0 +1,13 @@
+"""Command lines: flag groups, the parser, and the typed options that it returns."""
+
+from .common import DataFlags, NetworkFlags, RunFlags
+from .flag import flag
+from .options import Options
+from .parser import OwnsFlags, Program, parse
+from .test import TEST, TestFlags
+from .train import TRAIN, DisplayFlags, TrainFlags
+
+__all__ = [
+    "TEST", "TRAIN", "DataFlags", "DisplayFlags", "NetworkFlags", "Options", "OwnsFlags", "Program", "RunFlags",
+    "TestFlags", "TrainFlags", "flag", "parse",
+]

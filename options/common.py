@@ -1,0 +1,66 @@
+"""Flags that training and testing share. Names and defaults are those of the published F-LSeSim code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .flag import count_or_all, flag
+
+PREPROCESS_MODES = (
+    "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none",
+)
+GENERATORS = ("resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128")
+DISCRIMINATORS = ("basic", "n_layers", "pixel", "multi")
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """What runs, under which name, on which device."""
+
+    name: str = flag("experiment_name", "name of the experiment: its files go to checkpoints_dir/name")
+    model: str = flag("sc", "which model")
+    checkpoints_dir: str = flag("./checkpoints", "where experiments are kept")
+    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best there is")
+    seed: int | None = flag(None, "seed of every random choice; left out, one is drawn and recorded", minimum=0)
+    epoch: str = flag("latest", "which epoch to load: a number or latest")
+    load_iter: int = flag(0, "load the checkpoint of this iteration instead of an epoch; 0: by epoch", minimum=0)
+    verbose: bool = flag(False, "print the networks")
+    suffix: str = flag("", "appended to the name; {flag} stands for a flag's value, as in {model}_{netG}")
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """Which images, and how they become batches."""
+
+    dataroot: str = flag("", "folder of images (with trainA, trainB, testA, testB for unaligned); required")
+    dataset_mode: str = flag("unaligned", "how images are found and paired")
+    direction: str = flag("AtoB", "which way to translate", choices=("AtoB", "BtoA"))
+    phase: str = flag("train", "which part of the data set: the folders' prefix")
+    serial_batches: bool = flag(False, "take images in order instead of at random")
+    num_threads: int = flag(4, "worker processes that load images; 0: load in the main process", minimum=0)
+    batch_size: int = flag(1, "images in a batch", minimum=1)
+    load_size: int = flag(286, "size that images are scaled to before the crop", minimum=1)
+    crop_size: int = flag(256, "size of the square that is cut out", minimum=1)
+    max_dataset_size: int | None = flag(None, "use at most this many images of a folder; inf: all",
+                                        parse=count_or_all)
+    preprocess: str = flag("resize_and_crop", "how images are scaled and cropped", choices=PREPROCESS_MODES)
+    no_flip: bool = flag(False, "do not mirror training images at random")
+    input_nc: int = flag(3, "channels of input images: 3 for colour, 1 for greyscale", minimum=1)
+    output_nc: int = flag(3, "channels of output images: 3 for colour, 1 for greyscale", minimum=1)
+
+
+@dataclass(frozen=True)
+class NetworkFlags:
+    """The architecture of generator and discriminator."""
+
+    netG: str = flag("resnet_9blocks", "generator", choices=GENERATORS)  # noqa: N815
+    netD: str = flag("basic", "discriminator: basic is the 70x70 PatchGAN", choices=DISCRIMINATORS)  # noqa: N815
+    ngf: int = flag(64, "channels after the generator's first convolution", minimum=1)
+    ndf: int = flag(64, "channels after the discriminator's first convolution", minimum=1)
+    n_layers_D: int = flag(3, "layers of the n_layers and multi discriminators", minimum=1)  # noqa: N815
+    norm: str = flag("instance", "normalisation", choices=("instance", "batch", "none"))
+    init_type: str = flag("xavier", "initialisation", choices=("normal", "xavier", "kaiming", "orthogonal"))
+    init_gain: float = flag(0.02, "scale of the normal, xavier and orthogonal initialisation", above=0)
+    no_dropout: bool = flag(True, "no dropout in the generator")
+    no_antialias: bool = flag(False, "strided convolutions instead of blur-pooled ones on the way down")
+    no_antialias_up: bool = flag(False, "transposed convolutions instead of blurred ones on the way up")

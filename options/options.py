@@ -1,0 +1,62 @@
+"""The parsed command line: frozen groups of flags, looked up by their type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+Group = TypeVar("Group")
+
+
+class Options:
+    """Typed, frozen options of one run.
+
+    ``options[TrainFlags].lr`` is checked by the type checker; the groups are frozen dataclasses.
+
+    Args:
+        groups: one instance of each flag group.
+        given: names of the flags that the user typed.
+        defaults: what each flag would have been, had the user typed nothing.
+    """
+
+    def __init__(self, groups: Iterable[Any], given: Iterable[str], defaults: Mapping[str, Any]) -> None:
+        self._groups: dict[type, Any] = {type(group): group for group in groups}
+        self.given = frozenset(given)
+        self.defaults = dict(defaults)
+
+    def __getitem__(self, group: type[Group]) -> Group:
+        return cast(Group, self._groups[group])
+
+    def __contains__(self, group: type) -> bool:
+        return group in self._groups
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every flag with its value, in order of declaration."""
+        return {name: value for group in self._groups.values() for name, value in asdict(group).items()}
+
+    def as_text(self) -> str:
+        """A table of all flags, with the default beside each one that differs from it."""
+        lines = []
+        for name, value in self.as_dict().items():
+            default = self.defaults[name]
+            note = "" if value == default else f"\t[default: {show(default)}]"
+            lines.append(f"{name:>24}: {show(value)}{note}")
+        return "\n".join(["Options".center(50, "-"), *lines, "-" * 50])
+
+    def save(self, folder: Path, stem: str) -> None:
+        """Write ``stem.txt`` for people and ``stem.json`` for programs."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{stem}.txt").write_text(self.as_text() + "\n", encoding="utf-8")
+        (folder / f"{stem}.json").write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def show(value: Any) -> str:
+    """A value as the user would type it."""
+    if value is None:
+        return "none"
+    if isinstance(value, tuple | list):
+        return ",".join(str(item) for item in value)
+    return str(value)

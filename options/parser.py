@@ -1,0 +1,191 @@
+"""From the command line to `Options`: a selector for model and data set, then one strict parse."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, Protocol
+
+from util.errors import UserError
+
+from .flag import Flag, flags_of
+from .options import Options, show
+
+
+class OwnsFlags(Protocol):
+    """What a model or a data set tells the parser."""
+
+    flags: ClassVar[tuple[type, ...]]
+    """Flag groups of its own."""
+
+    @classmethod
+    def defaults(cls, training: bool) -> Mapping[str, Any]:
+        """Defaults of shared flags that it overrides."""
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        """Raise `UserError` if the flags do not fit each other."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program's command line."""
+
+    name: str
+    description: str
+    groups: tuple[type, ...]
+    training: bool
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    inherited: tuple[str, ...] = ()
+    """Flags whose default is what the experiment was trained with (its ``train_opt.json``)."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message.removeprefix("argument "))
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=110)
+
+
+def parse(
+    program: Program,
+    models: Mapping[str, type[OwnsFlags]],
+    datasets: Mapping[str, type[OwnsFlags]],
+    argv: Sequence[str] | None = None,
+) -> Options:
+    """Parse and check the command line of ``program``.
+
+    Args:
+        program: which program.
+        models, datasets: the registries that ``--model`` and ``--dataset_mode`` choose from.
+        argv: the arguments, by default the process's own.
+
+    Raises:
+        UserError: an unknown flag, a value out of range, or flags that do not fit each other.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    base = {f.name: f for group in program.groups for f in flags_of(group)}
+
+    model = _select(argv, "model", program.defaults.get("model", base["model"].default), models)
+    overrides = {**program.defaults, **models[model].defaults(program.training), "model": model}
+    mode_default = overrides.get("dataset_mode", base["dataset_mode"].default)
+    dataset = _select(argv, "dataset_mode", mode_default, datasets)
+    overrides |= {**datasets[dataset].defaults(program.training), "dataset_mode": dataset}
+
+    owners = (models[model], datasets[dataset])
+    groups = (*program.groups, *(group for owner in owners for group in owner.flags))
+    table = _table(groups)
+    if unknown := sorted(set(overrides) - set(table)):
+        raise KeyError(f"--model {model} or --dataset_mode {dataset} overrides unknown flags: {unknown}")
+    defaults = {name: overrides.get(name, f.default) for name, f in table.items()}
+
+    typed = _parse_strictly(program, groups, defaults, argv)
+    values = {**defaults, **_recorded(program, table, {**defaults, **typed}), **typed}
+    values["name"] = values["name"] + _fill_in(values["suffix"], values)
+    options = Options(
+        [group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], typed, defaults
+    )
+    _check_name(values["name"])
+    for owner in owners:
+        owner.check(options)
+    return options
+
+
+def _table(groups: Sequence[type]) -> dict[str, Flag]:
+    table: dict[str, Flag] = {}
+    for group in groups:
+        for f in flags_of(group):
+            if f.name in table:
+                raise KeyError(f"flag --{f.name} is declared twice")
+            table[f.name] = f
+    return table
+
+
+def _select(argv: Sequence[str], name: str, default: str, registry: Mapping[str, object]) -> str:
+    """Read one flag and nothing else; its value decides which further flags there are."""
+    selector = _Parser(add_help=False, allow_abbrev=False)
+    selector.add_argument(f"--{name}", default=default)
+    choice = str(getattr(selector.parse_known_args(argv)[0], name))
+    if choice not in registry:
+        raise UserError(f"--{name} {choice} is unknown; choose one of: {', '.join(sorted(registry))}")
+    return choice
+
+
+def _parse_strictly(
+    program: Program, groups: Sequence[type], defaults: Mapping[str, Any], argv: Sequence[str]
+) -> dict[str, Any]:
+    parser = _Parser(
+        prog=program.name, description=program.description, allow_abbrev=False,
+        formatter_class=_HelpFormatter, argument_default=argparse.SUPPRESS, usage="%(prog)s [--flag value ...]",
+    )
+    for group in groups:
+        section = parser.add_argument_group((group.__doc__ or group.__name__).splitlines()[0])
+        for f in flags_of(group):
+            _add(section, f, defaults[f.name])
+    namespace, rest = parser.parse_known_args(argv)
+    if rest:
+        raise UserError(_unknown(rest[0], list(defaults)))
+    return vars(namespace)
+
+
+def _add(section: argparse._ArgumentGroup, f: Flag, default: Any) -> None:
+    def convert(text: str) -> Any:
+        try:
+            return f.convert(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    text = f"{f.help} (default: {show(default)})".replace("%", "%%")
+    if f.base_type is bool:
+        section.add_argument(f"--{f.name}", type=convert, nargs="?", const=True, metavar="BOOL", help=text)
+    else:
+        metavar = "{" + ",".join(f.choices) + "}" if f.choices else getattr(f.base_type, "__name__", "text").upper()
+        section.add_argument(f"--{f.name}", type=convert, metavar=metavar, help=text)
+
+
+def _unknown(argument: str, names: Sequence[str]) -> str:
+    if not argument.startswith("--"):
+        return f"'{argument}' is not a flag; flags start with -- (see --help)"
+    name = argument[2:].split("=")[0]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean --{close[0]}?" if close else "--help lists the flags of this model and data set"
+    return f"--{name} is not a flag of this program with this model and data set; {hint}"
+
+
+def _recorded(program: Program, table: Mapping[str, Flag], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The inherited flags as the experiment's own options file has them, where there is one."""
+    path = Path(values["checkpoints_dir"]) / values["name"] / "train_opt.json"
+    if not program.inherited or not path.is_file():
+        return {}
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: table[name].convert(show(recorded[name])) for name in program.inherited if name in recorded
+        }
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); repair or remove it") from None
+
+
+def _fill_in(suffix: str, values: Mapping[str, Any]) -> str:
+    """``_{netG}`` to ``_resnet_9blocks``; plain look-up, so that a suffix cannot reach anything else."""
+
+    def value_of(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise UserError(f"--suffix: '{match[1]}' is not a flag")
+        return show(values[match[1]])
+
+    return re.sub(r"\{(\w+)\}", value_of, suffix)
+
+
+def _check_name(name: str) -> None:
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"--name '{name}' must name a folder inside --checkpoints_dir")

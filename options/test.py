@@ -1,0 +1,35 @@
+"""Flags of ``test.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .common import DataFlags, NetworkFlags, RunFlags
+from .flag import count_or_all, flag
+from .parser import Program
+
+
+@dataclass(frozen=True)
+class TestFlags:
+    """Which images are translated and where they go."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+
+    results_dir: str = flag("./results/", "results go to results_dir/name/phase_epoch")
+    num_test: int | None = flag(50, "how many images to translate; inf (or -1): all", parse=count_or_all)
+    aspect_ratio: float = flag(1.0, "stretch saved images to this multiple of their width", above=0)
+    eval: bool = flag(False, "evaluation mode: batch normalisation by running statistics, no dropout")
+    display_winsize: int = flag(256, "width of an image on the page, in pixels", minimum=1)
+
+
+TEST = Program(
+    name="test.py",
+    description="Translate images with a trained generator.",
+    groups=(RunFlags, DataFlags, NetworkFlags, TestFlags),
+    training=False,
+    defaults={"model": "test", "phase": "test", "preprocess": "none", "load_size": 256, "no_flip": True,
+              "serial_batches": True},
+    # What the checkpoint was trained with is read from its own options file.
+    inherited=("input_nc", "output_nc", "direction", "netG", "ngf", "norm", "no_dropout", "no_antialias",
+               "no_antialias_up"),
+)

@@ -1,0 +1,56 @@
+"""Flags of ``train.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .common import DataFlags, NetworkFlags, RunFlags
+from .flag import flag
+from .parser import Program
+
+GAN_MODES = ("lsgan", "vanilla", "hinge", "nonsaturating", "wgangp")
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """How long, how fast, with which adversarial objective."""
+
+    n_epochs: int = flag(200, "epochs at the initial learning rate", minimum=0)
+    n_epochs_decay: int = flag(200, "epochs over which the linear policy brings the rate down to zero", minimum=0)
+    max_iters: int | None = flag(None, "stop after this many images seen, counted over all resumed runs", minimum=1)
+    lr: float = flag(0.0001, "initial learning rate of Adam", above=0)
+    beta1: float = flag(0.5, "first momentum of Adam", minimum=0, maximum=0.9999)
+    beta2: float = flag(0.999, "second momentum of Adam", minimum=0, maximum=0.999999)
+    lr_policy: str = flag("linear", "how the rate changes", choices=("linear", "step", "plateau", "cosine"))
+    lr_decay_iters: int = flag(50, "epochs between two steps of the step policy", minimum=1)
+    gan_mode: str = flag("lsgan", "adversarial objective", choices=GAN_MODES)
+    pool_size: int = flag(50, "how many past translations the discriminator is shown again; 0: none", minimum=0)
+    continue_train: bool = flag(False, "go on from the saved state, by default the latest one")
+    epoch_count: int = flag(1, "number of the first epoch, where no saved state tells it", minimum=1)
+
+
+@dataclass(frozen=True)
+class DisplayFlags:
+    """What a run shows and saves on its way. Frequencies count images, not steps."""
+
+    print_freq: int = flag(100, "images between two lines of losses", minimum=1)
+    display_freq: int = flag(400, "images between two sample grids", minimum=1)
+    update_html_freq: int = flag(1000, "images between two updates of the web page", minimum=1)
+    no_html: bool = flag(False, "do not write the web page checkpoints_dir/name/web/index.html")
+    save_latest_freq: int = flag(5000, "images between two saves of the latest state", minimum=1)
+    save_epoch_freq: int = flag(10, "epochs between two saves under the epoch's number", minimum=1)
+    save_by_iter: bool = flag(False, "keep every save_latest_freq save as iter_N instead of overwriting latest")
+    display_winsize: int = flag(256, "width of an image on pages and in visdom, in pixels", minimum=1)
+    display_ncols: int = flag(4, "images in a row in visdom; 0: one window an image", minimum=0)
+    display_id: int | None = flag(None, "number of the first visdom window; left out or 0: no visdom", minimum=0)
+    display_server: str = flag("http://localhost", "address of the visdom server")
+    display_port: int = flag(8097, "port of the visdom server", minimum=1, maximum=65535)
+    display_env: str = flag("main", "visdom environment")
+
+
+TRAIN = Program(
+    name="train.py",
+    description="Train a model for unpaired image translation.",
+    groups=(RunFlags, DataFlags, NetworkFlags, TrainFlags, DisplayFlags),
+    training=True,
+)
