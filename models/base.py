@@ -1,0 +1,113 @@
+"""What every model is: networks, optimizers and four verbs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from options import DataFlags, NetworkFlags, Options
+
+from .networks import create_generator, initialize
+
+
+class Stateful(Protocol):
+    """Something beside networks and optimizers that a resumed run needs."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Any: ...
+
+
+class Model(ABC):
+    """One method of image translation. Take a batch, translate, optimise, show; nothing else.
+
+    Devices, checkpoints, schedules and logs are the program's business.
+
+    Attributes:
+        networks: trained networks by name; those in ``published`` are saved as plain state dicts of their own.
+        optimizers: by name.
+        constants: frozen networks that need a device but no saving.
+        memory: whatever else must be restored when a run resumes.
+    """
+
+    flags: ClassVar[tuple[type, ...]] = ()
+    published: ClassVar[tuple[str, ...]] = ("G",)
+
+    def __init__(self) -> None:
+        self.networks: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.constants: dict[str, nn.Module] = {}
+        self.memory: dict[str, Stateful] = {}
+
+    @classmethod
+    def defaults(cls, training: bool) -> Mapping[str, Any]:
+        """Defaults of shared flags that this model overrides."""
+        del training
+        return {}
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        """Raise `UserError` if the options do not fit this model."""
+
+    @abstractmethod
+    def set_input(self, batch: Mapping[str, Any]) -> None:
+        """Take a batch from the data set; images are [B, C, H, W] in [-1, 1], on the model's device."""
+
+    @abstractmethod
+    def translate(self, images: Tensor) -> Tensor:
+        """Translate [B, C, H, W] in [-1, 1] to the other domain, at the same height and width."""
+
+    @abstractmethod
+    def optimize_parameters(self) -> dict[str, Tensor]:
+        """One optimisation step on the current batch; returns detached scalar losses by name."""
+
+    @abstractmethod
+    def visuals(self) -> dict[str, Tensor]:
+        """The current images by name, [B, C, H, W] in [-1, 1]."""
+
+    def to(self, device: torch.device) -> None:
+        """Move networks to ``device``; optimizers keep their parameters."""
+        for network in (*self.networks.values(), *self.constants.values()):
+            network.to(device)
+
+
+def build_generator(options: Options) -> nn.Module:
+    """The generator that the flags describe, initialised."""
+    data, flags = options[DataFlags], options[NetworkFlags]
+    generator = create_generator(
+        flags.netG, input_nc=data.input_nc, output_nc=data.output_nc, ngf=flags.ngf, norm=flags.norm,
+        dropout=not flags.no_dropout, antialias=not flags.no_antialias, antialias_up=not flags.no_antialias_up,
+    )
+    initialize(generator, flags.init_type, flags.init_gain)
+    return generator
+
+
+def translate_any_size(generator: nn.Module, images: Tensor) -> Tensor:
+    """Run a generator whose input sides must be multiples of ``generator.multiple`` on images of any size.
+
+    The right and lower edges are mirrored outwards (repeated, where the image is too small to mirror) and cut off
+    again, so that the output has exactly the input's height and width.
+
+    Args:
+        generator: a module with an integer attribute ``multiple``.
+        images: [B, C, H, W].
+    """
+    height, width = images.shape[2:]
+    multiple = int(generator.multiple)  # type: ignore[arg-type]
+    down, right = -height % multiple, -width % multiple
+    if down or right:
+        mode = "reflect" if down < height and right < width else "replicate"
+        images = F.pad(images, (0, right, 0, down), mode=mode)
+    output: Tensor = generator(images)
+    return output[:, :, :height, :width]
+
+
+def set_requires_grad(networks: nn.Module | list[nn.Module], required: bool) -> None:
+    """Switch the gradients of networks' parameters on or off, so that a step computes none it does not use."""
+    for network in networks if isinstance(networks, list) else [networks]:
+        network.requires_grad_(required)

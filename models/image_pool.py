@@ -1,0 +1,43 @@
+"""History of translations for the discriminator (Shrivastava et al. 2017, section 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class ImagePool:
+    """Keeps up to ``size`` past images; half of the images asked for are swapped against older ones.
+
+    Random choices come from torch's global CPU generator, which a resumed run restores.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.images: list[Tensor] = []
+
+    def query(self, images: Tensor) -> Tensor:
+        """Return images of the same shape [B, C, H, W], without gradient: each the given one or an older one."""
+        images = images.detach()
+        return torch.stack([self._exchange(image) for image in images]) if self.size else images
+
+    def _exchange(self, image: Tensor) -> Tensor:
+        if len(self.images) < self.size:
+            self.images.append(image.clone())
+            return image
+        if torch.rand(()).item() < 0.5:
+            index = int(torch.randint(self.size, ()).item())
+            older, self.images[index] = self.images[index], image.clone()
+            return older
+        return image
+
+    def state_dict(self) -> dict[str, Any]:
+        """The stored images."""
+        return {"images": self.images}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over stored images, as far as the pool has room."""
+        self.images = list(state["images"])[: self.size]

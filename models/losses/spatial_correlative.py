@@ -1,0 +1,261 @@
+"""Spatially-correlative losses: structure as the pattern of an image's similarity to itself.
+
+C. Zheng, T.-J. Cham, J. Cai: "The Spatially-Correlative Loss for Various Image Translation Tasks",
+CVPR 2021, arXiv 2104.00854. This file needs torch alone, so it can be copied into any project.
+
+FSeSim compares self-similarity maps of fixed features (VGG16's relu3_1 and relu4_1, say). In a training loop:
+
+    features = MyVGG16(layers=["relu3_1", "relu4_1"])          # image -> list of [B, C, H, W], frozen
+    structure = SpatialCorrelativeLoss(patch_count=256, patch_size=64)
+    for photo in photos:                                        # [B, 3, H, W]
+        painting = generator(photo)
+        with torch.no_grad():
+            source = features(photo)
+        loss = adversarial(painting) + 10 * structure(source, features(painting))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+LSeSim passes the features through learned heads first. Create the loss with ``head_channels=(256, 512)``, give
+``structure.heads`` an optimizer of their own, and before each generator step minimise
+``structure.contrast(features(photo), features(jittered_photo), features(other_painting))``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+Mode = Literal["cos", "l1"]
+
+
+def sample_positions(
+    height: int, width: int, count: int, *, generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Draw query positions without replacement.
+
+    Args:
+        height, width: size of the feature map.
+        count: how many; more than the map has means all of them, in random order.
+        generator: source of randomness, on ``device``; by default the device's global one.
+        device: where the positions live.
+
+    Returns:
+        LongTensor [N] of flat row-major positions, ``y = i // width``, ``x = i % width``.
+
+    Raises:
+        ValueError: ``count`` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, not {count}")
+    return torch.randperm(height * width, generator=generator, device=device)[:count]
+
+
+def window_positions(positions: Tensor, height: int, width: int, patch_size: int) -> Tensor:
+    """The flat positions of the window that holds each query, moved inside the map where it would stick out.
+
+    Args:
+        positions: LongTensor [N] of flat row-major query positions.
+        height, width: size of the feature map; both at least ``patch_size``.
+        patch_size: side p of the window.
+
+    Returns:
+        LongTensor [N, p * p], row-major inside each window.
+    """
+    top = (positions // width - patch_size // 2).clamp(0, height - patch_size)  # [N]
+    left = (positions % width - patch_size // 2).clamp(0, width - patch_size)
+    steps = torch.arange(patch_size, device=positions.device)
+    offsets = (steps[:, None] * width + steps).flatten()  # [p * p]
+    return (top * width + left)[:, None] + offsets
+
+
+def self_similarity(
+    features: Tensor, positions: Tensor | None = None, *, patch_size: int, normalize: bool = False
+) -> Tensor:
+    """How much each query position resembles the positions around it (section 3.1 of the paper).
+
+    The features are centred per channel. With ``normalize`` the similarity is the cosine, in [-1, 1]; without,
+    it is ``tanh(q . k / (10 C))``, as in the published code.
+
+    All N x HW products are one matrix product, from which each query's window is gathered: cheaper than cutting
+    the windows out, because the products cost less than copying C channels of every window.
+
+    Args:
+        features: [B, C, H, W].
+        positions: LongTensor [N] of flat row-major queries, shared by the batch; None: every position is a query
+            and every position a key.
+        patch_size: side p of the window of keys around a query. If it is not below both H and W, all H * W
+            positions are keys.
+        normalize: cosine instead of a squashed scalar product (``--use_norm``).
+
+    Returns:
+        [B, N, P] with P = p * p or H * W, in float32 or, for float64 features, float64.
+
+    Raises:
+        ValueError: ``features`` is not four-dimensional or ``patch_size`` is below 1.
+
+    Example:
+        >>> self_similarity(torch.randn(2, 256, 64, 48), torch.tensor([0, 9]), patch_size=32).shape
+        torch.Size([2, 2, 1024])
+    """
+    if features.dim() != 4:
+        raise ValueError(f"features must be [B, C, H, W], not of shape {list(features.shape)}")
+    if patch_size < 1:
+        raise ValueError(f"patch_size must be at least 1, not {patch_size}")
+    batch, channels, height, width = features.shape
+    with torch.autocast(features.device.type, enabled=False):  # half precision loses small differences
+        features = features if features.dtype == torch.float64 else features.float()
+        features = features - features.mean(dim=(2, 3), keepdim=True)
+        features = F.normalize(features, dim=1) if normalize else features / math.sqrt(channels)
+        keys = features.flatten(2)  # [B, C, HW]
+        queries = keys if positions is None else keys[:, :, positions]  # [B, C, N]
+        similarity = queries.mT @ keys  # [B, N, HW]
+        if positions is not None and patch_size < min(height, width):
+            window = window_positions(positions, height, width, patch_size)  # [N, P]
+            similarity = similarity.gather(2, window.expand(batch, -1, -1))
+        return similarity if normalize else torch.tanh(similarity / 10)
+
+
+def structure_distance(
+    source: Tensor, target: Tensor, *, mode: Mode = "cos", normalize: bool = False
+) -> Tensor:
+    """Distance between two self-similarity maps at the target's strongest quarter of entries (equation 3).
+
+    Of each row only the entries count where the target is at least its (P // 4 + 1)-th largest value; ties are
+    kept. The selection carries no gradient, the values do. The criterion is L1 for normalized maps and smooth L1
+    otherwise, averaged over B and N.
+
+    Args:
+        source, target: self-similarity maps [B, N, P] at the same positions.
+        mode: ``cos``: criterion(1, cosine of the rows); ``l1``: criterion of the entries, times P / (P // 4).
+        normalize: whether the maps were made with ``normalize``.
+
+    Returns:
+        Scalar; in [0, 2] for ``cos`` with ``normalize``.
+
+    Raises:
+        ValueError: an unknown mode, maps of different shape, or fewer than four keys in mode ``l1``.
+    """
+    if source.shape != target.shape:
+        raise ValueError(f"maps differ in shape: {list(source.shape)} and {list(target.shape)}")
+    count = target.shape[-1]
+    quarter = count // 4
+    threshold = target.detach().kthvalue(count - quarter, dim=-1, keepdim=True).values  # [B, N, 1]
+    kept = target >= threshold
+    source, target = source * kept, target * kept
+    criterion = F.l1_loss if normalize else F.smooth_l1_loss
+    if mode == "cos":
+        cosine = F.cosine_similarity(source, target, dim=-1)  # [B, N]
+        return criterion(cosine, torch.ones_like(cosine))
+    if mode == "l1":
+        if quarter == 0:
+            raise ValueError(f"mode 'l1' needs at least four keys a query, these maps have {count}")
+        scale = count / quarter
+        return criterion(scale * source, scale * target)
+    raise ValueError(f"mode '{mode}' is unknown; choose one of: cos, l1")
+
+
+def contrastive_loss(source: Tensor, positive: Tensor, other: Tensor, *, temperature: float = 0.07) -> Tensor:
+    """InfoNCE over self-similarity rows: a query must recognise itself in the positive's map (equation 5).
+
+    Rows are L2-normalised; the logits of query i are its products with the positive's rows, with the other
+    image's rows, and those of the positive's row i with the other image's rows. The answer is i.
+
+    Args:
+        source, positive, other: self-similarity maps [B, N, P] at the same positions; ``positive`` shows the same
+            scene as ``source``, ``other`` another one.
+        temperature: tau; the logits are divided by it.
+
+    Returns:
+        Scalar cross-entropy, averaged over B and N; at most about log(3 N) for a head that has learned anything.
+
+    Raises:
+        ValueError: maps of different shape.
+    """
+    if not source.shape == positive.shape == other.shape:
+        shapes = [list(maps.shape) for maps in (source, positive, other)]
+        raise ValueError(f"maps differ in shape: {shapes}")
+    batch, count, _ = source.shape
+    source, positive, other = (F.normalize(maps, dim=-1) for maps in (source, positive, other))
+    with torch.autocast(source.device.type, enabled=False):
+        logits = torch.cat([source @ positive.mT, source @ other.mT, positive @ other.mT], dim=2)  # [B, N, 3N]
+    answers = torch.arange(count, device=source.device).repeat(batch)
+    return F.cross_entropy(logits.flatten(0, 1) / temperature, answers)
+
+
+def similarity_head(channels: int) -> nn.Sequential:
+    """The learned part of LSeSim for one layer: two 1x1 convolutions, [B, C, H, W] to [B, max(32, C // 4), H, W]."""
+    width = max(32, channels // 4)
+    return nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
+
+
+class SpatialCorrelativeLoss(nn.Module):
+    """FSeSim and, with heads, LSeSim over several layers of features; the loss is the mean over the layers.
+
+    Args:
+        patch_count: number N of query positions, drawn anew at each call; None: every position.
+        patch_size: side of the window of keys around a query.
+        mode: ``cos`` or ``l1``, see `structure_distance`.
+        normalize: see `self_similarity`.
+        temperature: see `contrastive_loss`.
+        head_channels: the layers' channels, for LSeSim; None for FSeSim.
+    """
+
+    def __init__(
+        self, *, patch_count: int | None = 256, patch_size: int = 64, mode: Mode = "cos", normalize: bool = False,
+        temperature: float = 0.07, head_channels: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.patch_count = patch_count
+        self.patch_size = patch_size
+        self.mode: Mode = mode
+        self.normalize = normalize
+        self.temperature = temperature
+        self.heads = nn.ModuleList(similarity_head(channels) for channels in head_channels or ())
+
+    def forward(
+        self, source: Sequence[Tensor], target: Sequence[Tensor], positions: Sequence[Tensor | None] | None = None
+    ) -> Tensor:
+        """Structure distance between two images.
+
+        Args:
+            source, target: the layers' features, each [B, C, H, W], of an image and of its translation.
+            positions: query positions [N] of each layer, instead of random ones; None in it: every position.
+        """
+        positions = self.sample(source) if positions is None else positions
+        maps = zip(self.maps(source, positions), self.maps(target, positions), strict=True)
+        distances = [structure_distance(s, t, mode=self.mode, normalize=self.normalize) for s, t in maps]
+        return torch.stack(distances).mean()
+
+    def contrast(
+        self, source: Sequence[Tensor], positive: Sequence[Tensor], other: Sequence[Tensor],
+        positions: Sequence[Tensor | None] | None = None,
+    ) -> Tensor:
+        """Contrastive loss that trains the heads; the arguments as in `forward` and `contrastive_loss`."""
+        positions = self.sample(source) if positions is None else positions
+        maps = zip(*(self.maps(features, positions) for features in (source, positive, other)), strict=True)
+        losses = [contrastive_loss(s, p, o, temperature=self.temperature) for s, p, o in maps]
+        return torch.stack(losses).mean()
+
+    def sample(self, features: Sequence[Tensor]) -> list[Tensor | None]:
+        """Random query positions for each layer's map."""
+        if self.patch_count is None:
+            return [None] * len(features)
+        return [
+            sample_positions(f.shape[2], f.shape[3], self.patch_count, device=f.device) for f in features
+        ]
+
+    def maps(self, features: Sequence[Tensor], positions: Sequence[Tensor | None]) -> list[Tensor]:
+        """Self-similarity map [B, N, P] of each layer, through the layer's head where there is one."""
+        if self.heads:
+            features = [head(f) for head, f in zip(self.heads, features, strict=True)]
+        return [
+            self_similarity(f, p, patch_size=self.patch_size, normalize=self.normalize)
+            for f, p in zip(features, positions, strict=True)
+        ]
