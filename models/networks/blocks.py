@@ -1,0 +1,91 @@
+"""What the networks share: normalisation, anti-aliased resampling, and checks of the input's size."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's name for it
+from torch import Tensor, nn
+
+from util.errors import UserError
+
+NORMS = ("instance", "batch", "none")
+
+
+def norm_layer(norm: str, channels: int) -> nn.Module:
+    """The normalisation after a convolution: ``instance`` (no parameters), ``batch`` (affine) or ``none``.
+
+    Raises:
+        UserError: ``norm`` is not one of them.
+    """
+    if norm == "instance":
+        return nn.InstanceNorm2d(channels)
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm == "none":
+        return nn.Identity()
+    raise UserError(f"--norm: '{norm}' is not one of {', '.join(NORMS)}")
+
+
+def norm_needs_bias(norm: str) -> bool:
+    """Whether a convolution before the normalisation has a bias of its own.
+
+    Batch normalisation brings one. Instance normalisation removes any, but published checkpoints hold it. Without
+    normalisation nothing else could shift the activations (the published code has no bias there: its checkpoints
+    load with the missing ones set to 0).
+    """
+    return norm != "batch"
+
+
+def require_sides(images: Tensor, *, least: int, multiple: int = 1, network: str) -> None:
+    """Refuse images [B, C, H, W] that the network cannot take.
+
+    Raises:
+        UserError: a side is below ``least`` pixels or no multiple of ``multiple``.
+    """
+    height, width = images.shape[-2:]
+    if min(height, width) < least:
+        raise UserError(f"{network} needs images of at least {least}x{least} pixels, but got {height}x{width}: "
+                        "use a larger --crop_size or --load_size")
+    if height % multiple or width % multiple:
+        raise UserError(f"{network} needs sides that are multiples of {multiple}, but got {height}x{width}: "
+                        "change --crop_size or pad the images")
+
+
+class Downsample(nn.Module):
+    """Blur with [1, 2, 1] in both directions, then keep every second pixel: [B, C, H, W] -> [B, C, ~H/2, ~W/2].
+
+    Odd sides round up. The border is reflected. Source: Zhang, 'Making convolutional networks shift-invariant
+    again', ICML 2019.
+    """
+
+    filt: Tensor  # [C, 1, 3, 3], a buffer of published state dicts
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("filt", _outer(torch.tensor([1.0, 2.0, 1.0]), channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.filt, stride=2, groups=x.shape[1])
+
+
+class Upsample(nn.Module):
+    """Double both sides and blur with [1, 3, 3, 1], the border repeated: [B, C, H, W] -> [B, C, 2H, 2W].
+
+    Each new pixel is 3/4 of the nearer and 1/4 of the farther old one in each direction, which is bilinear
+    interpolation, and computed as such. ``filt`` [C, 1, 4, 4] is there because published state dicts hold it.
+    """
+
+    filt: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("filt", 4 * _outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _outer(taps: Tensor, channels: int) -> Tensor:
+    """The outer product of ``taps`` with itself, summing to 1, for each channel: [channels, 1, K, K]."""
+    kernel = torch.outer(taps, taps) / taps.sum() ** 2
+    return kernel.repeat(channels, 1, 1, 1)

@@ -1,0 +1,80 @@
+"""The residual generator of Johnson et al. (2016) and CycleGAN, with blur-pooled resampling."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .blocks import Downsample, Upsample, norm_layer, norm_needs_bias, require_sides
+
+
+class ResnetGenerator(nn.Module):
+    """Two halvings, ``blocks`` residual blocks, two doublings: [B, input_nc, H, W] -> [B, output_nc, H, W].
+
+    Images are in [-1, 1]; H and W are multiples of 4 and at least 8. Keys of the state dict are those of the
+    published code for the same options.
+
+    Args:
+        blocks: number of residual blocks, at a quarter of the resolution with ``4 * ngf`` channels.
+        norm: ``instance``, ``batch`` or ``none``.
+        dropout: drop half of the activations inside each residual block.
+        antialias: halve by stride-1 convolution and blur-pool instead of strided convolution.
+        antialias_up: double by blurred upsampling and convolution instead of transposed convolution.
+
+    Raises:
+        UserError: in ``forward``, for images of other sizes.
+    """
+
+    multiple = 4
+
+    def __init__(self, *, input_nc: int = 3, output_nc: int = 3, ngf: int = 64, blocks: int = 9,
+                 norm: str = "instance", dropout: bool = False, antialias: bool = True,
+                 antialias_up: bool = True) -> None:
+        super().__init__()
+        bias = norm_needs_bias(norm)
+        layers = [nn.ReflectionPad2d(3), nn.Conv2d(input_nc, ngf, 7, bias=bias), norm_layer(norm, ngf), nn.ReLU(True)]
+        for channels in (ngf, 2 * ngf):
+            layers += _halve(channels, norm, antialias)
+        layers += [ResnetBlock(4 * ngf, norm=norm, dropout=dropout) for _ in range(blocks)]
+        for channels in (4 * ngf, 2 * ngf):
+            layers += _double(channels, norm, antialias_up)
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        require_sides(images, least=8, multiple=self.multiple, network="the resnet generator")
+        output: Tensor = self.model(images)
+        return output
+
+
+class ResnetBlock(nn.Module):
+    """``x`` plus two normalised 3x3 convolutions of it: [B, channels, H, W] -> the same shape."""
+
+    def __init__(self, channels: int, *, norm: str, dropout: bool) -> None:
+        super().__init__()
+        bias = norm_needs_bias(norm)
+        self.conv_block = nn.Sequential(
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels),
+            nn.ReLU(True), *([nn.Dropout(0.5)] if dropout else []),
+            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = x + self.conv_block(x)
+        return output
+
+
+def _halve(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
+    stride = 1 if antialias else 2
+    convolution = nn.Conv2d(channels, 2 * channels, 3, stride=stride, padding=1, bias=norm_needs_bias(norm))
+    layers: list[nn.Module] = [convolution, norm_layer(norm, 2 * channels), nn.ReLU(True)]
+    return [*layers, Downsample(2 * channels)] if antialias else layers
+
+
+def _double(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
+    out, bias = channels // 2, norm_needs_bias(norm)
+    layers: list[nn.Module]
+    if antialias:
+        layers = [Upsample(channels), nn.Conv2d(channels, out, 3, padding=1, bias=bias)]
+    else:
+        layers = [nn.ConvTranspose2d(channels, out, 3, stride=2, padding=1, output_padding=1, bias=bias)]
+    return [*layers, norm_layer(norm, out), nn.ReLU(True)]
