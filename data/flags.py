@@ -1,0 +1,40 @@
+"""Flags that some data sets add, and the checks that all of them share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from options import DataFlags, Options, TrainFlags, flag
+from util.errors import UserError
+
+
+@dataclass(frozen=True)
+class AugmentFlags:
+    """Appearance augmentation, for the learned self-similarity."""
+
+    augment: bool = flag(False, "also load appearance-jittered copies A_aug and B_aug of the same crops")
+
+
+def check_data_flags(options: Options) -> None:
+    """Refuse what no data set of images can serve.
+
+    Raises:
+        UserError: no such --dataroot, channel counts other than 1 and 3, a crop larger than what it is cut from,
+            or --augment outside training.
+    """
+    flags = options[DataFlags]
+    if not flags.dataroot:
+        raise UserError("--dataroot is required: the folder that holds the images")
+    if not Path(flags.dataroot).exists():
+        raise UserError(f"--dataroot: {flags.dataroot} does not exist; give the folder that holds the images")
+    for name, channels in (("input_nc", flags.input_nc), ("output_nc", flags.output_nc)):
+        if channels not in (1, 3):
+            raise UserError(f"--{name} {channels}: images have 3 channels (colour) or 1 (greyscale)")
+    if flags.preprocess.endswith("_and_crop") and flags.crop_size > flags.load_size:
+        raise UserError(
+            f"--crop_size {flags.crop_size} is larger than --load_size {flags.load_size}, the size that"
+            f" --preprocess {flags.preprocess} scales images to; raise --load_size or lower --crop_size"
+        )
+    if AugmentFlags in options and options[AugmentFlags].augment and TrainFlags not in options:
+        raise UserError("--augment is for training only; leave it out")

@@ -1,0 +1,82 @@
+"""Two folders of images that do not belong together pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from options import DataFlags, Options
+from util.errors import UserError
+
+from .flags import AugmentFlags, check_data_flags
+from .images import find_images, load_image
+from .loader import SampleKey
+from .transforms import Policy, network_inputs, plan_geometry
+
+
+class UnalignedDataset:
+    """``{phase}A`` and ``{phase}B`` in --dataroot; ``A`` is always what is translated, ``B`` what it shall resemble.
+
+    With --direction BtoA the folders change places: ``A`` comes from ``{phase}B``. In training, A goes through its
+    folder while B is drawn at random (with --serial_batches by index), and the longer folder sets the length. In
+    testing every A comes once, and B may be missing.
+
+    A sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels; ``A_paths``,
+    ``B_paths``; with --augment ``A_aug``, ``B_aug``.
+    """
+
+    flags: ClassVar[tuple[type, ...]] = (AugmentFlags,)
+
+    @classmethod
+    def defaults(cls, training: bool) -> Mapping[str, Any]:
+        """No shared default changes."""
+        return {}
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        """Raise `UserError` if the flags do not fit each other or --dataroot is no folder."""
+        check_data_flags(options)
+        root = options[DataFlags].dataroot
+        if not Path(root).is_dir():
+            raise UserError(f"--dataroot {root} is a file; --dataset_mode unaligned needs a folder"
+                            " (--dataset_mode single takes one file)")
+
+    def __init__(self, options: Options, *, training: bool) -> None:
+        flags = options[DataFlags]
+        source, target = ("A", "B") if flags.direction == "AtoB" else ("B", "A")
+        folder_a, folder_b = (Path(flags.dataroot, flags.phase + domain) for domain in (source, target))
+        for folder in (folder_a, folder_b) if training else (folder_a,):
+            if not folder.is_dir():
+                raise UserError(f"--dataroot: there is no folder {folder}, which --dataset_mode unaligned needs;"
+                                " for a plain folder or one file use --dataset_mode single")
+        self.paths_a = find_images(folder_a, flags.max_dataset_size)
+        self.paths_b = find_images(folder_b, flags.max_dataset_size) if folder_b.is_dir() else []
+        self.channels_a, self.channels_b = flags.input_nc, flags.output_nc
+        self.serial = flags.serial_batches
+        self.augment = options[AugmentFlags].augment
+        self.training = training
+        self.policy = Policy.of(flags, training=training)
+
+    def __len__(self) -> int:
+        return max(len(self.paths_a), len(self.paths_b)) if self.training else len(self.paths_a)
+
+    def __getitem__(self, key: SampleKey) -> dict[str, Any]:
+        generator = key.generator()
+        # Drawn in every case and before the jitter: neither flag changes the crops.
+        drawn = int(torch.randint(2**31, (), generator=generator))
+        chosen = [("A", self.paths_a[key.index % len(self.paths_a)], self.channels_a)]
+        if self.paths_b:
+            index = key.index if self.serial else drawn
+            chosen.append(("B", self.paths_b[index % len(self.paths_b)], self.channels_b))
+        loaded = []
+        for name, path, channels in chosen:
+            image = load_image(path, channels)
+            loaded.append((name, path, image, plan_geometry(*image.shape[-2:], self.policy, generator)))
+        sample: dict[str, Any] = {}
+        for name, path, image, geometry in loaded:
+            sample |= network_inputs(name, image, geometry, generator if self.augment else None)
+            sample[f"{name}_paths"] = str(path)
+        return sample
