@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from util.meter import LossMeter
+
+
+def test_means_are_over_the_steps_since_the_last_reading():
+    meter = LossMeter()
+    for value in (1.0, 2.0, 6.0):
+        meter.add({"G": torch.tensor(value)})
+    assert meter.means() == {"G": 3.0}
+    assert meter.means() == {}
+    meter.add({"G": torch.tensor(5.0)})
+    assert meter.means() == {"G": 5.0}
+
+
+def test_a_loss_that_is_absent_in_some_steps_is_averaged_over_its_own():
+    meter = LossMeter()
+    meter.add({"G": torch.tensor(1.0)})
+    meter.add({"G": torch.tensor(3.0), "D": torch.tensor([4.0])})
+    assert meter.means() == {"G": 2.0, "D": 4.0}
+
+
+def test_later_changes_of_a_loss_in_place_do_not_reach_the_meter():
+    meter = LossMeter()
+    loss = torch.tensor(1.0)
+    meter.add({"G": loss})
+    loss.fill_(100.0)
+    assert meter.means() == {"G": 1.0}
+
+
+def test_the_graph_of_a_loss_is_released():
+    meter = LossMeter()
+    weight = torch.ones(1, requires_grad=True)
+    meter.add({"G": (weight * 2).sum()})
+    assert not any(total.requires_grad for total in meter._sums.values())
+
+
+def test_half_precision_losses_are_summed_in_full_precision():
+    meter = LossMeter()
+    for _ in range(1000):
+        meter.add({"G": torch.tensor(1.0, dtype=torch.bfloat16)})
+    assert meter.means()["G"] == pytest.approx(1.0)
+
+
+def test_a_loss_that_is_not_finite_shows():
+    meter = LossMeter()
+    meter.add({"G": torch.tensor(math.nan)})
+    meter.add({"G": torch.tensor(1.0)})
+    assert math.isnan(meter.means()["G"])
+
+
+def test_adding_never_reads_a_value():
+    meter = LossMeter()
+    meter.add({"G": torch.ones((), device="meta")})  # a tensor without values
+    meter.add({"G": torch.ones((), device="meta")})
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        meter.means()

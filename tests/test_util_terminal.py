@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from util import terminal
+from util.terminal import TerminalSink, format_seconds
+
+ROOT = Path(__file__).resolve().parent.parent
+RUN = """
+import time
+from util.terminal import TerminalSink
+sink = TerminalSink(total=40, initial=10)
+for step in range(11, 31):
+    time.sleep(0.01)
+    sink.advance(1)
+    if step % 10 == 0:
+        sink.scalars(step, {"G": 1.5, "D": float("nan")})
+sink.message("saved latest")
+sink.close()
+"""
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test moves by hand."""
+    now = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00:00"), (59.6, "0:01:00"), (3661, "1:01:01"), (360000, "100:00:00")]
+)
+def test_time_is_hours_minutes_seconds(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+def test_rate_leaves_out_images_of_earlier_processes_and_time_left_counts_the_rest(clock, capsys):
+    sink = TerminalSink(total=2000, initial=1000)
+    clock[0] += 10
+    sink.advance(50)
+    sink.scalars(1050, {"G": 0.123456, "D": 2.0})
+    assert capsys.readouterr().out == "1050/2000  5 images/s, 0:03:10 left  G 0.1235  D 2\n"
+
+
+def test_no_progress_yet_gives_no_time_and_going_beyond_the_end_none_left(clock, capsys):
+    sink = TerminalSink(total=10)
+    sink.scalars(0, {})
+    clock[0] += 1
+    sink.scalars(0, {})
+    sink.scalars(12, {})
+    out = capsys.readouterr().out.splitlines()
+    assert out == ["0/10  0 images/s, ? left"] * 2 + ["12/10  12 images/s, 0:00:00 left"]
+
+
+def test_a_pipe_gets_plain_lines():
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, check=True)
+    assert b"\r" not in done.stdout
+    assert b"\x1b" not in done.stdout
+    assert done.stderr == b""
+    first, second, last = done.stdout.decode().splitlines()
+    line = r"{}/40  [\d.]+ images/s, 0:00:0\d left  G 1.5  D nan"
+    assert re.fullmatch(line.format(20), first)
+    assert re.fullmatch(line.format(30), second)
+    assert last == "saved latest"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_file_names_of_any_bytes_can_be_printed(encoding):
+    program = "from util.terminal import TerminalSink; TerminalSink(1).message('a \\udcff \\u732b')"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+    assert done.stdout.decode(encoding).startswith("a \\udcff ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+def test_a_screen_gets_a_bar_below_the_lines(term):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": term}
+    process = subprocess.Popen([sys.executable, "-c", RUN], env=environment, stdout=slave, stderr=slave)
+    os.close(slave)
+    output = b""
+    try:
+        while chunk := os.read(master, 4096):
+            output += chunk
+    except OSError:  # Linux reports the closed terminal so
+        pass
+    os.close(master)
+    assert process.wait(10) == 0
+    text = output.decode().replace("\r\n", "\n")
+    assert re.search(r"^\r? *\r?30/40  .* left  G 1.5  D nan$", text, re.MULTILINE)
+    assert re.search(r"saved latest$", text, re.MULTILINE)
+    bar = re.search(r"75%\|.*\| 30/40, [\d.]+ images/s, 0:00:0\d left  G 1.5", text)
+    assert bool(bar) == (term == "xterm"), text
+    assert text.endswith("\n")

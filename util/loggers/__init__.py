@@ -1,0 +1,8 @@
+"""Sinks: where a run's losses and sample images go. All share the interface of `Sink`."""
+
+from .html_page import HtmlSink, open_html
+from .json_lines import JsonLinesSink
+from .sink import Sink, Warn
+from .visdom_windows import VisdomSink, open_visdom
+
+__all__ = ["HtmlSink", "JsonLinesSink", "Sink", "VisdomSink", "Warn", "open_html", "open_visdom"]

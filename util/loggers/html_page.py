@@ -1,0 +1,110 @@
+"""The training page: latest losses and sample images, newest first, refreshing itself."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from torch import Tensor
+
+from util.files import move_aside
+from util.images import first_image, save_image
+from util.pages import image_row, new_page, value_table, write_page
+
+from .sink import Warn
+
+IMAGE_NAME = re.compile(r"step(\d+)_(.+)\.png")
+ROWS = 100  # the page stays light however long the run is; older images remain in the folder
+
+
+class HtmlSink:
+    """``folder/index.html`` and ``folder/images/step00000400_fake_B.png``.
+
+    Args:
+        folder: where the page goes.
+        title: the page's title.
+        image_width: width of an image in pixels, where the window is wide enough.
+        refresh_seconds: how often an open page reads itself again, and how often new losses reach it.
+        update_every: samples that come sooner than this many images seen after the last ones are skipped.
+        resume_step: images seen up to the checkpoint that the run goes on from: its samples stay on the page,
+            later ones do not. With 0 the run is new and an earlier run's folder of images is moved aside.
+
+    Raises:
+        ImportError: ``dominate`` is not installed.
+    """
+
+    def __init__(
+        self, folder: Path, title: str, *, image_width: int = 256, refresh_seconds: int = 30,
+        update_every: int = 1, resume_step: int = 0,
+    ) -> None:
+        self.folder = folder
+        self.title = title
+        self.image_width = image_width
+        self.refresh_seconds = refresh_seconds
+        self.update_every = update_every
+        self._losses: tuple[int, dict[str, float]] | None = None
+        if resume_step == 0:
+            move_aside(folder / "images")
+        self._rows = _rows_until(folder / "images", resume_step)
+        self._order: dict[str, int] = {}
+        self._write(self.refresh_seconds)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Keep the values for the page, and write it if it is old enough."""
+        self._losses = (step, dict(values))
+        if time.monotonic() - self._written >= self.refresh_seconds:
+            self._write(self.refresh_seconds)
+
+    def images(self, step: int, images: Mapping[str, Tensor]) -> None:
+        """Save the images and put them on top of the page, unless the last ones are too recent."""
+        if self._rows and step - max(self._rows) < self.update_every:
+            return
+        for label, image in images.items():
+            name = f"images/step{step:08d}_{quote(label, safe='')}.png"
+            save_image(first_image(image), self.folder / name)
+            self._rows.setdefault(step, {})[label] = name
+        self._order = {label: place for place, label in enumerate(images)}
+        self._write(self.refresh_seconds)
+
+    def close(self) -> None:
+        """Write the page a last time; it no longer refreshes itself."""
+        self._write(0)
+
+    def _write(self, refresh_seconds: int) -> None:
+        note = f"Newest first; every sample is in {self.folder.name}/images."
+        page = new_page(self.title, note, image_width=self.image_width, refresh_seconds=refresh_seconds)
+        if self._losses:
+            step, values = self._losses
+            page.add(value_table(f"Losses after {step} images", values))
+        for step in sorted(self._rows, reverse=True)[:ROWS]:
+            row = self._rows[step]
+            labels = sorted(row, key=lambda label: self._order.get(label, len(self._order)))
+            page.add(image_row(f"After {step} images", {label: row[label] for label in labels}))
+        write_page(page, self.folder / "index.html")
+        self._written = time.monotonic()
+
+
+def _rows_until(folder: Path, last_step: int) -> dict[int, dict[str, str]]:
+    """The images of earlier processes: step to label to path relative to the page."""
+    rows: dict[int, dict[str, str]] = {}
+    for path in sorted(folder.glob("step*.png")):
+        match = IMAGE_NAME.fullmatch(path.name)
+        if match and int(match[1]) <= last_step:
+            rows.setdefault(int(match[1]), {})[unquote(match[2])] = f"{folder.name}/{path.name}"
+    return rows
+
+
+def open_html(
+    folder: Path, title: str, *, image_width: int, update_every: int, resume_step: int, warn: Warn
+) -> HtmlSink | None:
+    """An `HtmlSink`, or a warning and ``None`` where ``dominate`` is not installed."""
+    try:
+        return HtmlSink(
+            folder, title, image_width=image_width, update_every=update_every, resume_step=resume_step
+        )
+    except ImportError:
+        warn("no web page: the package dominate is not installed (pip install dominate, or --no_html)")
+        return None

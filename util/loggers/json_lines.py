@@ -1,0 +1,60 @@
+"""Losses as JSON lines: one object a report."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from util.files import move_aside, replacing
+
+
+class JsonLinesSink:
+    """Appends lines like ``{"step": 400, "time": 1700000000.0, "G": 0.25}``; ``time`` is in Unix seconds.
+
+    What JSON has no number for is written as ``"nan"``, ``"inf"`` or ``"-inf"``, which ``float()`` reads.
+
+    Args:
+        path: the log.
+        resume_step: images seen up to the checkpoint that the run goes on from. Later lines belong to steps
+            that will be done again and are dropped, as is a line that a killed process left unfinished. With
+            0 the run is new: an earlier run's log is moved aside to ``path.1``, ``path.2``, ...
+    """
+
+    def __init__(self, path: Path, resume_step: int = 0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if resume_step == 0:
+            move_aside(path)
+        elif path.exists():
+            with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+                file.writelines(_lines_until(path, resume_step))
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Write one line, at once."""
+        numbers = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+        record = {"step": step, "time": round(time.time(), 3), **numbers}
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+
+    def images(self, step: int, images: Mapping[str, Tensor]) -> None:
+        """The log holds no images."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _lines_until(path: Path, last_step: int) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # cut off when its process was killed
+            step = record.get("step") if isinstance(record, dict) else None
+            if isinstance(step, int) and step <= last_step:
+                yield line.rstrip("\n") + "\n"

@@ -1,0 +1,24 @@
+"""The interface that every logger shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+Warn = Callable[[str], None]
+"""Takes one sentence for the user; the program decides how to show it."""
+
+
+class Sink(Protocol):
+    """Takes losses and sample images. ``step`` counts the images seen over all resumed runs."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Take values by name; they may be NaN or infinite."""
+
+    def images(self, step: int, images: Mapping[str, Tensor]) -> None:
+        """Take images by name: [C, H, W], or [B, C, H, W] of which the first; in [-1, 1], C = 1 or 3."""
+
+    def close(self) -> None:
+        """Finish; nothing may be sent afterwards."""

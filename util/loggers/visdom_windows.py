@@ -1,0 +1,186 @@
+"""Loss curves and sample images in the browser, by a visdom server that the user started."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from util.images import first_image, to_uint8
+
+from .sink import Warn
+
+TIMEOUT = (3.0, 10.0)  # seconds to connect and to answer: a server that hangs must not hold up a training run
+GAP = 4  # pixels between the images of a grid
+
+
+class VisdomSink:
+    """Curves in window ``display_id``, images in the windows after it.
+
+    When the server stops answering, the sink warns once and sends nothing more.
+
+    Args:
+        client: a ``visdom.Visdom`` that raises ``ConnectionError`` (see `open_visdom`).
+        title: goes before the windows' titles.
+        display_id: number of the first window.
+        ncols: images in a row of the grid; 0: one window an image.
+        win_size: width of an image in pixels.
+        resume_step: images seen up to the checkpoint that the run goes on from: its curves are cut there.
+            With 0 the run is new and its curves replace those of an earlier one.
+        warn: takes the warning.
+    """
+
+    def __init__(
+        self, client: Any, title: str, *, display_id: int, ncols: int, win_size: int, resume_step: int,
+        warn: Warn,
+    ) -> None:
+        self._client = client
+        self.title = title
+        self.display_id = display_id
+        self.ncols = ncols
+        self.win_size = win_size
+        self._warn = warn
+        self._try(lambda client: self._cut_curves(client, resume_step))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Append a point to each curve; a value that is not finite leaves a gap."""
+        self._try(lambda client: self._append(client, step, values))
+
+    def images(self, step: int, images: Mapping[str, Tensor]) -> None:
+        """Show the images instead of the last ones."""
+        pictures = {label: to_uint8(first_image(image)) for label, image in images.items()}
+        self._try(lambda client: self._show(client, step, pictures))
+
+    def close(self) -> None:
+        """Stop sending; the windows stay."""
+        self._client = None
+
+    def _try(self, send: Callable[[Any], None]) -> None:
+        if self._client is None:
+            return
+        try:
+            send(self._client)
+        except ConnectionError:
+            self._client = None
+            self._warn("the visdom server stopped answering; the run goes on without it")
+
+    def _append(self, client: Any, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            options = {"title": f"{self.title}: losses", "xlabel": "images", "showlegend": True}
+            client.line(
+                X=np.array([step]), Y=np.array([value if math.isfinite(value) else math.nan]), name=name,
+                win=str(self.display_id), update="append", opts=options,
+            )
+
+    def _cut_curves(self, client: Any, last_step: int) -> None:
+        window = str(self.display_id)
+        if not client.win_exists(window):
+            return
+        pane = json.loads(client.get_window_data(win=window))
+        curves = pane["content"]["data"] if pane["type"] == "plot" else []
+        if last_step == 0 or not any(step <= last_step for curve in curves for step in curve["x"]):
+            client.close(win=window)  # the server cannot append to a plot without any curve
+            return
+        for curve in curves:
+            steps, values = np.array(curve["x"]), np.array(curve["y"], dtype=float)  # null becomes NaN
+            kept = steps <= last_step
+            if not kept.any():
+                client.line(X=None, Y=None, win=window, name=curve["name"], update="remove")
+            elif not kept.all():
+                client.line(X=steps[kept], Y=values[kept], win=window, name=curve["name"], update="replace")
+
+    def _show(self, client: Any, step: int, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
+        if self.ncols == 0:
+            grids = {label: image_grid([picture], 1) for label, picture in pictures.items()}
+        else:
+            grids = {", ".join(pictures): image_grid(list(pictures.values()), self.ncols)}
+        columns = max(1, min(self.ncols, len(pictures)))
+        for number, (caption, grid) in enumerate(grids.items(), start=self.display_id + 1):
+            width = self.win_size * columns
+            options = {
+                "title": f"{self.title}: {caption}", "caption": f"after {step} images: {caption}",
+                "width": width, "height": round(width * grid.shape[1] / grid.shape[2]),
+            }
+            client.image(grid, win=str(number), opts=options)
+
+
+def image_grid(pictures: list[npt.NDArray[np.uint8]], columns: int) -> npt.NDArray[np.uint8]:
+    """Pictures, [H, W] or [H, W, 3] of any sizes, row by row on white: [3, H, W]."""
+    height = max(picture.shape[0] for picture in pictures) + GAP
+    width = max(picture.shape[1] for picture in pictures) + GAP
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    grid = np.full((rows * height - GAP, columns * width - GAP, 3), 255, dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        y, x = number // columns * height, number % columns * width
+        colour = picture if picture.ndim == 3 else picture[:, :, None]
+        grid[y : y + picture.shape[0], x : x + picture.shape[1]] = colour
+    return grid.transpose(2, 0, 1)
+
+
+def open_visdom(
+    server: str, port: int, env: str, title: str, *, display_id: int, ncols: int, win_size: int,
+    resume_step: int, warn: Warn,
+) -> VisdomSink | None:
+    """A `VisdomSink`, or a warning and ``None`` where visdom is not installed or no server answers.
+
+    Args:
+        server: the server's address without the port, for instance ``http://localhost``.
+        port: its port.
+        env: the visdom environment that the windows belong to.
+        title, display_id, ncols, win_size, resume_step, warn: see `VisdomSink`.
+    """
+    try:
+        client = _connect(server, port, env)
+    except ImportError:
+        warn("--display_id: the package visdom is not installed (pip install visdom); going on without it")
+        return None
+    except ConnectionError:
+        warn(
+            f"--display_id: no visdom server answers at {server}:{port}; going on without it (to start one: "
+            f"visdom -port {port})"
+        )
+        return None
+    return VisdomSink(
+        client, title, display_id=display_id, ncols=ncols, win_size=win_size, resume_step=resume_step,
+        warn=warn,
+    )
+
+
+def _connect(server: str, port: int, env: str) -> Any:
+    """A quiet client; ``ConnectionError`` where no visdom server answers in time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # visdom's own, about what it imports
+        visdom: Any = importlib.import_module("visdom")  # optional
+
+    logging.getLogger("visdom").setLevel(logging.CRITICAL)
+    host = urlparse(server if "://" in server else f"http://{server}").hostname or ""
+
+    class Client(visdom.Visdom):  # type: ignore[misc]
+        """Visdom's client sets no time limit, prints where it cannot connect, and ignores refusals."""
+
+        def _handle_post(self, url: str, data: str | None = None) -> str:
+            if host in ("localhost", "127.0.0.1", "::1"):
+                self.session.trust_env = False  # a web proxy cannot reach this machine's ports
+            response = self.session.post(url, data=data, timeout=TIMEOUT)
+            response.raise_for_status()
+            return str(response.text)
+
+        def win_exists(self, win: str, env: str | None = None) -> bool:
+            answer = self._win_exists_wrap(win, env)
+            if answer not in ("true", "false"):
+                raise ConnectionError("what answers is not a visdom server")
+            return bool(answer == "true")
+
+    client = Client(server=server, port=port, env=env, raise_exceptions=True, use_incoming_socket=False)
+    client.win_exists("")
+    return client

@@ -1,0 +1,34 @@
+"""Mean losses between two reports, without waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class LossMeter:
+    """Sums losses on their own device; the host waits for the device only in `means`."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Add one step's losses; one that has several elements counts with their mean.
+
+        A name may be absent in some steps: its mean is over the steps that have it.
+        """
+        for name, loss in losses.items():
+            value = loss.detach().float().mean()
+            # A new tensor each time: a loss of a captured graph is overwritten by the next replay.
+            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        """The means since the last call, by name in order of appearance; empty if nothing was added."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        return means

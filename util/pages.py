@@ -1,0 +1,135 @@
+"""HTML pages of labelled images, which open from disk without a network. Needs ``dominate``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from util.files import replacing
+
+STYLE = """
+body{margin:0;background:#fff;color:#222;font:15px/1.4 system-ui,sans-serif}
+header{position:sticky;top:0;z-index:1;padding:8px 16px;background:#f3f4f6;border-bottom:1px solid #d4d7dc}
+h1{margin:0;font-size:18px}
+header p{margin:0;color:#555;font-size:13px}
+section{padding:12px 16px;border-bottom:1px solid #e5e7eb}
+h2{margin:0 0 8px;font-size:14px;font-weight:600}
+h1,h2,p,figcaption,td{overflow-wrap:anywhere}
+.row{display:flex;flex-wrap:wrap;gap:8px}
+figure{margin:0;flex:0 1 var(--width);min-width:0}
+figure img{display:block;width:100%;height:auto;background:#f3f4f6}
+figcaption{padding-top:2px;font-size:12px;color:#555}
+dl{display:flex;flex-wrap:wrap;gap:6px 20px;margin:0}
+dt{font-size:12px;color:#555}
+dd{margin:0;font-variant-numeric:tabular-nums}
+@media(max-width:640px){header,section{padding:8px}figure{flex-basis:calc((100% - 16px)/3)}}
+"""
+
+
+def new_page(title: str, note: str, *, image_width: int, refresh_seconds: int = 0) -> Any:
+    """An empty page with a sticky header; add to it with ``page.add``.
+
+    Args:
+        title: shown in the header and as the window's title.
+        note: a line under the title.
+        image_width: width of an image in pixels, where the window is wide enough.
+        refresh_seconds: how often the browser reads the page again; 0: never.
+
+    Raises:
+        ImportError: ``dominate`` is not installed.
+    """
+    import dominate  # noqa: PLC0415 - optional
+    from dominate import tags  # noqa: PLC0415
+    from dominate.util import raw  # noqa: PLC0415
+
+    document = dominate.document(title=title, lang="en")
+    document.head.add(tags.meta(charset="utf-8"))
+    document.head.add(tags.meta(name="viewport", content="width=device-width, initial-scale=1"))
+    if refresh_seconds:
+        document.head.add(tags.meta(http_equiv="refresh", content=str(refresh_seconds)))
+    document.head.add(tags.style(raw(f":root{{--width:{image_width}px}}{STYLE}")))
+    document.header.add(tags.header(tags.h1(title), tags.p(note)))
+    return document
+
+
+def image_row(name: str, images: Mapping[str, str]) -> Any:
+    """A section of images side by side.
+
+    Args:
+        name: heading, for instance a file's name; any text.
+        images: label to path relative to the page, unquoted; any text.
+    """
+    from dominate import tags  # noqa: PLC0415
+
+    row = tags.div(cls="row")
+    for label, path in images.items():
+        picture = tags.img(src=quote(os.fsencode(path)), alt=f"{label} of {name}", loading="lazy")
+        row.add(tags.figure(picture, tags.figcaption(label)))
+    return tags.section(tags.h2(name), row)
+
+
+def value_table(name: str, values: Mapping[str, float]) -> Any:
+    """A section of named values, to four digits."""
+    from dominate import tags  # noqa: PLC0415
+
+    items = [tags.div(tags.dt(key), tags.dd(f"{value:.4g}")) for key, value in values.items()]
+    return tags.section(tags.h2(name), tags.dl(*items))
+
+
+def write_page(page: Any, path: Path) -> None:
+    """Write a page, whole or not at all."""
+    with replacing(path) as temporary:
+        # File names may hold bytes that are no text; they are shown escaped.
+        temporary.write_text(page.render(), encoding="utf-8", errors="backslashreplace")
+
+
+class ResultsPage:
+    """``folder/index.html``: one row of labelled images a test image.
+
+    Args:
+        folder: where the page goes; the images' paths are relative to it.
+        title: the page's title.
+        image_width: width of an image in pixels, where the window is wide enough.
+
+    Raises:
+        ImportError: ``dominate`` is not installed.
+    """
+
+    def __init__(self, folder: Path, title: str, image_width: int = 256) -> None:
+        import dominate  # noqa: F401, PLC0415 - fail before the work, not after it
+
+        self.path = folder / "index.html"
+        self.title = title
+        self.image_width = image_width
+        self._rows: list[tuple[str, dict[str, str]]] = []
+
+    def add_row(self, name: str, images: Mapping[str, str]) -> None:
+        """Add a row.
+
+        Args:
+            name: the file's name, shown above the images.
+            images: label (input, output, truth) to path relative to the page's folder, unquoted.
+        """
+        self._rows.append((name, dict(images)))
+
+    def save(self) -> Path:
+        """Write the page, replacing an older one, and return its path."""
+        page = new_page(self.title, f"{len(self._rows)} images", image_width=self.image_width)
+        for name, images in self._rows:
+            page.add(image_row(name, images))
+        write_page(page, self.path)
+        return self.path
+
+
+def open_results_page(
+    folder: Path, title: str, image_width: int, warn: Callable[[str], None]
+) -> ResultsPage | None:
+    """A `ResultsPage`, or a warning and ``None`` where ``dominate`` is not installed."""
+    try:
+        return ResultsPage(folder, title, image_width)
+    except ImportError:
+        warn("no results page: the package dominate is not installed (pip install dominate)")
+        return None

@@ -1,0 +1,95 @@
+"""The terminal's share of the logs: a progress bar on a screen, plain lines in a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SMOOTHING = 0.8  # weight of the past in the bar's losses: about the last five reports
+
+
+class TerminalSink:
+    """Progress with rate, time left and losses, on standard output.
+
+    On a screen: a bar that shows smoothed losses, and above it a line for each report. In a file or a pipe:
+    the lines alone, without control characters.
+
+    Args:
+        total: images the run will have seen at its end.
+        initial: images seen before this process started; they do not count for the rate.
+    """
+
+    def __init__(self, total: int, initial: int = 0) -> None:
+        self.total = total
+        self.initial = initial
+        self.seen = initial
+        self._start = time.monotonic()
+        self._smoothed: dict[str, float] = {}
+        self._bar = self._open_bar()
+
+    def _open_bar(self) -> Any:
+        if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+            return None
+        from tqdm import tqdm  # noqa: PLC0415 - a run whose output goes to a file does without
+
+        return tqdm(
+            total=self.total, initial=self.initial, file=sys.stdout, dynamic_ncols=True, miniters=1,
+            bar_format="{percentage:3.0f}%|{bar:12}| {n_fmt}/{total_fmt}{postfix}",
+        )
+
+    def advance(self, images: int) -> None:
+        """Count images that were just trained on."""
+        self.seen += images
+        if self._bar is not None:
+            status = f"{self._pace(self.seen)}  {format_values(self._smoothed)}"
+            self._bar.set_postfix_str(status, refresh=False)
+            self._bar.update(images)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Print one line of values at ``step`` images seen."""
+        for name, value in values.items():
+            self._smoothed[name] = SMOOTHING * self._smoothed.get(name, value) + (1 - SMOOTHING) * value
+        self.message(f"{step}/{self.total}  {self._pace(step)}  {format_values(values)}".rstrip())
+
+    def images(self, step: int, images: Mapping[str, Tensor]) -> None:
+        """A terminal shows no images."""
+
+    def message(self, text: str) -> None:
+        """Print a line; the bar stays below it."""
+        encoding = sys.stdout.encoding or "utf-8"
+        text = text.encode(encoding, "backslashreplace").decode(encoding)  # file names may hold anything
+        if self._bar is None:
+            print(text, flush=True)
+        else:
+            self._bar.write(text, file=sys.stdout)
+
+    def close(self) -> None:
+        """Leave the bar as it is and end its line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _pace(self, step: int) -> str:
+        """Rate since this process started, and the time that the rest takes at this rate."""
+        seconds = time.monotonic() - self._start
+        rate = (step - self.initial) / seconds if seconds > 0 else 0.0
+        left = format_seconds(max(self.total - step, 0) / rate) if rate > 0 else "?"
+        return f"{rate:.3g} images/s, {left} left"
+
+
+def format_seconds(seconds: float) -> str:
+    """Whole seconds as h:mm:ss; hours are not folded into days."""
+    minutes, second = divmod(round(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02d}:{second:02d}"
+
+
+def format_values(values: Mapping[str, float]) -> str:
+    """Names and values to four digits, in one line."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
