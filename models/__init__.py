@@ -1,1 +1,13 @@
 """Models: one file each, describing a method by its networks, its losses and one optimisation step."""
+
+from .base import Model
+from .sc import SpatialCorrelativeModel
+from .test import TestModel
+
+MODELS: dict[str, type[Model]] = {
+    "sc": SpatialCorrelativeModel,
+    "test": TestModel,
+}
+"""What ``--model`` chooses from."""
+
+__all__ = ["MODELS", "Model"]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from options import DataFlags, NetworkFlags, Options
+from options import DataFlags, NetworkFlags, Options, TrainFlags
 
-from .networks import create_generator, initialize
+from .networks import create_discriminator, create_generator, initialize
 
 
 class Stateful(Protocol):
@@ -107,7 +107,30 @@ def translate_any_size(generator: nn.Module, images: Tensor) -> Tensor:
     return output[:, :, :height, :width]
 
 
-def set_requires_grad(networks: nn.Module | list[nn.Module], required: bool) -> None:
+def build_discriminator(options: Options) -> nn.Module:
+    """The discriminator of translations that the flags describe, initialised."""
+    flags = options[NetworkFlags]
+    discriminator = create_discriminator(
+        flags.netD, input_nc=options[DataFlags].output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D,
+        norm=flags.norm, antialias=not flags.no_antialias,
+    )
+    initialize(discriminator, flags.init_type, flags.init_gain)
+    return discriminator
+
+
+def adam(groups: list[dict[str, Any]], train: TrainFlags) -> torch.optim.Adam:
+    """Adam with the flags' rate and momenta; a group's own ``lr`` wins."""
+    return torch.optim.Adam(groups, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)
+
+
+def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One descent along the gradient of ``loss``."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+def set_requires_grad(networks: Iterable[nn.Module], required: bool) -> None:
     """Switch the gradients of networks' parameters on or off, so that a step computes none it does not use."""
-    for network in networks if isinstance(networks, list) else [networks]:
+    for network in networks:
         network.requires_grad_(required)

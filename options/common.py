@@ -53,11 +53,11 @@ class DataFlags:
 class NetworkFlags:
     """The architecture of generator and discriminator."""
 
-    netG: str = flag("resnet_9blocks", "generator", choices=GENERATORS)  # noqa: N815
-    netD: str = flag("basic", "discriminator: basic is the 70x70 PatchGAN", choices=DISCRIMINATORS)  # noqa: N815
+    netG: str = flag("resnet_9blocks", "generator", choices=GENERATORS)
+    netD: str = flag("basic", "discriminator: basic is the 70x70 PatchGAN", choices=DISCRIMINATORS)
     ngf: int = flag(64, "channels after the generator's first convolution", minimum=1)
     ndf: int = flag(64, "channels after the discriminator's first convolution", minimum=1)
-    n_layers_D: int = flag(3, "layers of the n_layers and multi discriminators", minimum=1)  # noqa: N815
+    n_layers_D: int = flag(3, "layers of the n_layers and multi discriminators", minimum=1)
     norm: str = flag("instance", "normalisation", choices=("instance", "batch", "none"))
     init_type: str = flag("xavier", "initialisation", choices=("normal", "xavier", "kaiming", "orthogonal"))
     init_gain: float = flag(0.02, "scale of the normal, xavier and orthogonal initialisation", above=0)

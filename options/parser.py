@@ -155,7 +155,7 @@ def _add(section: argparse._ArgumentGroup, f: Flag, default: Any) -> None:
 def _unknown(argument: str, names: Sequence[str]) -> str:
     if not argument.startswith("--"):
         return f"'{argument}' is not a flag; flags start with -- (see --help)"
-    name = argument[2:].split("=")[0]
+    name = argument[2:].split("=", maxsplit=1)[0]
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean --{close[0]}?" if close else "--help lists the flags of this model and data set"
     return f"--{name} is not a flag of this program with this model and data set; {hint}"

@@ -1,0 +1,57 @@
+"""``--model test``: a generator alone, for translating in one direction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from options import Options, TrainFlags, flag
+from util.errors import UserError
+
+from .base import Model, build_generator, translate_any_size
+
+
+@dataclass(frozen=True)
+class SuffixFlags:
+    """Which generator of the checkpoint."""
+
+    model_suffix: str = flag("", "load EPOCH_net_G<suffix>.pth, as in _A for one half of a CycleGAN")
+
+
+class TestModel(Model):
+    """Loads and runs a generator of any model; needs images of the source domain only."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of the name
+    flags: ClassVar[tuple[type, ...]] = (SuffixFlags,)
+
+    @classmethod
+    def defaults(cls, training: bool) -> Mapping[str, Any]:
+        del training
+        return {"dataset_mode": "single"}
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        if TrainFlags in options:
+            raise UserError("--model test only translates; choose another model to train")
+
+    def __init__(self, options: Options, *, training: bool) -> None:
+        super().__init__()
+        del training
+        self.generator = build_generator(options)
+        self.networks["G" + options[SuffixFlags].model_suffix] = self.generator
+        self.images: dict[str, Tensor] = {}
+
+    def set_input(self, batch: Mapping[str, Any]) -> None:
+        self.images = {"real_A": batch["A"]}
+
+    def translate(self, images: Tensor) -> Tensor:
+        return translate_any_size(self.generator, images)
+
+    def optimize_parameters(self) -> dict[str, Tensor]:
+        raise TypeError("the test model has nothing to optimise")
+
+    def visuals(self) -> dict[str, Tensor]:
+        return dict(self.images)
