@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from .flag import count_or_all, flag
@@ -37,7 +38,8 @@ class DataFlags:
     direction: str = flag("AtoB", "which way to translate", choices=("AtoB", "BtoA"))
     phase: str = flag("train", "which part of the data set: the folders' prefix")
     serial_batches: bool = flag(False, "take images in order instead of at random")
-    num_threads: int = flag(4, "worker processes that load images; 0: load in the main process", minimum=0)
+    num_threads: int = flag(min(4, os.cpu_count() or 1), "worker processes that load images, by default at most 4 and "
+                            "one a CPU; 0: load in the main process", minimum=0)
     batch_size: int = flag(1, "images in a batch", minimum=1)
     load_size: int = flag(286, "size that images are scaled to before the crop", minimum=1)
     crop_size: int = flag(256, "size of the square that is cut out", minimum=1)
