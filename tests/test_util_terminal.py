@@ -101,9 +101,19 @@ def test_a_screen_gets_a_bar_below_the_lines(term):
         pass
     os.close(master)
     assert process.wait(10) == 0
-    text = output.decode().replace("\r\n", "\n")
-    assert re.search(r"^\r? *\r?30/40  .* left  G 1.5  D nan$", text, re.MULTILINE)
-    assert re.search(r"saved latest$", text, re.MULTILINE)
-    bar = re.search(r"75%\|.*\| 30/40, [\d.]+ images/s, 0:00:0\d left  G 1.5", text)
-    assert bool(bar) == (term == "xterm"), text
-    assert text.endswith("\n")
+    # What stays to be seen of each line: what follows its last carriage return.
+    screen = [line.split("\r")[-1] for line in output.decode().replace("\r\n", "\n").split("\n")]
+    pace = r"[\d.]+ images/s, 0:00:0\d left"
+    assert re.fullmatch(rf"20/40  {pace}  G 1.5  D nan", screen[0])
+    assert re.fullmatch(rf"30/40  {pace}  G 1.5  D nan", screen[1])
+    assert screen[2] == "saved latest"
+    bars = [line for line in screen[3:] if re.fullmatch(rf" 75%\|.*\| 30/40, {pace}  G 1.5  D nan *", line)]
+    assert len(bars) == (1 if term == "xterm" else 0)
+    assert screen[-1] == ""
+
+
+def test_smoothed_losses_recover_from_one_that_is_not_finite():
+    sink = TerminalSink(total=10)
+    for value in (1.0, float("inf"), 2.0, 3.0):
+        sink.scalars(1, {"G": value})
+    assert sink._smoothed["G"] == pytest.approx(0.8 * 2.0 + 0.2 * 3.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -22,9 +21,9 @@ class LossMeter:
         A name may be absent in some steps: its mean is over the steps that have it.
         """
         for name, loss in losses.items():
+            # mean() gives a tensor of our own: a loss of a captured graph is overwritten by the next replay.
             value = loss.detach().float().mean()
-            # A new tensor each time: a loss of a captured graph is overwritten by the next replay.
-            self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -54,7 +55,9 @@ class TerminalSink:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Print one line of values at ``step`` images seen."""
         for name, value in values.items():
-            self._smoothed[name] = SMOOTHING * self._smoothed.get(name, value) + (1 - SMOOTHING) * value
+            past = self._smoothed.get(name, value)
+            # One value that is not finite must not hide all that follow.
+            self._smoothed[name] = SMOOTHING * past + (1 - SMOOTHING) * value if math.isfinite(past) else value
         self.message(f"{step}/{self.total}  {self._pace(step)}  {format_values(values)}".rstrip())
 
     def images(self, step: int, images: Mapping[str, Tensor]) -> None:

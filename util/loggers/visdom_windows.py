@@ -140,7 +140,9 @@ def open_visdom(
         title, display_id, ncols, win_size, resume_step, warn: see `VisdomSink`.
     """
     try:
-        client = _connect(server, port, env)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # visdom's own, about its imports and its logger
+            client = _connect(server, port, env)
     except ImportError:
         warn("--display_id: the package visdom is not installed (pip install visdom); going on without it")
         return None
@@ -158,10 +160,7 @@ def open_visdom(
 
 def _connect(server: str, port: int, env: str) -> Any:
     """A quiet client; ``ConnectionError`` where no visdom server answers in time."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # visdom's own, about what it imports
-        visdom: Any = importlib.import_module("visdom")  # optional
-
+    visdom: Any = importlib.import_module("visdom")  # optional
     logging.getLogger("visdom").setLevel(logging.CRITICAL)
     host = urlparse(server if "://" in server else f"http://{server}").hostname or ""
 

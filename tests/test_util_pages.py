@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import os
+import re
+import sys
+from html.parser import HTMLParser
+from urllib.parse import unquote_to_bytes
+
+import pytest
+import torch
+
+from util.images import save_image
+from util.loggers import HtmlSink, open_html
+from util.pages import ResultsPage, open_results_page
+
+pytest.importorskip("dominate")
+
+HOSTILE = [
+    "two words.png", "a#b?c=d&e.png", "100%41.png", "näme 猫.png", "\"><img src=x onerror='alert(1)'>.png",
+    "<script>alert(1)<", "&lt;b&gt;.png", "http:", "-->.png", "{x}${y}`.png", "line\nbreak.png",
+]
+
+
+class Page(HTMLParser):
+    """What a browser finds in a page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.folder = path.parent
+        self.tags, self.sources, self.alts, self.texts, self.metas = [], [], [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append(tag)
+        assert not any(name.startswith("on") for name in attributes)
+        assert "href" not in attributes  # nothing to fetch
+        if tag == "img":
+            assert attributes["loading"] == "lazy"
+            self.sources.append(attributes["src"])
+            self.alts.append(attributes["alt"])
+        elif tag == "meta":
+            self.metas.append(attributes)
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+    def refresh(self):
+        return [meta["content"] for meta in self.metas if meta.get("http-equiv") == "refresh"]
+
+    def files(self):
+        """The images' paths as a browser resolves them against the page's own."""
+        for source in self.sources:
+            assert re.fullmatch(r"[\w.~/%-]+", source, re.ASCII)
+            assert not source.startswith("/")
+        return [os.fsencode(self.folder) + b"/" + unquote_to_bytes(source) for source in self.sources]
+
+
+def check(page):
+    assert all(os.path.isfile(file) for file in page.files())  # noqa: PTH113 - names need not be text
+    assert "script" not in page.tags
+    assert any(meta.get("name") == "viewport" for meta in page.metas)
+    assert page.metas[0].get("charset") == "utf-8"
+    return page
+
+
+def test_results_page_shows_every_image_of_files_with_hostile_names(tmp_path):
+    page = ResultsPage(tmp_path, "<b>title</b> & more")
+    for name in HOSTILE:
+        paths = {"input": f"real/{name}", "output": f"fake/{name}", "<truth>": f"truth/{name}"}
+        for path in paths.values():
+            save_image(torch.zeros(1, 2, 2), tmp_path / path)
+        page.add_row(name, paths)
+    assert page.save() == tmp_path / "index.html"
+
+    html = check(Page(tmp_path / "index.html"))
+    assert len(html.sources) == 3 * len(HOSTILE)
+    assert set(HOSTILE) <= set(html.texts)
+    assert html.alts[:3] == [f"{label} of {HOSTILE[0]}" for label in ("input", "output", "<truth>")]
+    assert html.texts.count("<truth>") == len(HOSTILE)
+    assert html.texts.count("<b>title</b> & more") == 2  # window and header
+    assert html.refresh() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there are names any bytes")
+def test_results_page_shows_a_file_whose_name_is_no_text(tmp_path):
+    name = os.fsdecode(b"\xff\xfe.png")
+    save_image(torch.zeros(1, 2, 2), tmp_path / name)
+    page = ResultsPage(tmp_path, "title")
+    page.add_row(name, {"input": name})
+    page.save()
+    assert len(check(Page(tmp_path / "index.html")).sources) == 1
+
+
+def test_results_page_of_nothing_is_a_page(tmp_path):
+    ResultsPage(tmp_path / "new", "title").save()
+    assert check(Page(tmp_path / "new" / "index.html")).sources == []
+
+
+def sample(value=0.0):
+    return {"real_A": torch.zeros(2, 3, 4, 6), "fake_B": torch.full((1, 4, 6), value)}
+
+
+def headings(path):
+    return [int(match) for match in re.findall(r"<h2>After (\d+) images", path.read_text())]
+
+
+def test_training_page_shows_the_newest_samples_first_and_the_latest_losses(tmp_path):
+    sink = HtmlSink(tmp_path, "horse <2> zebra", refresh_seconds=7)
+    assert check(Page(tmp_path / "index.html")).sources == []  # there is something to open from the start
+    sink.scalars(400, {"G<b>": 0.123456})
+    sink.images(400, sample())
+    sink.scalars(800, {"G<b>": float("nan")})
+    sink.images(800, sample())
+    html = check(Page(tmp_path / "index.html"))
+    assert html.sources == [
+        "images/step00000800_real_A.png", "images/step00000800_fake_B.png",
+        "images/step00000400_real_A.png", "images/step00000400_fake_B.png",
+    ]
+    assert html.refresh() == ["7"]
+    assert {"Losses after 800 images", "G<b>", "nan", "horse <2> zebra"} <= set(html.texts)
+    assert "0.1235" not in html.texts
+    sink.close()
+    assert Page(tmp_path / "index.html").refresh() == []
+
+
+def test_training_page_takes_samples_only_as_often_as_asked(tmp_path):
+    sink = HtmlSink(tmp_path, "t", update_every=1000)
+    for step in range(400, 3200, 400):
+        sink.images(step, sample())
+    assert headings(tmp_path / "index.html") == [2800, 1600, 400]
+
+
+def test_losses_reach_the_page_between_samples(tmp_path):
+    sink = HtmlSink(tmp_path, "t", refresh_seconds=0)
+    sink.scalars(5, {"G": 0.5})
+    assert "Losses after 5 images" in Page(tmp_path / "index.html").texts
+
+
+def test_resumed_page_keeps_the_samples_up_to_the_checkpoint(tmp_path):
+    sink = HtmlSink(tmp_path, "t")
+    for step in (100, 200, 300):
+        sink.images(step, sample())
+    (tmp_path / "images" / "notes.txt").write_text("mine")
+    sink = HtmlSink(tmp_path, "t", resume_step=200)
+    assert headings(tmp_path / "index.html") == [200, 100]
+    sink.images(300, sample())
+    html = check(Page(tmp_path / "index.html"))
+    assert headings(tmp_path / "index.html") == [300, 200, 100]
+    assert [source[-10:-4] for source in html.sources] == ["real_A", "fake_B"] * 3
+
+
+def test_a_new_run_keeps_the_samples_of_an_earlier_one_off_its_page(tmp_path):
+    HtmlSink(tmp_path, "t").images(100, sample())
+    sink = HtmlSink(tmp_path, "t")
+    assert headings(tmp_path / "index.html") == []
+    sink.images(50, sample())
+    assert headings(tmp_path / "index.html") == [50]
+    assert (tmp_path / "images.1" / "step00000100_fake_B.png").is_file()
+
+
+def test_hostile_labels_are_kept_apart_and_survive_a_resumption(tmp_path):
+    labels = ["a/b", "a_b", "../../escape", "a%2Fb", "<i>", "猫"]
+    HtmlSink(tmp_path / "web", "t").images(9, {label: torch.zeros(1, 2, 2) for label in labels})
+    HtmlSink(tmp_path / "web", "t", resume_step=9)
+    html = check(Page(tmp_path / "web" / "index.html"))
+    assert sorted(set(html.texts) & set(labels)) == sorted(labels)
+    assert len(html.sources) == len(labels)
+    assert [path.name for path in tmp_path.iterdir()] == ["web"]
+
+
+def test_a_long_run_keeps_its_page_short_and_all_its_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr("util.loggers.html_page.ROWS", 3)
+    sink = HtmlSink(tmp_path, "t")
+    for step in range(1, 6):
+        sink.images(step, {"fake_B": torch.zeros(1, 2, 2)})
+    assert headings(tmp_path / "index.html") == [5, 4, 3]
+    assert len(list((tmp_path / "images").iterdir())) == 5
+
+
+def test_without_dominate_there_is_a_warning_and_no_page(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dominate", None)
+    warnings = []
+    sink = open_html(
+        tmp_path / "web", "t", image_width=64, update_every=1, resume_step=0, warn=warnings.append
+    )
+    page = open_results_page(tmp_path / "results", "t", 64, warnings.append)
+    assert (sink, page) == (None, None)
+    assert len(warnings) == 2
+    assert all("dominate is not installed" in warning for warning in warnings)
