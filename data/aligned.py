@@ -14,14 +14,14 @@ from util.errors import UserError
 from .flags import AugmentFlags, check_data_flags
 from .images import find_images, load_image
 from .loader import SampleKey
-from .transforms import Policy, network_inputs, plan_geometry
+from .transforms import Policy, network_inputs, plan_geometry, size_of
 
 
 class AlignedDataset:
-    """Pairs under the same name in ``{phase}A`` and ``{phase}B``, or side by side (A left, B right) in ``{phase}``.
+    """Pairs of one name in ``{phase}A`` and ``{phase}B``, or side by side (A left, B right) in ``{phase}``.
 
-    Both images of a pair get the same scale, crop and flip. With --direction BtoA they change places: ``A`` is
-    always what is translated.
+    Both images of a pair get the same scale, crop and flip. With --direction BtoA they change places: ``A``
+    is always what is translated.
 
     A sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels; ``A_paths``,
     ``B_paths``; with --augment ``A_aug``, ``B_aug``.
@@ -53,8 +53,10 @@ class AlignedDataset:
         elif folder_a.is_dir() and folder_b.is_dir():
             self.pairs = match_pairs(folder_a, folder_b)
         else:
-            raise UserError(f"--dataroot: --dataset_mode aligned needs the folders {folder_a} and {folder_b}, or"
-                            f" {together} with both images of a pair side by side")
+            raise UserError(
+                f"--dataroot: --dataset_mode aligned needs the folders {folder_a} and {folder_b},"
+                f" or {together} with both images of a pair side by side"
+            )
         self.pairs = self.pairs[:flags.max_dataset_size]
         self.swap = flags.direction == "BtoA"
         self.channels = (flags.input_nc, flags.output_nc)
@@ -67,17 +69,37 @@ class AlignedDataset:
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         generator = key.generator()
         paths = self.pairs[key.index][::-1] if self.swap else self.pairs[key.index]
-        images = [load_image(path, channels) for path, channels in zip(paths, self.channels, strict=True)]
-        if self.side_by_side:
-            left, right = (1, 0) if self.swap else (0, 1)
-            images = [_half(images[0], left, paths[0]), _half(images[1], right, paths[1])]
-        _check_sizes(images, paths)
-        geometry = plan_geometry(*images[0].shape[-2:], self.policy, generator)
+        images = self._halves(paths[0]) if self.side_by_side else self._partners(paths)
+        geometry = plan_geometry(size_of(images[0]), self.policy, generator)
         sample: dict[str, Any] = {}
         for name, image, path in zip("AB", images, paths, strict=True):
             sample |= network_inputs(name, image, geometry, generator if self.augment else None)
             sample[f"{name}_paths"] = str(path)
         return sample
+
+    def _partners(self, paths: Sequence[Path]) -> list[Tensor]:
+        """The two files of a pair, A first."""
+        images = [load_image(path, channels) for path, channels in zip(paths, self.channels, strict=True)]
+        first, second = (f"{image.shape[-1]}x{image.shape[-2]}" for image in images)
+        if first != second:
+            raise UserError(
+                f"a pair must have one size, but {paths[0]} is {first} and {paths[1]} is {second};"
+                " scale one of them or remove the pair"
+            )
+        return images
+
+    def _halves(self, path: Path) -> list[Tensor]:
+        """The two halves of a file that holds a pair, A first."""
+        decoded = {channels: load_image(path, channels) for channels in set(self.channels)}
+        width = decoded[self.channels[0]].shape[-1]
+        if width % 2:
+            raise UserError(
+                f"{path} is {width} pixels wide, but two images of one size side by side have an even width;"
+                " crop it"
+            )
+        left, right = slice(None, width // 2), slice(width // 2, None)
+        sides = (right, left) if self.swap else (left, right)
+        return [decoded[channels][..., side] for channels, side in zip(self.channels, sides, strict=True)]
 
 
 def match_pairs(folder_a: Path, folder_b: Path) -> list[tuple[Path, Path]]:
@@ -91,8 +113,10 @@ def match_pairs(folder_a: Path, folder_b: Path) -> list[tuple[Path, Path]]:
         lonely = [present[name] for name in present if name not in missing]
         if lonely:
             some = ", ".join(str(path) for path in lonely[:3]) + (", ..." if len(lonely) > 3 else "")
-            raise UserError(f"--dataroot: {len(lonely)} images have no partner of the same name in {folder}: {some};"
-                            " add the partners or remove these")
+            raise UserError(
+                f"--dataroot: {len(lonely)} images have no partner of the same name in {folder}: {some};"
+                " add the partners or remove these"
+            )
     return [(by_name_a[name], by_name_b[name]) for name in by_name_a]
 
 
@@ -101,22 +125,9 @@ def _by_name(folder: Path) -> dict[str, Path]:
     for path in find_images(folder):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
-            raise UserError(f"--dataroot: {found[name]} and {path} have the same name, so their partner is ambiguous;"
-                            " remove one of them")
+            raise UserError(
+                f"--dataroot: {found[name]} and {path} have the same name, so their partner is ambiguous;"
+                " remove one of them"
+            )
         found[name] = path
     return found
-
-
-def _half(image: Tensor, side: int, path: Path) -> Tensor:
-    """The left (0) or right (1) half of [C, H, W]."""
-    width = image.shape[-1]
-    if width % 2:
-        raise UserError(f"{path} is {width} pixels wide; two images of the same size side by side have an even width")
-    return image[..., :width // 2] if side == 0 else image[..., width // 2:]
-
-
-def _check_sizes(images: Sequence[Tensor], paths: Sequence[Path]) -> None:
-    first, second = (f"{image.shape[-1]}x{image.shape[-2]}" for image in images)
-    if first != second:
-        raise UserError(f"a pair must have one size, but {paths[0]} is {first} and {paths[1]} is {second};"
-                        " scale one of them or remove the pair")

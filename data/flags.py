@@ -20,8 +20,8 @@ def check_data_flags(options: Options) -> None:
     """Refuse what no data set of images can serve.
 
     Raises:
-        UserError: no such --dataroot, channel counts other than 1 and 3, a crop larger than what it is cut from,
-            or --augment outside training.
+        UserError: no such --dataroot, channel counts other than 1 and 3, a crop larger than what it is cut
+            from, or --augment outside training.
     """
     flags = options[DataFlags]
     if not flags.dataroot:

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from util.errors import UserError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 # What Pillow raises, depending on the format, for files that are damaged, foreign or absurdly large.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, Image.DecompressionBombError)
 _WHITE = (255, 255, 255, 255)
 
 
@@ -41,7 +42,8 @@ def find_images(folder: Path, limit: int | None = None) -> list[Path]:
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         found += [path for name in names if is_image(path := Path(parent, name))]
     if not found:
-        raise UserError(f"--dataroot: no images in {folder}; expected files that end in {', '.join(SUFFIXES)}")
+        suffixes = ", ".join(SUFFIXES)
+        raise UserError(f"--dataroot: no images in {folder}; expected files that end in {suffixes}")
     return sorted(found, key=Path.as_posix)[:limit]
 
 
@@ -50,15 +52,15 @@ def load_image(path: Path, channels: int) -> Tensor:
 
     Alpha is composited over white: what a transparent pixel hides is arbitrary, mostly black, while drawings,
     icons and cut-outs are made for the page. Colour becomes greyscale by its luminance (ITU-R 601), greyscale
-    becomes colour by repetition; CMYK is converted without its profile. Of several frames, the first is taken.
+    becomes colour by repetition; colour profiles are not applied. Of several frames, the first is taken.
 
     Args:
         path: the file.
         channels: 1 or 3.
 
     Returns:
-        [C, H, W], uint8 for files of up to 8 bits a channel, else float32 in [0, 1]: 16-bit greyscale is divided
-        by 65535, float files hold [0, 1] already. (Pillow reads 16-bit colour as 8-bit.)
+        [C, H, W], uint8 for files of up to 8 bits a channel, else float32 in [0, 1]: 16-bit greyscale is
+        divided by 65535, float files hold [0, 1] already. (Pillow reads 16-bit colour as 8-bit.)
 
     Raises:
         UserError: the file is unreadable, truncated, no image, or out of range.
@@ -68,9 +70,9 @@ def load_image(path: Path, channels: int) -> Tensor:
             image.load()
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):
-                return _from_samples(np.asarray(upright, dtype=np.float32) / 65535, path, channels)
+                return _from_samples(np.asarray(upright, dtype=np.float32), 65535, path, channels)
             if upright.mode == "F":
-                return _from_samples(np.asarray(upright), path, channels)
+                return _from_samples(np.asarray(upright, dtype=np.float32), 1, path, channels)
             return _from_8_bit(upright, channels)
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file; check --dataroot") from None
@@ -90,16 +92,16 @@ def _from_8_bit(image: Image.Image, channels: int) -> Tensor:
     return torch.from_numpy(pixels).reshape(image.height, image.width, channels).permute(2, 0, 1).contiguous()
 
 
-def _from_samples(values: np.ndarray, path: Path, channels: int) -> Tensor:  # type: ignore[type-arg]
-    """[H, W] samples that should lie in [0, 1], to [C, H, W] float32."""
+def _from_samples(samples: NDArray[np.float32], maximum: float, path: Path, channels: int) -> Tensor:
+    """[H, W] samples that should lie between 0 and ``maximum``, to [C, H, W] float32 in [0, 1]."""
+    values = samples / np.float32(maximum)
     slack = 0.05  # resampling overshoots a little; more means another scale, and guessing it would be wrong
     if not np.all((values >= -slack) & (values <= 1 + slack)):
         raise UserError(
             f"{path} has values outside the range of an image (0 to 1 for floats, 0 to 65535 for integers);"
             " convert it to 8 or 16 bits"
         )
-    image = torch.from_numpy(np.array(values, dtype=np.float32)).clamp_(0, 1)
-    return image.expand(channels, -1, -1).contiguous()
+    return torch.from_numpy(values).clamp_(0, 1).expand(channels, -1, -1).contiguous()
 
 
 def _refuse_folder(error: OSError) -> NoReturn:

@@ -1,7 +1,8 @@
-"""Batches in an order, and with random choices, that depend on nothing but the seed and the position in the run."""
+"""Batches whose order and random choices depend on nothing but the seed and the position in the run."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -21,7 +22,7 @@ _ORDER, _SAMPLE = 0, 1  # which stream of random numbers
 class SampleKey(NamedTuple):
     """Which sample: its index, and the seed of every random choice made for it."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     seed: int
 
     def generator(self) -> torch.Generator:
@@ -47,7 +48,7 @@ def mix(seed: int, *path: int) -> int:
 
 def epoch_keys(length: int, *, seed: int, epoch: int, shuffle: bool, skip: int = 0) -> Iterator[SampleKey]:
     """The samples of one epoch in their order, without the first ``skip``."""
-    order = range(length)
+    order: Sequence[int] = range(length)
     if shuffle:
         generator = torch.Generator().manual_seed(mix(seed, _ORDER, epoch))
         order = torch.randperm(length, generator=generator).tolist()
@@ -58,8 +59,8 @@ def epoch_keys(length: int, *, seed: int, epoch: int, shuffle: bool, skip: int =
 class Loader:
     """Loads batches of a data set, in worker processes where asked.
 
-    Batches are the same to the bit for any number of workers, and torch's global random state is not touched, so
-    a run can stop after any batch and go on from there. The last batch of an epoch may be smaller.
+    Batches are the same to the bit for any number of workers, and torch's global random state is not touched,
+    so a run can stop after any batch and go on from there. The last batch of an epoch may be smaller.
 
     Args:
         dataset: a pure function of a `SampleKey`; picklable where processes are spawned.
@@ -93,8 +94,8 @@ class Loader:
             skip: how many images of it were seen before; the rest comes as if it had never been interrupted.
 
         Raises:
-            UserError: a file is unreadable, or images of different sizes meet in a batch. One sentence, also when
-                it happens in a worker process.
+            UserError: a file is unreadable, or images of different sizes meet in a batch. One sentence, also
+                when it happens in a worker process.
         """
         if epoch < 0 or not 0 <= skip <= len(self):
             raise ValueError(f"there is no epoch {epoch} with {skip} of {len(self)} images seen")
@@ -113,9 +114,11 @@ class _BatchSampler(Sampler[list[SampleKey]]):
         self.epoch = self.skip = 0
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        keys = list(epoch_keys(self.length, seed=self.seed, epoch=self.epoch, shuffle=self.shuffle, skip=self.skip))
-        for start in range(0, len(keys), self.batch_size):
-            yield keys[start:start + self.batch_size]
+        keys = epoch_keys(
+            self.length, seed=self.seed, epoch=self.epoch, shuffle=self.shuffle, skip=self.skip
+        )
+        while batch := list(itertools.islice(keys, self.batch_size)):
+            yield batch
 
 
 class _Batches(Dataset[Any]):
@@ -127,7 +130,7 @@ class _Batches(Dataset[Any]):
     def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
 
-    def __getitems__(self, keys: Sequence[SampleKey]) -> Batch | UserError:
+    def __getitems__(self, keys: Sequence[SampleKey]) -> Any:  # Batch | UserError
         try:
             return collate([self.dataset[key] for key in keys])
         except UserError as error:
@@ -155,5 +158,5 @@ def _describe(sample: dict[str, Any], name: str) -> str:
     return f"{sample[f'{name[0]}_paths']} gives {width}x{height}"
 
 
-def _as_it_is(batch: Batch | UserError) -> Batch | UserError:
+def _as_it_is(batch: Any) -> Any:
     return batch

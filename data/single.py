@@ -11,7 +11,7 @@ from options import DataFlags, Options
 from .flags import check_data_flags
 from .images import find_images, load_image
 from .loader import SampleKey
-from .transforms import Policy, network_inputs, plan_geometry
+from .transforms import Policy, network_inputs, plan_geometry, size_of
 
 
 class SingleDataset:
@@ -45,5 +45,5 @@ class SingleDataset:
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         path = self.paths[key.index]
         image = load_image(path, self.channels)
-        geometry = plan_geometry(*image.shape[-2:], self.policy, key.generator())
+        geometry = plan_geometry(size_of(image), self.policy, key.generator())
         return {**network_inputs("A", image, geometry), "A_paths": str(path)}

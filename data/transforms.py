@@ -48,15 +48,16 @@ class Geometry:
     flip: bool
 
 
-def plan_geometry(height: int, width: int, policy: Policy, generator: torch.Generator) -> Geometry:
-    """Draw the geometry of one image of the given size.
+def plan_geometry(size: tuple[int, int], policy: Policy, generator: torch.Generator) -> Geometry:
+    """Draw the geometry of one image of ``size`` (height, width).
 
-    Modes: ``resize_and_crop`` scales to a square of load_size, ``scale_width`` scales to that width and
-    ``scale_shortside_and_crop`` to that shorter side (both keep the aspect), ``crop`` and ``none`` do not scale.
-    Modes with a crop cut out a square of crop_size; an image that would be smaller than it is enlarged, aspect
-    kept, until it fits. Three numbers are always drawn, so later draws do not depend on mode or size.
+    Modes: ``resize_and_crop`` scales to a square of load_size, ``scale_width`` to that width and
+    ``scale_shortside_and_crop`` to that shorter side (these two keep the aspect), ``crop`` and ``none`` do
+    not scale. Modes with a crop cut out a square of crop_size; an image that would be smaller than it is
+    enlarged, aspect kept, until it fits. Three numbers are always drawn, whatever the mode and the size, so
+    that later draws stay the same.
     """
-    height, width = scaled_size(height, width, policy)
+    height, width = scaled_size(*size, policy)
     crops = "crop" in policy.preprocess
     crop_height, crop_width = (policy.crop_size, policy.crop_size) if crops else (height, width)
     vertical, horizontal, mirror = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
@@ -67,20 +68,24 @@ def plan_geometry(height: int, width: int, policy: Policy, generator: torch.Gene
     return Geometry(height, width, top, left, crop_height, crop_width, policy.random_flip and mirror < 0.5)
 
 
+def size_of(image: Tensor) -> tuple[int, int]:
+    """(height, width) of [..., H, W]."""
+    return image.shape[-2], image.shape[-1]
+
+
 def scaled_size(height: int, width: int, policy: Policy) -> tuple[int, int]:
     """(height, width) before the crop."""
-    size, mode = policy.load_size, policy.preprocess
+    mode, short = policy.preprocess, min(height, width)
     if mode == "resize_and_crop":
-        height, width = size, size
-    elif mode in ("scale_width", "scale_width_and_crop"):
-        height, width = max(1, round(height * size / width)), size
+        height = width = short = policy.load_size
+    multiply, divide = 1, 1  # one exact scale, rounded once
+    if mode in ("scale_width", "scale_width_and_crop"):
+        multiply, divide = policy.load_size, width
     elif mode == "scale_shortside_and_crop":
-        short = min(height, width)
-        height, width = round(height * size / short), round(width * size / short)
-    short = min(height, width)
-    if "crop" in mode and short < policy.crop_size:
-        height, width = round(height * policy.crop_size / short), round(width * policy.crop_size / short)
-    return height, width
+        multiply, divide = policy.load_size, short
+    if "crop" in mode and short * multiply < policy.crop_size * divide:
+        multiply, divide = policy.crop_size, short
+    return max(1, round(height * multiply / divide)), max(1, round(width * multiply / divide))
 
 
 def apply_geometry(image: Tensor, geometry: Geometry) -> Tensor:
@@ -89,7 +94,7 @@ def apply_geometry(image: Tensor, geometry: Geometry) -> Tensor:
     if list(image.shape[-2:]) != size:
         image = F.resize(image, size, interpolation=F.InterpolationMode.BICUBIC, antialias=True)
         if image.is_floating_point():
-            image = image.clamp(0, 1)  # bicubic overshoots at edges; integers are clamped by the resize itself
+            image = image.clamp(0, 1)  # bicubic overshoots at edges; for integers the resize itself clamps
     bottom, right = geometry.top + geometry.crop_height, geometry.left + geometry.crop_width
     image = image[..., geometry.top:bottom, geometry.left:right]
     return image.flip(-1) if geometry.flip else image
@@ -125,8 +130,8 @@ def jitter(image: Tensor, generator: torch.Generator) -> Tensor:
 def adjust_contrast(image: Tensor, factor: float) -> Tensor:
     """Blend [C, H, W] in [0, 1] with its mean luminance.
 
-    torchvision's version takes the mean in one reduction, whose rounding depends on the number of threads; rows
-    first, it does not, and a worker process (one thread) computes what the main process would.
+    torchvision's version takes the mean in one reduction, whose rounding depends on the number of threads;
+    rows first, it does not, and a worker process (one thread) computes what the main process would.
     """
     grey = F.rgb_to_grayscale(image) if image.shape[0] == 3 else image
     mean = grey.mean(-1).mean(-1)[:, None, None]  # [1, 1, 1]

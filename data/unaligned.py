@@ -14,15 +14,15 @@ from util.errors import UserError
 from .flags import AugmentFlags, check_data_flags
 from .images import find_images, load_image
 from .loader import SampleKey
-from .transforms import Policy, network_inputs, plan_geometry
+from .transforms import Policy, network_inputs, plan_geometry, size_of
 
 
 class UnalignedDataset:
-    """``{phase}A`` and ``{phase}B`` in --dataroot; ``A`` is always what is translated, ``B`` what it shall resemble.
+    """``{phase}A`` and ``{phase}B`` in --dataroot.
 
-    With --direction BtoA the folders change places: ``A`` comes from ``{phase}B``. In training, A goes through its
-    folder while B is drawn at random (with --serial_batches by index), and the longer folder sets the length. In
-    testing every A comes once, and B may be missing.
+    ``A`` is always what is translated, ``B`` what it shall resemble: with --direction BtoA the folders change
+    places. In training A goes through its folder while B is drawn at random (with --serial_batches by index),
+    and the longer folder sets the length. In testing every A comes once, and B's folder may be missing.
 
     A sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels; ``A_paths``,
     ``B_paths``; with --augment ``A_aug``, ``B_aug``.
@@ -50,8 +50,10 @@ class UnalignedDataset:
         folder_a, folder_b = (Path(flags.dataroot, flags.phase + domain) for domain in (source, target))
         for folder in (folder_a, folder_b) if training else (folder_a,):
             if not folder.is_dir():
-                raise UserError(f"--dataroot: there is no folder {folder}, which --dataset_mode unaligned needs;"
-                                " for a plain folder or one file use --dataset_mode single")
+                raise UserError(
+                    f"--dataroot: there is no folder {folder}, which --dataset_mode unaligned needs;"
+                    " for a plain folder or one file use --dataset_mode single"
+                )
         self.paths_a = find_images(folder_a, flags.max_dataset_size)
         self.paths_b = find_images(folder_b, flags.max_dataset_size) if folder_b.is_dir() else []
         self.channels_a, self.channels_b = flags.input_nc, flags.output_nc
@@ -74,7 +76,7 @@ class UnalignedDataset:
         loaded = []
         for name, path, channels in chosen:
             image = load_image(path, channels)
-            loaded.append((name, path, image, plan_geometry(*image.shape[-2:], self.policy, generator)))
+            loaded.append((name, path, image, plan_geometry(size_of(image), self.policy, generator)))
         sample: dict[str, Any] = {}
         for name, path, image, geometry in loaded:
             sample |= network_inputs(name, image, geometry, generator if self.augment else None)

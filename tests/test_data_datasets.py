@@ -1,0 +1,305 @@
+"""The data sets `unaligned`, `single` and `aligned`, from the command line to samples."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data import DATASETS, SampleKey
+from options import TEST, TRAIN, DataFlags, parse
+from util.errors import UserError
+
+SMALL = "--load_size 20 --crop_size 16"
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+class NoModel:
+    """A model without flags."""
+
+    flags = ()
+
+    @classmethod
+    def defaults(cls, training):
+        return {}
+
+    @classmethod
+    def check(cls, options):
+        return None
+
+
+def dataset(root: Path, arguments: str = "", program=TRAIN):
+    argv = ["--dataroot", str(root), "--checkpoints_dir", str(root / "none"), *shlex.split(arguments)]
+    options = parse(program, {"sc": NoModel, "test": NoModel}, DATASETS, argv)
+    return DATASETS[options[DataFlags].dataset_mode](options, training=program is TRAIN)
+
+
+def save(path: Path, colour=RED, size=(24, 20)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def save_noise(path: Path, seed: int, size=(24, 20)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def folders(root: Path, phase: str = "train", count_a: int = 3, count_b: int = 5) -> Path:
+    for domain, count in (("A", count_a), ("B", count_b)):
+        for i in range(count):
+            save_noise(root / f"{phase}{domain}" / f"{i}.png", seed=i)
+    return root
+
+
+def colour_of(image: torch.Tensor) -> tuple[int, ...]:
+    return tuple(int(value) for value in ((image.mean((1, 2)) + 1) * 127.5).round())
+
+
+def test_unaligned_sample_has_both_domains_and_their_paths(tmp_path):
+    data = dataset(folders(tmp_path), SMALL)
+    sample = data[SampleKey(4, 0)]
+    assert set(sample) == {"A", "B", "A_paths", "B_paths"}
+    assert sample["A"].shape == sample["B"].shape == (3, 16, 16)
+    assert sample["A"].dtype == torch.float32
+    assert -1 <= sample["A"].min() < -0.5 < 0.5 < sample["A"].max() <= 1
+    assert sample["A_paths"] == str(tmp_path / "trainA/1.png")  # 4 modulo 3
+
+
+def test_unaligned_epoch_is_as_long_as_the_longer_folder_in_training_and_shows_every_input_once_in_testing(tmp_path):
+    folders(tmp_path, "train", 3, 5)
+    folders(tmp_path, "test", 3, 5)
+    assert len(dataset(tmp_path)) == 5
+    assert len(dataset(tmp_path, program=TEST)) == 3
+    assert len(dataset(tmp_path, "--max_dataset_size 2")) == 2
+
+
+def test_partner_is_random_in_training_and_by_index_with_serial_batches(tmp_path):
+    folders(tmp_path)
+    data, serial = dataset(tmp_path, SMALL), dataset(tmp_path, f"{SMALL} --serial_batches")
+    assert {Path(data[SampleKey(0, seed)]["B_paths"]).stem for seed in range(60)} == set("01234")
+    assert {Path(serial[SampleKey(3, seed)]["B_paths"]).stem for seed in range(10)} == {"3"}
+
+
+@pytest.mark.parametrize("mode", ["unaligned", "aligned"])
+def test_sample_is_a_function_of_its_key(tmp_path, mode):
+    data = dataset(folders(tmp_path, count_b=3), f"{SMALL} --dataset_mode {mode} --augment")
+    state = torch.get_rng_state()
+    first, again, other = data[SampleKey(1, 7)], data[SampleKey(1, 7)], data[SampleKey(1, 8)]
+    for name in ("A", "B", "A_aug", "B_aug"):
+        assert torch.equal(first[name], again[name])
+        assert not torch.equal(first[name], other[name])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("mode", ["unaligned", "aligned"])
+def test_augment_adds_copies_of_the_same_crops_and_changes_nothing_else(tmp_path, mode):
+    folders(tmp_path, count_b=3)
+    for i in range(3):  # jitter is nearly invisible in where the black edge lies
+        for domain in "AB":
+            pixels = np.full((24, 30, 3), 200, dtype=np.uint8)
+            pixels[: 5 + i, : 9 + 2 * i] = 0
+            Image.fromarray(pixels).save(tmp_path / f"train{domain}/{i}.png")
+    arguments = f"--load_size 24 --crop_size 16 --dataset_mode {mode}"
+    plain, augmented = dataset(tmp_path, arguments), dataset(tmp_path, f"{arguments} --augment")
+    for seed in range(20):
+        key = SampleKey(seed % 3, seed)
+        before, sample = plain[key], augmented[key]
+        for name in "AB":
+            assert torch.equal(before[name], sample[name])
+            assert before[f"{name}_paths"] == sample[f"{name}_paths"]
+            jittered = sample[f"{name}_aug"].mean(0)
+            dark = sample[name].mean(0) < -0.2
+            if dark.any() and not dark.all():
+                assert jittered[dark].mean() + 0.1 < jittered[~dark].mean()
+                assert not torch.equal(sample[f"{name}_aug"], sample[name])
+
+
+@pytest.mark.parametrize("mode", ["unaligned", "aligned"])
+def test_direction_swaps_the_folders_while_channels_follow_the_role(tmp_path, mode):
+    save(tmp_path / "trainA/x.png", RED)
+    save(tmp_path / "trainB/x.png", GREEN)
+    arguments = f"{SMALL} --dataset_mode {mode} --input_nc 1 --output_nc 3"
+    forward = dataset(tmp_path, arguments)[SampleKey(0, 0)]
+    assert (colour_of(forward["A"]), colour_of(forward["B"])) == ((76,), GREEN)
+    backward = dataset(tmp_path, f"{arguments} --direction BtoA")[SampleKey(0, 0)]
+    assert (colour_of(backward["A"]), colour_of(backward["B"])) == ((150,), RED)
+    assert backward["A_paths"] == str(tmp_path / "trainB/x.png")
+
+
+def test_testing_shows_the_whole_image_unmirrored_at_its_own_size(tmp_path):
+    save_noise(tmp_path / "testA/x.png", 0, size=(13, 7))
+    data = dataset(tmp_path, program=TEST)
+    pixels = torch.from_numpy(np.array(Image.open(tmp_path / "testA/x.png"))).permute(2, 0, 1)
+    for seed in range(5):
+        sample = data[SampleKey(0, seed)]
+        assert set(sample) == {"A", "A_paths"}  # there is no testB
+        torch.testing.assert_close(sample["A"], pixels / 127.5 - 1)
+
+
+def test_testing_with_a_crop_shows_the_centre_even_where_flips_are_allowed(tmp_path):
+    save_noise(tmp_path / "testA/x.png", 0)
+    data = dataset(tmp_path, "--preprocess crop --crop_size 10 --no_flip false", TEST)
+    pixels = torch.from_numpy(np.array(Image.open(tmp_path / "testA/x.png"))).permute(2, 0, 1)
+    for seed in range(5):
+        torch.testing.assert_close(data[SampleKey(0, seed)]["A"], pixels[:, 5:15, 7:17] / 127.5 - 1)
+
+
+def test_no_flip_in_training(tmp_path):
+    save_noise(tmp_path / "x.png", 0, size=(16, 16))
+    arguments = "--dataset_mode single --preprocess none"
+    plain = dataset(tmp_path, f"{arguments} --no_flip")
+    flipping = dataset(tmp_path, arguments)
+    image = plain[SampleKey(0, 0)]["A"]
+    assert all(torch.equal(plain[SampleKey(0, seed)]["A"], image) for seed in range(8))
+    seen = [flipping[SampleKey(0, seed)]["A"] for seed in range(8)]
+    assert any(torch.equal(sample, image.flip(2)) for sample in seen)
+    assert all(torch.equal(sample, image) or torch.equal(sample, image.flip(2)) for sample in seen)
+
+
+def test_single_takes_a_folder_or_a_file(tmp_path):
+    for name in "ab":
+        save(tmp_path / f"{name}.png")
+    folder = dataset(tmp_path, "--dataset_mode single", TEST)
+    file = dataset(tmp_path / "b.png", "--dataset_mode single --input_nc 1 --direction BtoA", TEST)
+    assert [Path(folder[SampleKey(i, 0)]["A_paths"]).name for i in range(len(folder))] == ["a.png", "b.png"]
+    assert len(file) == 1
+    assert file[SampleKey(0, 0)]["A"].shape == (1, 20, 24)
+    assert set(file[SampleKey(0, 0)]) == {"A", "A_paths"}
+
+
+@pytest.mark.parametrize("side_by_side", [False, True])
+def test_pairs_get_the_same_scale_crop_and_flip(tmp_path, side_by_side):
+    for i in range(2):
+        a = Image.open(save_noise(tmp_path / f"source/{i}.png", i, size=(24, 20)))
+        inverse = a.point(lambda value: 255 - value)
+        if side_by_side:
+            both = Image.new("RGB", (48, 20))
+            both.paste(a, (0, 0))
+            both.paste(inverse, (24, 0))
+            (tmp_path / "train").mkdir(exist_ok=True)
+            both.save(tmp_path / f"train/{i}.png")
+        else:
+            for domain, image, suffix in (("A", a, "png"), ("B", inverse, "bmp")):
+                (tmp_path / f"train{domain}").mkdir(exist_ok=True)
+                image.save(tmp_path / f"train{domain}/{i}.{suffix}")
+    data = dataset(tmp_path, f"{SMALL} --dataset_mode aligned")
+    assert len(data) == 2
+    for seed in range(10):
+        sample = data[SampleKey(seed % 2, seed)]
+        assert sample["A"].shape == (3, 16, 16)
+        assert (sample["A"] + sample["B"]).abs().max() < 0.02
+    back = dataset(tmp_path, f"{SMALL} --dataset_mode aligned --direction BtoA")
+    assert torch.equal(back[SampleKey(0, 3)]["A"], data[SampleKey(0, 3)]["B"])
+
+
+def test_pairs_are_limited_after_matching(tmp_path):
+    folders(tmp_path, count_a=4, count_b=4)
+    assert len(dataset(tmp_path, "--dataset_mode aligned --max_dataset_size 3")) == 3
+
+
+@pytest.mark.parametrize(("extra", "lonely"), [("trainA", "trainB"), ("trainB", "trainA")])
+def test_missing_partners_are_counted_and_named(tmp_path, extra, lonely):
+    folders(tmp_path, count_a=1, count_b=1)
+    for i in range(5, 10):
+        save(tmp_path / extra / f"{i}.png")
+    with pytest.raises(UserError, match=rf"5 images have no partner.*{lonely}: \S*{extra}/5\.png, .*, \.\.\.;"):
+        dataset(tmp_path, "--dataset_mode aligned")
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    folders(tmp_path, count_a=1, count_b=1)
+    save(tmp_path / "trainA/0.bmp")
+    with pytest.raises(UserError, match=r"0\.bmp and \S*0\.png have the same name"):
+        dataset(tmp_path, "--dataset_mode aligned")
+
+
+def test_pair_of_two_sizes_names_both_files_and_sizes(tmp_path):
+    save(tmp_path / "trainA/x.png", size=(24, 20))
+    save(tmp_path / "trainB/x.png", size=(20, 24))
+    data = dataset(tmp_path, "--dataset_mode aligned")
+    with pytest.raises(UserError, match=r"trainA/x\.png is 24x20 and \S*trainB/x\.png is 20x24"):
+        data[SampleKey(0, 0)]
+
+
+def test_side_by_side_image_of_odd_width_is_named(tmp_path):
+    save(tmp_path / "train/x.png", size=(25, 20))
+    with pytest.raises(UserError, match=r"train/x\.png is 25 pixels wide"):
+        dataset(tmp_path, "--dataset_mode aligned")[SampleKey(0, 0)]
+
+
+def test_folder_missing_for_unaligned_mentions_single(tmp_path):
+    save(tmp_path / "x.png")
+    with pytest.raises(UserError, match=r"--dataroot: .*testA.*--dataset_mode single"):
+        dataset(tmp_path, program=TEST)
+
+
+def test_training_needs_both_folders(tmp_path):
+    save(tmp_path / "trainA/x.png")
+    with pytest.raises(UserError, match=r"no folder .*trainB"):
+        dataset(tmp_path)
+
+
+def test_testing_from_B_to_A_needs_the_folder_of_B(tmp_path):
+    save(tmp_path / "testA/x.png")
+    with pytest.raises(UserError, match=r"no folder .*testB"):
+        dataset(tmp_path, "--direction BtoA", TEST)
+
+
+def test_empty_folder_is_named(tmp_path):
+    folders(tmp_path, count_b=0)
+    (tmp_path / "trainB").mkdir()
+    with pytest.raises(UserError, match=r"--dataroot: no images in \S*trainB"):
+        dataset(tmp_path)
+
+
+def test_aligned_without_its_folders_says_what_it_looks_for(tmp_path):
+    save(tmp_path / "x.png")
+    with pytest.raises(UserError, match=r"trainA and .*trainB, or .*train .*side by side"):
+        dataset(tmp_path, "--dataset_mode aligned")
+
+
+@pytest.mark.parametrize("mode", ["unaligned", "aligned"])
+def test_file_in_dataroot_does_not_override_the_dataset_mode(tmp_path, mode):
+    with pytest.raises(UserError, match=rf"x\.png is a file; --dataset_mode {mode} needs a folder .*single"):
+        dataset(save(tmp_path / "x.png"), f"--dataset_mode {mode}")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ("--load_size 100 --crop_size 101", r"--crop_size 101 .*--load_size 100.* raise --load_size"),
+    ("--load_size 9 --crop_size 10 --preprocess scale_width_and_crop", "--crop_size 10 .*--load_size 9"),
+    ("--load_size 9 --crop_size 10 --preprocess scale_shortside_and_crop", "--crop_size 10 .*--load_size 9"),
+    ("--input_nc 2", "--input_nc 2: .*3 channels"),
+    ("--output_nc 4", "--output_nc 4: .*3 channels"),
+])
+@pytest.mark.parametrize("mode", list(DATASETS))
+def test_flags_that_do_not_fit_are_refused_at_start(tmp_path, mode, arguments, message):
+    with pytest.raises(UserError, match=message):
+        dataset(tmp_path, f"--dataset_mode {mode} {arguments}")
+
+
+@pytest.mark.parametrize("preprocess", ["crop", "none", "scale_width"])
+def test_crop_larger_than_load_size_is_fine_where_they_do_not_meet(tmp_path, preprocess):
+    data = dataset(folders(tmp_path), f"--load_size 9 --crop_size 10 --preprocess {preprocess}")
+    assert data[SampleKey(0, 0)]["A"].shape[1] > 0
+
+
+def test_dataroot_is_required_and_must_exist(tmp_path):
+    with pytest.raises(UserError, match="--dataroot is required"):
+        parse(TRAIN, {"sc": NoModel}, DATASETS, [])
+    with pytest.raises(UserError, match=r"--dataroot: \S*gone does not exist"):
+        dataset(tmp_path / "gone")
+
+
+def test_augment_is_refused_in_testing_and_belongs_to_sets_with_two_domains(tmp_path):
+    folders(tmp_path, "test")
+    with pytest.raises(UserError, match="--augment is for training"):
+        dataset(tmp_path, "--augment", TEST)
+    with pytest.raises(UserError, match="--augment is not a flag"):
+        dataset(tmp_path, "--dataset_mode single --augment")

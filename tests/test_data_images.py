@@ -1,0 +1,197 @@
+"""Finding and decoding image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.images import find_images, load_image
+from util.errors import UserError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+COLOUR = torch.from_numpy(PIXELS).permute(2, 0, 1)
+GREY_16 = np.arange(35, dtype=np.uint16).reshape(5, 7) * 1800
+ORIENTATION = 0x0112
+
+
+def save(image: Image.Image | np.ndarray, path: Path, **how) -> Path:
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **how)
+    return path
+
+
+def smooth() -> np.ndarray:
+    """[48, 32, 3]: a ramp that lossy formats keep; dark at the top left."""
+    y, x = np.mgrid[:48, :32]
+    return np.stack([y * 5, x * 7, y * 2 + x * 3], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif", "a.tiff", "a.bmp", "A.PNG"])
+def test_lossless_formats_give_the_pixels_themselves(tmp_path, name):
+    how = {"lossless": True} if name.endswith("webp") else {}
+    image = load_image(save(PIXELS, tmp_path / name, **how), 3)
+    assert image.dtype == torch.uint8
+    assert torch.equal(image, COLOUR)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "a.webp"])
+def test_lossy_formats_give_nearly_the_pixels(tmp_path, name):
+    image = load_image(save(smooth(), tmp_path / name, quality=95), 3)
+    assert image.shape == (3, 48, 32)
+    assert np.abs(image.permute(1, 2, 0).numpy().astype(int) - smooth()).mean() < 3
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bit_greyscale_keeps_its_precision(tmp_path, name, channels):
+    image = load_image(save(GREY_16, tmp_path / name), channels)
+    assert image.shape == (channels, 5, 7)
+    torch.testing.assert_close(image, torch.from_numpy(GREY_16 / 65535).float().expand(channels, -1, -1))
+
+
+def test_big_endian_16_bit_greyscale_is_read_like_little_endian(tmp_path):
+    big = Image.frombytes("I;16B", (7, 5), GREY_16.astype(">u2").tobytes())
+    image = load_image(save(big, tmp_path / "a.tif"), 1)
+    torch.testing.assert_close(image[0], torch.from_numpy(GREY_16 / 65535).float())
+
+
+def test_32_bit_integers_in_the_16_bit_range_are_read_and_others_refused(tmp_path):
+    good = load_image(save(GREY_16.astype(np.int32), tmp_path / "a.tif"), 1)
+    torch.testing.assert_close(good[0], torch.from_numpy(GREY_16 / 65535).float())
+    with pytest.raises(UserError, match=r"b\.tif has values outside.*convert"):
+        load_image(save(GREY_16.astype(np.int32) * 100, tmp_path / "b.tif"), 1)
+
+
+def test_float_files_hold_0_to_1_and_small_overshoot_is_clamped(tmp_path):
+    values = np.linspace(-0.01, 1.01, 35, dtype=np.float32).reshape(5, 7)
+    image = load_image(save(values, tmp_path / "a.tif"), 3)
+    torch.testing.assert_close(image, torch.from_numpy(values).clamp(0, 1).expand(3, -1, -1))
+
+
+@pytest.mark.parametrize("value", [255.0, float("nan")])
+def test_float_files_of_another_scale_are_refused(tmp_path, value):
+    path = save(np.full((5, 7), value, dtype=np.float32), tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif has values outside"):
+        load_image(path, 3)
+
+
+def test_palette_images_are_read_through_their_palette(tmp_path):
+    paletted = Image.fromarray(smooth()).quantize(8)
+    image = load_image(save(paletted, tmp_path / "a.png"), 3)
+    assert torch.equal(image, torch.from_numpy(np.array(paletted.convert("RGB"))).permute(2, 0, 1))
+
+
+def test_transparent_palette_entry_shows_white(tmp_path):
+    paletted = Image.new("P", (2, 1))
+    paletted.putpalette([0, 0, 0, 200, 10, 20])
+    paletted.putdata([0, 1])
+    image = load_image(save(paletted, tmp_path / "a.png", transparency=0), 3)
+    assert image[:, 0].T.tolist() == [[255, 255, 255], [200, 10, 20]]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_alpha_is_composited_over_white(tmp_path, name, channels):
+    pixels = np.zeros((1, 3, 4), dtype=np.uint8)
+    pixels[0, :, 3] = [0, 128, 255]  # black: transparent, half transparent, opaque
+    how = {"lossless": True, "exact": True} if name.endswith("webp") else {}
+    image = load_image(save(pixels, tmp_path / name, **how), channels)
+    assert image.shape == (channels, 1, 3)
+    assert image[0, 0].tolist() == [255, 127, 0]
+
+
+def test_greyscale_with_alpha_is_composited_over_white(tmp_path):
+    pixels = Image.fromarray(np.array([[[0, 0], [0, 255], [90, 255]]], dtype=np.uint8), "LA")
+    assert load_image(save(pixels, tmp_path / "a.png"), 1).tolist() == [[[255, 0, 90]]]
+
+
+def test_transparent_colour_of_an_opaque_mode_shows_white(tmp_path):
+    pixels = np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8)
+    image = load_image(save(pixels, tmp_path / "a.png", transparency=(1, 2, 3)), 3)
+    assert image[:, 0].T.tolist() == [[255, 255, 255], [4, 5, 6]]
+
+
+def test_one_bit_images_are_black_and_white(tmp_path):
+    bits = Image.fromarray(np.array([[0, 255, 0]], dtype=np.uint8)).convert("1")
+    assert load_image(save(bits, tmp_path / "a.png"), 3).tolist() == [[[0, 255, 0]]] * 3
+    assert load_image(save(bits, tmp_path / "b.tif"), 1).tolist() == [[[0, 255, 0]]]
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg"])
+def test_cmyk_becomes_colour(tmp_path, name):
+    cmyk = Image.new("CMYK", (16, 16), (0, 255, 255, 0))  # magenta and yellow ink: red
+    red, green, blue = load_image(save(cmyk, tmp_path / name), 3).float().mean((1, 2)).tolist()
+    assert red > 250
+    assert green < 5
+    assert blue < 5
+
+
+def test_one_channel_is_luminance(tmp_path):
+    path = save(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], dtype=np.uint8), tmp_path / "a.png")
+    assert load_image(path, 1).tolist() == [[[76, 150, 29]]]  # 0.299, 0.587, 0.114 of 255
+
+
+def test_greyscale_becomes_three_equal_channels(tmp_path):
+    image = load_image(save(PIXELS[..., 0], tmp_path / "a.png"), 3)
+    assert torch.equal(image, COLOUR[:1].expand(3, -1, -1))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+@pytest.mark.parametrize(("orientation", "turn"), [(3, 2), (6, -1), (8, 1)])
+def test_exif_orientation_is_honoured(tmp_path, name, orientation, turn):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = save(smooth(), tmp_path / name, exif=exif)
+    upright = torch.from_numpy(np.rot90(smooth(), turn).copy()).permute(2, 0, 1)
+    image = load_image(path, 3)
+    assert image.shape == upright.shape
+    assert (image.float() - upright.float()).abs().mean() < 6
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp"])
+def test_truncated_file_is_named_in_one_sentence(tmp_path, suffix):
+    whole = save(PIXELS.repeat(20, 0).repeat(20, 1), tmp_path / f"whole.{suffix}").read_bytes()
+    broken = tmp_path / f"broken.{suffix}"
+    broken.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=rf"^\S*broken\.{suffix} cannot be read as an image") as caught:
+        load_image(broken, 3)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"I am text.\n"])
+def test_file_that_is_no_image_is_named(tmp_path, content):
+    path = tmp_path / "text.png"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"text\.png cannot be read as an image"):
+        load_image(path, 3)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.png: there is no such file"):
+        load_image(tmp_path / "gone.png", 3)
+
+
+def test_images_are_found_in_subfolders_sorted_and_limited(tmp_path):
+    names = ["b.png", "a/z.JPG", "a/c.webp", "c.tiff", ".hidden.png", ".cache/d.png", "notes.txt", "._b.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    found = find_images(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a/c.webp", "a/z.JPG", "b.png", "c.tiff"]
+    assert find_images(tmp_path, 2) == found[:2]
+    assert find_images(tmp_path, 10) == found
+
+
+def test_folder_without_images_names_the_flag_and_what_is_expected(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match=r"--dataroot: no images in .*\.png, .*\.webp"):
+        find_images(tmp_path)
+
+
+def test_missing_folder_names_the_flag(tmp_path):
+    with pytest.raises(UserError, match=r"--dataroot: there is no folder .*gone"):
+        find_images(tmp_path / "gone")

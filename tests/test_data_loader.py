@@ -1,0 +1,192 @@
+"""Batches: order, resuming, workers, and errors that cross process borders."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data import DATASETS, Loader, SampleKey
+from data.loader import mix
+from options import TRAIN, DataFlags, parse
+from util.errors import UserError
+
+COUNT = 7
+
+
+class NoModel:
+    """A model without flags."""
+
+    flags = ()
+
+    @classmethod
+    def defaults(cls, training):
+        return {}
+
+    @classmethod
+    def check(cls, options):
+        return None
+
+
+class Keys:
+    """A data set whose samples are their own keys."""
+
+    def __len__(self):
+        return COUNT
+
+    def __getitem__(self, key):
+        return {"A": torch.tensor([key.index, key.seed]), "A_paths": str(key.index)}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Unaligned folders whose images are 200 pixels large: some operations on these use several threads."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for domain, i in itertools.product("AB", range(COUNT)):
+        (folder / f"train{domain}").mkdir(exist_ok=True)
+        pixels = random.integers(0, 256, (200, 230, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"train{domain}/{i}.png", compress_level=0)
+    Image.fromarray(random.integers(0, 65536, (200, 230), dtype=np.uint16)).save(folder / "trainA/0.png")
+    return folder
+
+
+def loader(root: Path, *arguments: str, workers: int = 0, batch_size: int = 2, seed: int = 3) -> Loader:
+    options = parse(TRAIN, {"sc": NoModel}, DATASETS, ["--dataroot", str(root), *arguments])
+    dataset = DATASETS[options[DataFlags].dataset_mode](options, training=True)
+    return Loader(dataset, batch_size=batch_size, num_workers=workers, seed=seed, shuffle=True)
+
+
+def keys(seed: int = 0, epoch: int = 0, skip: int = 0, *, shuffle: bool = True, batch_size: int = 3) -> list[SampleKey]:
+    batches = Loader(Keys(), batch_size=batch_size, num_workers=0, seed=seed, shuffle=shuffle).epoch(epoch, skip)
+    return [SampleKey(*row) for batch in batches for row in batch["A"].tolist()]
+
+
+def assert_same(first, second):
+    first, second = list(first), list(second)
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert torch.equal(a[name], b[name]) if isinstance(a[name], torch.Tensor) else a[name] == b[name]
+
+
+def test_every_epoch_shows_every_image_once_in_a_new_order():
+    epochs = [[key.index for key in keys(epoch=epoch)] for epoch in range(4)]
+    assert all(sorted(order) == list(range(COUNT)) for order in epochs)
+    assert len({tuple(order) for order in epochs}) == 4
+    assert epochs[1] == [key.index for key in keys(epoch=1)]
+
+
+def test_unshuffled_order_is_the_data_sets_own_with_new_random_choices():
+    first, second = keys(shuffle=False), keys(epoch=1, shuffle=False)
+    assert [key.index for key in first] == [key.index for key in second] == list(range(COUNT))
+    assert len({key.seed for key in first + second}) == 2 * COUNT
+
+
+def test_seed_changes_order_and_random_choices():
+    assert [key.index for key in keys(seed=0)] != [key.index for key in keys(seed=1)]
+    assert not {key.seed for key in keys(seed=0)} & {key.seed for key in keys(seed=1)}
+
+
+def test_seeds_are_the_same_on_every_platform():
+    assert [mix(0, 1, 2, 3), mix(2**40, 0, 0), mix(5, 1, 0, 0)] == [51760083, 929640194, 3060604704]
+
+
+def test_keys_do_not_depend_on_the_batch_size():
+    assert keys(batch_size=1) == keys(batch_size=3) == keys(batch_size=100)
+
+
+@pytest.mark.parametrize("skip", range(COUNT + 1))
+def test_skipping_gives_the_tail_of_the_epoch(skip):
+    assert keys(epoch=2, skip=skip) == keys(epoch=2)[skip:]
+
+
+def test_last_batch_is_kept_though_smaller():
+    batches = list(Loader(Keys(), batch_size=3, num_workers=0, seed=0, shuffle=True).epoch(0))
+    assert [len(batch["A"]) for batch in batches] == [3, 3, 1]
+    assert [len(batch["A_paths"]) for batch in batches] == [3, 3, 1]
+
+
+def test_length_counts_images():
+    assert len(Loader(Keys(), batch_size=3, num_workers=0, seed=0, shuffle=True)) == COUNT
+
+
+@pytest.mark.parametrize(("epoch", "skip"), [(-1, 0), (0, -1), (0, COUNT + 1)])
+def test_positions_outside_the_run_are_refused(epoch, skip):
+    with pytest.raises(ValueError, match="there is no epoch"):
+        next(Loader(Keys(), batch_size=3, num_workers=0, seed=0, shuffle=True).epoch(epoch, skip))
+
+
+def test_batches_are_bit_identical_for_every_number_of_workers_over_epochs_and_resumes(root):
+    arguments = ("--augment", "--load_size", "210", "--crop_size", "200")
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)  # a worker has one
+        alone = loader(root, *arguments)
+        together = loader(root, *arguments, workers=2)
+        for epoch in range(2):
+            whole = list(alone.epoch(epoch))
+            assert whole[0]["A"].shape == whole[0]["B_aug"].shape == (2, 3, 200, 200)
+            assert_same(whole, together.epoch(epoch))
+        next(together.epoch(0))  # left early
+        assert_same(whole[2:], together.epoch(1, skip=4))
+        assert_same(whole[2:], loader(root, *arguments).epoch(1, skip=4))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_global_random_state_is_not_touched(root, workers):
+    state = torch.get_rng_state()
+    for _ in loader(root, "--augment", "--load_size", "20", "--crop_size", "16", workers=workers).epoch(0):
+        pass
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def damaged(folder: Path, content: str) -> Path:
+    """Unaligned folders of good images, and one in B that is not."""
+    for domain, i in itertools.product("AB", range(3)):
+        path = folder / f"train{domain}/{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    bad = folder / "trainB/1.png"
+    bad.write_bytes(b"I am text." if content == "text" else bad.read_bytes()[:900])
+    return folder
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("content", ["text", "truncated"])
+def test_unreadable_file_is_one_sentence_from_every_process(tmp_path, workers, content):
+    batches = loader(damaged(tmp_path, content), "--serial_batches", workers=workers, batch_size=1)
+    with pytest.raises(UserError, match=r"^\S*trainB/1\.png cannot be read as an image \([^\n]*\); [^\n]*$") as caught:
+        list(batches.epoch(0))
+    assert "Traceback" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_of_different_sizes_in_a_batch_are_named(tmp_path, workers):
+    for i, size in enumerate([(20, 30), (24, 30), (28, 30)]):
+        Image.new("RGB", size).save(tmp_path / f"{i}.png")
+    arguments = ("--dataset_mode", "single", "--preprocess", "none")
+    with pytest.raises(UserError, match=r"\.png gives \d\dx30 and \S*\d\.png gives \d\dx30\); use --batch_size 1 or"):
+        list(loader(tmp_path, *arguments, workers=workers, batch_size=3).epoch(0))
+    assert len(list(loader(tmp_path, *arguments, workers=workers, batch_size=1).epoch(0))) == 3
+
+
+class Faulty(Keys):
+    """A data set with a programming error."""
+
+    def __getitem__(self, key):
+        raise ZeroDivisionError("a bug")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_programming_errors_keep_their_traceback(workers):
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        next(Loader(Faulty(), batch_size=1, num_workers=workers, seed=0, shuffle=True).epoch(0))
