@@ -17,8 +17,8 @@ from .vgg import VGG16Features, layer_channels, layer_strides
 
 __all__ = [
     "DISCRIMINATORS", "GENERATORS", "MultiScaleDiscriminator", "PatchDiscriminator", "PixelDiscriminator",
-    "ResnetGenerator", "UnetGenerator", "VGG16Features", "create_discriminator", "create_generator", "initialize",
-    "layer_channels", "layer_strides",
+    "ResnetGenerator", "UnetGenerator", "VGG16Features", "create_discriminator", "create_generator",
+    "initialize", "layer_channels", "layer_strides",
 ]
 
 Factory = Callable[..., nn.Module]
@@ -37,11 +37,13 @@ DISCRIMINATORS: dict[str, Factory] = {
 }
 
 
-def create_generator(name: str, *, input_nc: int = 3, output_nc: int = 3, ngf: int = 64, norm: str = "instance",
-                     dropout: bool = False, antialias: bool = True, antialias_up: bool = True) -> nn.Module:
-    """The generator ``name`` of `GENERATORS`: images [B, input_nc, H, W] -> [B, output_nc, H, W], both in [-1, 1].
+def create_generator(
+    name: str, *, input_nc: int = 3, output_nc: int = 3, ngf: int = 64, norm: str = "instance",
+    dropout: bool = False, antialias: bool = True, antialias_up: bool = True,
+) -> nn.Module:
+    """The generator ``name`` of `GENERATORS`: [B, input_nc, H, W] -> [B, output_nc, H, W], both in [-1, 1].
 
-    Its attribute ``multiple`` says what H and W must be multiples of. See the classes for the other arguments.
+    Its attribute ``multiple`` says what H and W must be multiples of. The classes explain the other arguments.
 
     Raises:
         UserError: unknown ``name`` or ``norm``.
@@ -51,9 +53,11 @@ def create_generator(name: str, *, input_nc: int = 3, output_nc: int = 3, ngf: i
                    antialias=antialias, antialias_up=antialias_up)
 
 
-def create_discriminator(name: str, *, input_nc: int = 3, ndf: int = 64, n_layers: int = 3, norm: str = "instance",
-                         antialias: bool = True) -> nn.Module:
-    """The discriminator ``name`` of `DISCRIMINATORS`: images [B, input_nc, H, W] in [-1, 1] to score maps.
+def create_discriminator(
+    name: str, *, input_nc: int = 3, ndf: int = 64, n_layers: int = 3, norm: str = "instance",
+    antialias: bool = True,
+) -> nn.Module:
+    """The discriminator ``name`` of `DISCRIMINATORS`: images [B, input_nc, H, W] in [-1, 1] -> score maps.
 
     ``basic`` always has 3 layers; ``multi`` returns a list of two maps, the others one map [B, 1, h, w].
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's name for it
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from util.errors import UserError
@@ -29,9 +29,9 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
 def norm_needs_bias(norm: str) -> bool:
     """Whether a convolution before the normalisation has a bias of its own.
 
-    Batch normalisation brings one. Instance normalisation removes any, but published checkpoints hold it. Without
-    normalisation nothing else could shift the activations (the published code has no bias there: its checkpoints
-    load with the missing ones set to 0).
+    Batch normalisation brings one. Instance normalisation removes any, but published checkpoints hold it.
+    Without normalisation nothing else could shift the activations; the published code has no bias there, so its
+    checkpoints load once the missing ones are set to 0.
     """
     return norm != "batch"
 
@@ -44,18 +44,18 @@ def require_sides(images: Tensor, *, least: int, multiple: int = 1, network: str
     """
     height, width = images.shape[-2:]
     if min(height, width) < least:
-        raise UserError(f"{network} needs images of at least {least}x{least} pixels, but got {height}x{width}: "
-                        "use a larger --crop_size or --load_size")
+        raise UserError(f"{network} needs images of at least {least}x{least} pixels, but got "
+                        f"{height}x{width}: use a larger --crop_size or --load_size")
     if height % multiple or width % multiple:
         raise UserError(f"{network} needs sides that are multiples of {multiple}, but got {height}x{width}: "
                         "change --crop_size or pad the images")
 
 
 class Downsample(nn.Module):
-    """Blur with [1, 2, 1] in both directions, then keep every second pixel: [B, C, H, W] -> [B, C, ~H/2, ~W/2].
+    """Blur with [1, 2, 1] in both directions and keep every second pixel: [B, C, H, W] -> [B, C, H / 2, W / 2].
 
-    Odd sides round up. The border is reflected. Source: Zhang, 'Making convolutional networks shift-invariant
-    again', ICML 2019.
+    Odd sides are rounded up; the border is reflected. Source: Zhang, 'Making convolutional networks
+    shift-invariant again', ICML 2019.
     """
 
     filt: Tensor  # [C, 1, 3, 3], a buffer of published state dicts
@@ -69,20 +69,21 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double both sides and blur with [1, 3, 3, 1], the border repeated: [B, C, H, W] -> [B, C, 2H, 2W].
+    """Double both sides and blur with [1, 3, 3, 1]: [B, C, H, W] -> [B, C, 2H, 2W]. The border is repeated.
 
-    Each new pixel is 3/4 of the nearer and 1/4 of the farther old one in each direction, which is bilinear
-    interpolation, and computed as such. ``filt`` [C, 1, 4, 4] is there because published state dicts hold it.
+    In each direction a new pixel is 3/4 of the nearer and 1/4 of the farther old one. Source: as `Downsample`.
     """
 
-    filt: Tensor
+    filt: Tensor  # [C, 1, 4, 4], a buffer of published state dicts
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("filt", 4 * _outer(torch.tensor([1.0, 3.0, 3.0, 1.0]), channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        # bilinear interpolation is the same, but on a CPU its backward pass takes up to twice as long
+        return F.conv_transpose2d(x, self.filt, stride=2, padding=3, groups=x.shape[1])
 
 
 def _outer(taps: Tensor, channels: int) -> Tensor:

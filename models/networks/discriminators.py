@@ -8,9 +8,10 @@ from .blocks import Downsample, norm_layer, norm_needs_bias, require_sides
 
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN (Isola et al., 2017): [B, input_nc, H, W] -> scores [B, 1, about H / 2**n_layers, ...], unbounded.
+    """PatchGAN (Isola et al., 2017): images [B, input_nc, H, W] in [-1, 1] -> unbounded scores [B, 1, h, w].
 
-    With ``n_layers`` = 3 each score sees 70x70 pixels. Keys of the state dict are those of the published code.
+    h = H // 2**n_layers - 2, w likewise; with ``n_layers`` = 3 and no ``antialias`` each score sees 70x70 pixels.
+    Keys of the state dict are those of the published code.
 
     Args:
         ndf: channels of the first layer; they double up to ``8 * ndf``.
@@ -35,7 +36,7 @@ class PatchDiscriminator(nn.Module):
 
 
 class PixelDiscriminator(nn.Module):
-    """Three 1x1 convolutions, each pixel judged alone: [B, input_nc, H, W] -> scores [B, 1, H, W], unbounded.
+    """Three 1x1 convolutions, each pixel judged alone: images [B, input_nc, H, W] -> unbounded scores [B, 1, H, W].
 
     ``n_layers`` and ``antialias`` exist so that all discriminators are built alike, and change nothing.
     """
@@ -51,19 +52,19 @@ class PixelDiscriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        require_sides(images, least=2, network="the pixel discriminator")  # instance norm of 1 pixel is undefined
+        require_sides(images, least=2, network="the pixel discriminator")  # one pixel cannot be normalised
         scores: Tensor = self.net(images)
         return scores
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """Two PatchGANs, the second at half the resolution with half the width: a list of two score maps.
+    """Two PatchGANs, the second at half the resolution with half the width.
 
-    [B, input_nc, H, W] -> [[B, 1, h, w], [B, 1, about h / 2, about w / 2]], unbounded. The published one has no
-    blur-pooled variant, and its checkpoints no place for one: ``antialias`` changes nothing.
+    Images [B, input_nc, H, W] in [-1, 1] -> a list of two maps of unbounded scores, [B, 1, h, w] each. The
+    published one has no blur-pooled variant, and its checkpoints no place for one: ``antialias`` changes nothing.
 
     Raises:
-        UserError: in ``forward``, for a side below ``least_size`` = 6 * 2**n_layers - 1 pixels (47 for 3 layers).
+        UserError: in ``forward``, for a side below ``least_size`` = 6 * 2**n_layers - 1 pixels (47 for 3).
     """
 
     def __init__(self, *, input_nc: int = 3, ndf: int = 64, n_layers: int = 3, norm: str = "instance",

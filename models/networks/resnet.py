@@ -31,7 +31,8 @@ class ResnetGenerator(nn.Module):
                  antialias_up: bool = True) -> None:
         super().__init__()
         bias = norm_needs_bias(norm)
-        layers = [nn.ReflectionPad2d(3), nn.Conv2d(input_nc, ngf, 7, bias=bias), norm_layer(norm, ngf), nn.ReLU(True)]
+        layers = [nn.ReflectionPad2d(3), nn.Conv2d(input_nc, ngf, 7, bias=bias), norm_layer(norm, ngf),
+                  nn.ReLU(True)]
         for channels in (ngf, 2 * ngf):
             layers += _halve(channels, norm, antialias)
         layers += [ResnetBlock(4 * ngf, norm=norm, dropout=dropout) for _ in range(blocks)]

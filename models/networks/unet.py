@@ -11,8 +11,8 @@ from .blocks import norm_layer, norm_needs_bias, require_sides
 class UnetGenerator(nn.Module):
     """``depth`` halvings and doublings with skip connections: [B, input_nc, H, W] -> [B, output_nc, H, W].
 
-    Images are in [-1, 1]; H and W are multiples of ``multiple`` = 2 ** depth (128 for unet_128, 256 for unet_256).
-    Keys of the state dict are those of the published CycleGAN family. There is no blur-pooled variant:
+    Images are in [-1, 1]; H and W are multiples of ``multiple`` = 2 ** depth: 128 for unet_128, 256 for
+    unet_256. Keys of the state dict are those of the published CycleGAN family. There is no blur-pooled variant:
     ``antialias`` and ``antialias_up`` exist so that all generators are built alike, and change nothing.
 
     Args:
@@ -52,7 +52,8 @@ class UnetBlock(nn.Module):
                  dropout: bool = False) -> None:
         super().__init__()
         bias = norm_needs_bias(norm)
-        layers: list[nn.Module] = [nn.LeakyReLU(0.2), nn.Conv2d(outer, inner, 4, stride=2, padding=1, bias=bias)]
+        halve = nn.Conv2d(outer, inner, 4, stride=2, padding=1, bias=bias)
+        layers: list[nn.Module] = [nn.LeakyReLU(0.2), halve]
         if inside is not None:
             layers += [norm_layer(norm, inner), inside]
         from_below = inner if inside is None else 2 * inner
@@ -71,10 +72,9 @@ class _Outermost(nn.Module):
 
     def __init__(self, input_nc: int, output_nc: int, ngf: int, *, norm: str, inside: nn.Module) -> None:
         super().__init__()
-        self.model = nn.Sequential(
-            nn.Conv2d(input_nc, ngf, 4, stride=2, padding=1, bias=norm_needs_bias(norm)), inside, nn.ReLU(True),
-            nn.ConvTranspose2d(2 * ngf, output_nc, 4, stride=2, padding=1), nn.Tanh(),
-        )
+        halve = nn.Conv2d(input_nc, ngf, 4, stride=2, padding=1, bias=norm_needs_bias(norm))
+        double = nn.ConvTranspose2d(2 * ngf, output_nc, 4, stride=2, padding=1)
+        self.model = nn.Sequential(halve, inside, nn.ReLU(True), double, nn.Tanh())
 
     def forward(self, images: Tensor) -> Tensor:
         output: Tensor = self.model(images)

@@ -1,4 +1,4 @@
-"""VGG16 as a feature extractor (Simonyan & Zisserman, 2015), cut after the deepest layer that is asked for."""
+"""VGG16 as a feature extractor (Simonyan & Zisserman, 2015), cut after the deepest layer asked for."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from util.errors import UserError
 
 from .blocks import require_sides
 
-BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # channels of the 13 convolutions
+BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # the convolutions' channels
 CHANNELS = tuple(channels for block in BLOCKS for channels in block)
 STRIDES = tuple(2**number for number, block in enumerate(BLOCKS) for _ in block)
 LAYERS = tuple(f"relu{b}_{i}" for b, block in enumerate(BLOCKS, 1) for i in range(1, len(block) + 1))
 
 BUNDLED = Path(__file__).resolve().parents[1] / "weights" / "vgg16_features.safetensors"
-BUNDLED_DEPTH = 10  # convolutions in the bundled file: up to relu4_3
 IMAGENET_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"  # torchvision's IMAGENET1K_V1
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -50,16 +49,17 @@ def layer_strides(layers: Sequence[str]) -> list[int]:
 
 
 class VGG16Features(nn.Module):
-    """Features of some of VGG16's ReLUs: images [B, 3, H, W] in [-1, 1] -> a list of [B, C, H / stride, W / stride].
+    """Features of some of VGG16's ReLUs: images [B, 3, H, W] in [-1, 1] -> a list of [B, C, H // s, W // s].
 
-    One-channel images are repeated to three. No layer beyond the deepest one asked for exists. One pass serves
-    several losses: ask for all their layers together. Keys of the state dict are torchvision's.
+    The strides s and channels C are those of `layer_strides` and `layer_channels`. One-channel images are
+    repeated to three. No layer beyond the deepest one asked for exists. One pass serves several losses: ask for
+    all their layers together. Keys of the state dict are torchvision's.
 
     Args:
         layers: ``relu1_1`` to ``relu5_3``, or ``0`` to ``12`` counting ReLUs; repeats are allowed.
         weights: ``bundled`` (in this repository, up to relu4_3), ``imagenet`` (torchvision's, downloaded once),
             ``random`` (the same every time; for tests), or the path of a .safetensors or .pth state dict.
-        frozen: no gradients for the weights, though they still flow to the images; always in evaluation mode.
+        frozen: the weights get no gradients (the images still do) and the module stays in evaluation mode.
 
     Raises:
         UserError: no or unknown layer, weights that are missing or do not reach it, or too small images.
@@ -87,11 +87,14 @@ class VGG16Features(nn.Module):
         return super().train(mode and not self.frozen)
 
     def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> list[Tensor]:
-        """Features in the order of ``layers``: by default all that the module was built for, else some of them."""
+        """Features in the order of ``layers``; left out, those that the module was built for."""
         wanted = [layer_index(layer) for layer in (self.layers if layers is None else layers)]
         deepest = max(wanted)
         if deepest >= self.depth:
             raise UserError(f"these VGG16 features end at {LAYERS[self.depth - 1]}, before {LAYERS[deepest]}")
+        if images.shape[1] not in (1, 3):
+            raise UserError(f"VGG16 takes images of 1 or 3 channels, but got {images.shape[1]}: "
+                            "change --input_nc or --output_nc, or use no loss on VGG16 features")
         require_sides(images, least=STRIDES[deepest], network=f"VGG16 up to {LAYERS[deepest]}")
         x = (images.expand(-1, 3, -1, -1) * 0.5 + 0.5 - self.mean) / self.std
         found: list[Tensor] = []
@@ -120,24 +123,23 @@ def _load_weights(weights: str, expected: Mapping[str, Tensor]) -> dict[str, Ten
     """The float32 values of the ``expected`` keys, from wherever ``weights`` says."""
     if weights == "random":
         return _random_weights(expected)
-    state = _download() if weights == "imagenet" else _read(BUNDLED if weights == "bundled" else Path(weights))
+    path = BUNDLED if weights == "bundled" else Path(weights)
+    state = _download() if weights == "imagenet" else _read(path)
     for key, value in expected.items():
         if key not in state:
-            depth = sum(re.fullmatch(r"features\.\d+\.weight", name) is not None for name in state)
-            raise UserError(
-                f"--vgg_weights {weights}: '{key}' is missing, so it does not reach the deepest layer asked for "
-                f"({LAYERS[len(expected) // 2 - 1]}; it has {depth} convolutions of VGG16, and 'bundled' ends at "
-                f"{LAYERS[BUNDLED_DEPTH - 1]}): ask for earlier layers or use --vgg_weights imagenet")
+            deepest = LAYERS[len(expected) // 2 - 1]
+            raise UserError(f"--vgg_weights {weights} has no '{key}', which {deepest} needs: ask for earlier layers "
+                            "(bundled goes up to relu4_3) or use --vgg_weights imagenet, which has all")
         if state[key].shape != value.shape:
             raise UserError(f"--vgg_weights {weights}: '{key}' has shape {tuple(state[key].shape)} instead of "
-                            f"{tuple(value.shape)}: give a state dict of torchvision's vgg16")
+                            f"{tuple(value.shape)}: use a state dict of torchvision's vgg16")
     return {key: state[key].float() for key in expected}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise UserError(f"--vgg_weights: there is no file {path}: give bundled, imagenet, random or the path of a "
-                        ".safetensors or .pth file")
+        raise UserError(f"--vgg_weights: there is no file {path}: use bundled, imagenet, random or the path of "
+                        "a .safetensors or .pth file")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # noqa: PLC0415 - only where such a file is read
@@ -146,9 +148,10 @@ def _read(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds
-        raise UserError(f"--vgg_weights: {path} cannot be read as a state dict ({type(error).__name__})") from error
+        raise UserError(f"--vgg_weights: {path} is no readable state dict ({type(error).__name__}): use a "
+                        ".safetensors file, or a .pth file that holds tensors alone") from error
     if not isinstance(state, dict):
-        raise UserError(f"--vgg_weights: {path} holds a {type(state).__name__}, not a state dict")
+        raise UserError(f"--vgg_weights: {path} holds a {type(state).__name__}: use a file with a state dict")
     return state
 
 
@@ -156,14 +159,15 @@ def _download() -> dict[str, Tensor]:
     """torchvision's weights, from torch's cache or, the first time, the network."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     try:
-        return torch.hub.load_state_dict_from_url(IMAGENET_URL, map_location="cpu", check_hash=True, weights_only=True)
+        return torch.hub.load_state_dict_from_url(IMAGENET_URL, map_location="cpu", check_hash=True,
+                                                  weights_only=True)
     except (OSError, RuntimeError) as error:  # no network; a broken file
-        raise UserError(f"--vgg_weights imagenet: cannot get {IMAGENET_URL} ({error}): put that file into {folder}, "
-                        "or use --vgg_weights bundled") from error
+        raise UserError(f"--vgg_weights imagenet: cannot get {IMAGENET_URL} ({error}): put that file into "
+                        f"{folder}, or use --vgg_weights bundled") from error
 
 
 def _random_weights(expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Kaiming-normal kernels and zero biases from a fixed seed, so that a resumed run sees the same features."""
+    """Kaiming-normal kernels and zero biases, from a fixed seed: a resumed run must see the same features."""
     generator = torch.Generator().manual_seed(0)
     state: dict[str, Tensor] = {}
     for key, value in expected.items():

@@ -1,0 +1,65 @@
+"""Perceptual and style losses over the features of a fixed network (Johnson et al., ECCV 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PERCEPTUAL_LAYERS = ("relu3_3",)
+STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+
+
+def perceptual_loss(source_features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
+    """Mean squared difference of features, averaged over layers: the feature reconstruction loss, equation 2.
+
+    Args:
+        source_features, target_features: a list over layers of [B, C, H, W], the same shapes in both.
+
+    Returns:
+        Scalar. Gradients flow to both sides; detach the one that should stay.
+
+    Raises:
+        ValueError: no layers, or not equally many.
+    """
+    losses = [F.mse_loss(source, target) for source, target in _pairs(source_features, target_features)]
+    return torch.stack(losses).mean()
+
+
+def style_loss(source_features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
+    """Squared Frobenius distance of Gram matrices, averaged over images and layers: equations 3 and 4.
+
+    The paper sums over layers; the mean keeps the weight's meaning when layers are added.
+
+    Args:
+        source_features, target_features: a list over layers of [B, C, H, W]; H and W may differ between them.
+
+    Returns:
+        Scalar. Gradients flow to both sides; detach the one that should stay.
+
+    Raises:
+        ValueError: no layers, or not equally many.
+    """
+    losses = [
+        (gram_matrix(source) - gram_matrix(target)).square().sum(dim=(1, 2)).mean()
+        for source, target in _pairs(source_features, target_features)
+    ]
+    return torch.stack(losses).mean()
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Products of channels, summed over positions and divided by C * H * W: [B, C, H, W] -> [B, C, C].
+
+    Computed in float32 also under autocast: half precision overflows in the sum.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        flat = features.float().flatten(2)
+        return flat @ flat.mT / (flat.shape[1] * flat.shape[2])
+
+
+def _pairs(source: Sequence[Tensor], target: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    if not source or len(source) != len(target):
+        raise ValueError(f"features of {len(source)} and {len(target)} layers: both need the same, at least one")
+    return list(zip(source, target, strict=True))

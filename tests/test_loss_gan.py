@@ -1,0 +1,143 @@
+"""Adversarial objectives and the gradient penalty."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.losses.gan import GAN_MODES, gan_loss, gradient_penalty, image_gradients
+from models.networks import MultiScaleDiscriminator, PatchDiscriminator
+from options import train
+from util.errors import UserError
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def read(name: str) -> dict[str, Tensor]:
+    with np.load(GOLDEN / name) as arrays:
+        return {key: torch.from_numpy(arrays[key]).float() for key in arrays.files if key != "meta"}
+
+
+@pytest.mark.parametrize("mode", GAN_MODES)
+def test_objectives_are_the_published_ones(mode: str) -> None:
+    arrays = read("gan_losses.npz")
+    for name, real, for_discriminator in (("D_real", True, True), ("D_fake", False, True), ("G", True, False)):
+        loss = gan_loss(arrays["prediction"], real, mode=mode, for_discriminator=for_discriminator)
+        torch.testing.assert_close(loss, arrays[f"{mode}.{name}"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", GAN_MODES)
+@pytest.mark.parametrize("real", [False, True])
+@pytest.mark.parametrize("for_discriminator", [False, True])
+def test_objectives_over_scales_and_their_gradients_are_the_published_ones(
+    mode: str, real: bool, for_discriminator: bool,
+) -> None:
+    arrays = read("full/ganloss.npz")
+    for kind in ("single", "list"):
+        first, second = arrays["pred1"].clone().requires_grad_(), arrays["pred2"].clone().requires_grad_()
+        prediction = first if kind == "single" else [first, second]
+        loss = gan_loss(prediction, real, mode=mode, for_discriminator=for_discriminator)
+        loss.backward()
+        expected = f"{mode}/real{real:d}/dis{for_discriminator:d}/{kind}"
+        torch.testing.assert_close(loss, arrays[f"{expected}/loss"], rtol=1e-4, atol=1e-5)
+        for scores, key in ((first, "grad1"), (second, "grad2")):
+            if f"{expected}/{key}" in arrays:
+                torch.testing.assert_close(scores.grad, arrays[f"{expected}/{key}"], rtol=1e-3, atol=1e-7)
+
+
+def test_gan_modes_are_those_that_the_options_offer() -> None:
+    assert sorted(GAN_MODES) == sorted(train.GAN_MODES)
+    with pytest.raises(UserError, match=r"--gan_mode: 'dcgan' is not one of lsgan, vanilla"):
+        gan_loss(torch.zeros(1), True, mode="dcgan", for_discriminator=True)
+
+
+@pytest.mark.parametrize(("mode", "real", "fake", "generator"), [
+    ("lsgan", 1.0, 9.0, 4.0),
+    ("vanilla", math.log1p(math.exp(-2)), math.log1p(math.exp(3)), math.log1p(math.exp(1))),
+    ("hinge", 0.0, 4.0, 1.0),
+    ("nonsaturating", math.log1p(math.exp(-2)), math.log1p(math.exp(3)), math.log1p(math.exp(1))),
+    ("wgangp", -2.0, 3.0, 1.0),
+])
+def test_objectives_by_hand(mode: str, real: float, fake: float, generator: float) -> None:
+    """Scores 2 for a real image, 3 for a generated one, and -1 for the generator's."""
+    ours = [
+        gan_loss(torch.full((2, 1, 3, 3), score), target, mode=mode, for_discriminator=judging).item()
+        for score, target, judging in ((2.0, True, True), (3.0, False, True), (-1.0, True, False))
+    ]
+    assert ours == pytest.approx([real, fake, generator], abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["mixed", "real", "fake"])
+def test_gradient_penalty_and_its_second_derivatives_are_the_published_ones(mode: str) -> None:
+    arrays = read(f"full/gradpen_{mode}.npz")
+    with np.load(GOLDEN / f"full/gradpen_{mode}.npz") as file:
+        options = json.loads(str(file["meta"]))["D"]
+    network = PatchDiscriminator(**options)
+    network.load_state_dict({key[3:]: value for key, value in arrays.items() if key.startswith("sd/")})
+    real, fake, alpha = arrays["real"], arrays["fake"], arrays["alpha"]
+
+    share = {"mixed": alpha.view(2, 1, 1, 1), "real": 1.0, "fake": 0.0}[mode]
+    slopes = image_gradients(network, share * real + (1 - share) * fake)
+    torch.testing.assert_close(slopes, arrays["gradients"], rtol=0, atol=1e-3 * slopes.abs().max().item())
+
+    penalty = gradient_penalty(network, real, fake, mode=mode, alpha=alpha)
+    torch.testing.assert_close(penalty, arrays["gp"], rtol=1e-4, atol=1e-5)
+    penalty.backward()
+    parameters = dict(network.named_parameters())
+    expected = {key[5:]: value for key, value in arrays.items() if key.startswith("grad/")}
+    largest = max(value.abs().max().item() for value in expected.values())
+    assert expected
+    for key, value in expected.items():
+        scale = max(value.abs().max().item(), 1e-3 * largest)  # biases before a normalisation: rounding noise
+        torch.testing.assert_close(parameters[key].grad, value, rtol=0, atol=1e-3 * scale, msg=key)
+
+
+class Slope(nn.Module):
+    """Scores whose gradient is 3 in one pixel and 4 in another."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 3 * images[:, 0, 0, 0] + 4 * images[:, 0, 0, 1]
+
+
+@pytest.mark.parametrize("mode", ["mixed", "real", "fake"])
+def test_gradient_penalty_by_hand(mode: str) -> None:
+    images = torch.randn(2, 3, 4, 4)
+    assert gradient_penalty(Slope(), images, -images, mode=mode).item() == pytest.approx(10 * (5 - 1) ** 2)
+    halved = gradient_penalty(Slope(), images, -images, mode=mode, constant=4.0, weight=0.5)
+    assert halved.item() == pytest.approx(0.5)
+
+
+def test_gradient_penalty_of_equal_seeds_is_equal_and_reaches_no_image() -> None:
+    torch.manual_seed(0)
+    network = MultiScaleDiscriminator(ndf=4, n_layers=1)
+    real = torch.randn(2, 3, 32, 40, requires_grad=True)
+    fake = torch.randn(2, 3, 32, 40, requires_grad=True)
+    first, again, other = (
+        gradient_penalty(network, real, fake, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    first.backward()
+    assert real.grad is None
+    assert fake.grad is None
+    assert network.model_1[0].weight.grad.abs().sum() > 0
+
+
+def test_gradient_penalty_of_a_flat_discriminator_has_finite_gradients() -> None:
+    network = nn.Conv2d(3, 1, 1)
+    nn.init.zeros_(network.weight)
+    penalty = gradient_penalty(network, torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
+    penalty.backward()
+    assert penalty.item() == pytest.approx(10)
+    assert network.weight.grad.isfinite().all()
+
+
+def test_unknown_place_of_the_gradient_penalty_is_refused() -> None:
+    with pytest.raises(ValueError, match="'middle' is not one of mixed, real, fake"):
+        gradient_penalty(Slope(), torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), mode="middle")

@@ -1,0 +1,165 @@
+"""What every generator and discriminator takes and gives, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from models.networks import (
+    DISCRIMINATORS,
+    GENERATORS,
+    MultiScaleDiscriminator,
+    PatchDiscriminator,
+    ResnetGenerator,
+    UnetGenerator,
+    create_discriminator,
+    create_generator,
+)
+from models.networks.blocks import Downsample, Upsample, norm_layer
+from options import common
+from util.errors import UserError
+
+
+def parameter_count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_registries_hold_the_names_that_the_options_offer() -> None:
+    assert sorted(GENERATORS) == sorted(common.GENERATORS)
+    assert sorted(DISCRIMINATORS) == sorted(common.DISCRIMINATORS)
+
+
+def test_unknown_names_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"--netG: 'vit' is not one of resnet_9blocks, resnet_6blocks, unet_256"):
+        create_generator("vit")
+    with pytest.raises(UserError, match=r"--netD: 'vit' is not one of basic, n_layers, pixel, multi"):
+        create_discriminator("vit")
+    with pytest.raises(UserError, match=r"--norm: 'layer' is not one of instance, batch, none"):
+        norm_layer("layer", 4)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize(("name", "multiple", "height", "width"), [
+    ("resnet_9blocks", 4, 20, 32), ("resnet_6blocks", 4, 32, 20),
+    ("unet_128", 128, 128, 256), ("unet_256", 256, 512, 256),
+])
+def test_generators_keep_the_size_of_images_that_are_not_square(
+    name: str, multiple: int, height: int, width: int, norm: str,
+) -> None:
+    for input_nc, output_nc in ((1, 3), (3, 1)):
+        network = create_generator(name, input_nc=input_nc, output_nc=output_nc, ngf=2, norm=norm)
+        assert network.multiple == multiple
+        output = network(torch.randn(2, input_nc, height, width))
+        assert output.shape == (2, output_nc, height, width)
+        assert output.abs().max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("input_nc", [1, 3])
+def test_discriminators_judge_images_that_are_not_square(input_nc: int, norm: str) -> None:
+    images = torch.randn(2, input_nc, 64, 97)
+    for name, shape in {"basic": (6, 10), "n_layers": (14, 22), "pixel": (64, 97)}.items():
+        network = create_discriminator(name, input_nc=input_nc, ndf=4, n_layers=2, norm=norm)
+        assert network(images).shape == (2, 1, *shape)
+    multi = create_discriminator("multi", input_nc=input_nc, ndf=4, n_layers=2, norm=norm)
+    assert [scores.shape for scores in multi(images)] == [(2, 1, 14, 22), (2, 1, 6, 10)]
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_n_layers_is_the_number_of_halvings(antialias: bool) -> None:
+    for n_layers in (1, 4, 5):
+        network = create_discriminator("n_layers", ndf=1, n_layers=n_layers, antialias=antialias)
+        assert network(torch.randn(1, 3, 160, 128)).shape == (1, 1, 160 // 2**n_layers - 2, 128 // 2**n_layers - 2)
+
+
+def test_basic_has_three_layers_whatever_n_layers_says() -> None:
+    images = torch.randn(1, 3, 64, 64)
+    assert create_discriminator("basic", ndf=4, n_layers=2)(images).shape[-1] == 6
+
+
+def test_full_size_networks_have_the_published_number_of_parameters() -> None:
+    assert parameter_count(create_generator("resnet_9blocks")) == 11_378_179
+    assert parameter_count(create_discriminator("basic")) == 2_764_737
+    assert parameter_count(create_generator("unet_256", norm="batch")) == 54_413_955
+
+
+def test_one_score_of_the_basic_discriminator_sees_70_pixels() -> None:
+    network = PatchDiscriminator(ndf=2, norm="none", antialias=False)
+    images = torch.randn(1, 3, 128, 128, requires_grad=True)
+    network(images)[0, 0, 7, 7].backward()
+    seen = images.grad.abs().sum((0, 1)).nonzero()
+    assert (seen.amax(0) - seen.amin(0) + 1).tolist() == [70, 70]
+
+
+@pytest.mark.parametrize("name", [*common.GENERATORS, *common.DISCRIMINATORS])
+def test_without_normalisation_every_convolution_has_a_bias(name: str) -> None:
+    create = create_generator if name in GENERATORS else create_discriminator
+    for antialias in (True, False):
+        network = create(name, norm="none", antialias=antialias, **({"ngf": 1} if name in GENERATORS else {"ndf": 2}))
+        layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+        assert layers
+        assert all(layer.bias is not None for layer in layers)
+
+
+def test_unet_keys_and_shapes_are_those_of_the_published_family() -> None:
+    state = UnetGenerator(ngf=4, depth=7).state_dict()
+    middle = "model.model.1.model.3.model.3.model"  # depths 0 and 1, then 2, then 3
+    assert state["model.model.0.weight"].shape == (4, 3, 4, 4)
+    assert state["model.model.3.weight"].shape == (8, 3, 4, 4)
+    assert state["model.model.1.model.1.weight"].shape == (8, 4, 4, 4)
+    assert state["model.model.1.model.5.weight"].shape == (16, 4, 4, 4)
+    assert state[f"{middle}.1.weight"].shape == (32, 16, 4, 4)
+    innermost = f"{middle}.3.model.3.model.3.model"
+    assert state[f"{innermost}.1.weight"].shape == (32, 32, 4, 4)
+    assert state[f"{innermost}.3.weight"].shape == (32, 32, 4, 4)
+    assert len(state) == 2 * 14
+
+
+def test_dropout_moves_the_second_convolution_of_a_block_as_published() -> None:
+    keys = ResnetGenerator(ngf=2, blocks=1, dropout=True).state_dict()
+    assert "model.12.conv_block.6.weight" in keys
+    assert "model.12.conv_block.5.weight" not in keys
+
+
+@pytest.mark.parametrize("name", ["resnet_6blocks", "unet_128"])
+def test_dropout_acts_in_training_alone(name: str) -> None:
+    network = create_generator(name, ngf=2, dropout=True)
+    images = torch.randn(1, 3, 128, 128)
+    assert not torch.equal(network(images), network(images))
+    network.eval()
+    assert torch.equal(network(images), network(images))
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_smallest_images_work_and_smaller_ones_are_refused(norm: str, antialias: bool) -> None:
+    generator = ResnetGenerator(ngf=2, blocks=1, norm=norm, antialias=antialias, antialias_up=antialias)
+    assert generator(torch.randn(1, 3, 8, 8)).shape == (1, 3, 8, 8)
+    with pytest.raises(UserError, match="at least 8x8"):
+        generator(torch.randn(1, 3, 8, 4))
+    for n_layers in (1, 3):
+        for build in (PatchDiscriminator, MultiScaleDiscriminator):
+            network = build(ndf=2, n_layers=n_layers, norm=norm, antialias=antialias)
+            network(torch.randn(1, 3, network.least_size, network.least_size))
+            with pytest.raises(UserError, match=f"at least {network.least_size}x"):
+                network(torch.randn(1, 3, network.least_size, network.least_size - 1))
+
+
+def test_generators_refuse_sides_that_they_would_change() -> None:
+    with pytest.raises(UserError, match=r"multiples of 4, but got 20x30"):
+        create_generator("resnet_6blocks", ngf=1)(torch.zeros(1, 3, 20, 30))
+    with pytest.raises(UserError, match=r"multiples of 128, but got 128x160"):
+        create_generator("unet_128", ngf=1)(torch.zeros(1, 3, 128, 160))
+
+
+def test_blur_resampling_keeps_constants_and_rounds_odd_sides_up() -> None:
+    constant = torch.full((2, 3, 7, 11), 0.3)
+    torch.testing.assert_close(Downsample(3)(constant), torch.full((2, 3, 4, 6), 0.3))
+    torch.testing.assert_close(Upsample(3)(constant), torch.full((2, 3, 14, 22), 0.3))
+
+
+def test_upsampling_is_bilinear_interpolation() -> None:
+    x = torch.randn(1, 2, 5, 8)
+    expected = nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(Upsample(2)(x), expected)
