@@ -1,0 +1,125 @@
+"""Score translated images: ``python evaluate.py metrics --outputs DIR --real DIR [--truth DIR] ...``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+
+from metrics.report import Request, score, table, write_json
+from util.errors import UserError, run_program
+
+
+class Command(NamedTuple):
+    """A subcommand: what it does, its flags, and its work."""
+
+    summary: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message.removeprefix("argument "))
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=110)
+
+
+def _metrics_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--outputs", type=Path, required=True, metavar="DIR", help="the translations; required")
+    add("--real", type=Path, required=True, metavar="DIR",
+        help="real images of the target domain, for the Fréchet distance; required")
+    add("--inputs", type=Path, metavar="DIR",
+        help="what was translated, under the same names as the outputs: scored too (default: left out)")
+    add("--truth", type=Path, metavar="DIR",
+        help="true counterparts, under the same names as the outputs: line IoU and colour error (default: left out)")
+    add("--layer", default="relu4_3", metavar="NAME",
+        help="VGG16 layer of the Fréchet distance (default: %(default)s)")
+    add("--vgg_weights", default="bundled", metavar="NAME",
+        help="VGG16 weights: bundled, imagenet or a file (default: %(default)s)")
+    add("--batch_size", type=_positive, default=16, metavar="INT", help="images in a batch (default: %(default)s)")
+    add("--gpu_ids", default="auto", metavar="ID",
+        help="device: a GPU's number, -1 for the CPU, auto for the best there is (default: %(default)s)")
+    add("--json", type=Path, metavar="FILE",
+        help="also write the scores, and what they depend on, to this file (default: no file)")
+    add("--record", type=_record, nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="further entries for the JSON file; numbers are stored as numbers (default: none)")
+
+
+def _run_metrics(flags: argparse.Namespace) -> None:
+    request = Request(
+        outputs=flags.outputs, real=flags.real, inputs=flags.inputs, truth=flags.truth, layer=flags.layer,
+        weights=flags.vgg_weights, device=_device(flags.gpu_ids), batch_size=flags.batch_size,
+        recorded=dict(flags.record),
+    )
+    scores = score(request)
+    print(table(scores))
+    if flags.json:
+        write_json(flags.json, scores)
+
+
+COMMANDS = {
+    "metrics": Command("score a folder of translations", _metrics_flags, _run_metrics),
+}
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    return int(text)
+
+
+def _record(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``; a value that JSON reads as a finite number is one."""
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form KEY=VALUE")
+    try:
+        number = json.loads(value)
+    except ValueError:
+        return key, value
+    is_number = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    return key, number if is_number else value
+
+
+def _device(gpu_ids: str) -> str:
+    if gpu_ids == "-1":
+        return "cpu"
+    if gpu_ids == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not gpu_ids.isdecimal() or int(gpu_ids) >= torch.cuda.device_count():
+        raise UserError(f"--gpu_ids {gpu_ids}: this machine has {torch.cuda.device_count()} usable GPUs; "
+                        "give one's number, or -1 for the CPU")
+    return f"cuda:{gpu_ids}"
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The subcommand and its flags, checked one by one."""
+    parser = _Parser(prog="evaluate.py", description=__doc__.partition(":")[0], allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        command.add_flags(commands.add_parser(
+            name, help=command.summary, description=command.summary.capitalize() + ".", allow_abbrev=False,
+            formatter_class=_HelpFormatter,
+        ))
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the subcommand that the command line names."""
+    flags = parse(argv)
+    COMMANDS[flags.command].run(flags)
+
+
+if __name__ == "__main__":
+    run_program("evaluate.py", lambda: main(sys.argv[1:]))

@@ -1,0 +1,78 @@
+"""Features of image files in a fixed network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metrics.images import read_image
+from models.networks.vgg import BUNDLED, IMAGENET_URL, VGG16Features, layer_strides
+from util.errors import UserError
+
+
+@torch.no_grad()
+def vgg_features(
+    paths: Sequence[Path],
+    *,
+    layer: str = "relu4_3",
+    batch_size: int = 16,
+    device: torch.device | str = "cpu",
+    weights: str = "bundled",
+) -> Tensor:
+    """Spatial means of VGG16 feature maps, each image at its own size and none resized.
+
+    Args:
+        paths: image files; neighbours of one size share a batch.
+        layer: name or index of the layer, as `VGG16Features` takes it.
+        batch_size: the most images in a batch; the features do not depend on it beyond rounding.
+        device: where the network runs.
+        weights: as `VGG16Features` takes them.
+
+    Returns:
+        float32 [N, C] on the CPU, in the order of ``paths``.
+
+    Raises:
+        UserError: an unknown layer, missing weights, a file that is no image, or one too small for the layer.
+    """
+    network = VGG16Features([layer], weights).to(device)
+    batches = _batches(paths, batch_size, least=layer_strides([layer])[0])
+    maps = (network(batch.to(device))[0] for batch in batches)
+    return torch.cat([features.mean(dim=(-2, -1)).cpu() for features in maps])
+
+
+def weights_sha256(weights: str) -> str | None:
+    """SHA-256 of the file behind ``weights`` (hexadecimal), `None` for ``random``, which has no file.
+
+    Call it once the network has been built: the file of ``imagenet`` lies in torch's cache from then on.
+    """
+    if weights == "random":
+        return None
+    if weights == "imagenet":
+        path = Path(torch.hub.get_dir(), "checkpoints", Path(IMAGENET_URL).name)
+    else:
+        path = BUNDLED if weights == "bundled" else Path(weights)
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _batches(paths: Sequence[Path], batch_size: int, least: int) -> Iterator[Tensor]:
+    """Images as [B, 3, H, W], in order, no side below ``least``; a batch ends where the size changes."""
+    batch: list[Tensor] = []
+    for path in paths:
+        image = read_image(path)
+        if min(image.shape[1:]) < least:
+            raise UserError(f"'{path}' is too small for this --layer, which needs {least}x{least} pixels; "
+                            "choose an earlier layer or larger images")
+        if batch and (len(batch) == batch_size or batch[0].shape != image.shape):
+            yield torch.stack(batch)
+            batch = []
+        batch.append(image)
+    if batch:
+        yield torch.stack(batch)

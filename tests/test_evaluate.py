@@ -1,0 +1,222 @@
+"""``evaluate.py metrics`` from folders to table, JSON file and exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evaluate import main, parse
+from metrics.features import vgg_features, weights_sha256
+from metrics.frechet import frechet_distance, gaussian
+from metrics.images import image_files
+from util.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+COUNT = 4
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Outputs that are nearly the truth, inputs that are white, and some real images."""
+    random = np.random.default_rng(0)
+    for name in ("inputs", "outputs", "truth", "real"):
+        (tmp_path / name).mkdir()
+    for index in range(COUNT):
+        truth = np.where(random.random((16, 16, 1)) < 0.3, 0, random.integers(200, 256, (16, 16, 3)))
+        output = truth.copy()
+        output[:, :4] = 255
+        for name, array in (("inputs", truth * 0 + 255), ("outputs", output), ("truth", truth)):
+            Image.fromarray(array.astype(np.uint8)).save(tmp_path / name / f"{index}.png")
+    for index in range(COUNT + 1):
+        array = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(array).save(tmp_path / "real" / f"real{index}.png")
+    return tmp_path
+
+
+def command(folders: Path, *more: str, leave_out: str = "") -> list[str]:
+    """A complete command line, without one of the folders if asked."""
+    flags = ["metrics", "--layer", "relu1_2", "--vgg_weights", "random", "--gpu_ids", "-1"]
+    for name in ("inputs", "outputs", "truth", "real"):
+        if name != leave_out:
+            flags += [f"--{name}", str(folders / name)]
+    return [*flags, *more]
+
+
+def run(folders: Path, *more: str, leave_out: str = "") -> dict[str, object]:
+    target = folders / "new" / "folder" / "metrics.json"
+    main(command(folders, "--json", str(target), *more, leave_out=leave_out))
+    assert [path.name for path in target.parent.iterdir()] == ["metrics.json"]  # nothing half-written stays
+    result = json.loads(target.read_text(encoding="utf-8"))
+    assert isinstance(result, dict)
+    return result
+
+
+def test_scores_are_those_of_the_folders(folders: Path):
+    scores = run(folders)
+    outputs, inputs, real = (
+        gaussian(vgg_features(image_files(folders / name), layer="relu1_2", weights="random"))
+        for name in ("outputs", "inputs", "real")
+    )
+    assert scores["frechet_outputs"] == pytest.approx(frechet_distance(*outputs, *real), rel=1e-5)
+    assert scores["frechet_inputs"] == pytest.approx(frechet_distance(*inputs, *real), rel=1e-5)
+    pairs = [
+        [np.asarray(Image.open(folders / name / f"{index}.png"), dtype=float) for name in ("outputs", "truth")]
+        for index in range(COUNT)
+    ]
+    overlaps = [(output.max(-1) == 0).sum() / (truth.max(-1) == 0).sum() for output, truth in pairs]
+    assert 0.5 < np.mean(overlaps) < 0.95
+    assert scores["line_iou_outputs"] == pytest.approx(np.mean(overlaps))
+    assert scores["line_iou_inputs"] == 0
+    errors = [np.abs(output - truth).mean() / 255 for output, truth in pairs]
+    assert scores["colour_error_outputs"] == pytest.approx(np.mean(errors), rel=1e-4)
+    assert scores["colour_error_inputs"] == pytest.approx(
+        np.mean([(255 - truth).mean() / 255 for _, truth in pairs]), rel=1e-4
+    )
+
+
+def test_what_the_numbers_depend_on_is_written_beside_them(folders: Path):
+    scores = run(folders, "--layer", "1")
+    assert scores["images_outputs"] == COUNT
+    assert scores["images_real"] == COUNT + 1
+    assert scores["feature_layer"] == "relu1_2"
+    assert scores["vgg_weights"] == "random"
+    assert scores["vgg_weights_sha256"] is None
+    assert scores["line_threshold"] == 0.5
+    assert "torch_version" in scores
+    bundled = run(folders, "--vgg_weights", "bundled")
+    assert bundled["vgg_weights_sha256"] == weights_sha256("bundled")
+
+
+def test_recorded_pairs_stand_at_top_level_and_numbers_are_numbers(folders: Path):
+    pairs = ["page=results/a=b.html", "train_seconds=12.5", "steps=-3", "rate=4e-4", "commit=007", "x=NaN", "y=true"]
+    scores = run(folders, "--record", *pairs[:3], "--record", *pairs[3:])
+    found = {name: scores[name] for name in ("page", "train_seconds", "steps", "rate", "commit", "x", "y")}
+    assert found == {"page": "results/a=b.html", "train_seconds": 12.5, "steps": -3, "rate": 4e-4,
+                     "commit": "007", "x": "NaN", "y": "true"}
+    assert isinstance(scores["steps"], int)
+
+
+def test_only_the_scores_that_the_folders_allow_are_given(folders: Path):
+    assert not any(key.startswith(("line_iou_", "colour_")) for key in run(folders, leave_out="truth"))
+    without_inputs = run(folders, leave_out="inputs")
+    assert "line_iou_outputs" in without_inputs
+    assert not any(key.endswith("_inputs") for key in without_inputs)
+
+
+def test_inputs_are_scored_on_the_images_that_have_an_output(folders: Path):
+    everything = run(folders)
+    (folders / "outputs" / "3.png").unlink()
+    fewer = run(folders)
+    for name in ("inputs", "truth"):
+        (folders / name / "3.png").unlink()
+    assert run(folders) == fewer
+    assert fewer["colour_error_inputs"] != everything["colour_error_inputs"]
+
+
+def test_table_has_a_row_for_each_measure_and_aligned_columns(folders: Path, capsys: pytest.CaptureFixture[str]):
+    scores = run(folders)
+    lines = capsys.readouterr().out.splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert lines[0].split() == ["inputs", "outputs"]
+    for line, name in zip(lines[1:], ("frechet", "line_iou", "colour_error"), strict=True):
+        cells = [float(cell) for cell in line.split()[-2:]]
+        assert cells == pytest.approx([scores[f"{name}_inputs"], scores[f"{name}_outputs"]], rel=1e-3)
+    main(command(folders, leave_out="inputs"))
+    assert capsys.readouterr().out.splitlines()[1].split()[-2] == "-"
+
+
+def spoil(folders: Path, how: str) -> None:
+    if how == "partner":
+        (folders / "truth" / "2.png").unlink()
+    elif how == "input":
+        (folders / "inputs" / "2.png").unlink()
+    elif how == "size":
+        Image.new("RGB", (16, 12)).save(folders / "truth" / "2.png")
+    elif how == "broken":
+        (folders / "outputs" / "2.png").write_bytes(b"no image")
+    else:  # "no outputs", "one real"
+        count, name = how.split()
+        for path in sorted((folders / name).iterdir())[{"no": 0, "one": 1}[count] :]:
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("partner", r"outputs/2\.png.*no partner.*truth"),
+        ("input", r"outputs/2\.png.*no partner.*inputs"),
+        ("size", r"outputs/2\.png.*16x16.*truth/2\.png.*16x12"),
+        ("broken", r"outputs/2\.png.*cannot be read"),
+        ("one outputs", r"outputs.*single image.*at least two"),
+        ("no outputs", r"outputs.*holds no image"),
+        ("one real", r"real.*single image.*at least two"),
+    ],
+)
+def test_mistakes_in_the_folders_are_named(folders: Path, how: str, message: str):
+    spoil(folders, how)
+    with pytest.raises(UserError, match=message):
+        run(folders)
+    assert not (folders / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--record", "train_seconds"], "KEY=VALUE"),
+        (["--record", "=3"], "KEY=VALUE"),
+        (["--record", "frechet_outputs=3"], "frechet_outputs.*another key"),
+        (["--layer", "relu9_1"], "relu9_1"),
+        (["--vgg_weights", "/nowhere/vgg.pth"], "/nowhere/vgg.pth"),
+        (["--gpu_ids", "99"], "--gpu_ids 99.*-1 for the CPU"),
+        (["--gpu_ids", "first"], "--gpu_ids first"),
+        (["--batch_size", "0"], "--batch_size.*positive"),
+        (["--output", "x"], "--output"),
+        (["--json", "/dev/null/metrics.json"], "/dev/null/metrics.json.*cannot be written"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_named(folders: Path, more: list[str], message: str):
+    with pytest.raises(UserError, match=message):
+        main(command(folders, *more))
+
+
+@pytest.mark.parametrize(("argv", "message"), [([], "COMMAND"), (["metric"], "metrics"), (["metrics"], "--outputs")])
+def test_an_unknown_or_missing_command_or_flag_is_named(argv: list[str], message: str):
+    with pytest.raises(UserError, match=message):
+        parse(argv)
+
+
+def test_an_earlier_result_survives_a_failed_run(folders: Path):
+    first = run(folders)
+    spoil(folders, "size")
+    with pytest.raises(UserError):
+        run(folders)
+    assert json.loads((folders / "new" / "folder" / "metrics.json").read_text()) == first
+
+
+def test_help_tells_of_every_flag_whether_it_is_required_or_its_default(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        parse(["metrics", "--help"])
+    entries = re.split(r"\n  (?=--)", capsys.readouterr().out)[1:]
+    assert len(entries) == 10
+    for entry in entries:
+        assert "required" in entry or re.search(r"\(default:\s+\S", entry), entry
+        assert "None" not in entry
+
+
+def test_a_mistake_ends_the_program_with_one_line_and_code_2(tmp_path: Path):
+    missing = str(tmp_path / "nowhere")
+    finished = subprocess.run(
+        [sys.executable, "evaluate.py", "metrics", "--outputs", missing, "--real", missing],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert finished.stderr.startswith("evaluate.py: error: there is no folder")
+    assert finished.stderr.count("\n") == 1
