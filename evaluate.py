@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-import torch
-
 from metrics.report import Request, score, table, write_json
+from util.device import choose_device
 from util.errors import UserError, run_program
 
 
@@ -59,7 +58,7 @@ def _metrics_flags(parser: argparse.ArgumentParser) -> None:
 def _run_metrics(flags: argparse.Namespace) -> None:
     request = Request(
         outputs=flags.outputs, real=flags.real, inputs=flags.inputs, truth=flags.truth, layer=flags.layer,
-        weights=flags.vgg_weights, device=_device(flags.gpu_ids), batch_size=flags.batch_size,
+        weights=flags.vgg_weights, device=choose_device(flags.gpu_ids), batch_size=flags.batch_size,
         recorded=dict(flags.record),
     )
     scores = score(request)
@@ -90,17 +89,6 @@ def _record(text: str) -> tuple[str, Any]:
         return key, value
     is_number = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
     return key, number if is_number else value
-
-
-def _device(gpu_ids: str) -> str:
-    if gpu_ids == "-1":
-        return "cpu"
-    if gpu_ids == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if not gpu_ids.isdecimal() or int(gpu_ids) >= torch.cuda.device_count():
-        raise UserError(f"--gpu_ids {gpu_ids}: this machine has {torch.cuda.device_count()} usable GPUs; "
-                        "give one's number, or -1 for the CPU")
-    return f"cuda:{gpu_ids}"
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

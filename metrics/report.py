@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from metrics.images import image_files, partners, read_image
 from metrics.paired import LINE_THRESHOLD, colour_error, line_iou
 from models.networks.vgg import LAYERS, layer_index
 from util.errors import UserError
+from util.files import replacing
 
 MEASURES = {
     "frechet": "Fréchet distance (lower is better)",
@@ -42,7 +41,7 @@ class Request:
     """Folder of true counterparts, under the same names: without it there are no paired scores."""
     layer: str = "relu4_3"
     weights: str = "bundled"
-    device: str = "cpu"
+    device: torch.device | str = "cpu"
     batch_size: int = 16
     recorded: Mapping[str, Any] = field(default_factory=dict)
     """Further entries for the result, such as how the outputs were made."""
@@ -97,14 +96,10 @@ def write_json(path: Path, scores: Mapping[str, Any]) -> None:
         UserError: the file cannot be written there.
     """
     text = json.dumps(scores, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise UserError(f"'{path}' cannot be written ({error.strerror}); choose another file") from None
 
 
@@ -149,5 +144,5 @@ def _conditions(request: Request, outputs: int, real: int) -> dict[str, Any]:
         "line_threshold": LINE_THRESHOLD,
         "torch_version": torch.__version__,
         "pillow_version": PIL.__version__,
-        "device": request.device,
+        "device": str(request.device),
     }
