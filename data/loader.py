@@ -102,7 +102,9 @@ class Loader:
         self._sampler.epoch, self._sampler.skip = epoch, skip
         for batch in self._batches:
             if isinstance(batch, UserError):
-                raise batch
+                # Not `raise batch`: its traceback would hold this frame and the frame it, and workers that wait
+                # for the garbage collector miss their orderly end and are killed after seconds.
+                raise UserError(*batch.args)
             yield batch
 
 

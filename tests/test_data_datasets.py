@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shlex
 from pathlib import Path
 
@@ -288,6 +289,13 @@ def test_flags_that_do_not_fit_are_refused_at_start(tmp_path, mode, arguments, m
 def test_crop_larger_than_load_size_is_fine_where_they_do_not_meet(tmp_path, preprocess):
     data = dataset(folders(tmp_path), f"--load_size 9 --crop_size 10 --preprocess {preprocess}")
     assert data[SampleKey(0, 0)]["A"].shape[1] > 0
+
+
+@pytest.mark.parametrize("mode", list(DATASETS))
+def test_data_sets_survive_pickling_for_workers_that_are_spawned(tmp_path, mode):
+    data = dataset(folders(tmp_path, count_b=3), f"{SMALL} --dataset_mode {mode}")
+    copy = pickle.loads(pickle.dumps(data))
+    assert torch.equal(copy[SampleKey(1, 5)]["A"], data[SampleKey(1, 5)]["A"])
 
 
 def test_dataroot_is_required_and_must_exist(tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import multiprocessing
+import re
 from pathlib import Path
 
 import numpy as np
@@ -159,14 +162,21 @@ def damaged(folder: Path, content: str) -> Path:
     return folder
 
 
+def sentence(batches: Loader) -> str:
+    """What the user reads; keeps no reference to the exception, and thereby to the workers."""
+    try:
+        list(batches.epoch(0))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("content", ["text", "truncated"])
 def test_unreadable_file_is_one_sentence_from_every_process(tmp_path, workers, content):
-    batches = loader(damaged(tmp_path, content), "--serial_batches", workers=workers, batch_size=1)
-    with pytest.raises(UserError, match=r"^\S*trainB/1\.png cannot be read as an image \([^\n]*\); [^\n]*$") as caught:
-        list(batches.epoch(0))
-    assert "Traceback" not in str(caught.value)
-    assert caught.value.__cause__ is None
+    text = sentence(loader(damaged(tmp_path, content), "--serial_batches", workers=workers, batch_size=1))
+    assert re.fullmatch(r"\S*trainB/1\.png cannot be read as an image \([^\n]*\); [^\n]*", text)
+    assert "Traceback" not in text
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -174,9 +184,23 @@ def test_images_of_different_sizes_in_a_batch_are_named(tmp_path, workers):
     for i, size in enumerate([(20, 30), (24, 30), (28, 30)]):
         Image.new("RGB", size).save(tmp_path / f"{i}.png")
     arguments = ("--dataset_mode", "single", "--preprocess", "none")
-    with pytest.raises(UserError, match=r"\.png gives \d\dx30 and \S*\d\.png gives \d\dx30\); use --batch_size 1 or"):
-        list(loader(tmp_path, *arguments, workers=workers, batch_size=3).epoch(0))
+    text = sentence(loader(tmp_path, *arguments, workers=workers, batch_size=3))
+    assert re.search(r"\d\.png gives \d\dx30 and \S*\d\.png gives \d\dx30\); use --batch_size 1 or", text)
     assert len(list(loader(tmp_path, *arguments, workers=workers, batch_size=1).epoch(0))) == 3
+
+
+def test_workers_end_with_their_loader_after_an_error(tmp_path):
+    before = set(multiprocessing.active_children())
+    batches = loader(damaged(tmp_path, "text"), "--serial_batches", workers=2, batch_size=1)
+    gc.disable()  # a reference cycle would keep them
+    try:
+        assert sentence(batches)
+        workers = set(multiprocessing.active_children()) - before
+        assert len(workers) == 2
+        del batches
+        assert [worker.exitcode for worker in workers] == [0, 0]
+    finally:
+        gc.enable()
 
 
 class Faulty(Keys):
@@ -186,7 +210,6 @@ class Faulty(Keys):
         raise ZeroDivisionError("a bug")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_programming_errors_keep_their_traceback(workers):
+def test_programming_errors_are_not_dressed_up():
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        next(Loader(Faulty(), batch_size=1, num_workers=workers, seed=0, shuffle=True).epoch(0))
+        next(Loader(Faulty(), batch_size=1, num_workers=0, seed=0, shuffle=True).epoch(0))

@@ -58,7 +58,7 @@ policies = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=300)
 @given(
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)), policy=policies, seed=st.integers(0, 2**32 - 1),
     dtype=st.sampled_from([torch.uint8, torch.float32]),
