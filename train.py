@@ -8,7 +8,7 @@ on where it stopped, to the same weights as a run that never did.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,13 +90,12 @@ def main() -> None:
 
 def train(options: Options) -> None:
     """Run the training that the options describe, from its start or from a checkpoint."""
-    general, data, flags, display = (options[RunFlags], options[DataFlags], options[TrainFlags],
-                                     options[DisplayFlags])
+    general, data, flags = options[RunFlags], options[DataFlags], options[TrainFlags]
     device = choose_device(general.gpu_ids)
     folder = Path(general.checkpoints_dir) / general.name
     tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
     state = load_state(folder, tag) if flags.continue_train else None
-    seed = first_of(general.seed, state and state["seed"], torch.seed() % 2**32)
+    seed = first_of(general.seed, state["seed"] if state else None, torch.seed() % 2**32)
     torch.manual_seed(seed)
 
     dataset = DATASETS[data.dataset_mode](options, training=True)
@@ -117,16 +116,14 @@ def train(options: Options) -> None:
         terminal.message(line)
     sinks: list[Sink] = [terminal, *open_sinks(run, terminal)]
     try:
-        loop(run, loader, device, terminal, sinks, total)
+        loop(run, loader, device, sinks, total)
     finally:
         for sink in sinks:
             sink.close()
     print(f"done: {run.progress.images} images seen; everything is in {folder}")
 
 
-def loop(
-    run: Run, loader: Loader, device: torch.device, terminal: TerminalSink, sinks: list[Sink], total: int
-) -> None:
+def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], total: int) -> None:
     """Train until ``total`` images have been seen; frequencies are in images, whatever the batch size."""
     model, display = run.model, run.options[DisplayFlags]
     losses = LossMeter()
@@ -140,7 +137,8 @@ def loop(
             before, count = run.progress.images, len(batch["A_paths"])
             seen = run.progress.images = before + count
             run.progress.images_in_epoch += count
-            terminal.advance(count)
+            for sink in sinks:
+                sink.advance(count)
             if seen // display.print_freq > before // display.print_freq:
                 values = losses.means()
                 for sink in sinks:

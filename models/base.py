@@ -38,7 +38,9 @@ class Model(ABC):
     flags: ClassVar[tuple[type, ...]] = ()
     published: ClassVar[tuple[str, ...]] = ("G",)
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options, *, training: bool) -> None:
+        """Build everything; with ``training`` also what only training needs."""
+        del options, training
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.constants: dict[str, nn.Module] = {}
@@ -50,7 +52,7 @@ class Model(ABC):
         del training
         return {}
 
-    @classmethod
+    @classmethod  # noqa: B027 - nothing to refuse is a good default
     def check(cls, options: Options) -> None:
         """Raise `UserError` if the options do not fit this model."""
 
@@ -64,7 +66,11 @@ class Model(ABC):
 
     @abstractmethod
     def optimize_parameters(self) -> dict[str, Tensor]:
-        """One optimisation step on the current batch; returns detached scalar losses by name."""
+        """One optimisation step on the current batch.
+
+        Returns:
+            Detached scalar losses by name; ``G`` is the generator's whole objective.
+        """
 
     @abstractmethod
     def visuals(self) -> dict[str, Tensor]:

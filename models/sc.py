@@ -90,7 +90,7 @@ class SpatialCorrelativeModel(Model):
             raise UserError("--gan_mode wgangp needs its gradient penalty: add --lambda_gradient 10")
 
     def __init__(self, options: Options, *, training: bool) -> None:
-        super().__init__()
+        super().__init__(options, training=training)
         self.options = options[SpatialFlags]
         self.images: dict[str, Tensor] = {}
         self.generator = build_generator(options)

@@ -38,8 +38,7 @@ class TestModel(Model):
             raise UserError("--model test only translates; choose another model to train")
 
     def __init__(self, options: Options, *, training: bool) -> None:
-        super().__init__()
-        del training
+        super().__init__(options, training=training)
         self.generator = build_generator(options)
         self.networks["G" + options[SuffixFlags].model_suffix] = self.generator
         self.images: dict[str, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -128,7 +129,7 @@ def _parse_float(text: str) -> float:
         value = float(text)
     except ValueError:
         raise ValueError(f"'{text}' is not a number") from None
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         raise ValueError(f"'{text}' is not a finite number")
     return value
 

@@ -36,7 +36,7 @@ def _value(key: str, array: np.ndarray) -> Any:
         return json.loads(str(array))
     if array.dtype.kind in "US":
         return str(array)
-    if array.ndim == 0 and key.split("/")[0] not in ("sd",):
+    if array.ndim == 0 and not key.startswith("sd/"):
         return array.item()
     tensor = torch.from_numpy(array.copy())
     return tensor.float() if tensor.is_floating_point() else tensor

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from .loggers.sink import Sink
 
 SMOOTHING = 0.8  # weight of the past in the bar's losses: about the last five reports
 
 
-class TerminalSink:
+class TerminalSink(Sink):
     """Progress with rate, time left and losses, on standard output.
 
     On a screen: a bar that shows smoothed losses, and above it a line for each report. In a file or a pipe:
@@ -59,9 +59,6 @@ class TerminalSink:
             # One value that is not finite must not hide all that follow.
             self._smoothed[name] = SMOOTHING * past + (1 - SMOOTHING) * value if math.isfinite(past) else value
         self.message(f"{step}/{self.total}  {self._pace(step)}  {format_values(values)}".rstrip())
-
-    def images(self, step: int, images: Mapping[str, Tensor]) -> None:
-        """A terminal shows no images."""
 
     def message(self, text: str) -> None:
         """Print a line; the bar stays below it."""

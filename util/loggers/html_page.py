@@ -14,13 +14,13 @@ from util.files import move_aside
 from util.images import first_image, save_image
 from util.pages import image_row, new_page, value_table, write_page
 
-from .sink import Warn
+from .sink import Sink, Warn
 
 IMAGE_NAME = re.compile(r"step(\d+)_(.+)\.png")
 ROWS = 100  # the page stays light however long the run is; older images remain in the folder
 
 
-class HtmlSink:
+class HtmlSink(Sink):
     """``folder/index.html`` and ``folder/images/step00000400_fake_B.png``.
 
     Args:

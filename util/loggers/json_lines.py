@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from torch import Tensor
-
 from util.files import move_aside, replacing
 
+from .sink import Sink
 
-class JsonLinesSink:
+
+class JsonLinesSink(Sink):
     """Appends lines like ``{"step": 400, "time": 1700000000.0, "G": 0.25}``; ``time`` is in Unix seconds.
 
     What JSON has no number for is written as ``"nan"``, ``"inf"`` or ``"-inf"``, which ``float()`` reads.
@@ -39,9 +39,6 @@ class JsonLinesSink:
         numbers = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
         record = {"step": step, "time": round(time.time(), 3), **numbers}
         self._file.write(json.dumps(record, allow_nan=False) + "\n")
-
-    def images(self, step: int, images: Mapping[str, Tensor]) -> None:
-        """The log holds no images."""
 
     def close(self) -> None:
         """Close the file."""

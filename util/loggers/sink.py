@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from torch import Tensor
 
@@ -11,8 +10,14 @@ Warn = Callable[[str], None]
 """Takes one sentence for the user; the program decides how to show it."""
 
 
-class Sink(Protocol):
-    """Takes losses and sample images. ``step`` counts the images seen over all resumed runs."""
+class Sink:
+    """Takes losses and sample images. ``step`` counts the images seen over all resumed runs.
+
+    Sinks inherit from this class: what one does not show, it ignores.
+    """
+
+    def advance(self, images: int) -> None:
+        """Take note that a step has trained on so many images."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Take values by name; they may be NaN or infinite."""

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from util.images import first_image, to_uint8
 
-from .sink import Warn
+from .sink import Sink, Warn
 
 TIMEOUT = (3.0, 10.0)  # seconds to connect and to answer: a server that hangs must not hold up a training run
 GAP = 4  # pixels between the images of a grid
 
 
-class VisdomSink:
+class VisdomSink(Sink):
     """Curves in window ``display_id``, images in the windows after it.
 
     When the server stops answering, the sink warns once and sends nothing more.

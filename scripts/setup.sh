@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Makes .venv and installs what the project needs; with --dev also what its tests need.
+# Run again, it reuses what is there. PYTHON=python3.12 chooses the interpreter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+wanted=(requirements.txt)
+[ "${1:-}" = "--dev" ] && wanted+=(requirements-dev.txt)
+
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+    echo "setup.sh: Python 3.10 or later is needed; name one with PYTHON=/path/to/python3 bash $0" >&2
+    exit 2
+fi
+if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c 'import pip' 2>/dev/null; then
+    echo "setup.sh: making .venv"
+    "$python" -m venv --clear .venv || {
+        echo "setup.sh: $python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2
+        exit 2
+    }
+fi
+
+install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
+
+for file in "${wanted[@]}"; do
+    stamp=.venv/installed-$file
+    if ! cmp -s "$file" "$stamp"; then
+        echo "setup.sh: installing $file (torch is large: a minute or more)"
+        install -r "$file"
+        if [ "$file" = requirements-dev.txt ]; then
+            # visdom is a source package whose build imports pkg_resources, which setuptools 81 dropped.
+            install 'setuptools<81' wheel
+            install --no-build-isolation 'visdom>=0.2.4' ||
+                echo "setup.sh: visdom could not be installed; its tests will be skipped" >&2
+        fi
+        cp "$file" "$stamp"
+    fi
+done
