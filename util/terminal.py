@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .loggers.sink import Sink
 
+from .loggers.sink import Sink
+
 SMOOTHING = 0.8  # weight of the past in the bar's losses: about the last five reports
 
 
