@@ -7,10 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .loggers.sink import Sink
+from typing import Any
 
 from .loggers.sink import Sink
 
