@@ -8,11 +8,12 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from metrics.report import Request, score, table, write_json
+from options.parser import HelpFormatter, Parser
 from util.device import choose_device
-from util.errors import UserError, run_program
+from util.errors import run_program
 
 
 class Command(NamedTuple):
@@ -21,16 +22,6 @@ class Command(NamedTuple):
     summary: str
     add_flags: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], None]
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message.removeprefix("argument "))
-
-
-class _HelpFormatter(argparse.HelpFormatter):
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=32, width=110)
 
 
 def _metrics_flags(parser: argparse.ArgumentParser) -> None:
@@ -93,12 +84,12 @@ def _record(text: str) -> tuple[str, Any]:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The subcommand and its flags, checked one by one."""
-    parser = _Parser(prog="evaluate.py", description=__doc__.partition(":")[0], allow_abbrev=False)
+    parser = Parser(prog="evaluate.py", description=__doc__.partition(":")[0], allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         command.add_flags(commands.add_parser(
             name, help=command.summary, description=command.summary.capitalize() + ".", allow_abbrev=False,
-            formatter_class=_HelpFormatter,
+            formatter_class=HelpFormatter,
         ))
     return parser.parse_args(argv)
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
+from util.images import find_images, load_image
 
-from .flags import AugmentFlags, check_data_flags
-from .images import find_images, load_image
+from .flags import AugmentFlags, TwoDomainFlags
 from .loader import SampleKey
 from .transforms import Policy, network_inputs, plan_geometry, size_of
 
 
-class AlignedDataset:
+class AlignedDataset(TwoDomainFlags):
     """Pairs of one name in ``{phase}A`` and ``{phase}B``, or side by side (A left, B right) in ``{phase}``.
 
     Both images of a pair get the same scale, crop and flip. With --direction BtoA they change places: ``A``
@@ -27,29 +27,13 @@ class AlignedDataset:
     ``B_paths``; with --augment ``A_aug``, ``B_aug``.
     """
 
-    flags: ClassVar[tuple[type, ...]] = (AugmentFlags,)
-
-    @classmethod
-    def defaults(cls, training: bool) -> Mapping[str, Any]:
-        """No shared default changes."""
-        return {}
-
-    @classmethod
-    def check(cls, options: Options) -> None:
-        """Raise `UserError` if the flags do not fit each other or --dataroot is no folder."""
-        check_data_flags(options)
-        root = options[DataFlags].dataroot
-        if not Path(root).is_dir():
-            raise UserError(f"--dataroot {root} is a file; --dataset_mode aligned needs a folder"
-                            " (--dataset_mode single takes one file)")
-
     def __init__(self, options: Options, *, training: bool) -> None:
         flags = options[DataFlags]
         root, phase = Path(flags.dataroot), flags.phase
         folder_a, folder_b, together = root / f"{phase}A", root / f"{phase}B", root / phase
         self.side_by_side = not folder_a.is_dir() and together.is_dir()
         if self.side_by_side:
-            self.pairs = [(path, path) for path in find_images(together)]
+            self.pairs = [(path, path) for path in find_images(together, "--dataroot")]
         elif folder_a.is_dir() and folder_b.is_dir():
             self.pairs = match_pairs(folder_a, folder_b)
         else:
@@ -122,7 +106,7 @@ def match_pairs(folder_a: Path, folder_b: Path) -> list[tuple[Path, Path]]:
 
 def _by_name(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in find_images(folder):
+    for path in find_images(folder, "--dataroot"):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise UserError(

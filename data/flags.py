@@ -1,9 +1,11 @@
-"""Flags that some data sets add, and the checks that all of them share."""
+"""What data sets tell the parser: flags that some add, and the checks that all of them share."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from options import DataFlags, Options, TrainFlags, flag
 from util.errors import UserError
@@ -14,6 +16,37 @@ class AugmentFlags:
     """Appearance augmentation, for the learned self-similarity."""
 
     augment: bool = flag(False, "also load appearance-jittered copies A_aug and B_aug of the same crops")
+
+
+class SharedFlags:
+    """What a data set tells the parser unless it has more to say."""
+
+    flags: ClassVar[tuple[type, ...]] = ()
+
+    @classmethod
+    def defaults(cls, training: bool) -> Mapping[str, Any]:
+        """No shared default changes."""
+        return {}
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        """Raise `UserError` if the flags do not fit each other."""
+        check_data_flags(options)
+
+
+class TwoDomainFlags(SharedFlags):
+    """The same for data sets of two domains, which can be augmented and need a folder."""
+
+    flags: ClassVar[tuple[type, ...]] = (AugmentFlags,)
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        """Raise `UserError` if the flags do not fit each other or --dataroot is no folder."""
+        super().check(options)
+        data = options[DataFlags]
+        if not Path(data.dataroot).is_dir():
+            raise UserError(f"--dataroot {data.dataroot} is a file; --dataset_mode {data.dataset_mode} needs a folder"
+                            " (--dataset_mode single takes one file)")
 
 
 def check_data_flags(options: Options) -> None:

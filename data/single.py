@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from options import DataFlags, Options
+from util.images import find_images, load_image
 
-from .flags import check_data_flags
-from .images import find_images, load_image
+from .flags import SharedFlags
 from .loader import SampleKey
 from .transforms import Policy, network_inputs, plan_geometry, size_of
 
 
-class SingleDataset:
+class SingleDataset(SharedFlags):
     """The images in --dataroot, or the one file that it names, whatever --direction says.
 
     A sample: ``A`` [C, H, W] float32 in [-1, 1] with --input_nc channels, ``A_paths``.
     """
 
-    flags: ClassVar[tuple[type, ...]] = ()
-
-    @classmethod
-    def defaults(cls, training: bool) -> Mapping[str, Any]:
-        """No shared default changes."""
-        return {}
-
-    @classmethod
-    def check(cls, options: Options) -> None:
-        """Raise `UserError` if the flags do not fit each other."""
-        check_data_flags(options)
-
     def __init__(self, options: Options, *, training: bool) -> None:
         flags = options[DataFlags]
         root = Path(flags.dataroot)
-        self.paths = [root] if root.is_file() else find_images(root, flags.max_dataset_size)
+        self.paths = [root] if root.is_file() else find_images(root, "--dataroot", flags.max_dataset_size)
         self.channels = flags.input_nc
         self.policy = Policy.of(flags, training=training)
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
 from options import DataFlags, Options
 from util.errors import UserError
+from util.images import find_images, load_image
 
-from .flags import AugmentFlags, check_data_flags
-from .images import find_images, load_image
+from .flags import AugmentFlags, TwoDomainFlags
 from .loader import SampleKey
 from .transforms import Policy, network_inputs, plan_geometry, size_of
 
 
-class UnalignedDataset:
+class UnalignedDataset(TwoDomainFlags):
     """``{phase}A`` and ``{phase}B`` in --dataroot.
 
     ``A`` is always what is translated, ``B`` what it shall resemble: with --direction BtoA the folders change
@@ -27,22 +26,6 @@ class UnalignedDataset:
     A sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels; ``A_paths``,
     ``B_paths``; with --augment ``A_aug``, ``B_aug``.
     """
-
-    flags: ClassVar[tuple[type, ...]] = (AugmentFlags,)
-
-    @classmethod
-    def defaults(cls, training: bool) -> Mapping[str, Any]:
-        """No shared default changes."""
-        return {}
-
-    @classmethod
-    def check(cls, options: Options) -> None:
-        """Raise `UserError` if the flags do not fit each other or --dataroot is no folder."""
-        check_data_flags(options)
-        root = options[DataFlags].dataroot
-        if not Path(root).is_dir():
-            raise UserError(f"--dataroot {root} is a file; --dataset_mode unaligned needs a folder"
-                            " (--dataset_mode single takes one file)")
 
     def __init__(self, options: Options, *, training: bool) -> None:
         flags = options[DataFlags]
@@ -54,8 +37,8 @@ class UnalignedDataset:
                     f"--dataroot: there is no folder {folder}, which --dataset_mode unaligned needs;"
                     " for a plain folder or one file use --dataset_mode single"
                 )
-        self.paths_a = find_images(folder_a, flags.max_dataset_size)
-        self.paths_b = find_images(folder_b, flags.max_dataset_size) if folder_b.is_dir() else []
+        self.paths_a = find_images(folder_a, "--dataroot", flags.max_dataset_size)
+        self.paths_b = find_images(folder_b, "--dataroot", flags.max_dataset_size) if folder_b.is_dir() else []
         self.channels_a, self.channels_b = flags.input_nc, flags.output_nc
         self.serial = flags.serial_batches
         self.augment = options[AugmentFlags].augment

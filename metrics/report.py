@@ -13,11 +13,12 @@ import torch
 
 from metrics.features import vgg_features, weights_sha256
 from metrics.frechet import frechet_distance, gaussian
-from metrics.images import image_files, partners, read_image
+from metrics.images import partners, read_image
 from metrics.paired import LINE_THRESHOLD, colour_error, line_iou
 from models.networks.vgg import LAYERS, layer_index
 from util.errors import UserError
 from util.files import replacing
+from util.images import find_images
 
 MEASURES = {
     "frechet": "Fréchet distance (lower is better)",
@@ -57,14 +58,15 @@ def score(request: Request) -> dict[str, Any]:
     Raises:
         UserError: a folder missing, empty or too small, an image without its partner or of another size.
     """
-    files = {"outputs": image_files(request.outputs)}
+    files = {"outputs": find_images(request.outputs, "--outputs", subfolders=False)}
     if request.inputs:
-        files["inputs"] = partners(files["outputs"], request.inputs)
-    truth = partners(files["outputs"], request.truth) if request.truth else None
-    real = image_files(request.real)
-    for folder, images in ((request.outputs, files["outputs"]), (request.real, real)):
+        files["inputs"] = partners(files["outputs"], request.inputs, "--inputs")
+    truth = partners(files["outputs"], request.truth, "--truth") if request.truth else None
+    real = find_images(request.real, "--real", subfolders=False)
+    for flag, images in (("--outputs", files["outputs"]), ("--real", real)):
         if len(images) < 2:
-            raise UserError(f"'{folder}' holds a single image; the Fréchet distance needs at least two")
+            folder = images[0].parent
+            raise UserError(f"{flag}: '{folder}' holds a single image; the Fréchet distance needs at least two")
 
     scores: dict[str, float] = {}
     if truth is not None:  # first, because it is quick: a size that differs is found at once

@@ -46,12 +46,16 @@ class Program:
     """Flags whose default is what the experiment was trained with (its ``train_opt.json``)."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Raises `UserError` where argparse would end the process."""
+
     def error(self, message: str) -> NoReturn:
         raise UserError(message.removeprefix("argument "))
 
 
-class _HelpFormatter(argparse.HelpFormatter):
+class HelpFormatter(argparse.HelpFormatter):
+    """Room for this project's long flags."""
+
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32, width=110)
 
@@ -112,7 +116,7 @@ def _table(groups: Sequence[type]) -> dict[str, Flag]:
 
 def _select(argv: Sequence[str], name: str, default: str, registry: Mapping[str, object]) -> str:
     """Read one flag and nothing else; its value decides which further flags there are."""
-    selector = _Parser(add_help=False, allow_abbrev=False)
+    selector = Parser(add_help=False, allow_abbrev=False)
     selector.add_argument(f"--{name}", default=default)
     choice = str(getattr(selector.parse_known_args(argv)[0], name))
     if choice not in registry:
@@ -123,9 +127,9 @@ def _select(argv: Sequence[str], name: str, default: str, registry: Mapping[str,
 def _parse_strictly(
     program: Program, groups: Sequence[type], defaults: Mapping[str, Any], argv: Sequence[str]
 ) -> dict[str, Any]:
-    parser = _Parser(
+    parser = Parser(
         prog=program.name, description=program.description, allow_abbrev=False,
-        formatter_class=_HelpFormatter, argument_default=argparse.SUPPRESS, usage="%(prog)s [--flag value ...]",
+        formatter_class=HelpFormatter, argument_default=argparse.SUPPRESS, usage="%(prog)s [--flag value ...]",
     )
     for group in groups:
         section = parser.add_argument_group((group.__doc__ or group.__name__).splitlines()[0])

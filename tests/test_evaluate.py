@@ -15,8 +15,8 @@ from PIL import Image
 from evaluate import main, parse
 from metrics.features import vgg_features, weights_sha256
 from metrics.frechet import frechet_distance, gaussian
-from metrics.images import image_files
 from util.errors import UserError
+from util.images import find_images
 
 ROOT = Path(__file__).parent.parent
 COUNT = 4
@@ -61,7 +61,7 @@ def run(folders: Path, *more: str, leave_out: str = "") -> dict[str, object]:
 def test_scores_are_those_of_the_folders(folders: Path):
     scores = run(folders)
     outputs, inputs, real = (
-        gaussian(vgg_features(image_files(folders / name), layer="relu1_2", weights="random"))
+        gaussian(vgg_features(find_images(folders / name, f"--{name}"), layer="relu1_2", weights="random"))
         for name in ("outputs", "inputs", "real")
     )
     assert scores["frechet_outputs"] == pytest.approx(frechet_distance(*outputs, *real), rel=1e-5)
@@ -150,13 +150,13 @@ def spoil(folders: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("partner", r"outputs/2\.png.*no partner.*truth"),
-        ("input", r"outputs/2\.png.*no partner.*inputs"),
+        ("partner", r"--truth: .*outputs/2\.png.*no partner.*truth"),
+        ("input", r"--inputs: .*outputs/2\.png.*no partner.*inputs"),
         ("size", r"outputs/2\.png.*16x16.*truth/2\.png.*16x12"),
         ("broken", r"outputs/2\.png.*cannot be read"),
-        ("one outputs", r"outputs.*single image.*at least two"),
-        ("no outputs", r"outputs.*holds no image"),
-        ("one real", r"real.*single image.*at least two"),
+        ("one outputs", r"--outputs: .*outputs.*single image.*at least two"),
+        ("no outputs", r"--outputs: no images directly in .*outputs"),
+        ("one real", r"--real: .*real.*single image.*at least two"),
     ],
 )
 def test_mistakes_in_the_folders_are_named(folders: Path, how: str, message: str):
@@ -218,5 +218,5 @@ def test_a_mistake_ends_the_program_with_one_line_and_code_2(tmp_path: Path):
     )
     assert finished.returncode == 2
     assert finished.stdout == ""
-    assert finished.stderr.startswith("evaluate.py: error: there is no folder")
+    assert finished.stderr.startswith("evaluate.py: error: --outputs: there is no folder")
     assert finished.stderr.count("\n") == 1

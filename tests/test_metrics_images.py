@@ -1,4 +1,4 @@
-"""Finding, pairing and reading the images to be scored."""
+"""Pairing and reading the images to be scored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metrics.images import image_files, partners, read_image
+from metrics.images import partners, read_image
 from util.errors import UserError
 
 
@@ -41,6 +41,11 @@ def test_greyscale_of_8_and_16_bits_spans_the_same_range(tmp_path: Path):
     assert narrow[2, 0].tolist() == pytest.approx([-1, 0, 1], abs=5e-3)
 
 
+def test_float_files_are_read_like_those_of_8_bits(tmp_path: Path):
+    image = read_image(save(tmp_path / "a.tif", np.array([[0, 0.25, 1]], dtype=np.float32)))
+    assert image[:, 0].tolist() == [[-1, -0.5, 1]] * 3
+
+
 def test_transparent_pixels_are_white(tmp_path: Path):
     array = np.array([[[10, 20, 30, 0], [10, 20, 30, 255]]], dtype=np.uint8)
     image = read_image(save(tmp_path / "a.png", array))
@@ -57,38 +62,30 @@ def test_orientation_in_exif_is_honoured(tmp_path: Path):
     assert image[0, :, 0].tolist() == pytest.approx([v / 127.5 - 1 for v in (0, 100, 200)])
 
 
-def test_files_are_sorted_and_only_images_that_are_not_hidden(tmp_path: Path):
-    for name in ("b.PNG", "a.jpg", "c.webp"):
-        save(tmp_path / name, grey())
-    save(tmp_path / ".a.png", grey())
-    (tmp_path / "notes.txt").write_text("no image")
-    assert [path.name for path in image_files(tmp_path)] == ["a.jpg", "b.PNG", "c.webp"]
-
-
 def test_partners_share_the_name_and_may_differ_in_suffix(tmp_path: Path):
     files = [save(tmp_path / "out" / name, grey()) for name in ("b.png", "a.v2.png")]
     for name in ("a.v2.bmp", "b.jpg", "unused.png"):
         save(tmp_path / "truth" / name, grey())
-    assert [path.name for path in partners(files, tmp_path / "truth")] == ["b.jpg", "a.v2.bmp"]
+    assert [path.name for path in partners(files, tmp_path / "truth", "--truth")] == ["b.jpg", "a.v2.bmp"]
 
 
 def test_missing_and_ambiguous_partners_are_named(tmp_path: Path):
     file = save(tmp_path / "out" / "a.png", grey())
     save(tmp_path / "truth" / "b.png", grey())
-    with pytest.raises(UserError, match=r"a\.png.*no partner.*truth"):
-        partners([file], tmp_path / "truth")
+    with pytest.raises(UserError, match=r"--truth: .*a\.png.*no partner.*truth"):
+        partners([file], tmp_path / "truth", "--truth")
     for suffix in ("png", "bmp"):
         save(tmp_path / "truth" / f"a.{suffix}", grey())
     with pytest.raises(UserError, match=r"a\.png.*several partners"):
-        partners([file], tmp_path / "truth")
+        partners([file], tmp_path / "truth", "--truth")
 
 
-def test_missing_and_empty_folders_are_named(tmp_path: Path):
-    with pytest.raises(UserError, match=r"no folder.*nowhere"):
-        image_files(tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty.*no image"):
-        image_files(tmp_path / "empty")
+def test_folder_of_partners_is_named_with_its_flag_where_it_is_missing_or_empty(tmp_path: Path):
+    with pytest.raises(UserError, match=r"--truth: there is no folder .*nowhere"):
+        partners([], tmp_path / "nowhere", "--truth")
+    save(tmp_path / "truth" / "inner" / "a.png", grey())
+    with pytest.raises(UserError, match=r"--truth: no images directly in .*truth"):
+        partners([tmp_path / "a.png"], tmp_path / "truth", "--truth")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics.images import image_files, partners, read_image
+from metrics.images import partners, read_image
 from metrics.paired import colour_error, line_iou, line_mask
+from util.images import find_images
 
 DRAWINGS = Path(__file__).parent.parent / "datasets" / "lineart2color"
 
@@ -75,10 +76,10 @@ def test_images_of_different_shapes_are_refused(measure):
 
 
 def test_shipped_drawings_reach_a_line_iou_of_079_against_their_coloured_counterparts():
-    drawings = image_files(DRAWINGS / "testA")
+    drawings = find_images(DRAWINGS / "testA", "--inputs", subfolders=False)
     scores = [
         line_iou(read_image(drawing), read_image(truth)).item()
-        for drawing, truth in zip(drawings, partners(drawings, DRAWINGS / "testB"), strict=True)
+        for drawing, truth in zip(drawings, partners(drawings, DRAWINGS / "testB", "--truth"), strict=True)
     ]
     assert len(scores) == 160
     assert sum(scores) / 160 == pytest.approx(0.7887, abs=5e-4)

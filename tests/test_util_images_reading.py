@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from data.images import find_images, load_image
 from util.errors import UserError
+from util.images import find_images, load_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 COLOUR = torch.from_numpy(PIXELS).permute(2, 0, 1)
@@ -174,24 +174,48 @@ def test_missing_file_is_named(tmp_path):
         load_image(tmp_path / "gone.png", 3)
 
 
+def test_broken_link_is_named(tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"link\.png: .* link is broken"):
+        load_image(find_images(tmp_path, "--real")[0], 3)
+
+
 def test_images_are_found_in_subfolders_sorted_and_limited(tmp_path):
     names = ["b.png", "a/z.JPG", "a/c.webp", "c.tiff", ".hidden.png", ".cache/d.png", "notes.txt", "._b.png"]
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
-    found = find_images(tmp_path)
+    found = find_images(tmp_path, "--dataroot")
     assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a/c.webp", "a/z.JPG", "b.png", "c.tiff"]
-    assert find_images(tmp_path, 2) == found[:2]
-    assert find_images(tmp_path, 10) == found
+    assert find_images(tmp_path, "--dataroot", 2) == found[:2]
+    assert find_images(tmp_path, "--dataroot", 10) == found
+
+
+def test_subfolders_can_be_left_out(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "a.png").touch()
+    with pytest.raises(UserError, match=r"--real: no images directly in "):
+        find_images(tmp_path, "--real", subfolders=False)
+    (tmp_path / "b.png").touch()
+    assert find_images(tmp_path, "--real", subfolders=False) == [tmp_path / "b.png"]
+
+
+def test_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(UserError, match=rf"--real: cannot read the folder {tmp_path} \(Permission denied\)"):
+        find_images(tmp_path, "--real")
 
 
 def test_folder_without_images_names_the_flag_and_what_is_expected(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match=r"--dataroot: no images in .*\.png, .*\.webp"):
-        find_images(tmp_path)
+        find_images(tmp_path, "--dataroot")
 
 
 def test_missing_folder_names_the_flag(tmp_path):
-    with pytest.raises(UserError, match=r"--dataroot: there is no folder .*gone"):
-        find_images(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"^--real: there is no folder .*gone"):
+        find_images(tmp_path / "gone", "--real")
