@@ -1,0 +1,403 @@
+"""The spatially-correlative losses against plain loops in double precision, and what the mathematics promises."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.losses import spatial_correlative
+from models.losses.spatial_correlative import (
+    SpatialCorrelativeLoss,
+    contrastive_loss,
+    sample_positions,
+    self_similarity,
+    structure_distance,
+    window_positions,
+)
+
+MAPS = [(7, 5), (5, 7), (6, 6), (3, 9)]
+
+
+def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def looped_window(position: int, height: int, width: int, patch: int) -> list[int]:
+    if patch >= height or patch >= width:
+        return list(range(height * width))
+    y, x = divmod(position, width)
+    top = min(max(y - patch // 2, 0), height - patch)
+    left = min(max(x - patch // 2, 0), width - patch)
+    return [(top + i) * width + left + j for i in range(patch) for j in range(patch)]
+
+
+def looped_similarity(features: Tensor, positions: Tensor, patch: int, normalize: bool) -> Tensor:
+    images = []
+    for image in features:
+        channels, height, width = image.shape
+        columns = [image[:, y, x] for y in range(height) for x in range(width)]
+        mean = sum(columns) / len(columns)
+        columns = [column - mean for column in columns]
+        rows = []
+        for i in positions.tolist():
+            row = []
+            for j in looped_window(i, height, width, patch):
+                product = sum(a * b for a, b in zip(columns[i].tolist(), columns[j].tolist(), strict=True))
+                if normalize:
+                    row.append(product / (columns[i].norm().item() * columns[j].norm().item()))
+                else:
+                    row.append(math.tanh(product / channels / 10))
+            rows.append(row)
+        images.append(rows)
+    return torch.tensor(images, dtype=torch.float64)
+
+
+def looped_distance(source: Tensor, target: Tensor, mode: str, normalize: bool) -> float:
+    def criterion(difference: float) -> float:
+        size = abs(difference)
+        return size if normalize else (0.5 * size**2 if size < 1 else size - 0.5)
+
+    found = []
+    for s, t in zip(source.flatten(0, 1).tolist(), target.flatten(0, 1).tolist(), strict=True):
+        quarter = len(t) // 4
+        least = sorted(t, reverse=True)[quarter]
+        pairs = [(a, b) if b >= least else (0.0, 0.0) for a, b in zip(s, t, strict=True)]
+        if mode == "cos":
+            product = sum(a * b for a, b in pairs)
+            lengths = [math.hypot(*side) for side in zip(*pairs, strict=True)]
+            found.append(criterion(1 - product / (lengths[0] * lengths[1])))
+        else:
+            scale = len(t) / quarter
+            found.append(sum(criterion(scale * (a - b)) for a, b in pairs) / len(t))
+    return sum(found) / len(found)
+
+
+def looped_contrast(source: Tensor, positive: Tensor, other: Tensor, temperature: float) -> float:
+    losses = []
+    for maps in zip(source, positive, other, strict=True):
+        s, p, o = ([row / row.norm() for row in rows] for rows in maps)
+        for i in range(len(s)):
+            logits = [s[i] @ row for row in p] + [s[i] @ row for row in o] + [p[i] @ row for row in o]
+            exponentials = [math.exp(logit.item() / temperature) for logit in logits]
+            losses.append(-math.log(exponentials[i] / sum(exponentials)))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize(("height", "width", "patch"), [
+    (height, width, patch) for height, width in MAPS for patch in range(1, min(height, width) + 1)])
+def test_window_of_every_query_contains_the_query_and_is_row_major(height: int, width: int, patch: int) -> None:
+    queries = torch.arange(height * width)
+    windows = window_positions(queries, height, width, patch)
+    assert windows.shape == (height * width, patch * patch)
+    assert (windows == queries[:, None]).any(dim=1).all()
+    assert (windows.diff(dim=1) > 0).all()
+    for window in windows:
+        rows, columns = window // width, window % width
+        assert rows.max() - rows.min() == columns.max() - columns.min() == patch - 1
+
+
+@pytest.mark.parametrize(("height", "width"), MAPS)
+@pytest.mark.parametrize("patch", [1, 2, 3, 4, 5, 6, 9, 64])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_self_similarity_equals_the_loops(height: int, width: int, patch: int, normalize: bool) -> None:
+    features = 4 * noise(2, 3, height, width, seed=height * width + patch)
+    positions = torch.randperm(height * width, generator=torch.Generator().manual_seed(1))
+    expected = looped_similarity(features, positions, patch, normalize)
+    actual = self_similarity(features, positions, patch_size=patch, normalize=normalize)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+    keys = height * width if patch >= min(height, width) else patch**2
+    assert actual.shape == (2, height * width, keys)
+
+
+def test_without_positions_every_position_is_a_query_and_a_key() -> None:
+    features = noise(2, 3, 4, 6)
+    expected = looped_similarity(features, torch.arange(24), 64, False)
+    torch.testing.assert_close(self_similarity(features, patch_size=2), expected)
+
+
+def test_a_constant_added_to_a_channel_changes_nothing() -> None:
+    features, positions = noise(2, 3, 6, 5), torch.arange(0, 30, 4)
+    shifted = features + torch.tensor([100.0, -3.0, 0.5], dtype=torch.float64).view(1, 3, 1, 1)
+    for normalize in (False, True):
+        maps = (self_similarity(f, positions, patch_size=3, normalize=normalize) for f in (features, shifted))
+        torch.testing.assert_close(*maps)
+
+
+def test_a_scale_changes_only_maps_that_are_not_normalized() -> None:
+    features = noise(1, 3, 6, 5)
+    maps = [[self_similarity(scale * features, patch_size=3, normalize=normalize) for scale in (1, 7.5)]
+            for normalize in (True, False)]
+    torch.testing.assert_close(*maps[0])
+    assert (maps[1][1].abs() >= maps[1][0].abs()).all()
+    assert not torch.allclose(*maps[1])
+
+
+def test_ranges_of_the_similarities() -> None:
+    features = 50 * noise(1, 8, 6, 5)
+    cosine = self_similarity(features, patch_size=64, normalize=True)
+    assert cosine.abs().max() <= 1 + 1e-12
+    torch.testing.assert_close(cosine.diagonal(dim1=1, dim2=2), torch.ones(1, 30, dtype=torch.float64))
+    assert self_similarity(features, patch_size=64).abs().max() <= 1
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_uniform_image_has_no_similarity_and_finite_gradients(normalize: bool) -> None:
+    flat = torch.full((1, 4, 5, 5), 3.0, requires_grad=True)
+    target = noise(1, 4, 5, 5, dtype=torch.float32).requires_grad_()
+    maps = [self_similarity(f, patch_size=3, normalize=normalize) for f in (flat, target)]
+    assert maps[0].abs().max() == 0
+    (structure_distance(*maps, normalize=normalize) + structure_distance(*maps[::-1], normalize=normalize)).backward()
+    assert flat.grad.isfinite().all()
+    assert target.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("arguments", [{"features": torch.zeros(3, 4, 4), "patch_size": 2},
+                                       {"features": torch.zeros(1, 3, 4, 4), "patch_size": 0}])
+def test_self_similarity_refuses_wrong_shapes_and_sizes(arguments: dict) -> None:
+    with pytest.raises(ValueError, match=r"must be"):
+        self_similarity(**arguments)
+
+
+def test_positions_are_drawn_without_replacement_and_by_the_generator() -> None:
+    draws = [sample_positions(9, 7, 20, generator=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)]
+    assert all(draw.dtype == torch.int64 and draw.shape == (20,) for draw in draws)
+    assert all(draw.min() >= 0 and draw.max() < 63 and len(draw.unique()) == 20 for draw in draws)
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    torch.manual_seed(3)
+    first = sample_positions(9, 7, 20)
+    torch.manual_seed(3)
+    assert torch.equal(first, sample_positions(9, 7, 20))
+
+
+def test_every_position_can_be_drawn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    assert set(torch.cat([sample_positions(2, 3, 2, generator=generator) for _ in range(60)]).tolist()) == set(range(6))
+
+
+def test_more_positions_than_the_map_has_means_all_of_them() -> None:
+    assert sorted(sample_positions(3, 4, 1000).tolist()) == list(range(12))
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_no_positions_is_an_error(count: int) -> None:
+    with pytest.raises(ValueError, match=str(count)):
+        sample_positions(3, 4, count)
+
+
+@pytest.mark.parametrize("mode", ["cos", "l1"])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("keys", [4, 5, 7, 8, 25])
+def test_structure_distance_equals_the_loops(mode: str, normalize: bool, keys: int) -> None:
+    source, target = noise(2, 3, keys, seed=1), noise(2, 3, keys, seed=2)
+    actual = structure_distance(source, target, mode=mode, normalize=normalize)
+    assert actual.shape == ()
+    assert actual.item() == pytest.approx(looped_distance(source, target, mode, normalize), rel=1e-9)
+
+
+@pytest.mark.parametrize("keys", [1, 2, 3])
+def test_cosine_distance_with_fewer_than_four_keys_looks_at_the_strongest(keys: int) -> None:
+    source, target = noise(2, 3, keys, seed=1), noise(2, 3, keys, seed=2)
+    assert structure_distance(source, target, normalize=True).item() == pytest.approx(
+        looped_distance(source, target, "cos", True))
+
+
+@pytest.mark.parametrize("mode", ["cos", "l1"])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_distance_of_a_map_to_itself_is_zero(mode: str, normalize: bool) -> None:
+    maps = noise(2, 5, 16)
+    assert structure_distance(maps, maps, mode=mode, normalize=normalize).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_ties_at_the_threshold_are_all_kept() -> None:
+    target = torch.tensor([[[3.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, -1.0]]])  # the third largest is 1
+    source = (10 + torch.arange(8.0)).view(1, 1, 8).requires_grad_()
+    structure_distance(source, target, mode="l1", normalize=True).backward()
+    assert source.grad.ne(0).flatten().tolist() == [True] * 5 + [False] * 3
+
+
+def test_only_the_strongest_quarter_and_one_of_the_target_counts() -> None:
+    target = torch.arange(16.0).view(1, 1, 16).requires_grad_()
+    source = (2.0 + torch.arange(16.0).flip(0)).view(1, 1, 16).requires_grad_()
+    structure_distance(source, target, normalize=True).backward()
+    for gradient in (source.grad, target.grad):
+        assert gradient.ne(0).flatten().tolist() == [False] * 11 + [True] * 5
+
+
+def test_wrong_maps_and_modes_are_errors_that_say_so() -> None:
+    maps = noise(1, 2, 8)
+    with pytest.raises(ValueError, match="cos, l1"):
+        structure_distance(maps, maps, mode="l2")
+    with pytest.raises(ValueError, match="at least four keys a query, these maps have 3"):
+        structure_distance(maps[..., :3], maps[..., :3], mode="l1")
+    with pytest.raises(ValueError, match="differ in shape"):
+        structure_distance(maps, maps[:, :1])
+    with pytest.raises(ValueError, match="differ in shape"):
+        contrastive_loss(maps, maps, maps[:, :1])
+
+
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_contrastive_loss_equals_the_loops(temperature: float) -> None:
+    maps = [noise(2, 4, 9, seed=seed) for seed in range(3)]
+    actual = contrastive_loss(*maps, temperature=temperature)
+    assert actual.shape == ()
+    assert actual.item() == pytest.approx(looped_contrast(*maps, temperature), rel=1e-9)
+
+
+def test_contrastive_loss_ignores_the_length_of_rows_and_its_default_temperature_is_007() -> None:
+    maps = [noise(2, 4, 9, seed=seed) for seed in range(3)]
+    expected = contrastive_loss(*maps, temperature=0.07)
+    torch.testing.assert_close(contrastive_loss(3 * maps[0], 0.2 * maps[1], 9 * maps[2]), expected)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("patch", [3, 64])
+def test_gradients_of_self_similarity(normalize: bool, patch: int) -> None:
+    features = noise(2, 3, 5, 4).requires_grad_()
+    positions = torch.tensor([0, 7, 19])
+    assert torch.autograd.gradcheck(
+        lambda f: self_similarity(f, positions, patch_size=patch, normalize=normalize), (features,))
+
+
+@pytest.mark.parametrize("mode", ["cos", "l1"])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_gradients_of_structure_distance(mode: str, normalize: bool) -> None:
+    maps = [noise(2, 3, 9, seed=seed).requires_grad_() for seed in range(2)]
+    assert torch.autograd.gradcheck(lambda s, t: structure_distance(s, t, mode=mode, normalize=normalize), maps)
+
+
+def test_gradients_of_contrastive_loss() -> None:
+    maps = [noise(2, 3, 9, seed=seed).requires_grad_() for seed in range(3)]
+    assert torch.autograd.gradcheck(contrastive_loss, maps)
+
+
+def graph_size(result: Tensor) -> int:
+    seen, waiting = set(), [result.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [following for following, _ in node.next_functions]
+    return len(seen)
+
+
+def test_the_graph_does_not_grow_with_the_number_of_queries() -> None:
+    def distance(count: int) -> Tensor:
+        f, g, h = (noise(1, 3, 9, 8, seed=seed).requires_grad_() for seed in range(3))
+        positions = torch.arange(count)
+        maps = [self_similarity(x, positions, patch_size=3) for x in (f, g, h)]
+        return structure_distance(*maps[:2]) + contrastive_loss(*maps)
+
+    assert graph_size(distance(72)) == graph_size(distance(1)) > 10
+
+
+def features_of(layers: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    return [noise(2, 4, 9 - layer, 6, seed=seed + layer, dtype=dtype) for layer in range(layers)]
+
+
+def test_half_precision_features_are_compared_in_single_precision() -> None:
+    half = [[f.bfloat16() for f in features_of(2, seed=seed)] for seed in (0, 10, 20)]
+    full = [[f.float() for f in features] for features in half]
+    positions = [torch.arange(0, 36, 5)] * 2
+    for normalize in (False, True):
+        loss = SpatialCorrelativeLoss(patch_size=3, normalize=normalize)
+        expected = loss(*full[:2], positions), loss.contrast(*full, positions)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            actual = loss(*half[:2], positions), loss.contrast(*half, positions)
+        for a, b in zip(actual, expected, strict=True):
+            assert a.dtype == torch.float32
+            assert torch.equal(a, b)
+
+
+def test_loss_is_the_mean_over_layers() -> None:
+    source, target, other = (features_of(3, seed=seed) for seed in (0, 10, 20))
+    positions = [torch.tensor([1, 4, 30]), None, torch.tensor([8])]
+    loss = SpatialCorrelativeLoss(patch_size=3, temperature=0.5)
+    maps = [[self_similarity(f, p, patch_size=3) for f, p in zip(features, positions, strict=True)]
+            for features in (source, target, other)]
+    distances = [structure_distance(s, t) for s, t in zip(*maps[:2], strict=True)]
+    contrasts = [contrastive_loss(*layer, temperature=0.5) for layer in zip(*maps, strict=True)]
+    torch.testing.assert_close(loss(source, target, positions), sum(distances) / 3)
+    torch.testing.assert_close(loss.contrast(source, target, other, positions), sum(contrasts) / 3)
+
+
+def test_source_and_target_share_their_random_positions() -> None:
+    source = features_of(2)
+    loss = SpatialCorrelativeLoss(patch_count=4, patch_size=3)
+    assert loss(source, source).item() == pytest.approx(0, abs=1e-6)
+    sharp = SpatialCorrelativeLoss(patch_count=4, patch_size=64, temperature=1e-3, normalize=True)
+    other = [-f for f in features_of(2, seed=9)]
+    assert sharp.contrast(source, source, other).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_positions_are_drawn_anew_at_each_call_once_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Tensor] = []
+
+    def record(*args: object, **kwargs: object) -> Tensor:
+        drawn.append(sample_positions(*args, **kwargs))
+        return drawn[-1]
+
+    monkeypatch.setattr(spatial_correlative, "sample_positions", record)
+    loss = SpatialCorrelativeLoss(patch_count=5, patch_size=3)
+    source, target, other = (features_of(2, seed=seed) for seed in (0, 10, 20))
+    loss(source, target)
+    loss.contrast(source, target, other)
+    assert [len(d) for d in drawn] == [5] * 4
+    assert not torch.equal(drawn[0], drawn[2])
+    SpatialCorrelativeLoss(patch_count=None, patch_size=3)(source, target)
+    assert len(drawn) == 4
+
+
+def test_heads_exist_from_the_start_under_their_published_places() -> None:
+    loss = SpatialCorrelativeLoss(head_channels=(256, 64))
+    shapes = {key: tuple(value.shape) for key, value in loss.state_dict().items()}
+    assert shapes == {
+        "heads.0.0.weight": (64, 256, 1, 1), "heads.0.0.bias": (64,),
+        "heads.0.2.weight": (64, 64, 1, 1), "heads.0.2.bias": (64,),
+        "heads.1.0.weight": (32, 64, 1, 1), "heads.1.0.bias": (32,),
+        "heads.1.2.weight": (32, 32, 1, 1), "heads.1.2.bias": (32,),
+    }
+    assert list(SpatialCorrelativeLoss().state_dict()) == []
+
+
+def test_heads_change_the_features_before_they_are_compared() -> None:
+    loss = SpatialCorrelativeLoss(patch_size=3, head_channels=(4, 4)).double()
+    source, target = (features_of(2, seed=seed, dtype=torch.float64) for seed in (0, 10))
+    positions = [torch.tensor([1, 4, 30])] * 2
+    plain = SpatialCorrelativeLoss(patch_size=3)
+    headed = [[head(f) for head, f in zip(loss.heads, features, strict=True)] for features in (source, target)]
+    torch.testing.assert_close(loss(source, target, positions), plain(*headed, positions))
+    with pytest.raises(ValueError, match="zip"):
+        loss(source[:1], target[:1])
+
+
+EMPTY = inspect.Parameter.empty
+
+
+@pytest.mark.parametrize(("function", "parameters"), [
+    (sample_positions, "height, width, count, *, generator=None, device=None"),
+    (self_similarity, "features, positions=None, *, patch_size, normalize=False"),
+    (structure_distance, "source, target, *, mode='cos', normalize=False"),
+    (contrastive_loss, "source, positive, other, *, temperature=0.07"),
+])
+def test_public_signatures(function: Callable[..., Tensor], parameters: str) -> None:
+    signature = inspect.signature(function)
+    bare = [parameter.replace(annotation=EMPTY) for parameter in signature.parameters.values()]
+    assert str(inspect.Signature(bare)) == f"({parameters})"
+
+
+def test_the_file_imports_torch_alone() -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(inspect.getsource(spatial_correlative))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add("." * node.level + (node.module or "").split(".")[0])
+    assert imported - sys.stdlib_module_names == {"torch"}
