@@ -20,9 +20,16 @@ from data import DATASETS, Loader
 from models import MODELS, Model
 from models.schedules import Scheduler, create_scheduler
 from options import TRAIN, DataFlags, DisplayFlags, Options, RunFlags, TrainFlags, parse
-from util.checkpoints import load_networks, load_state, restore, save_checkpoint, state_path
+from util.checkpoints import (
+    load_networks,
+    load_state,
+    refusing_foreign_state,
+    restore,
+    save_checkpoint,
+    state_path,
+)
 from util.device import choose_device, to_device
-from util.errors import run_program
+from util.errors import UserError, run_program
 from util.loggers import JsonLinesSink, Sink, open_html, open_visdom
 from util.meter import LossMeter
 from util.terminal import TerminalSink
@@ -65,12 +72,13 @@ class Run:
         if state is None:
             return [f"note: {state_path(self.folder, tag)} is missing, so the networks go on from {tag} but "
                     "optimizers, schedules and counters start afresh (--epoch_count sets the epoch)"]
-        fresh = restore(self.model, state, self.folder, tag)
-        for name, scheduler in self.schedulers.items():
-            if name in state["schedulers"]:
-                scheduler.load_state_dict(state["schedulers"][name])
-        self.progress = Progress(**state["progress"])
-        self.epoch_losses.load_state_dict(state["epoch_losses"])
+        with refusing_foreign_state(state_path(self.folder, tag)):
+            fresh = restore(self.model, state, self.folder, tag)
+            for name, scheduler in self.schedulers.items():
+                if name in state["schedulers"]:
+                    scheduler.load_state_dict(state["schedulers"][name])
+            self.progress = Progress(**state["progress"])
+            self.epoch_losses.load_state_dict(state["epoch_losses"])
         return [f"note: the checkpoint has no network {name}; it starts afresh" for name in fresh]
 
     def end_epoch(self) -> None:
@@ -95,7 +103,11 @@ def train(options: Options) -> None:
     folder = Path(general.checkpoints_dir) / general.name
     tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
     state = load_state(folder, tag) if flags.continue_train else None
-    seed = first_of(general.seed, state["seed"] if state else None, torch.seed() % 2**32)
+    last_epoch = flags.n_epochs + flags.n_epochs_decay
+    if state is None and last_epoch < flags.epoch_count:
+        raise UserError(f"--n_epochs {flags.n_epochs} and --n_epochs_decay {flags.n_epochs_decay} leave nothing to "
+                        f"train from --epoch_count {flags.epoch_count} on; raise them")
+    seed = first_of(general.seed, state.get("seed") if state else None, torch.seed() % 2**32)
     torch.manual_seed(seed)
 
     dataset = DATASETS[data.dataset_mode](options, training=True)
@@ -106,8 +118,10 @@ def train(options: Options) -> None:
     run = Run(options, folder, seed, model, build_schedulers(model, flags), Progress(flags.epoch_count))
     notes = run.resume(tag, state) if flags.continue_train else []
 
-    last_epoch = flags.n_epochs + flags.n_epochs_decay
     start = run.progress
+    if start.images_in_epoch > len(loader):
+        raise UserError(f"--dataroot: the checkpoint stopped at image {start.images_in_epoch} of an epoch, but now an "
+                        f"epoch has {len(loader)}; continue with the images and --max_dataset_size of its training")
     total = start.images - start.images_in_epoch + max(0, last_epoch - start.epoch + 1) * len(loader)
     total = min(total, flags.max_iters or total)
     options.save(folder, "train_opt")

@@ -59,7 +59,8 @@ class NetworkFlags:
     netD: str = flag("basic", "discriminator: basic is the 70x70 PatchGAN", choices=DISCRIMINATORS)
     ngf: int = flag(64, "channels after the generator's first convolution", minimum=1)
     ndf: int = flag(64, "channels after the discriminator's first convolution", minimum=1)
-    n_layers_D: int = flag(3, "layers of the n_layers and multi discriminators", minimum=1)
+    n_layers_D: int = flag(3, "layers of the n_layers and multi discriminators", minimum=1,
+                           maximum=10)
     norm: str = flag("instance", "normalisation", choices=("instance", "batch", "none"))
     init_type: str = flag("xavier", "initialisation", choices=("normal", "xavier", "kaiming", "orthogonal"))
     init_gain: float = flag(0.02, "scale of the normal, xavier and orthogonal initialisation", above=0)

@@ -11,6 +11,7 @@ from typing import Any
 
 TRUE_WORDS = ("true", "yes", "on", "1", "y", "t")
 FALSE_WORDS = ("false", "no", "off", "0", "n", "f")
+LARGEST = 2**63 - 1  # what a seed may be, and more than any count can use
 
 
 def flag(
@@ -136,7 +137,13 @@ def _parse_float(text: str) -> float:
 
 def _parse_int(text: str) -> int:
     """Whole numbers, also written ``256.0``: the published code declares some counts as floats."""
-    value = _parse_float(text)
-    if value != int(value):
-        raise ValueError(f"'{text}' is not a whole number")
-    return int(value)
+    try:
+        value = int(text)  # exact, however large
+    except ValueError:
+        number = _parse_float(text)
+        value = int(number)
+        if value != number:
+            raise ValueError(f"'{text}' is not a whole number") from None
+    if abs(value) > LARGEST:
+        raise ValueError(f"{text} is too large: the greatest value is {LARGEST}")
+    return value

@@ -8,6 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from util.errors import UserError
+from util.files import replacing
+
 Group = TypeVar("Group")
 
 
@@ -47,10 +50,20 @@ class Options:
         return "\n".join(["Options".center(50, "-"), *lines, "-" * 50])
 
     def save(self, folder: Path, stem: str) -> None:
-        """Write ``stem.txt`` for people and ``stem.json`` for programs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{stem}.txt").write_text(self.as_text() + "\n", encoding="utf-8")
-        (folder / f"{stem}.json").write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+        """Write ``stem.txt`` for people and ``stem.json`` for programs.
+
+        Raises:
+            UserError: the folder or the files cannot be written.
+        """
+        texts = {"txt": self.as_text(), "json": json.dumps(self.as_dict(), indent=2)}
+        try:
+            for suffix, text in texts.items():
+                with replacing(folder / f"{stem}.{suffix}") as temporary:
+                    # A path may hold bytes that are no text; JSON escapes them by itself.
+                    temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise UserError(f"the options cannot be written to {folder} ({error.strerror}); choose another "
+                            "--checkpoints_dir or --name") from error
 
 
 def show(value: Any) -> str:

@@ -7,9 +7,9 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, ClassVar, NoReturn, Protocol
 
 from util.errors import UserError
@@ -44,6 +44,8 @@ class Program:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     inherited: tuple[str, ...] = ()
     """Flags whose default is what the experiment was trained with (its ``train_opt.json``)."""
+    implied: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda typed: {}
+    """From what the user typed, values of flags that were left out."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -93,12 +95,13 @@ def parse(
     defaults = {name: overrides.get(name, f.default) for name, f in table.items()}
 
     typed = _parse_strictly(program, groups, defaults, argv)
-    values = {**defaults, **_recorded(program, table, {**defaults, **typed}), **typed}
-    values["name"] = values["name"] + _fill_in(values["suffix"], values)
+    values = {**defaults, **program.implied(typed), **typed}
+    values["name"] += _fill_in(values["suffix"], values)
+    _check_name(values["name"])
+    values |= {name: value for name, value in _recorded(program, table, values).items() if name not in typed}
     options = Options(
         [group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], typed, defaults
     )
-    _check_name(values["name"])
     for owner in owners:
         owner.check(options)
     return options
@@ -168,15 +171,16 @@ def _unknown(argument: str, names: Sequence[str]) -> str:
 def _recorded(program: Program, table: Mapping[str, Flag], values: Mapping[str, Any]) -> dict[str, Any]:
     """The inherited flags as the experiment's own options file has them, where there is one."""
     path = Path(values["checkpoints_dir"]) / values["name"] / "train_opt.json"
-    if not program.inherited or not path.is_file():
-        return {}
     try:
+        if not program.inherited or not path.is_file():
+            return {}
         recorded = json.loads(path.read_text(encoding="utf-8"))
         return {
             name: table[name].convert(show(recorded[name])) for name in program.inherited if name in recorded
         }
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); repair or remove it") from None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} cannot be used ({error}); repair or remove it, and type the flags of the "
+                        "architecture") from None
 
 
 def _fill_in(suffix: str, values: Mapping[str, Any]) -> str:
@@ -191,5 +195,7 @@ def _fill_in(suffix: str, values: Mapping[str, Any]) -> str:
 
 
 def _check_name(name: str) -> None:
-    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise UserError(f"--name '{name}' must name a folder inside --checkpoints_dir")
+    """A name leads nowhere but into --checkpoints_dir, on any system."""
+    path = PureWindowsPath(name)  # splits at both kinds of slashes
+    if not path.parts or path.anchor or ".." in path.parts or not name.isprintable():
+        raise UserError(f"--name {name!r} must name a folder inside --checkpoints_dir")

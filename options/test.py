@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .common import DataFlags, NetworkFlags, RunFlags
 from .flag import count_or_all, flag
@@ -17,14 +19,23 @@ class TestFlags:
 
     results_dir: str = flag("./results/", "results go to results_dir/name/phase_epoch")
     num_test: int | None = flag(50, "how many images to translate; inf (or -1): all", parse=count_or_all)
-    aspect_ratio: float = flag(1.0, "stretch saved images to this multiple of their width", above=0)
+    aspect_ratio: float = flag(1.0, "stretch saved images to this multiple of their width", minimum=0.01,
+                               maximum=100)
     eval: bool = flag(False, "evaluation mode: batch normalisation by running statistics, no dropout")
     display_winsize: int = flag(256, "width of an image on the page, in pixels", minimum=1)
 
 
+def implied_scaling(typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Images keep their own size, unless a typed size asks for scaling; --load_size alone is the crop's size too."""
+    if "load_size" not in typed and "crop_size" not in typed:
+        return {}
+    return {"preprocess": "resize_and_crop", "crop_size": typed.get("load_size", DataFlags.crop_size)}
+
+
 TEST = Program(
     name="test.py",
-    description="Translate images with a trained generator.",
+    description="Translate images with a trained generator, at their own size. With --load_size or --crop_size, "
+    "--preprocess is resize_and_crop unless given; with --load_size alone, --crop_size is the same.",
     groups=(RunFlags, DataFlags, NetworkFlags, TestFlags),
     training=False,
     defaults={"model": "test", "phase": "test", "preprocess": "none", "load_size": 256, "no_flip": True,
@@ -32,4 +43,5 @@ TEST = Program(
     # What the checkpoint was trained with is read from its own options file.
     inherited=("input_nc", "output_nc", "direction", "netG", "ngf", "norm", "no_dropout", "no_antialias",
                "no_antialias_up"),
+    implied=implied_scaling,
 )

@@ -6,7 +6,8 @@ All files are written whole or not at all, the state last, and read without exec
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,6 +77,21 @@ def load_state(folder: Path, tag: str) -> dict[str, Any] | None:
     return load_file(path) if path.exists() else None
 
 
+@contextmanager
+def refusing_foreign_state(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a loaded state is taken over into a sentence about its file.
+
+    Raises:
+        UserError: the file holds something else than what `save_checkpoint` writes, or belongs to another model.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{path} does not fit this run ({reason}); continue with the flags that it was trained with, "
+                        "or remove it to go on from the networks alone") from error
+
+
 def restore(model: Trainable, state: Mapping[str, Any], folder: Path, tag: str) -> list[str]:
     """Put a loaded state back into a model whose networks are loaded, and restore the random states.
 
@@ -84,7 +100,7 @@ def restore(model: Trainable, state: Mapping[str, Any], folder: Path, tag: str) 
         trained without): they start afresh, with their optimizers.
 
     Raises:
-        UserError: the state does not fit the model.
+        UserError: a network does not fit. What else is wrong with a state raises as `refusing_foreign_state` says.
     """
     path = state_path(folder, tag)
     extra = [name for name in model.networks if name not in model.published]
@@ -94,11 +110,7 @@ def restore(model: Trainable, state: Mapping[str, Any], folder: Path, tag: str) 
             load_into(model.networks[name], state["networks"][name], path)
     for name, optimizer in model.optimizers.items():
         if name in state["optimizers"]:
-            try:
-                optimizer.load_state_dict(state["optimizers"][name])
-            except (ValueError, KeyError) as error:
-                raise UserError(f"{path}: optimizer {name} does not fit this model ({error}); continue with the "
-                                "flags that it was trained with") from None
+            optimizer.load_state_dict(state["optimizers"][name])
     for name, item in model.memory.items():
         if name in state["memory"]:
             item.load_state_dict(state["memory"][name])

@@ -14,14 +14,30 @@ class UserError(Exception):
 def run_program(name: str, main: Callable[[], None]) -> NoReturn:
     """Run ``main`` and end the process: 0 on success, 2 after a `UserError`, 130 after Ctrl-C.
 
-    A user's mistake is printed as one line on standard error; every other exception keeps its traceback.
+    A user's mistake is printed as one line on standard error, and so is what the system refuses (a file, space,
+    memory); every other exception keeps its traceback.
     """
     try:
         main()
-    except UserError as error:
-        sys.stderr.write(f"{name}: error: {error}\n")
+    except (UserError, OSError, MemoryError, RuntimeError) as error:
+        if (reason := explain(error)) is None:
+            raise
+        sys.stderr.write(f"{name}: error: {reason}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{name}: interrupted\n")
         sys.exit(130)
     sys.exit(0)
+
+
+def explain(error: Exception) -> str | None:
+    """One line for people about an error that they can do something about; None for all others."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())  # what the user typed may hold line breaks
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; check the path, its permissions and the space left"
+    text = str(error).lower()  # torch has no exception of its own for a CPU's memory
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "out of memory; lower --batch_size, the images' size or the networks' channels"
+    return None
