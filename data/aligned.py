@@ -44,7 +44,7 @@ class AlignedDataset(TwoDomainFlags):
         self.pairs = self.pairs[:flags.max_dataset_size]
         self.swap = flags.direction == "BtoA"
         self.channels = (flags.input_nc, flags.output_nc)
-        self.augment = options[AugmentFlags].augment
+        self.augment = training and options[AugmentFlags].augment
         self.policy = Policy.of(flags, training=training)
 
     def __len__(self) -> int:

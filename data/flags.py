@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from options import DataFlags, Options, TrainFlags, flag
+from options import DataFlags, Options, flag
 from util.errors import UserError
 
 
@@ -15,7 +15,7 @@ from util.errors import UserError
 class AugmentFlags:
     """Appearance augmentation, for the learned self-similarity."""
 
-    augment: bool = flag(False, "also load appearance-jittered copies A_aug and B_aug of the same crops")
+    augment: bool = flag(False, "in training also load appearance-jittered copies A_aug and B_aug of the same crops")
 
 
 class SharedFlags:
@@ -53,8 +53,8 @@ def check_data_flags(options: Options) -> None:
     """Refuse what no data set of images can serve.
 
     Raises:
-        UserError: no such --dataroot, channel counts other than 1 and 3, a crop larger than what it is cut
-            from, or --augment outside training.
+        UserError: no such --dataroot, channel counts other than 1 and 3, or a crop larger than what it is cut
+            from.
     """
     flags = options[DataFlags]
     if not flags.dataroot:
@@ -69,5 +69,3 @@ def check_data_flags(options: Options) -> None:
             f"--crop_size {flags.crop_size} is larger than --load_size {flags.load_size}, the size that"
             f" --preprocess {flags.preprocess} scales images to; raise --load_size or lower --crop_size"
         )
-    if AugmentFlags in options and options[AugmentFlags].augment and TrainFlags not in options:
-        raise UserError("--augment is for training only; leave it out")

@@ -41,7 +41,7 @@ class UnalignedDataset(TwoDomainFlags):
         self.paths_b = find_images(folder_b, "--dataroot", flags.max_dataset_size) if folder_b.is_dir() else []
         self.channels_a, self.channels_b = flags.input_nc, flags.output_nc
         self.serial = flags.serial_batches
-        self.augment = options[AugmentFlags].augment
+        self.augment = training and options[AugmentFlags].augment
         self.training = training
         self.policy = Policy.of(flags, training=training)
 

@@ -305,9 +305,8 @@ def test_dataroot_is_required_and_must_exist(tmp_path):
         dataset(tmp_path / "gone")
 
 
-def test_augment_is_refused_in_testing_and_belongs_to_sets_with_two_domains(tmp_path):
+def test_augment_changes_nothing_in_testing_and_belongs_to_sets_with_two_domains(tmp_path):
     folders(tmp_path, "test")
-    with pytest.raises(UserError, match="--augment is for training"):
-        dataset(tmp_path, "--augment", TEST)
+    assert "A_aug" not in dataset(tmp_path, "--augment", TEST)[SampleKey(0, 0)]
     with pytest.raises(UserError, match="--augment is not a flag"):
         dataset(tmp_path, "--dataset_mode single --augment")
