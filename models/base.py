@@ -94,18 +94,18 @@ def build_generator(options: Options) -> nn.Module:
 
 
 def translate_any_size(generator: nn.Module, images: Tensor) -> Tensor:
-    """Run a generator whose input sides must be multiples of ``generator.multiple`` on images of any size.
+    """Run a generator on images of any size, whatever multiples and least sides it asks for.
 
     The right and lower edges are mirrored outwards (repeated, where the image is too small to mirror) and cut off
     again, so that the output has exactly the input's height and width.
 
     Args:
-        generator: a module with an integer attribute ``multiple``.
+        generator: a module with integer attributes ``multiple`` and ``least_size``, itself such a multiple.
         images: [B, C, H, W].
     """
     height, width = images.shape[2:]
-    multiple = int(generator.multiple)  # type: ignore[arg-type]
-    down, right = -height % multiple, -width % multiple
+    multiple, least = int(generator.multiple), int(generator.least_size)  # type: ignore[arg-type]
+    down, right = (max(side + -side % multiple, least) - side for side in (height, width))
     if down or right:
         mode = "reflect" if down < height and right < width else "replicate"
         images = F.pad(images, (0, right, 0, down), mode=mode)

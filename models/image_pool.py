@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class ImagePool:
-    """Keeps up to ``size`` past images; half of the images asked for are swapped against older ones.
+    """Keeps up to ``size`` past images; half of the images asked for are swapped against older ones of their size.
 
     Random choices come from torch's global CPU generator, which a resumed run restores.
     """
@@ -31,7 +31,8 @@ class ImagePool:
         if torch.rand(()).item() < 0.5:
             index = int(torch.randint(self.size, ()).item())
             older, self.images[index] = self.images[index], image.clone()
-            return older
+            if older.shape == image.shape:  # in training without a crop sizes change from batch to batch
+                return older
         return image
 
     def state_dict(self) -> dict[str, Any]:

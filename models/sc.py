@@ -84,8 +84,9 @@ class SpatialCorrelativeModel(Model):
                             f"--crop_size {data.crop_size} leaves {keys}: enlarge them or use --loss_mode cos")
         if flags.vgg_lr_scale and not flags.learned_attn:
             raise UserError("--vgg_lr_scale trains the VGG16 of LSeSim: it needs --learned_attn")
-        if flags.lambda_identity and data.input_nc != data.output_nc:
-            raise UserError("--lambda_identity translates real B images: it needs --input_nc equal to --output_nc")
+        for name in ("lambda_identity", "lambda_spatial_idt"):
+            if getattr(flags, name) and data.input_nc != data.output_nc:
+                raise UserError(f"--{name} translates real B images: it needs --input_nc equal to --output_nc")
         if options[TrainFlags].gan_mode == "wgangp" and not flags.lambda_gradient:
             raise UserError("--gan_mode wgangp needs its gradient penalty: add --lambda_gradient 10")
 
@@ -217,7 +218,9 @@ class SpatialCorrelativeModel(Model):
         losses = {"D_real": on_real, "D_fake": on_fake}
         loss = (on_real + on_fake) / 2
         if self.options.lambda_gradient:
-            penalty = gradient_penalty(self.discriminator, real, fake, weight=self.options.lambda_gradient)
+            height, width = (min(sides) for sides in zip(real.shape[2:], fake.shape[2:], strict=True))
+            images = (image[..., :height, :width] for image in (real, fake))  # they differ in training without a crop
+            penalty = gradient_penalty(self.discriminator, *images, weight=self.options.lambda_gradient)
             losses["D_penalty"] = penalty
             loss = loss + penalty
         step(self.optimizers["D"], loss)

@@ -43,7 +43,8 @@ def create_generator(
 ) -> nn.Module:
     """The generator ``name`` of `GENERATORS`: [B, input_nc, H, W] -> [B, output_nc, H, W], both in [-1, 1].
 
-    Its attribute ``multiple`` says what H and W must be multiples of. The classes explain the other arguments.
+    Its attributes ``multiple`` and ``least_size`` say what H and W must be multiples of, and at least. The classes
+    explain the other arguments.
 
     Raises:
         UserError: unknown ``name`` or ``norm``.

@@ -25,6 +25,7 @@ class ResnetGenerator(nn.Module):
     """
 
     multiple = 4
+    least_size = 8
 
     def __init__(self, *, input_nc: int = 3, output_nc: int = 3, ngf: int = 64, blocks: int = 9,
                  norm: str = "instance", dropout: bool = False, antialias: bool = True,
@@ -42,7 +43,7 @@ class ResnetGenerator(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        require_sides(images, least=8, multiple=self.multiple, network="the resnet generator")
+        require_sides(images, least=self.least_size, multiple=self.multiple, network="the resnet generator")
         output: Tensor = self.model(images)
         return output
 

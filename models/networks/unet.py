@@ -28,7 +28,7 @@ class UnetGenerator(nn.Module):
                  norm: str = "instance", dropout: bool = False, antialias: bool = False,
                  antialias_up: bool = False) -> None:
         super().__init__()
-        self.multiple = 2 ** depth
+        self.multiple = self.least_size = 2 ** depth
         block = UnetBlock(8 * ngf, 8 * ngf, norm=norm)
         for _ in range(depth - 5):
             block = UnetBlock(8 * ngf, 8 * ngf, norm=norm, inside=block, dropout=dropout)
@@ -37,7 +37,7 @@ class UnetGenerator(nn.Module):
         self.model = _Outermost(input_nc, output_nc, ngf, norm=norm, inside=block)
 
     def forward(self, images: Tensor) -> Tensor:
-        require_sides(images, least=self.multiple, multiple=self.multiple, network="the U-Net generator")
+        require_sides(images, least=self.least_size, multiple=self.multiple, network="the U-Net generator")
         output: Tensor = self.model(images)
         return output
 

@@ -1,0 +1,483 @@
+"""Model sc: what one optimisation step computes, from which images, and that every flag works."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny import train_options
+from torch import Tensor, nn
+
+from models import MODELS
+from models import sc as sc_module
+from models.base import translate_any_size
+from models.image_pool import ImagePool
+from models.losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
+from models.networks import GENERATORS, VGG16Features, create_generator
+from models.sc import SpatialCorrelativeModel
+from options import Options
+from util.errors import UserError
+
+Size = tuple[int, int]
+
+
+@pytest.fixture
+def parse(tmp_path: Path) -> Callable[[str], Options]:
+    return lambda flags: train_options(tmp_path, flags)
+
+
+@pytest.fixture
+def build(parse: Callable[[str], Options]) -> Callable[[str], SpatialCorrelativeModel]:
+    def build(flags: str = "") -> SpatialCorrelativeModel:
+        torch.manual_seed(0)
+        return MODELS["sc"](parse(flags), training=True)
+
+    return build
+
+
+def batch(channels: Size = (3, 3), size_a: Size = (16, 16), size_b: Size = (16, 16), *, count: int = 1,
+          augment: bool = True, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    shapes = {"A": (count, channels[0], *size_a), "B": (count, channels[1], *size_b)}
+    if augment:
+        shapes |= {"A_aug": shapes["A"], "B_aug": shapes["B"]}
+    return {key: 2 * torch.rand(shape, generator=generator, dtype=dtype) - 1 for key, shape in shapes.items()}
+
+
+def weights(network: nn.Module) -> list[Tensor]:
+    return [value.clone() for value in network.state_dict().values()]
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+# --- one whole step against plain formulas --------------------------------------------------------------------------
+
+
+def plain_similarity(features: Tensor, positions: Tensor, patch: int) -> Tensor:
+    """Section by section from the paper, with a loop over queries."""
+    features = features - features.mean(dim=(2, 3), keepdim=True)
+    features = features / features.shape[1] ** 0.5
+    height, width = features.shape[2:]
+    rows = []
+    for position in positions.tolist():
+        y, x = divmod(position, width)
+        top, left = min(max(y - patch // 2, 0), height - patch), min(max(x - patch // 2, 0), width - patch)
+        keys = features[:, :, top:top + patch, left:left + patch].flatten(2)
+        rows.append(torch.tanh((features[:, :, y, x, None] * keys).sum(dim=1) / 10))
+    return torch.stack(rows, dim=1)
+
+
+def plain_distance(source: Tensor, target: Tensor) -> Tensor:
+    count = target.shape[2]
+    kept = target.detach() >= target.detach().sort(dim=2, descending=True).values[:, :, count // 4, None]
+    source, target = source * kept, target * kept
+    cosine = (source * target).sum(2) / (source.square().sum(2).sqrt() * target.square().sum(2).sqrt())
+    far = 1 - cosine
+    return torch.where(far < 1, 0.5 * far**2, far - 0.5).mean()
+
+
+def plain_contrast(source: Tensor, positive: Tensor, other: Tensor) -> Tensor:
+    losses = []
+    for maps in zip(source, positive, other, strict=True):
+        s, p, o = (rows / rows.norm(dim=1, keepdim=True) for rows in maps)
+        for i in range(len(s)):
+            logits = torch.cat([p @ s[i], o @ s[i], o @ p[i]]) / 0.07
+            losses.append(logits.logsumexp(0) - logits[i])
+    return torch.stack(losses).mean()
+
+
+class PlainStep:
+    """One optimisation step of FSeSim or LSeSim, written straight from the mathematics."""
+
+    def __init__(self, model: SpatialCorrelativeModel, learned: bool) -> None:
+        self.g, self.d = copy.deepcopy(model.generator), copy.deepcopy(model.discriminator)
+        self.heads = copy.deepcopy(model.structure.heads) if learned else [nn.Identity(), nn.Identity()]
+        self.learned = learned
+        self.vgg = VGG16Features(["relu1_2", "relu2_1"], "random").double()
+        trained = {"G": self.g, "D": self.d} | ({"F": self.heads} if learned else {})
+        self.networks = trained
+        self.optimizers = {name: torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.5, 0.999))
+                           for name, network in trained.items()}
+
+    def maps(self, image: Tensor, positions: list[Tensor]) -> list[Tensor]:
+        features = [head(f) for head, f in zip(self.heads, self.vgg(image), strict=True)]
+        return [plain_similarity(f, p, 4) for f, p in zip(features, positions, strict=True)]
+
+    def over_layers(self, loss: Callable[..., Tensor], *images: Tensor) -> Tensor:
+        positions = [torch.randperm(256)[:8], torch.randperm(64)[:8]]  # 16 x 16 pixels, strides 1 and 2
+        layers = zip(*(self.maps(image, positions) for image in images), strict=True)
+        return sum(loss(*layer) for layer in layers) / 2
+
+    def descend(self, name: str, loss: Tensor) -> None:
+        gradients = torch.autograd.grad(loss, list(self.networks[name].parameters()))
+        for parameter, gradient in zip(self.networks[name].parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizers[name].step()
+
+    def __call__(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
+        a, b = images["A"], images["B"]
+        fake = self.g(a)
+        losses = {}
+        if self.learned:
+            translated = self.over_layers(plain_contrast, a, fake.detach(), b.flip(2, 3))
+            jittered = self.over_layers(plain_contrast, a, images["A_aug"], images["B_aug"].flip(2, 3))
+            losses["F_contrastive"] = (translated + jittered) / 2
+            self.descend("F", losses["F_contrastive"])
+        losses["D_real"] = (self.d(b) - 1).square().mean()
+        losses["D_fake"] = self.d(fake.detach()).square().mean()
+        self.descend("D", (losses["D_real"] + losses["D_fake"]) / 2)
+        losses["G_GAN"] = (self.d(fake) - 1).square().mean()
+        losses["G_spatial"] = 10 * self.over_layers(plain_distance, a, fake)
+        losses["G"] = losses["G_GAN"] + losses["G_spatial"]
+        self.descend("G", losses["G"])
+        return losses
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_steps_equal_the_plain_formulas(build: Callable[[str], SpatialCorrelativeModel], learned: bool) -> None:
+    model = build("--lr 0.01 --pool_size 0 --init_gain 0.5" + " --learned_attn --augment" * learned)
+    for network in (*model.networks.values(), *model.constants.values()):
+        network.double()
+    images = batch(count=2, dtype=torch.float64)
+    plain = PlainStep(model, learned)
+    for seed in range(3):
+        model.set_input(images)
+        torch.manual_seed(seed)
+        losses = model.optimize_parameters()
+        torch.manual_seed(seed)
+        expected = plain(images)
+        assert losses.keys() == expected.keys()
+        for name, loss in expected.items():
+            assert losses[name].item() == pytest.approx(loss.item(), rel=1e-9), name
+        assert plain.networks.keys() == model.networks.keys()
+        for name, network in plain.networks.items():
+            pairs = zip(network.parameters(), model.networks[name].parameters(), strict=True)
+            for ours, theirs in ((theirs, ours) for ours, theirs in pairs):
+                torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-12)
+                torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
+# --- which networks see and change what -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flags", "distinct", "passes"), [
+    ("", 2, 1), ("--lambda_perceptual 1", 2, 1), ("--loss_mode info", 3, 1),
+    ("--learned_attn", 3, 1), ("--learned_attn --augment", 5, 1), ("--learned_attn --augment --vgg_lr_scale 0.5", 5, 2),
+    ("--lambda_style 1", 3, 1), ("--lambda_spatial_idt 1", 4, 1), ("--lambda_spatial 0", 0, 1),
+])
+def test_each_image_passes_vgg_once(build: Callable[[str], SpatialCorrelativeModel], monkeypatch: pytest.MonkeyPatch,
+                                    flags: str, distinct: int, passes: int) -> None:
+    seen: list[Tensor] = []
+    forward = VGG16Features.forward
+
+    def record(self: VGG16Features, images: Tensor) -> list[Tensor]:
+        seen.extend(images.detach())
+        return forward(self, images)
+
+    monkeypatch.setattr(VGG16Features, "forward", record)
+    model = build(flags)
+    model.set_input(batch(augment="--augment" in flags))
+    model.optimize_parameters()
+    assert len(seen) == distinct * passes
+    assert len({tuple(image.flatten().tolist()) for image in seen}) == distinct
+
+
+def test_no_vgg_is_built_where_no_weight_needs_it(
+    build: Callable[[str], SpatialCorrelativeModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("VGG16 was built")
+
+    monkeypatch.setattr(sc_module, "VGG16Features", refuse)
+    model = build("--lambda_spatial 0 --learned_attn --lambda_identity 1")
+    model.set_input(batch())
+    assert "G_identity" in model.optimize_parameters()
+    assert set(model.networks) == set(model.optimizers) == {"G", "D"}
+    with pytest.raises(AssertionError, match="VGG16"):
+        build("--lambda_style 1 --lambda_spatial 0")
+
+
+def test_vgg_ends_at_the_deepest_layer_that_a_weight_needs(build: Callable[[str], SpatialCorrelativeModel]) -> None:
+    assert build("").vgg.depth == 3
+    assert build("--lambda_perceptual 1").vgg.depth == 7
+    assert build("--lambda_style 1 --lambda_spatial 0").vgg.depth == 10
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_vgg_is_frozen_unless_vgg_lr_scale_trains_it(
+    build: Callable[[str], SpatialCorrelativeModel], learns: bool
+) -> None:
+    model = build("--learned_attn --augment --lambda_style 1" + " --vgg_lr_scale 0.5" * learns)
+    before = weights(model.vgg)
+    model.set_input(batch())
+    model.optimize_parameters()
+    assert same(before, weights(model.vgg)) is not learns
+    assert ("VGG" in model.networks) is learns
+    if not learns:
+        assert all(p.grad is None and not p.requires_grad for p in model.vgg.parameters())
+    rates = [group["lr"] for group in model.optimizers["F"].param_groups]
+    assert rates == ([1e-4, 5e-5] if learns else [1e-4])
+
+
+def test_each_optimizer_changes_its_own_network_in_the_order_heads_discriminator_generator(
+    build: Callable[[str], SpatialCorrelativeModel]
+) -> None:
+    model = build("--learned_attn --augment --lambda_gradient 1 --lambda_identity 1")
+    changes: list[tuple[str, set[str]]] = []
+    gradients: dict[str, list[Tensor]] = {}
+
+    def watch(name: str) -> None:
+        optimizer = model.optimizers[name]
+        step = optimizer.step
+
+        def watched() -> None:
+            before = {key: weights(network) for key, network in model.networks.items()}
+            step()
+            after = {key: weights(network) for key, network in model.networks.items()}
+            changes.append((name, {key for key in before if not same(before[key], after[key])}))
+            gradients[name] = [p.grad.clone() for p in model.networks[name].parameters()]
+
+        optimizer.step = watched
+
+    for name in model.optimizers:
+        watch(name)
+    for _ in range(2):
+        model.set_input(batch())
+        model.optimize_parameters()
+        for name, network in model.networks.items():  # no later step of another network added to them
+            assert same(gradients[name], [p.grad for p in network.parameters()])
+    assert changes == 2 * [("F", {"F"}), ("D", {"D"}), ("G", {"G"})]
+
+
+# --- every flag -----------------------------------------------------------------------------------------------------
+
+CASES = [
+    "--loss_mode info", "--loss_mode info --learned_attn", "--loss_mode info --learned_attn --augment --use_norm",
+    "--loss_mode l1", "--loss_mode l1 --use_norm --learned_attn", "--use_norm", "--patch_nums inf",
+    "--lambda_spatial_idt 1", "--lambda_spatial_idt 1 --lambda_spatial 0 --learned_attn", "--lambda_identity 1",
+    "--lambda_perceptual 1", "--lambda_style 1", "--lambda_perceptual 1 --lambda_style 1 --lambda_spatial 0",
+    "--learned_attn --augment --vgg_lr_scale 1 --lambda_perceptual 1",
+    *(f"--gan_mode {mode} --lambda_gradient 1" for mode in ("lsgan", "vanilla", "hinge", "nonsaturating", "wgangp")),
+    *(f"--gan_mode {mode} --netD multi" for mode in ("lsgan", "vanilla", "hinge", "nonsaturating")),
+    "--netD multi --gan_mode wgangp --lambda_gradient 10", "--netD pixel", "--netD n_layers --n_layers_D 2",
+    "--netG unet_128", "--netG unet_256", "--netG resnet_9blocks", "--no_antialias --no_antialias_up",
+    "--norm none", "--norm batch", "--norm none --netG unet_128 --netD pixel", "--no_dropout false",
+    "--no_dropout false --netG unet_128", "--pool_size 0", "--init_type kaiming", "--init_type orthogonal",
+]
+
+
+@pytest.mark.parametrize("flags", CASES)
+def test_steps_work_with(build: Callable[[str], SpatialCorrelativeModel], flags: str) -> None:
+    model = build(flags)
+    before = {name: weights(network) for name, network in model.networks.items()}
+    for _ in range(2):
+        model.set_input(batch(count=2))
+        losses = model.optimize_parameters()
+    check_step(model, before, losses)
+    assert {name.split("_", 1)[1] for name in losses if name.startswith("G_")} == {"GAN"} | {
+        term for term in ("spatial", "spatial_idt", "identity", "perceptual", "style")
+        if f"--lambda_{term} 1" in flags or (term == "spatial" and "--lambda_spatial 0" not in flags)}
+    assert ("F_contrastive" in losses) is ("--learned_attn" in flags)
+    assert ("D_penalty" in losses) is ("--lambda_gradient" in flags)
+
+
+def check_step(model: SpatialCorrelativeModel, before: dict[str, list[Tensor]], losses: dict[str, Tensor]) -> None:
+    for name, loss in losses.items():
+        assert loss.shape == ()
+        assert loss.isfinite(), name
+        assert not loss.requires_grad
+    assert losses["G"].item() == pytest.approx(sum(v.item() for k, v in losses.items() if k.startswith("G_")), rel=1e-5)
+    for name, network in model.networks.items():
+        assert not same(before[name], weights(network)), name
+        assert all(value.isfinite().all() for value in weights(network))
+
+
+@pytest.mark.parametrize("flags", ["", "--learned_attn --augment", "--loss_mode info", "--lambda_style 1",
+                                   "--lambda_gradient 1", "--netG unet_128 --learned_attn"])
+@pytest.mark.parametrize("channels", [(1, 3), (3, 1), (1, 1), (3, 3)])
+def test_steps_work_with_greyscale_and_colour(
+    build: Callable[[str], SpatialCorrelativeModel], flags: str, channels: Size
+) -> None:
+    model = build(f"{flags} --input_nc {channels[0]} --output_nc {channels[1]}")
+    before = {name: weights(network) for name, network in model.networks.items()}
+    model.set_input(batch(channels))
+    check_step(model, before, model.optimize_parameters())
+    assert model.visuals()["fake_B"].shape == (1, channels[1], 16, 16)
+
+
+@pytest.mark.parametrize("flags", ["", "--learned_attn --augment", "--learned_attn --augment --vgg_lr_scale 1",
+                                   "--loss_mode info", "--lambda_spatial_idt 1 --lambda_identity 1",
+                                   "--lambda_gradient 1", "--lambda_perceptual 1 --lambda_style 1"])
+def test_steps_work_with_images_of_different_sizes(
+    build: Callable[[str], SpatialCorrelativeModel], flags: str
+) -> None:
+    model = build(f"{flags} --preprocess none --pool_size 1")
+    before = {name: weights(network) for name, network in model.networks.items()}
+    sizes = [(17, 22), (24, 16), (19, 19), (16, 30)]
+    for size_a, size_b in zip(sizes, sizes[::-1], strict=True):
+        model.set_input(batch((3, 3), size_a, size_b))
+        losses = model.optimize_parameters()
+        assert model.visuals()["fake_B"].shape[2:] == size_a
+    check_step(model, before, losses)
+
+
+def test_optional_terms_are_what_their_names_say(build: Callable[[str], SpatialCorrelativeModel]) -> None:
+    model = build("--lambda_identity 2 --lambda_perceptual 3 --lambda_style 5 --lambda_spatial_idt 7 --patch_nums inf")
+    images = batch(count=2)
+    a, b = images["A"], images["B"]
+    with torch.no_grad():
+        fake, identity = model.translate(a), model.translate(b)
+        at = {layers: [model.vgg(image, layers) for image in (fake, a, b)]
+              for layers in (PERCEPTUAL_LAYERS, STYLE_LAYERS)}
+        expected = {
+            "G_identity": 2 * (identity - b).abs().mean(),
+            "G_perceptual": 3 * perceptual_loss(*at[PERCEPTUAL_LAYERS][:2]),
+            "G_style": 5 * style_loss(at[STYLE_LAYERS][0], at[STYLE_LAYERS][2]),
+            "G_spatial_idt": 7 * model.structure(*(model.vgg(image, model.layers) for image in (b, identity))),
+        }
+    model.set_input(images)
+    losses = model.optimize_parameters()
+    for name, value in expected.items():
+        assert value > 0
+        torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    ("--lambda_identity 1 --input_nc 1", "--lambda_identity .*--input_nc equal to --output_nc"),
+    ("--lambda_spatial_idt 1 --input_nc 1", "--lambda_spatial_idt .*--input_nc equal to --output_nc"),
+    ("--vgg_lr_scale 1", "--learned_attn"),
+    ("--gan_mode wgangp", "--lambda_gradient"),
+    ("--loss_mode l1 --patch_size 1", "--loss_mode l1 needs at least four keys"),
+    ("--loss_mode l1 --attn_layers relu4_1 --crop_size 12", "--loss_mode l1 needs at least four keys"),
+    ("--attn_layers relu9_1", "--attn_layers.*relu9_1"),
+    ("--attn_layers 4,relu3_1", "twice"),
+])
+def test_flags_that_cannot_work_are_refused_before_anything_is_built(
+    parse: Callable[[str], Options], flags: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(flags)
+
+
+def test_visuals_are_the_current_images_without_gradients(build: Callable[[str], SpatialCorrelativeModel]) -> None:
+    model = build("--lambda_identity 1")
+    images = batch()
+    model.set_input(images)
+    model.optimize_parameters()
+    visuals = model.visuals()
+    assert list(visuals) == ["real_A", "fake_B", "real_B", "idt_B"]
+    assert torch.equal(visuals["real_A"], images["A"])
+    assert not any(image.requires_grad for image in visuals.values())
+
+
+# --- image pool -----------------------------------------------------------------------------------------------------
+
+
+def picture(value: float, size: Size = (2, 2)) -> Tensor:
+    return torch.full((1, 1, *size), float(value))
+
+
+def test_pool_returns_new_images_until_it_is_full_and_then_older_ones_half_of_the_time() -> None:
+    torch.manual_seed(0)
+    pool = ImagePool(10)
+    assert [pool.query(picture(i))[0, 0, 0, 0].item() for i in range(10)] == list(range(10))
+    returned = [pool.query(picture(i))[0, 0, 0, 0].item() for i in range(10, 1010)]
+    older = [value for i, value in enumerate(returned, 10) if value != i]
+    assert 400 < len(older) < 600
+    assert len(set(older)) == len(older)  # each leaves the pool when it is shown
+    assert len(pool.images) == 10
+
+
+def test_pool_keeps_its_own_copies_without_gradient() -> None:
+    torch.manual_seed(1)
+    pool = ImagePool(1)
+    image = picture(1).requires_grad_()
+    assert not pool.query(2 * image).requires_grad
+    current = picture(5)
+    for _ in range(20):
+        shown = pool.query(current)
+        current = current + 1
+        shown.zero_()
+    assert all(stored.abs().min() > 0 for stored in pool.images)
+
+
+def test_pool_of_size_zero_shows_the_images_themselves() -> None:
+    images = torch.rand(3, 1, 2, 2)
+    for _ in range(5):
+        assert torch.equal(ImagePool(0).query(images), images)
+
+
+def test_pool_with_images_of_other_sizes_answers_in_the_size_asked_for() -> None:
+    torch.manual_seed(2)
+    pool = ImagePool(2)
+    for turn in range(40):
+        size = (2, 2 + turn % 3)
+        assert pool.query(picture(turn, size).repeat(2, 1, 1, 1)).shape == (2, 1, *size)
+
+
+def test_pool_goes_on_from_its_state() -> None:
+    torch.manual_seed(3)
+    pool, restored = ImagePool(4), ImagePool(4)
+    for i in range(9):
+        pool.query(picture(i))
+    restored.load_state_dict(copy.deepcopy(pool.state_dict()))
+    random = torch.get_rng_state()
+    expected = [pool.query(picture(i)) for i in range(9, 30)]
+    torch.set_rng_state(random)
+    assert all(torch.equal(restored.query(picture(i)), image) for i, image in enumerate(expected, 9))
+    smaller = ImagePool(2)
+    smaller.load_state_dict(pool.state_dict())
+    assert len(smaller.images) == 2
+
+
+# --- any size -------------------------------------------------------------------------------------------------------
+
+SIZES = {
+    "resnet": [(1, 1), (1, 9), (2, 3), (4, 4), (5, 5), (7, 64), (8, 8), (9, 31), (37, 50), (16, 18)],
+    "unet": [(1, 1), (3, 130), (100, 37), (128, 128)],
+}
+
+
+@pytest.mark.parametrize("name", list(GENERATORS))
+def test_output_has_the_size_of_the_input(name: str) -> None:
+    generator = create_generator(name, ngf=1).eval()
+    for size in SIZES[name.split("_", maxsplit=1)[0]]:
+        with torch.inference_mode():
+            output = translate_any_size(generator, torch.rand(2, 3, *size) - 0.5)
+        assert output.shape == (2, 3, *size)
+        assert output.isfinite().all()
+
+
+@pytest.mark.parametrize("name", list(GENERATORS))
+def test_multiples_go_through_the_generator_as_they_are(name: str) -> None:
+    generator = create_generator(name, ngf=1).eval()
+    images = torch.rand(1, 3, generator.multiple * 2, generator.multiple * 3)
+    with torch.inference_mode():
+        assert torch.equal(translate_any_size(generator, images), generator(images))
+
+
+class Identity(nn.Module):
+    """Records what it is given."""
+
+    multiple = least_size = 8
+
+    def forward(self, images: Tensor) -> Any:
+        self.given = images
+        return images
+
+
+def test_edges_are_mirrored_and_cut_off_again() -> None:
+    generator = Identity()
+    images = torch.rand(1, 3, 13, 6)
+    assert torch.equal(translate_any_size(generator, images), images)
+    assert torch.equal(generator.given, F.pad(images, (0, 2, 0, 3), mode="reflect"))
+    small = torch.rand(1, 3, 3, 2)
+    assert torch.equal(translate_any_size(generator, small), small)
+    assert torch.equal(generator.given, F.pad(small, (0, 6, 0, 5), mode="replicate"))

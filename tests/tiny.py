@@ -1,0 +1,49 @@
+"""Tiny data sets and command lines, on which the programs run in a fraction of a second."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data import DATASETS
+from models import MODELS
+from options import TEST, TRAIN, Options, parse
+
+NETWORKS = "--netG resnet_6blocks --ngf 2 --netD n_layers --n_layers_D 1 --ndf 2"
+LOSSES = "--attn_layers relu1_2,relu2_1 --vgg_weights random --patch_nums 8 --patch_size 4"
+SIZES = "--load_size 20 --crop_size 16"
+
+
+def save_noise(path: Path, seed: int, size: tuple[int, int] = (24, 20), mode: str = "RGB") -> Path:
+    """An image of ``size`` (width, height) full of smooth noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).convert(mode).save(path)
+    return path
+
+
+def save_folders(root: Path, phase: str = "train", counts: tuple[int, int] = (3, 5)) -> Path:
+    """``{phase}A`` and ``{phase}B`` below ``root``."""
+    for domain, count in zip("AB", counts, strict=True):
+        for index in range(count):
+            save_noise(root / f"{phase}{domain}" / f"{index}.png", seed=100 * (domain == "B") + index)
+    return root
+
+
+def train_options(root: Path, flags: str = "", *, defaults: Sequence[str] = (NETWORKS, LOSSES, SIZES)) -> Options:
+    """Options of ``train.py`` on the CPU, with checkpoints below ``root``."""
+    return parse(TRAIN, MODELS, DATASETS, [
+        "--dataroot", str(root), "--checkpoints_dir", str(root / "checkpoints"), "--gpu_ids", "-1",
+        "--num_threads", "0",
+        *shlex.split(" ".join(defaults)), *shlex.split(flags)])
+
+
+def translate_options(dataroot: Path, root: Path, flags: str = "") -> Options:
+    """Options of ``test.py`` on the CPU, with checkpoints and results below ``root``."""
+    return parse(TEST, MODELS, DATASETS, [
+        "--dataroot", str(dataroot), "--checkpoints_dir", str(root / "checkpoints"),
+        "--results_dir", str(root / "results"), "--gpu_ids", "-1", "--num_threads", "0", *shlex.split(flags)])
