@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from data.transforms import jitter
 from models.losses import spatial_correlative
 from models.losses.spatial_correlative import (
     SpatialCorrelativeLoss,
@@ -21,6 +23,7 @@ from models.losses.spatial_correlative import (
     structure_distance,
     window_positions,
 )
+from models.networks import VGG16Features, initialize
 
 MAPS = [(7, 5), (5, 7), (6, 6), (3, 9)]
 
@@ -376,6 +379,52 @@ def test_heads_change_the_features_before_they_are_compared() -> None:
     torch.testing.assert_close(loss(source, target, positions), plain(*headed, positions))
     with pytest.raises(ValueError, match="zip"):
         loss(source[:1], target[:1])
+
+
+PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
+
+
+def photographs(side: int) -> list[Tensor]:
+    """Real photographs [1, 3, side, side] in [-1, 1]."""
+    data = pytest.importorskip("skimage.data")
+    pixels = (torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)[None] for name in PHOTOGRAPHS)
+    return [F.interpolate(p / 127.5 - 1, (side, side), mode="bilinear", antialias=True) for p in pixels]
+
+
+def separations(loss: SpatialCorrelativeLoss, photos: list[Tensor], inversions: list[Tensor]) -> list[float]:
+    """How many times farther each photograph is from each other one than from its own colour inversion."""
+    with torch.no_grad():
+        return [(loss([photo], [other]) / loss([photo], [inversion])).item()
+                for photo, inversion in zip(photos, inversions, strict=True) for other in photos if other is not photo]
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_fsesim_tells_a_colour_inversion_from_another_photograph(normalize: bool) -> None:
+    vgg = VGG16Features(["relu3_1"])
+    images = photographs(256)
+    photos, inversions = ([vgg(sign * image)[0] for image in images] for sign in (1, -1))
+    torch.manual_seed(0)
+    assert min(separations(SpatialCorrelativeLoss(normalize=normalize), photos, inversions)) > 5
+
+
+def test_lsesim_learns_to_tell_a_colour_inversion_from_another_photograph() -> None:
+    vgg = VGG16Features(["relu3_1"])
+    images = photographs(128)
+    photos, inversions = ([vgg(sign * image)[0] for image in images] for sign in (1, -1))
+    generator = torch.Generator().manual_seed(0)
+    jittered = [[vgg(2 * jitter(image[0] / 2 + 0.5, generator)[None] - 1)[0] for image in images] for _ in range(4)]
+    torch.manual_seed(0)
+    loss = SpatialCorrelativeLoss(head_channels=[256])
+    initialize(loss, "xavier", 0.02)
+    untrained = min(separations(loss, photos, inversions))
+    optimizer = torch.optim.Adam(loss.parameters(), lr=0.001, betas=(0.5, 0.999))
+    for step in range(40):  # the heads never see an inversion
+        index, other = step % 4, (step + 1 + step // 4 % 3) % 4
+        contrast = loss.contrast([photos[index]], [jittered[step // 4 % 4][index]], [photos[other].flip(2, 3)])
+        optimizer.zero_grad()
+        contrast.backward()
+        optimizer.step()
+    assert min(separations(loss, photos, inversions)) > max(5, untrained)
 
 
 EMPTY = inspect.Parameter.empty
