@@ -77,6 +77,9 @@ class SpatialCorrelativeModel(Model):
         if TrainFlags not in options:
             return
         data = options[DataFlags]
+        if data.dataset_mode == "single":
+            raise UserError("--dataset_mode single has no images of the target domain, without which --model sc cannot "
+                            "be trained: use unaligned or aligned")
         side = min(data.crop_size // stride for stride in layer_strides(layers))
         keys = min(flags.patch_size, side) ** 2
         if flags.loss_mode == "l1" and keys < 4:

@@ -422,13 +422,13 @@ ARGUMENTS = st.one_of(
 def test_any_command_line_gives_options_or_one_sentence(program: Program, argv: list[str]) -> None:
     try:
         options = parse(program, MODELS, DATASETS, [*HERE, *argv])
-    except UserError as error:
-        assert str(error)
+    except UserError:
+        return
     except SystemExit as end:
-        assert end.code == 0
-        assert "--help" in argv
-    else:
-        assert (TrainFlags in options) == program.training
-        assert (TestFlags in options) != program.training
-        json.dumps(options.as_dict())
-        assert options.as_text()
+        if end.code == 0 and "--help" in argv:
+            return
+        raise
+    assert (TrainFlags in options) == program.training
+    assert (TestFlags in options) != program.training
+    assert json.dumps(options.as_dict())
+    assert options.as_text()

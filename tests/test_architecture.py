@@ -1,0 +1,145 @@
+"""The house's rules about imports."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli import ROOT, TINY, make_images, run_process
+
+# What each part may import of the project, beside itself. The most specific prefix counts.
+MAY_IMPORT = {
+    "util": set(),
+    "models.networks": {"util"},
+    "models.losses": {"util"},
+    "options": {"util"},
+    "data": {"options", "util"},
+    "models": {"options", "util", "models.networks", "models.losses"},
+    "metrics": {"util", "models.networks"},
+}
+PROGRAMS = ("train", "test", "evaluate")
+OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "torchvision", "requests", "h5py", "cv2")
+
+
+def part_of(module: str) -> str | None:
+    """The part of the project that a module belongs to; None for a module of somebody else."""
+    fitting = [part for part in (*MAY_IMPORT, *PROGRAMS) if f"{module}.".startswith(f"{part}.")]
+    return max(fitting, key=len, default=None)
+
+
+def sources() -> list[Path]:
+    folders = {part.split(".")[0] for part in MAY_IMPORT}
+    programs = [ROOT / f"{name}.py" for name in PROGRAMS]
+    return sorted([*programs, *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))])
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, tree: ast.AST | None = None) -> Iterator[str]:
+    """Every module that a file imports, wherever in the file, by its absolute name."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree or ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{name.name}" for name in node.names)  # `from models import losses` names a module
+
+
+def imports_at_start(path: Path) -> Iterator[str]:
+    """What importing the file imports at once: everything outside functions."""
+
+    def outside(node: ast.AST) -> Iterator[ast.stmt]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import | ast.ImportFrom):
+                yield child
+            elif not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                yield from outside(child)
+
+    for statement in outside(ast.parse(path.read_text(encoding="utf-8"))):
+        yield from imports(path, ast.Module([statement], []))
+
+
+@pytest.mark.parametrize("path", sources(), ids=module_name)
+def test_imports_run_downwards_only(path: Path) -> None:
+    part = part_of(module_name(path))
+    assert part is not None, "a new part of the project needs a line in MAY_IMPORT"
+    if part in PROGRAMS:
+        return
+    wrong = {module for module in imports(path) if part_of(module) not in {None, part, *MAY_IMPORT[part]}}
+    assert not wrong, f"{path} is part of {part}, which may not import {sorted(wrong)}"
+
+
+def test_programs_are_imported_by_nobody() -> None:
+    used = {module.split(".")[0] for path in sources() for module in imports(path)}
+    assert not used & set(PROGRAMS)
+
+
+def test_the_rules_see_relative_absolute_and_hidden_imports(tmp_path: Path) -> None:
+    code = "def f():\n    from ..losses import gan\n    import data.flags\nfrom . import blocks\n"
+    found = set(imports(ROOT / "models" / "networks" / "x.py", ast.parse(code)))
+    assert {"models.losses", "models.losses.gan", "data.flags", "models.networks", "models.networks.blocks"} <= found
+    assert [part_of(name) for name in ("models.losses.gan", "models.sc", "utility", "test")] == [
+        "models.losses", "models", None, "test"]
+
+
+@pytest.mark.parametrize("path", sources(), ids=module_name)
+def test_optional_packages_are_imported_where_they_are_used(path: Path) -> None:
+    needed = {"data": {"torchvision"}, "metrics": {"torchvision"}}.get(module_name(path).split(".")[0], set())
+    at_start = {module.split(".")[0] for module in imports_at_start(path)}
+    assert not at_start & (set(OPTIONAL) - needed)
+
+
+def test_the_spatial_loss_imports_torch_alone() -> None:
+    path = ROOT / "models" / "losses" / "spatial_correlative.py"
+    assert {module.split(".")[0] for module in imports(path)} - set(sys.stdlib_module_names) == {"torch"}
+
+
+def test_the_spatial_loss_works_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "models" / "losses" / "spatial_correlative.py", tmp_path)
+    (tmp_path / "mine.py").write_text("""
+import torch
+from spatial_correlative import SpatialCorrelativeLoss
+
+photo, other = torch.rand(2, 3, 32, 24), torch.rand(2, 3, 32, 24)
+features = torch.nn.Conv2d(3, 8, 3, stride=2)
+painting = torch.rand(2, 3, 32, 24, requires_grad=True)
+structure = SpatialCorrelativeLoss(patch_count=16, patch_size=8)
+structure([features(photo)], [features(painting)]).backward()
+assert painting.grad.abs().sum() > 0
+
+learned = SpatialCorrelativeLoss(patch_count=16, patch_size=8, head_channels=(8,))
+learned.contrast([features(photo)], [features(photo)], [features(other)]).backward()
+assert all(parameter.grad is not None for parameter in learned.heads.parameters())
+print("trained")
+""")
+    outcome = run_process("-I", "-c", "import runpy, sys; sys.path[:] = ['.', *sys.path]; runpy.run_path('mine.py')",
+                          cwd=tmp_path)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "trained\n", "")
+
+
+def test_training_runs_without_optional_packages(tmp_path: Path) -> None:
+    data = make_images(tmp_path / "data", "trainA", "trainB")
+    (tmp_path / "run.py").write_text(f"""
+import runpy, sys
+for name in ("visdom", "dominate", "requests", "h5py", "cv2", "scipy", "skimage"):
+    sys.modules[name] = None  # `import` raises ImportError
+sys.path.insert(0, {str(ROOT)!r})
+runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
+""")
+    arguments = [argument for argument in TINY if argument != "--no_html"]
+    outcome = run_process(tmp_path / "run.py", "--dataroot", data, "--checkpoints_dir", tmp_path / "checkpoints",
+                          "--name", "run", "--display_id", "1", *arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "warning: no web page: the package dominate is not installed" in outcome.out
+    assert "warning: --display_id: the package visdom is not installed" in outcome.out
+    assert (tmp_path / "checkpoints" / "run" / "latest_net_G.pth").is_file()

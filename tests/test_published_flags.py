@@ -1,0 +1,124 @@
+"""A command line written for the published F-LSeSim code runs here, with the same meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from data import DATASETS
+from models import MODELS
+from options import TEST, TRAIN, Program, parse
+from options.flag import flags_of
+
+# Type and default as the published parser has them; None: no default. A "flag" is an argument without a value.
+Published = Mapping[str, tuple[str, Any]]
+
+COMMON: Published = {
+    "dataroot": ("str", None), "name": ("str", "experiment_name"), "gpu_ids": ("str", "0"),
+    "checkpoints_dir": ("str", "./checkpoints"), "model": ("str", "cycle_gan"), "input_nc": ("int", 3),
+    "output_nc": ("int", 3), "ngf": ("int", 64), "ndf": ("int", 64), "netD": ("str", "basic"),
+    "netG": ("str", "resnet_9blocks"), "n_layers_D": ("int", 3), "norm": ("str", "instance"),
+    "init_type": ("str", "xavier"), "init_gain": ("float", 0.02), "no_dropout": ("str2bool", True),
+    "no_antialias": ("flag", False), "no_antialias_up": ("flag", False), "dataset_mode": ("str", "unaligned"),
+    "direction": ("str", "AtoB"), "serial_batches": ("flag", False), "num_threads": ("int", 4),
+    "batch_size": ("int", 1), "load_size": ("int", 286), "crop_size": ("int", 256), "max_dataset_size": ("int", "inf"),
+    "preprocess": ("str", "resize_and_crop"), "no_flip": ("flag", False), "display_winsize": ("int", 256),
+    "random_scale_max": ("float", 3.0), "epoch": ("str", "latest"), "load_iter": ("int", "0"),
+    "verbose": ("flag", False), "suffix": ("str", ""), "stylegan2_G_num_downsampling": ("int", 1),
+}
+TRAINING: Published = {
+    "display_freq": ("int", 400), "display_ncols": ("int", 4), "display_id": ("int", None),
+    "display_server": ("str", "http://localhost"), "display_env": ("str", "main"), "display_port": ("int", 8097),
+    "update_html_freq": ("int", 1000), "print_freq": ("int", 100), "no_html": ("flag", False),
+    "save_latest_freq": ("int", 5000), "save_epoch_freq": ("int", 10), "save_by_iter": ("flag", False),
+    "continue_train": ("flag", False), "epoch_count": ("int", 1), "phase": ("str", "train"), "n_epochs": ("int", 200),
+    "n_epochs_decay": ("int", 200), "beta1": ("float", 0.5), "beta2": ("float", 0.999), "lr": ("float", 0.0001),
+    "gan_mode": ("str", "lsgan"), "pool_size": ("int", 50), "lr_policy": ("str", "linear"),
+    "lr_decay_iters": ("int", 50),
+}
+TESTING: Published = {
+    "model": ("str", "test"), "load_size": ("int", 256), "results_dir": ("str", "./results/"),
+    "aspect_ratio": ("float", 1.0), "phase": ("str", "test"), "eval": ("flag", False), "num_test": ("int", 50),
+}
+SC: Published = {
+    "attn_layers": ("str", "4, 7, 9"), "patch_nums": ("float", 256), "patch_size": ("int", 64),
+    "loss_mode": ("str", "cos"), "use_norm": ("flag", False), "learned_attn": ("flag", False),
+    "augment": ("flag", False), "T": ("float", 0.07), "lambda_spatial": ("float", 10.0),
+    "lambda_spatial_idt": ("float", 0.0), "lambda_perceptual": ("float", 0.0), "lambda_style": ("float", 0.0),
+    "lambda_identity": ("float", 0.0), "lambda_gradient": ("float", 0.0),
+}
+
+ARRIVES_WITH_SINSC = {"random_scale_max", "stylegan2_G_num_downsampling"}
+
+# Defaults that differ on purpose.
+DIFFERENT = {
+    TRAIN.name: {
+        "dataroot": "required there as here; the text is empty instead of absent",
+        "gpu_ids": "auto: the best device there is, where the published default fails without a GPU",
+        "model": "sc: cycle_gan is not here",
+        "num_threads": "at most one worker a CPU, where the published 4 slow small machines down",
+    },
+    TEST.name: {
+        "dataroot": "as in training",
+        "gpu_ids": "as in training",
+        "num_threads": "as in training",
+        "dataset_mode": "--model test takes a folder or a file, as the published model does",
+        "preprocess": "none: images keep their own size, unless --load_size or --crop_size is typed",
+        "no_flip": "true: the published test.py sets it after parsing",
+        "serial_batches": "true: the published test.py sets it after parsing",
+    },
+}
+EVERY = [pytest.param(program, name, *published[name], id=f"{program.name} --{name}")
+         for program, published in ((TRAIN, {**COMMON, **TRAINING, **SC}), (TEST, {**COMMON, **TESTING}))
+         for name in published if name not in ARRIVES_WITH_SINSC]
+
+
+def values_of(program: Program, *argv: str) -> dict[str, Any]:
+    return parse(program, MODELS, DATASETS, ["--dataroot", ".", *argv]).as_dict()
+
+
+def meant_by(program: Program, name: str, text: str) -> Any:
+    """What this parser takes the published default's text for."""
+    model = MODELS["sc" if program.training else "test"]
+    dataset = DATASETS["unaligned"]
+    groups = (*program.groups, *model.flags, *dataset.flags)
+    return next(f for group in groups for f in flags_of(group) if f.name == name).convert(text)
+
+
+@pytest.mark.parametrize(("program", "name", "kind", "published"), EVERY)
+def test_default_is_the_published_one_or_differs_on_purpose(
+    program: Program, name: str, kind: str, published: Any,
+) -> None:
+    default = parse(program, MODELS, DATASETS, ["--dataroot", "."]).defaults[name]
+    same = default == (None if published is None else meant_by(program, name, str(published)))
+    assert same != (name in DIFFERENT[program.name]) or name == "num_threads"  # 4 on machines of 4 CPUs and more
+
+
+@pytest.mark.parametrize(("program", "name", "kind", "published"), EVERY)
+def test_flag_is_typed_as_in_the_published_code(program: Program, name: str, kind: str, published: Any) -> None:
+    text = {"dataroot": ".", "model": "sc" if program.training else "test", "display_id": "1"}.get(name, str(published))
+    if kind == "flag":
+        assert values_of(program, f"--{name}")[name] is True
+        return
+    argv = [f"--{name}", text]
+    if name == "load_size":
+        argv += ["--crop_size", "256"]
+    assert values_of(program, *argv)[name] == meant_by(program, name, text)
+
+
+@pytest.mark.parametrize("command", [
+    "--dataroot . --name horse2zebra --model sc --gpu_ids -1 --lambda_spatial 10 --lambda_gradient 0 "
+    "--attn_layers 4,7,9 --loss_mode cos --gan_mode lsgan --display_port 8093 --direction AtoB --patch_size 64 "
+    "--learned_attn --augment",
+    "--dataroot . --name night2day --model sc --gpu_ids 0 --lambda_spatial 10 --lambda_spatial_idt 10 "
+    "--lambda_gradient 0.0 --attn_layers 4,7,9 --patch_nums 256.0 --T 0.07 --use_norm --no_html --display_id 0",
+])
+def test_published_training_scripts_are_accepted(command: str) -> None:
+    assert parse(TRAIN, MODELS, DATASETS, command.split()).as_dict()["model"] == "sc"
+
+
+def test_every_flag_that_arrives_later_is_absent_now() -> None:
+    there = set(values_of(TRAIN)) | set(values_of(TEST))
+    assert not ARRIVES_WITH_SINSC & there  # once they are there, this test and its table go

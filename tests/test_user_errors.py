@@ -1,0 +1,331 @@
+"""A user's mistake is one sentence that says what, where and what to do, with exit code 2 and no traceback."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli import TINY, TINY_TEST, Outcome, make_images, run, run_process
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images in each of trainA, trainB, testA, testB."""
+    return make_images(tmp_path_factory.mktemp("data"), "trainA", "trainB", "testA", "testB")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """A folder of checkpoints with a run ``run``; copy it to change it."""
+    folder = tmp_path_factory.mktemp("trained")
+    outcome = run("train.py", "--dataroot", data, "--checkpoints_dir", folder, "--name", "run", *TINY)
+    assert (outcome.code, outcome.err) == (0, "")
+    return folder
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, trained: Path) -> Path:
+    """A copy of the trained run, to be damaged."""
+    return Path(shutil.copytree(trained, tmp_path / "checkpoints"))
+
+
+@pytest.fixture
+def train(tmp_path: Path, data: Path) -> Callable[..., Outcome]:
+    """Runs a tiny training; arguments given later win."""
+    base = ("--dataroot", data, "--checkpoints_dir", tmp_path / "checkpoints", "--name", "run", *TINY)
+    return lambda *arguments: run("train.py", *base, *arguments)
+
+
+@pytest.fixture
+def translate(tmp_path: Path, data: Path) -> Callable[..., Outcome]:
+    """Translates a tiny folder; arguments given later win."""
+    base = ("--dataroot", data / "testA", "--checkpoints_dir", tmp_path / "checkpoints", "--name", "run",
+            "--results_dir", tmp_path / "results", *TINY_TEST)
+    return lambda *arguments: run("test.py", *base, *arguments)
+
+
+def says(outcome: Outcome, *words: object) -> None:
+    """The outcome is one sentence for the user that holds ``words``."""
+    assert outcome.code == 2, outcome
+    assert outcome.err.count("\n") == 1
+    assert outcome.err.split(":")[0] in ("train.py", "test.py", "evaluate.py")
+    assert "Traceback" not in outcome.err
+    for word in words:
+        assert str(word) in outcome.err, outcome.err
+
+
+# --- the flags of train.py
+
+
+WRONG_FLAGS = {
+    "unknown flag": (["--lambda_spatal", "1"], ["--lambda_spatal", "--lambda_spatial"]),
+    "cycle_gan": (["--model", "cycle_gan"], ["--model cycle_gan", "sc"]),
+    "cycle_gan --augment": (["--model", "cycle_gan", "--augment"], ["--model cycle_gan", "sc"]),
+    "data set": (["--dataset_mode", "video"], ["--dataset_mode video", "aligned, single, unaligned"]),
+    "data set of one domain": (["--dataset_mode", "single"], ["--dataset_mode single", "unaligned"]),
+    "layer": (["--attn_layers", "4,13"], ["--attn_layers", "'13'", "relu3_1"]),
+    "layer name": (["--attn_layers", "relu9_1"], ["--attn_layers", "'relu9_1'", "relu3_1"]),
+    "layer twice": (["--attn_layers", "4,relu3_1"], ["--attn_layers 4,relu3_1", "twice"]),
+    "no layer": (["--attn_layers", ","], ["--attn_layers", "empty"]),
+    "layer beyond the weights": (["--attn_layers", "relu5_1", "--vgg_weights", "bundled"],
+                                 ["--vgg_weights bundled", "relu5_1", "imagenet"]),
+    "no weights": (["--vgg_weights", "nowhere.pth"], ["--vgg_weights", "nowhere.pth", "bundled"]),
+    "gpu 0": (["--gpu_ids", "0"], ["--gpu_ids 0", "no CUDA GPU", "-1"]),
+    "gpus": (["--gpu_ids", "0,1"], ["--gpu_ids 0,1", "single GPU"]),
+    "gpu abc": (["--gpu_ids", "abc"], ["--gpu_ids abc", "-1"]),
+    "crop > load": (["--crop_size", "64"], ["--crop_size 64", "--load_size 32"]),
+    "no patches": (["--patch_nums", "0"], ["--patch_nums", "positive"]),
+    "lr_policy": (["--lr_policy", "warm"], ["--lr_policy", "'warm'", "linear, step, plateau, cosine"]),
+    "netG": (["--netG", "resnet"], ["--netG", "'resnet'", "resnet_9blocks"]),
+    "netD": (["--netD", "patch"], ["--netD", "'patch'", "basic"]),
+    "gan_mode": (["--gan_mode", "gan"], ["--gan_mode", "'gan'", "lsgan"]),
+    "two lines": (["--netG", "res\nnet"], ["--netG", "'res net'"]),
+    "three keys": (["--loss_mode", "l1", "--patch_size", "1"], ["--loss_mode l1", "--patch_size 1", "cos"]),
+    "wgangp": (["--gan_mode", "wgangp"], ["--gan_mode wgangp", "--lambda_gradient"]),
+    "input_nc": (["--input_nc", "2"], ["--input_nc 2", "3", "1"]),
+    "output_nc": (["--output_nc", "4"], ["--output_nc 4", "3", "1"]),
+    "identity": (["--input_nc", "1", "--lambda_identity", "1"], ["--lambda_identity", "--input_nc"]),
+    "spatial identity": (["--input_nc", "1", "--lambda_spatial_idt", "1"], ["--lambda_spatial_idt", "--input_nc"]),
+    "no epochs": (["--n_epochs", "0", "--n_epochs_decay", "0"], ["--n_epochs 0", "--n_epochs_decay 0", "raise"]),
+    "late epoch": (["--n_epochs", "2", "--n_epochs_decay", "0", "--epoch_count", "3"], ["--epoch_count 3", "raise"]),
+    "crop of 8": (["--crop_size", "8"], ["--crop_size", "8x8", "at least 24x24"]),
+    "crop of 4": (["--crop_size", "4"], ["--crop_size", "at least 24x24"]),
+    "crop of 1": (["--crop_size", "1", "--netD", "pixel"], ["--crop_size", "at least"]),
+    "deep discriminator": (["--netD", "n_layers", "--n_layers_D", "5"], ["discriminator", "96x96", "--crop_size"]),
+    "too many layers": (["--n_layers_D", "1000"], ["--n_layers_D", "10"]),
+    "map below VGG's stride": (["--crop_size", "8", "--netD", "pixel", "--attn_layers", "12"],
+                               ["16x16", "--crop_size"]),
+    "nothing to continue": (["--continue_train"], ["latest_net_G.pth", "--name", "--epoch"]),
+    "unknown epoch": (["--continue_train", "--epoch", "7"], ["7_net_G.pth", "--epoch"]),
+    "name": (["--name", "../elsewhere"], ["--name", "--checkpoints_dir"]),
+    "memory": (["--ngf", "1e13"], ["out of memory", "channels"]),
+}
+
+
+@pytest.mark.parametrize(("flags", "words"), WRONG_FLAGS.values(), ids=WRONG_FLAGS)
+def test_wrong_flags_of_a_training_are_one_sentence(
+    train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, flags: list[str], words: list[str],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    says(train(*flags), *words)
+
+
+def test_training_without_data_asks_for_dataroot() -> None:
+    says(run("train.py"), "--dataroot is required")
+    says(run("test.py"), "--dataroot is required")
+
+
+def test_model_that_only_translates_is_not_trained(data: Path) -> None:
+    says(run("train.py", "--dataroot", data, "--model", "test"), "--model test only translates", "another model")
+
+
+@pytest.mark.parametrize("program", ["train.py", "test.py"])
+def test_gpu_that_is_not_there_is_one_sentence(program: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    says(run(program, "--dataroot", data, "--gpu_ids", "3"), "--gpu_ids 3", "only 1")
+
+
+# --- data
+
+
+def test_missing_data_folder_is_one_sentence(train: Callable[..., Outcome], translate: Callable[..., Outcome]) -> None:
+    says(train("--dataroot", "no/such/folder"), "--dataroot", "no/such/folder does not exist")
+    says(translate("--dataroot", "no/such/folder"), "--dataroot", "no/such/folder does not exist")
+
+
+def test_empty_data_folder_is_one_sentence(
+    train: Callable[..., Outcome], translate: Callable[..., Outcome], tmp_path: Path,
+) -> None:
+    root = make_images(tmp_path / "half", "trainA")
+    says(train("--dataroot", root), "--dataroot", root / "trainB", "--dataset_mode")
+    (root / "trainB").mkdir()
+    says(train("--dataroot", root), "--dataroot", root / "trainB", "no images")
+    says(translate("--dataroot", root / "trainB"), "--dataroot", root / "trainB", "no images")
+
+
+def test_file_in_place_of_a_data_folder_is_one_sentence(train: Callable[..., Outcome], data: Path) -> None:
+    file = data / "trainA" / "0.png"
+    says(train("--dataroot", file), "--dataroot", file, "is a file")
+    says(train("--dataroot", file / "deeper"), "--dataroot", file / "deeper")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_file_that_is_no_image_is_named(train: Callable[..., Outcome], tmp_path: Path, workers: int) -> None:
+    root = make_images(tmp_path / "bad", "trainA", "trainB")
+    for index in range(2):
+        (root / "trainA" / f"{index}.png").write_text("this is no image")
+    says(train("--dataroot", root, "--num_threads", workers), root / "trainA", ".png cannot be read as an image",
+         "remove it")
+
+
+def test_file_that_is_no_image_is_named_in_testing(
+    translate: Callable[..., Outcome], checkpoints: Path, tmp_path: Path,
+) -> None:
+    file = tmp_path / "file.png"
+    file.write_text("this is no image")
+    says(translate("--dataroot", file), file, "cannot be read as an image")
+
+
+# --- checkpoints
+
+
+def test_checkpoint_of_another_architecture_is_one_sentence(
+    train: Callable[..., Outcome], translate: Callable[..., Outcome], checkpoints: Path,
+) -> None:
+    for other in (["--ngf", "3"], ["--netG", "resnet_9blocks"], ["--norm", "batch"], ["--no_antialias"]):
+        says(train("--continue_train", *other), "latest_net_G.pth does not fit", "--netG")
+        says(translate(*other), "latest_net_G.pth does not fit", "--netG")
+    says(train("--continue_train", "--ndf", "3"), "latest_net_D.pth does not fit", "--ndf")
+
+
+def test_missing_checkpoint_is_one_sentence(translate: Callable[..., Outcome]) -> None:
+    says(translate(), "latest_net_G.pth", "--name", "--epoch")
+    says(translate("--model_suffix", "_A"), "latest_net_G_A.pth")
+    says(translate("--load_iter", "5"), "iter_5_net_G.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", "cut"], ids=["empty", "foreign", "cut off"])
+@pytest.mark.parametrize("name", ["latest_net_G.pth", "latest_state.pth"])
+def test_damaged_checkpoint_is_one_sentence(
+    train: Callable[..., Outcome], translate: Callable[..., Outcome], checkpoints: Path, name: str,
+    content: bytes | str,
+) -> None:
+    path = checkpoints / "run" / name
+    path.write_bytes(content if isinstance(content, bytes) else path.read_bytes()[:-200])
+    says(train("--continue_train"), path, "cannot be read as a checkpoint")
+    if "net" in name:
+        says(translate(), path, "cannot be read as a checkpoint")
+
+
+def test_checkpoint_of_something_else_is_one_sentence(translate: Callable[..., Outcome], checkpoints: Path) -> None:
+    path = checkpoints / "run" / "latest_net_G.pth"
+    for content in ([1, 2], {"epoch": 3}, {}, torch.zeros(3)):
+        torch.save(content, path)
+        says(translate(), path)
+
+
+FOREIGN: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "nothing": dict.clear,
+    "no random states": lambda state: state.pop("random"),
+    "other counters": lambda state: state.update(progress={"iteration": 3}),
+    "counters of another type": lambda state: state.update(progress=[1, 2, 3, 4, 5]),
+    "other optimizers": lambda state: state["optimizers"].update(G={"lr": 3}),
+    "other random states": lambda state: state.update(random={"torch": torch.zeros(3), "cuda": []}),
+    "numbers": lambda state: state.update(networks=1, optimizers=2, memory=3),
+    "other schedules": lambda state: state.update(schedulers=None),
+    "other losses": lambda state: state.update(epoch_losses={}),
+    "other pool": lambda state: state["memory"].update(pool=[]),
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
+def test_state_of_something_else_is_one_sentence(
+    train: Callable[..., Outcome], checkpoints: Path, change: Callable[[dict[str, Any]], Any],
+) -> None:
+    path = checkpoints / "run" / "latest_state.pth"
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+    says(train("--continue_train", "--max_iters", "4"), path, "does not fit this run", "remove it")
+
+
+def test_networks_go_on_without_their_state(train: Callable[..., Outcome], checkpoints: Path) -> None:
+    (checkpoints / "run" / "latest_state.pth").unlink()
+    outcome = train("--continue_train")
+    assert outcome.code == 0
+    assert "latest_state.pth is missing" in outcome.out
+
+
+def test_smaller_data_set_does_not_continue_in_mid_epoch(
+    train: Callable[..., Outcome], checkpoints: Path, tmp_path: Path,
+) -> None:
+    assert train("--continue_train", "--max_iters", "3").code == 0  # a whole epoch and one image
+    more = make_images(tmp_path / "more", "trainA", "trainB", count=5)
+    assert train("--continue_train", "--max_iters", "5", "--dataroot", more).code == 0  # three images of five
+    says(train("--continue_train", "--max_iters", "9"), "--dataroot", "image 3 of an epoch", "--max_dataset_size")
+
+
+def test_damaged_options_of_the_training_are_one_sentence(translate: Callable[..., Outcome], checkpoints: Path) -> None:
+    (checkpoints / "run" / "train_opt.json").write_text("{")
+    says(translate(), checkpoints / "run" / "train_opt.json", "repair or remove it")
+
+
+# --- files that cannot be written
+
+
+def test_file_in_place_of_the_experiment_is_one_sentence(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    says(train("--checkpoints_dir", file), file, "--checkpoints_dir")
+    says(train("--checkpoints_dir", tmp_path, "--name", "file"), file, "--name")
+    says(train("--name", "n" * 300), "File name too long")
+
+
+def test_folder_without_permission_is_one_sentence(
+    train: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # the tests may run as root, whom no folder refuses
+    says(train(), tmp_path / "checkpoints" / "run", "Permission denied", "--checkpoints_dir")
+
+
+def test_file_in_place_of_the_results_is_one_sentence(
+    translate: Callable[..., Outcome], checkpoints: Path, tmp_path: Path,
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    says(translate("--results_dir", file), file, "check the path")
+
+
+@pytest.mark.parametrize("error", [
+    OSError(errno.ENOSPC, "No space left on device"),
+    RuntimeError("[enforce fail at inline_container.cc:603] . PytorchStreamWriter failed writing file data/3"),
+], ids=["os", "torch"])
+def test_full_disk_keeps_the_last_checkpoint(
+    train: Callable[..., Outcome], checkpoints: Path, monkeypatch: pytest.MonkeyPatch, error: Exception,
+) -> None:
+    before = {path.name: path.read_bytes() for path in (checkpoints / "run").glob("*.pth")}
+
+    def fill(content: object, path: Path) -> None:
+        path.write_bytes(b"half a file")
+        raise error
+
+    monkeypatch.setattr(torch, "save", fill)
+    says(train("--continue_train", "--max_iters", "4"), "latest_net_G.pth", "free some space", "--checkpoints_dir")
+    assert {path.name: path.read_bytes() for path in (checkpoints / "run").glob("*.pth")} == before
+    assert not list((checkpoints / "run").glob("*.tmp"))
+
+
+# --- real processes
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["train.py", "--dataroot", "no/such/folder"], ["train.py: error: --dataroot: no/such/folder"]),
+    (["test.py", "--dataroot", "tests", "--ngf", "0"], ["test.py: error: --ngf: 0 is too small"]),
+    (["evaluate.py", "metrics", "--outputs", "nowhere", "--real", "nowhere"], ["evaluate.py: error:", "nowhere"]),
+], ids=["train", "test", "evaluate"])
+def test_program_ends_with_code_2_and_one_line(arguments: list[str], words: list[str]) -> None:
+    says(run_process(*arguments), *words)
+
+
+def test_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_with_bug(ZeroDivisionError("ours"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        run_with_bug(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def run_with_bug(bug: Exception) -> None:
+    from util.errors import run_program
+
+    def main() -> None:
+        raise bug
+
+    run_program("train.py", main)
