@@ -39,10 +39,10 @@ class DataFlags:
     phase: str = flag("train", "which part of the data set: the folders' prefix")
     serial_batches: bool = flag(False, "take images in order instead of at random")
     num_threads: int = flag(min(4, os.cpu_count() or 1), "worker processes that load images, by default at most 4 and "
-                            "one a CPU; 0: load in the main process", minimum=0)
+                            "one a CPU; 0: load in the main process", minimum=0, maximum=1024)
     batch_size: int = flag(1, "images in a batch", minimum=1)
-    load_size: int = flag(286, "size that images are scaled to before the crop", minimum=1)
-    crop_size: int = flag(256, "size of the square that is cut out", minimum=1)
+    load_size: int = flag(286, "size that images are scaled to before the crop", minimum=1, maximum=65536)
+    crop_size: int = flag(256, "size of the square that is cut out", minimum=1, maximum=65536)
     max_dataset_size: int | None = flag(None, "use at most this many images of a folder; inf: all",
                                         parse=count_or_all)
     preprocess: str = flag("resize_and_crop", "how images are scaled and cropped", choices=PREPROCESS_MODES)

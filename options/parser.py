@@ -141,7 +141,10 @@ def _parse_strictly(
     namespace, rest = parser.parse_known_args(argv)
     if rest:
         raise UserError(_unknown(rest[0], list(defaults)))
-    return vars(namespace)
+    typed = vars(namespace)
+    if empty := [name for name, value in typed.items() if isinstance(value, list)]:  # Python before 3.13 loses a '--'
+        raise UserError(f"--{empty[0]}: '--' is not a value")
+    return typed
 
 
 def _add(section: argparse._ArgumentGroup, f: Flag, default: Any) -> None:

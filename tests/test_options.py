@@ -417,6 +417,9 @@ ARGUMENTS = st.one_of(
 @pytest.mark.parametrize("program", [TRAIN, TEST], ids=lambda program: program.name)
 @given(argv=st.lists(ARGUMENTS, max_size=6))
 @example(argv=["--"])
+@example(argv=["--name=--"])
+@example(argv=["--lr=--"])
+@example(argv=["--no_flip=--", "--model=--"])
 @example(argv=["--dataroot", ".", "--n_epochs", "9" * 5000])
 @settings(max_examples=60, deadline=None)
 def test_any_command_line_gives_options_or_one_sentence(program: Program, argv: list[str]) -> None:
@@ -431,4 +434,5 @@ def test_any_command_line_gives_options_or_one_sentence(program: Program, argv: 
     assert (TrainFlags in options) == program.training
     assert (TestFlags in options) != program.training
     assert json.dumps(options.as_dict())
+    assert isinstance(options[RunFlags].name, str)
     assert options.as_text()

@@ -103,6 +103,8 @@ WRONG_FLAGS = {
     "nothing to continue": (["--continue_train"], ["latest_net_G.pth", "--name", "--epoch"]),
     "unknown epoch": (["--continue_train", "--epoch", "7"], ["7_net_G.pth", "--epoch"]),
     "name": (["--name", "../elsewhere"], ["--name", "--checkpoints_dir"]),
+    "too large a crop": (["--crop_size", "1e9", "--load_size", "1e9"], ["65536"]),
+    "too many workers": (["--num_threads", "1e9"], ["--num_threads", "1024"]),
     "memory": (["--ngf", "1e13"], ["out of memory", "channels"]),
 }
 
@@ -128,6 +130,13 @@ def test_model_that_only_translates_is_not_trained(data: Path) -> None:
 def test_gpu_that_is_not_there_is_one_sentence(program: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     says(run(program, "--dataroot", data, "--gpu_ids", "3"), "--gpu_ids 3", "only 1")
+
+
+def test_visdom_address_that_is_none_is_a_warning(train: Callable[..., Outcome]) -> None:
+    pytest.importorskip("visdom")
+    outcome = train("--display_id", "1", "--display_server", "http://[")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "no visdom server answers at http://[" in outcome.out
 
 
 # --- data

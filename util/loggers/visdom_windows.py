@@ -162,7 +162,10 @@ def _connect(server: str, port: int, env: str) -> Any:
     """A quiet client; ``ConnectionError`` where no visdom server answers in time."""
     visdom: Any = importlib.import_module("visdom")  # optional
     logging.getLogger("visdom").setLevel(logging.CRITICAL)
-    host = urlparse(server if "://" in server else f"http://{server}").hostname or ""
+    try:
+        host = urlparse(server if "://" in server else f"http://{server}").hostname or ""
+    except ValueError as error:
+        raise ConnectionError(f"{server} is no address") from error
 
     class Client(visdom.Visdom):  # type: ignore[misc]
         """Visdom's client sets no time limit, prints where it cannot connect, and ignores refusals."""
