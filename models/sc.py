@@ -160,7 +160,9 @@ class SpatialCorrelativeModel(Model):
             self.images["idt_B"] = self.translate(self.images["real_B"])
         losses: dict[str, Tensor] = {}
         if self.learns and flags.vgg_lr_scale:  # this step changes VGG, so its features serve no other
+            set_requires_grad([self.vgg], True)
             losses |= self._optimize_heads(self._extract_features(detach=True))
+            set_requires_grad([self.vgg], False)
         features = self._extract_features()
         if self.learns and not flags.vgg_lr_scale:
             detached = {image: {name: f.detach() for name, f in of.items()} for image, of in features.items()}
@@ -203,14 +205,13 @@ class SpatialCorrelativeModel(Model):
 
     def _optimize_heads(self, features: dict[str, Features]) -> dict[str, Tensor]:
         """An input and its translation, and an image and its jittered copy, must recognise each other."""
-        trained = [self.structure, self.vgg] if self.options.vgg_lr_scale else [self.structure]
-        set_requires_grad(trained, True)
+        set_requires_grad([self.structure], True)
         loss = self.structure.contrast(*self._at_layers(features, "real_A", "fake_B", "other_B"))
         if "aug_A" in features:
             augmented = self._at_layers(features, "real_A", "aug_A", "other_aug_B")
             loss = (loss + self.structure.contrast(*augmented)) / 2
         step(self.optimizers["F"], loss)
-        set_requires_grad(trained, False)  # the generator's loss passes through, but does not train them
+        set_requires_grad([self.structure], False)  # the generator's loss passes through, but does not train them
         return {"F_contrastive": loss}
 
     def _optimize_discriminator(self) -> dict[str, Tensor]:

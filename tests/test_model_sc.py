@@ -226,10 +226,11 @@ def test_vgg_is_frozen_unless_vgg_lr_scale_trains_it(
     assert rates == ([1e-4, 5e-5] if learns else [1e-4])
 
 
-def test_each_optimizer_changes_its_own_network_in_the_order_heads_discriminator_generator(
-    build: Callable[[str], SpatialCorrelativeModel]
+@pytest.mark.parametrize(("flags", "learners"), [("", {"F"}), ("--vgg_lr_scale 1", {"F", "VGG"})])
+def test_each_optimizer_changes_its_own_networks_in_the_order_heads_discriminator_generator(
+    build: Callable[[str], SpatialCorrelativeModel], flags: str, learners: set[str]
 ) -> None:
-    model = build("--learned_attn --augment --lambda_gradient 1 --lambda_identity 1")
+    model = build(f"--learned_attn --augment --lambda_gradient 1 --lambda_identity 1 {flags}")
     changes: list[tuple[str, set[str]]] = []
     gradients: dict[str, list[Tensor]] = {}
 
@@ -242,18 +243,20 @@ def test_each_optimizer_changes_its_own_network_in_the_order_heads_discriminator
             step()
             after = {key: weights(network) for key, network in model.networks.items()}
             changes.append((name, {key for key in before if not same(before[key], after[key])}))
-            gradients[name] = [p.grad.clone() for p in model.networks[name].parameters()]
+            for trained in learners if name == "F" else {name}:
+                gradients[trained] = [p.grad.clone() for p in model.networks[trained].parameters()]
 
         optimizer.step = watched
 
     for name in model.optimizers:
         watch(name)
-    for _ in range(2):
+    for _ in range(3):
         model.set_input(batch())
         model.optimize_parameters()
+        assert gradients.keys() == model.networks.keys()
         for name, network in model.networks.items():  # no later step of another network added to them
             assert same(gradients[name], [p.grad for p in network.parameters()])
-    assert changes == 2 * [("F", {"F"}), ("D", {"D"}), ("G", {"G"})]
+    assert changes == 3 * [("F", learners), ("D", {"D"}), ("G", {"G"})]
 
 
 # --- every flag -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,231 @@
+"""Checkpoints: plain state dicts under published names, whole or absent, read without executing anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import golden_files as golden
+import pytest
+import torch
+from tiny import save_folders, train_options
+
+from models import MODELS, Model
+from models.networks import create_discriminator, create_generator
+from train import train
+from util import checkpoints
+from util.checkpoints import load_file, load_into, load_networks, load_state, restore, save_checkpoint
+from util.errors import UserError
+
+
+def build(root: Path, flags: str = "", seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    return MODELS["sc"](train_options(root, flags), training=True)
+
+
+def step(model: Model, seed: int = 0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    keys = ("A", "B", "A_aug", "B_aug")
+    model.set_input({key: 2 * torch.rand(2, 3, 16, 16, generator=generator) - 1 for key in keys})
+    model.optimize_parameters()
+
+
+def flat(value: Any) -> list[Any]:
+    """All leaves of nested dicts, lists and tuples, tensors as bytes."""
+    if isinstance(value, dict):
+        return [leaf for key, item in value.items() for leaf in (key, *flat(item))]
+    if isinstance(value, list | tuple):
+        return [leaf for item in value for leaf in flat(item)]
+    return [value.numpy().tobytes() if isinstance(value, torch.Tensor) else value]
+
+
+def everything(model: Model) -> list[Any]:
+    parts = (model.networks, model.optimizers, model.memory)
+    return flat([{name: item.state_dict() for name, item in part.items()} for part in parts])
+
+
+def resume(model: Model, folder: Path, tag: str = "latest") -> list[str]:
+    load_networks(folder, tag, {name: model.networks[name] for name in model.published})
+    return restore(model, load_state(folder, tag), folder, tag)
+
+
+@pytest.mark.parametrize(("file", "network"), [
+    ("net_resnet9_antialias.npz", lambda ngf: create_generator("resnet_9blocks", ngf=ngf)),
+    ("net_patchgan_antialias.npz", lambda ndf: create_discriminator("basic", ndf=ndf)),
+])
+def test_files_are_plain_state_dicts_under_the_published_keys(tmp_path: Path, file: str, network: Any) -> None:
+    published = golden.part(golden.load(file), "state.")
+    first = next(value for value in published.values() if value.dim() == 4)
+    model = build(tmp_path)
+    name = "G" if "resnet" in file else "D"
+    model.networks[name] = network(len(first))
+    save_checkpoint(tmp_path, "latest", model, {})
+    saved = torch.load(tmp_path / f"latest_net_{name}.pth", weights_only=True)
+    assert {key: value.shape for key, value in saved.items()} == {k: v.shape for k, v in published.items()}
+    torch.save(published, tmp_path / f"9_net_{name}.pth")
+    load_networks(tmp_path, "9", {name: model.networks[name]})
+    assert flat(dict(model.networks[name].state_dict())) == flat({key: published[key] for key in saved})
+
+
+def test_a_checkpoint_is_three_files_that_hold_data_alone(tmp_path: Path) -> None:
+    model = build(tmp_path, "--learned_attn --augment")
+    step(model)
+    save_checkpoint(tmp_path / "run", "5", model, {"extra": {"epoch": 5, "note": "text", "sizes": [1, 2]}})
+    names = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert names == ["5_net_D.pth", "5_net_G.pth", "5_state.pth"]
+    for name in names:
+        assert isinstance(torch.load(tmp_path / "run" / name, weights_only=True), dict)
+    state = load_state(tmp_path / "run", "5")
+    assert state["extra"] == {"epoch": 5, "note": "text", "sizes": [1, 2]}
+    assert set(state["networks"]) == {"F"}
+    assert "heads.0.0.weight" in state["networks"]["F"]
+
+
+@pytest.mark.parametrize("flags", ["", "--learned_attn --augment --no_dropout false",
+                                   "--learned_attn --vgg_lr_scale 0.5", "--norm batch --netD multi --pool_size 1"])
+def test_a_restored_model_is_the_same_and_goes_on_the_same(tmp_path: Path, flags: str) -> None:
+    model, other = build(tmp_path, flags), build(tmp_path, flags, seed=1)
+    for seed in range(2):
+        step(model, seed)
+    step(other, 9)
+    save_checkpoint(tmp_path, "latest", model, {})
+    assert everything(model) != everything(other)
+    step(model, 2)
+    torch.manual_seed(123)
+    assert resume(other, tmp_path) == []
+    step(other, 2)
+    assert everything(model) == everything(other)
+
+
+class FullDisk:
+    """Stands for torch.save: writes half a file and fails."""
+
+    def __init__(self, error: BaseException, after: int) -> None:
+        self.error, self.left, self.save = error, after, torch.save
+
+    def __call__(self, content: object, path: Path) -> None:
+        if self.left:
+            self.left -= 1
+            self.save(content, path)
+            return
+        Path(path).write_bytes(b"half a file")
+        raise self.error
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize(("error", "seen"), [
+    (OSError(28, "No space left on device"), UserError), (RuntimeError("file write failed"), UserError),
+    (KeyboardInterrupt(), KeyboardInterrupt),
+])
+def test_an_interrupted_save_leaves_every_file_whole_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, seen: type, after: int
+) -> None:
+    folder = tmp_path / "run"
+    model = build(tmp_path)
+    step(model)
+    save_checkpoint(folder, "latest", model, {})
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    step(model)
+    monkeypatch.setattr(checkpoints.torch, "save", FullDisk(error, after))
+    with pytest.raises(seen) as raised:
+        save_checkpoint(folder, "latest", model, {})
+    monkeypatch.undo()
+    if seen is UserError:
+        assert ["latest_net_G.pth", "latest_net_D.pth", "latest_state.pth"][after] in str(raised.value)
+    assert {path.name for path in folder.iterdir()} == set(before)
+    changed = [name for name in before if (folder / name).read_bytes() != before[name]]
+    assert changed == [name for name in before if name in ["latest_net_G.pth", "latest_net_D.pth"][:after]]
+    for name in before:
+        load_file(folder / name)
+
+
+class Evil:
+    """Would run a command when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_code_in_a_file_is_not_executed(tmp_path: Path) -> None:
+    torch.save({"weight": Evil(tmp_path / "mark")}, tmp_path / "evil.pth")
+    with pytest.raises(UserError, match=r"evil\.pth"):
+        load_file(tmp_path / "evil.pth")
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: path.unlink(), lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"no checkpoint"),
+    lambda path: path.write_bytes(path.read_bytes()[:-100]), lambda path: path.write_bytes(path.read_bytes()[:100]),
+    lambda path: torch.save([torch.zeros(2)], path), lambda path: torch.save(torch.zeros(2), path),
+    lambda path: torch.save({}, path), lambda path: torch.save({"model": torch.zeros(2)}, path),
+    lambda path: torch.save({"model.1.weight": "text", 5: None}, path),
+])
+@pytest.mark.parametrize("file", ["latest_net_G.pth", "latest_net_D.pth", "latest_state.pth"])
+def test_missing_damaged_and_foreign_files_are_a_users_mistake(tmp_path: Path, file: str, damage: Any) -> None:
+    save_folders(tmp_path)
+    train(train_options(tmp_path, "--max_iters 1"))
+    damage(tmp_path / "checkpoints" / "experiment_name" / file)
+    again = train_options(tmp_path, "--continue_train --max_iters 2")
+    if file == "latest_state.pth" and not (tmp_path / "checkpoints" / "experiment_name" / file).exists():
+        train(again)  # a published checkpoint: see below
+        return
+    with pytest.raises(UserError, match=file.replace(".", r"\.")):
+        train(again)
+
+
+@pytest.mark.parametrize("flags", ["--ngf 3", "--netG resnet_9blocks", "--norm batch", "--ndf 3", "--netD pixel",
+                                   "--learned_attn --attn_layers relu2_1,relu3_1", "--output_nc 1"])
+def test_a_checkpoint_of_another_architecture_is_a_users_mistake(tmp_path: Path, flags: str) -> None:
+    save_folders(tmp_path)
+    train(train_options(tmp_path, "--max_iters 1 --learned_attn"))
+    with pytest.raises(UserError, match=r"latest_\w+\.pth does not fit this .*(flags|attn_layers)"):
+        train(train_options(tmp_path, f"--continue_train --max_iters 2 {flags}"))
+
+
+def test_differences_are_named() -> None:
+    network = torch.nn.Linear(2, 3)
+    state = {"weight": torch.zeros(3, 2), "bias": torch.zeros(4), "scale": torch.zeros(1)}
+    with pytest.raises(UserError, match=r"scale is unknown, 2 such differences"):
+        load_into(network, state, Path("x.pth"))
+    with pytest.raises(UserError, match=r"bias is missing"):
+        load_into(network, {"weight": torch.zeros(3, 2)}, Path("x.pth"))
+
+
+def test_heads_start_afresh_with_a_note_where_the_checkpoint_has_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_folders(tmp_path)
+    train(train_options(tmp_path, "--max_iters 2"))
+    before = load_file(tmp_path / "checkpoints" / "experiment_name" / "latest_net_G.pth")
+    capsys.readouterr()
+    train(train_options(tmp_path, "--max_iters 2 --continue_train --learned_attn --augment"))
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert len(notes) == 1
+    assert "network F" in notes[0]
+    folder = tmp_path / "checkpoints" / "experiment_name"
+    assert flat(before) == flat(load_file(folder / "latest_net_G.pth"))
+    train(train_options(tmp_path, "--max_iters 5 --continue_train --learned_attn --augment"))
+    assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert load_state(folder, "latest")["progress"]["images"] == 5
+    assert flat(before) != flat(load_file(folder / "latest_net_G.pth"))
+
+
+@pytest.mark.parametrize("flags", ["", "--learned_attn"])
+def test_a_published_checkpoint_goes_on_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: str
+) -> None:
+    save_folders(tmp_path)
+    folder = tmp_path / "checkpoints" / "experiment_name"
+    published = build(tmp_path, seed=5)
+    save_checkpoint(folder, "latest", published, {})
+    (folder / "latest_state.pth").unlink()
+    train(train_options(tmp_path, f"--continue_train --max_iters 1 --lr 1e-7 --seed 3 {flags}"))
+    assert "latest_state.pth is missing" in capsys.readouterr().out
+    for name in ("G", "D"):
+        saved, before = load_file(folder / f"latest_net_{name}.pth"), published.networks[name].state_dict()
+        torch.testing.assert_close(saved, dict(before), rtol=0, atol=1e-6)
+        assert flat(saved) != flat(dict(before))

@@ -1,0 +1,360 @@
+"""train.py: repeatable to the bit, resumable to the bit, and everything that it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import torch
+from tiny import save_folders, save_noise, train_options, translate_options
+
+import train as program
+from data import DATASETS
+from models import MODELS, Model
+from options import TRAIN, TrainFlags, parse
+from test import translate
+from train import build_schedulers, train
+from util.checkpoints import load_file
+from util.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+EPOCH = 5  # images in the larger folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return save_folders(tmp_path / "data")
+
+
+def run(root: Path, flags: str, name: str = "run") -> dict[str, Any]:
+    """Train, and return every tensor and number of the final checkpoint."""
+    train(train_options(root, f"--name {name} {flags}"))
+    return checkpoint(root, name)
+
+
+def checkpoint(root: Path, name: str = "run", tag: str = "latest") -> dict[str, Any]:
+    folder = root / "checkpoints" / name
+    files = {part: load_file(folder / f"{tag}_{part}.pth") for part in ("net_G", "net_D", "state")}
+    return {key: value for part, content in files.items() for key, value in leaves(content, part)
+            if not key.startswith("state.options.")}
+
+
+def leaves(value: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [leaf for key, item in value.items() for leaf in leaves(item, f"{path}.{key}")]
+    if isinstance(value, list | tuple):
+        return [leaf for key, item in enumerate(value) for leaf in leaves(item, f"{path}.{key}")]
+    return [(path, (value.dtype, value.shape, value.numpy().tobytes()) if isinstance(value, torch.Tensor) else value)]
+
+
+def differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    return [key for key in first.keys() | second.keys() if first.get(key) != second.get(key)]
+
+
+def log_of(root: Path, name: str = "run") -> list[dict[str, Any]]:
+    lines = (root / "checkpoints" / name / "loss_log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+# --- repeatable -----------------------------------------------------------------------------------------------------
+
+
+LSESIM = "--learned_attn --augment --no_dropout false --pool_size 2"
+
+
+def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(root: Path) -> None:
+    flags = f"{LSESIM} --seed 3 --max_iters 8"
+    first = run(root, flags, "a")
+    assert differing(first, run(root, flags, "b")) == []
+    assert differing(first, run(root, f"{flags} --num_threads 2", "c")) == []
+
+
+def test_another_seed_gives_other_weights(root: Path) -> None:
+    first, second = (run(root, f"--max_iters 2 --seed {seed}", f"seed{seed}") for seed in (1, 2))
+    assert {"net_G.model.1.weight", "net_D.model.0.weight"} <= set(differing(first, second))
+
+
+def test_without_a_seed_runs_differ_and_record_theirs(root: Path) -> None:
+    first, second = (run(root, "--max_iters 2", name) for name in "ab")
+    assert differing(first, second)
+    assert differing(first, run(root, f"--max_iters 2 --seed {first['state.seed']}", "c")) == []
+
+
+# --- resumable ------------------------------------------------------------------------------------------------------
+
+RUNS = [
+    "",
+    f"{LSESIM} --batch_size 2",
+    "--lr_policy plateau --pool_size 3",
+    "--lr_policy cosine --n_epochs 3",
+    "--lr_policy step --lr_decay_iters 1 --batch_size 2",
+    "--learned_attn --vgg_lr_scale 0.5 --lambda_gradient 1 --lambda_identity 1",
+    "--norm batch --preprocess none",
+]
+
+
+@pytest.mark.parametrize("stops", [(3,), (EPOCH,), (1, EPOCH + 3)])
+@pytest.mark.parametrize("flags", RUNS)
+def test_a_resumed_run_ends_like_an_uninterrupted_one(root: Path, flags: str, stops: tuple[int, ...]) -> None:
+    flags = f"{flags} --seed 3"
+    if "--n_epochs" not in flags:
+        flags += " --n_epochs 1"  # the linear policy decays within the run
+    expected = run(root, f"{flags} --max_iters 13", "whole")
+    for turn, stop in enumerate(stops):
+        run(root, f"{flags} --max_iters {stop}" + " --continue_train" * bool(turn), "parts")
+    resumed = run(root, f"{flags} --max_iters 13 --continue_train", "parts")
+    assert differing(expected, resumed) == []
+    assert expected["state.progress.images"] >= 13
+
+
+@pytest.mark.parametrize("flags", ["", f"{LSESIM} --batch_size 2"])
+def test_a_resumed_run_ends_like_an_uninterrupted_one_with_workers(root: Path, flags: str) -> None:
+    flags = f"{flags} --seed 3 --n_epochs 1"
+    expected = run(root, f"{flags} --max_iters 12", "whole")
+    run(root, f"{flags} --max_iters 7 --num_threads 2", "parts")
+    assert differing(expected, run(root, f"{flags} --max_iters 12 --num_threads 2 --continue_train", "parts")) == []
+
+
+class KilledError(Exception):
+    """Stands for a process that is gone."""
+
+
+@pytest.mark.parametrize("images", [4, 8, 11])
+def test_a_killed_run_goes_on_from_its_last_save(root: Path, monkeypatch: pytest.MonkeyPatch, images: int) -> None:
+    flags = f"{LSESIM} --seed 3 --n_epochs 2 --save_latest_freq 3 --save_epoch_freq 1"
+    expected = run(root, f"{flags} --max_iters 13", "whole")
+    model_class = MODELS["sc"]
+    step, steps = model_class.optimize_parameters, []
+
+    def mortal(self: Model) -> Any:
+        steps.append(1)
+        if len(steps) > images:
+            raise KilledError
+        return step(self)
+
+    monkeypatch.setattr(model_class, "optimize_parameters", mortal)
+    with pytest.raises(KilledError):
+        run(root, f"{flags} --max_iters 13", "killed")
+    monkeypatch.undo()
+    saved = max(n for n in (0, 3, 5, 6, 9, 10) if n <= images)
+    assert checkpoint(root, "killed")["state.progress.images"] == saved
+    assert differing(expected, run(root, f"{flags} --max_iters 13 --continue_train", "killed")) == []
+    steps_logged = [line["step"] for line in log_of(root, "killed")]
+    assert steps_logged == sorted(set(steps_logged))
+
+
+def test_the_seed_of_a_run_is_remembered(root: Path) -> None:
+    first = run(root, "--max_iters 3")
+    seed = first["state.seed"]
+    expected = run(root, f"--max_iters 7 --seed {seed}", "whole")
+    assert differing(expected, run(root, "--max_iters 7 --continue_train")) == []
+
+
+def test_saves_by_iteration_are_kept_and_can_be_gone_on_from(root: Path) -> None:
+    flags = "--seed 3 --save_latest_freq 4 --save_by_iter"
+    expected = run(root, f"{flags} --max_iters 9")
+    folder = root / "checkpoints" / "run"
+    assert sorted(path.name for path in folder.glob("iter_*_state.pth")) == ["iter_4_state.pth", "iter_8_state.pth"]
+    assert checkpoint(root, tag="iter_4")["state.progress.images"] == 4
+    assert differing(expected, run(root, f"{flags} --max_iters 9 --continue_train --load_iter 4")) == []
+    with pytest.raises(UserError, match=r"iter_5_net_G\.pth"):
+        run(root, f"{flags} --max_iters 9 --continue_train --load_iter 5")
+
+
+def test_saves_by_epoch_are_kept_and_can_be_gone_on_from(root: Path) -> None:
+    flags = "--seed 3 --n_epochs 3 --n_epochs_decay 1 --save_epoch_freq 2"
+    expected = run(root, flags)
+    folder = root / "checkpoints" / "run"
+    assert sorted(path.name for path in folder.glob("[0-9]*_net_G.pth")) == ["2_net_G.pth", "4_net_G.pth"]
+    assert checkpoint(root, tag="2")["state.progress.images"] == 2 * EPOCH
+    assert differing(expected, checkpoint(root, tag="4")) == []
+    assert differing(expected, run(root, f"{flags} --continue_train --epoch 2")) == []
+    assert expected["state.progress.images"] == 4 * EPOCH
+    assert expected["state.progress.epoch"] == 5
+
+
+def test_rates_fall_from_epoch_to_epoch(root: Path) -> None:
+    state = run(root, "--n_epochs 1 --n_epochs_decay 3 --max_iters 10 --lr 0.4 --learned_attn --vgg_lr_scale 0.5")
+    rates = {key: value for key, value in state.items() if key.endswith(".lr")}
+    assert rates == {"state.optimizers.G.param_groups.0.lr": pytest.approx(0.2),
+                     "state.optimizers.D.param_groups.0.lr": pytest.approx(0.2),
+                     "state.optimizers.F.param_groups.0.lr": pytest.approx(0.2),
+                     "state.optimizers.F.param_groups.1.lr": pytest.approx(0.1)}
+
+
+def test_the_plateau_policy_looks_at_the_mean_of_the_epoch(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([5.0, 1.0, 3.0, 2.0, 4.0, 7.0, 7.0, 7.0, 7.0, 7.0])
+    monkeypatch.setattr(MODELS["sc"], "optimize_parameters", lambda self: {"G": torch.tensor(next(losses))})
+    state = run(root, "--lr_policy plateau --max_iters 10")
+    assert state["state.schedulers.G.best"] == pytest.approx(3)
+    assert state["state.schedulers.G.num_bad_epochs"] == 1
+
+
+def test_each_optimizer_has_its_schedule(root: Path) -> None:
+    options = train_options(root, "--learned_attn")
+    model = MODELS["sc"](options, training=True)
+    assert build_schedulers(model, options[TrainFlags]).keys() == {"G", "D", "F"}
+
+
+# --- how long -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flags", "images", "epoch", "in_epoch"), [
+    ("--max_iters 4", 4, 1, 4),
+    ("--max_iters 4 --batch_size 3", 5, 2, 0),  # 3 and 2: the epoch's last batch is smaller
+    ("--max_iters 12 --batch_size 2", 12, 3, 2),
+    ("--n_epochs 1 --n_epochs_decay 1", 10, 3, 0),
+    ("--n_epochs 2 --n_epochs_decay 0 --batch_size 4 --max_iters 1000", 10, 3, 0),
+    ("--n_epochs 3 --n_epochs_decay 0 --epoch_count 3", 5, 4, 0),
+    ("--max_iters 3 --max_dataset_size 2", 3, 2, 1),
+])
+def test_training_ends_after(root: Path, flags: str, images: int, epoch: int, in_epoch: int) -> None:
+    state = run(root, flags)
+    progress = {key.removeprefix("state.progress."): value for key, value in state.items() if "progress" in key}
+    assert progress == {"images": images, "epoch": epoch, "images_in_epoch": in_epoch}
+
+
+def test_a_finished_run_that_is_continued_changes_nothing(root: Path) -> None:
+    flags = "--n_epochs 1 --n_epochs_decay 0"
+    assert differing(run(root, flags), run(root, f"{flags} --continue_train")) == []
+
+
+@pytest.mark.parametrize("flags", [
+    "--direction BtoA --input_nc 1", "--dataset_mode aligned --learned_attn --augment", "--serial_batches --no_flip",
+    "--preprocess scale_width_and_crop", "--loss_mode info", "--input_nc 1 --learned_attn --augment",
+    "--netD pixel --netG unet_128",
+])
+def test_training_works_with(root: Path, flags: str) -> None:
+    if "aligned" in flags:
+        for path in sorted((root / "trainB").glob("*.png"))[3:]:
+            path.unlink()
+    assert run(root, f"{flags} --max_iters 2")["state.progress.images"] == 2
+
+
+def test_images_of_different_sizes_train_without_a_crop(root: Path) -> None:
+    for index, size in enumerate([(17, 30), (33, 21), (26, 18)]):
+        save_noise(root / "trainA" / f"{index}.png", index, size)
+        save_noise(root / "trainB" / f"{index}.png", index + 9, size[::-1])
+    flags = "--preprocess none --seed 3 --learned_attn --augment --lambda_gradient 1 --pool_size 2"
+    expected = run(root, f"{flags} --max_iters 8", "whole")
+    run(root, f"{flags} --max_iters 4", "parts")
+    assert differing(expected, run(root, f"{flags} --max_iters 8 --continue_train", "parts")) == []
+
+
+# --- what it leaves behind ------------------------------------------------------------------------------------------
+
+
+class Images(HTMLParser):
+    """Collects the pictures of a page."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.found: list[Path] = []
+        self.folder = page.parent
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img":
+            self.found.append(self.folder / unquote(dict(attrs)["src"] or ""))
+
+
+def test_losses_are_logged_as_json_lines_that_continue(root: Path) -> None:
+    flags = "--print_freq 3 --learned_attn"
+    run(root, f"{flags} --max_iters 7")
+    run(root, f"{flags} --max_iters 13 --continue_train")
+    log = log_of(root)
+    assert [line["step"] for line in log] == [3, 6, 9, 12]
+    for line in log:
+        assert {"F_contrastive", "D_real", "D_fake", "G_GAN", "G_spatial", "G"} <= line.keys()
+        assert all(isinstance(value, int | float) for value in line.values() if not isinstance(value, str))
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(2, [4, 7, 9]), (3, [3, 8, 10]), (4, [4, 9]), (9, [5, 10])])
+def test_batches_that_do_not_divide_the_frequencies_report_at_the_next_step(
+    root: Path, batch: int, expected: list[int]
+) -> None:
+    run(root, f"--print_freq 3 --batch_size {batch} --max_iters 10")
+    assert [line["step"] for line in log_of(root)] == expected
+
+
+def test_the_page_shows_samples_and_continues(root: Path) -> None:
+    flags = "--display_freq 4 --update_html_freq 4 --display_winsize 16"
+    page = root / "checkpoints" / "run" / "web" / "index.html"
+    run(root, f"{flags} --max_iters 5")
+    first = Images(page).found
+    run(root, f"{flags} --max_iters 9 --continue_train")
+    both = Images(page).found
+    assert len(first) == 3  # real_A, fake_B, real_B
+    assert len(both) == 6
+    assert set(first) < set(both)
+    assert all(path.is_file() and path.stat().st_size > 0 for path in both)
+
+
+def test_no_html_leaves_no_page(root: Path) -> None:
+    run(root, "--max_iters 1 --no_html")
+    assert not (root / "checkpoints" / "run" / "web").exists()
+
+
+def test_the_terminal_gets_plain_lines(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(root, "--max_iters 6 --print_freq 2 --lr 0.0002 --verbose")
+    out = capsys.readouterr().out
+    assert "\r" not in out
+    assert "\x1b" not in out
+    assert [line.split("/")[0] for line in out.splitlines() if re.match(r"\d+/6 ", line)] == ["2", "4", "6"]
+    assert re.search(r"lr: 0\.0002\t\[default: 0\.0001\]", out)
+    assert "network G: ResnetGenerator" in out
+    assert "Conv2d" in out
+    assert "done: 6 images seen" in out
+
+
+def test_the_options_are_saved_for_people_and_programs(root: Path) -> None:
+    run(root, "--max_iters 1 --lr 0.0002")
+    folder = root / "checkpoints" / "run"
+    assert json.loads((folder / "train_opt.json").read_text())["lr"] == 0.0002
+    assert "0.0002" in (folder / "train_opt.txt").read_text()
+
+
+def test_sinks_are_closed_after_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    opened = program.open_sinks
+
+    def recording(*args: Any) -> list[Any]:
+        sinks = opened(*args)
+        for sink in sinks:
+            monkeypatch.setattr(sink, "close", lambda sink=sink: closed.append(sink))
+        return sinks
+
+    monkeypatch.setattr(program, "open_sinks", recording)
+    (root / "trainA" / "1.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"1\.png"):
+        run(root, "--max_iters 9")
+    assert len(closed) == 2
+
+
+# --- the published code's command line ------------------------------------------------------------------------------
+
+PUBLISHED = (
+    "--name horse2zebra --model sc --gpu_ids -1 --lambda_spatial 10 --lambda_gradient 0 --attn_layers 4,7,9 "
+    "--loss_mode cos --gan_mode lsgan --display_port 8093 --direction AtoB --patch_size 64 --learned_attn --augment "
+    "--load_size 64 --crop_size 64"
+)
+
+
+def test_a_command_line_of_the_published_code_trains_continues_and_translates(tmp_path: Path) -> None:
+    drawings = ROOT / "datasets" / "lineart2color"
+
+    def full_size(flags: str) -> None:
+        argv = ["--dataroot", str(drawings), "--checkpoints_dir", str(tmp_path / "checkpoints"), *PUBLISHED.split()]
+        train(parse(TRAIN, MODELS, DATASETS, [*argv, *flags.split()]))
+
+    full_size("--max_iters 4")
+    full_size("--max_iters 6 --continue_train")
+    folder = tmp_path / "checkpoints" / "horse2zebra"
+    assert load_file(folder / "latest_state.pth")["progress"]["images"] == 6
+    translate(translate_options(drawings, tmp_path, "--name horse2zebra --model sc --num_test 2"))
+    assert len(list((tmp_path / "results").rglob("fake_B/*.png"))) == 2
