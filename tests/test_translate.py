@@ -1,0 +1,251 @@
+"""test.py: images of any size, name and number, translated under their own names and shown on a page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_train import Images
+from tiny import save_folders, save_noise, train_options, translate_options
+
+from models import base as base_module
+from models import sc as sc_module
+from test import Names, translate
+from train import train
+from util.checkpoints import load_file
+from util.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with trained experiments, which tests only read."""
+    root = save_folders(tmp_path_factory.mktemp("trained"))
+    for name, flags in {
+        "run": "--init_gain 0.5", "unet": "--netG unet_128 --norm batch --ngf 4 --no_antialias",
+        "grey": "--input_nc 1 --output_nc 3 --init_gain 0.5", "greyer": "--input_nc 3 --output_nc 1",
+        "back": "--direction BtoA", "lsesim": "--learned_attn --augment --no_dropout false --no_antialias_up",
+    }.items():
+        train(train_options(root, f"--name {name} --max_iters 1 --seed 1 --no_html {flags}"))
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path, trained: Path) -> Path:
+    (tmp_path / "checkpoints").symlink_to(trained / "checkpoints")
+    return tmp_path
+
+
+def outputs(root: Path, images: Path, flags: str = "", name: str = "run") -> dict[str, Path]:
+    """Translate ``images``; returns the written pictures by label and name."""
+    translate(translate_options(images, root, f"--name {name} {flags}"))
+    folder = root / "results" / name / "test_latest"
+    return {path.relative_to(folder / "images").as_posix(): path for path in (folder / "images").rglob("*.*")}
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+def by_hand(trained: Path, image: Path) -> np.ndarray:
+    """The generator of ``run`` applied to a file whose sides are multiples of 4."""
+    generator = base_module.build_generator(train_options(trained, "--init_gain 0.5"))
+    generator.load_state_dict(load_file(trained / "checkpoints" / "run" / "latest_net_G.pth"))
+    tensor = torch.from_numpy(pixels(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.inference_mode():
+        return ((generator(tensor)[0] + 1) * 127.5).permute(1, 2, 0).numpy()
+
+
+def test_outputs_are_what_the_generator_makes_of_the_inputs(root: Path, trained: Path) -> None:
+    for index in range(3):
+        save_noise(root / "in" / f"{index}.png", index)
+    found = outputs(root, root / "in")
+    assert sorted(found) == sorted(f"{label}/{i}.png" for label in ("real_A", "fake_B") for i in range(3))
+    for index in range(3):
+        image = root / "in" / f"{index}.png"
+        assert np.array_equal(pixels(found[f"real_A/{index}.png"]), pixels(image))
+        output = pixels(found[f"fake_B/{index}.png"])
+        assert np.abs(output - by_hand(trained, image)).max() <= 1
+        assert output.std() > 1
+
+
+@pytest.mark.parametrize("name", ["run", "unet", "lsesim"])
+@pytest.mark.parametrize("model", ["sc --dataset_mode single", "test"])
+def test_outputs_have_the_size_of_the_inputs(root: Path, name: str, model: str) -> None:
+    sizes = [(37, 50), (50, 37), (1, 1), (3, 9), (64, 33), (128, 128)]
+    for size in sizes:
+        save_noise(root / "in" / "{}x{}.png".format(*size), 1, size)
+    found = outputs(root, root / "in", f"--model {model}", name)
+    for width, height in sizes:
+        for label in ("real_A", "fake_B"):
+            assert pixels(found[f"{label}/{width}x{height}.png"]).shape == (height, width, 3)
+    assert len(found) == 2 * len(sizes)
+
+
+def test_a_test_set_is_translated_from_its_own_domain(root: Path) -> None:
+    save_folders(root / "set", "test", (2, 3))
+    found = outputs(root, root / "set", "--model sc")
+    assert np.array_equal(pixels(found["real_A/0.png"]), pixels(root / "set" / "testA" / "0.png"))
+    assert len(found) == 4
+    found = outputs(root, root / "set", "--model sc", "back")  # trained with --direction BtoA
+    assert np.array_equal(pixels(found["real_A/0.png"]), pixels(root / "set" / "testB" / "0.png"))
+    assert len(found) == 6
+
+
+def test_a_test_set_needs_no_target_domain(root: Path) -> None:
+    save_noise(root / "set" / "testA" / "0.png", 0)
+    assert sorted(outputs(root, root / "set", "--model sc")) == ["fake_B/0.png", "real_A/0.png"]
+
+
+def test_another_phase_has_results_of_its_own(root: Path) -> None:
+    save_folders(root / "set", "val", (1, 1))
+    outputs(root, root / "set", "--model sc --phase val")
+    assert (root / "results" / "run" / "val_latest" / "images" / "fake_B" / "0.png").is_file()
+
+
+@pytest.mark.parametrize("model", ["sc --dataset_mode single", "test"])
+def test_one_file_is_translated(root: Path, model: str) -> None:
+    image = save_noise(root / "in" / "one.jpg", 0)
+    save_noise(root / "in" / "other.jpg", 1)
+    assert sorted(outputs(root, image, f"--model {model}")) == ["fake_B/one.png", "real_A/one.png"]
+
+
+def test_aligned_images_are_shown_with_the_truth(root: Path) -> None:
+    save_folders(root / "set", "test", (2, 2))
+    found = outputs(root, root / "set", "--model sc --dataset_mode aligned")
+    assert len(found) == 6
+    for index in range(2):
+        assert np.array_equal(pixels(found[f"real_B/{index}.png"]), pixels(root / "set" / "testB" / f"{index}.png"))
+    page = (root / "results" / "run" / "test_latest" / "index.html").read_text(encoding="utf-8")
+    assert [page.count(f"<figcaption>{label}<") for label in ("input", "output", "truth")] == [2, 2, 2]
+
+
+NAMES = ["a b.png", "ä漢字.png", "100% #1?.png", "x.png", "x.jpg", "sub/x.png", "sub/deeper/x.png", "it's & <b>.png",
+         "x_2.png", "dots.in.name.png"]
+
+
+def test_every_image_has_its_own_result_and_place_on_the_page(root: Path) -> None:
+    for seed, name in enumerate(NAMES):
+        save_noise(root / "in" / name, seed, (16, 12))
+    found = outputs(root, root / "in", "--batch_size 3")
+    assert len(found) == 2 * len(NAMES)
+    assert {"fake_B/a b.png", "fake_B/ä漢字.png", "fake_B/100% #1?.png", "fake_B/dots.in.name.png"} <= found.keys()
+    page = root / "results" / "run" / "test_latest" / "index.html"
+    shown = [path.relative_to(page.parent).as_posix() for path in Images(page).found]
+    assert sorted(shown) == sorted(f"images/{name}" for name in found)
+    inputs = sorted(pixels(path).tobytes() for key, path in found.items() if key.startswith("real_A/"))
+    lossless = [pixels(root / "in" / name).tobytes() for name in NAMES]
+    assert inputs == sorted(lossless)
+    for key in (key for key in found if key.startswith("real_A/")):  # input and output stand in the same row
+        assert abs(shown.index(f"images/{key}") - shown.index(f"images/{key.replace('real_A', 'fake_B')}")) == 1
+
+
+def test_names_stay_what_they_were_and_never_collide() -> None:
+    names = Names()
+    paths = ["a/x.png", "b/x.png", "c/x.png", "a/x.jpg", "x_2.png", "x.png.png", "a/x.png"]
+    assert names.of("a/x.png") == "x"
+    given = [names.of(path) for path in paths]
+    assert len(set(given)) == len(set(paths))
+    assert given[0] == given[-1] == "x"
+
+
+@pytest.mark.parametrize(("flags", "count"), [("--num_test 3", 3), ("--num_test 3 --batch_size 2", 3),
+                                              ("--num_test inf", 5), ("--num_test 100 --batch_size 4", 5),
+                                              ("--num_test 1 --num_threads 1", 1), ("--max_dataset_size 2", 2)])
+def test_as_many_images_are_translated_as_asked_for(
+    root: Path, capsys: pytest.CaptureFixture[str], flags: str, count: int
+) -> None:
+    for index in range(5):
+        save_noise(root / "in" / f"{index}.png", index, (8, 8))
+    found = outputs(root, root / "in", flags)
+    assert sorted(found) == sorted(f"{label}/{i}.png" for label in ("real_A", "fake_B") for i in range(count))
+    assert re.search(rf"{count} of \d images translated: .*index\.html", capsys.readouterr().out)
+
+
+def test_batches_change_nothing(root: Path) -> None:
+    for index in range(3):
+        save_noise(root / "in" / f"{index}.png", index)
+    found = {key: pixels(path) for key, path in outputs(root, root / "in").items()}
+    for key, path in outputs(root, root / "in", "--batch_size 2").items():
+        assert np.abs(pixels(path) - found[key]).max() <= 1
+
+
+@pytest.mark.parametrize(("name", "modes"), [("grey", ("L", "RGB")), ("greyer", ("RGB", "L"))])
+@pytest.mark.parametrize("source", ["L", "RGB"])
+def test_greyscale_is_read_and_written_as_the_network_was_trained(
+    root: Path, name: str, modes: tuple[str, str], source: str
+) -> None:
+    save_noise(root / "in" / "0.png", 0, mode=source)
+    found = outputs(root, root / "in", "", name)
+    for label, mode in zip(("real_A", "fake_B"), modes, strict=True):
+        with Image.open(found[f"{label}/0.png"]) as image:
+            assert image.mode == mode
+
+
+@pytest.mark.parametrize("model", ["sc --dataset_mode single", "test"])
+def test_translating_needs_neither_vgg_nor_a_discriminator(
+    root: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("built, and not needed")
+
+    for module, name in ((sc_module, "VGG16Features"), (sc_module, "build_discriminator"),
+                         (base_module, "create_discriminator")):
+        monkeypatch.setattr(module, name, refuse)
+    save_noise(root / "in" / "0.png", 0)
+    assert len(outputs(root, root / "in", f"--model {model}", "lsesim")) == 2
+
+
+def test_the_architecture_is_read_from_the_experiment_and_flags_overrule_it(root: Path) -> None:
+    save_noise(root / "in" / "0.png", 0)
+    with pytest.raises(UserError, match=r"latest_net_G\.pth does not fit this ResnetGenerator"):
+        outputs(root, root / "in", "--netG resnet_9blocks")
+    with pytest.raises(UserError, match=r"latest_net_G\.pth does not fit"):
+        outputs(root, root / "in", "--ngf 3", "unet")
+
+
+def test_another_checkpoint_can_be_chosen(tmp_path: Path) -> None:
+    root = save_folders(tmp_path)
+    train(train_options(root, "--n_epochs 2 --n_epochs_decay 0 --save_epoch_freq 1 --save_latest_freq 3 --save_by_iter "
+                              "--lr 0.01 --init_gain 0.5 --no_html"))
+    found = []
+    for flags, tag in (("--epoch 1", "1"), ("--epoch 2", "2"), ("--load_iter 3", "iter_3"), ("", "latest")):
+        translate(translate_options(root / "trainA", root, f"{flags} --num_test 1"))
+        found.append(pixels(root / "results" / "experiment_name" / f"test_{tag}" / "images" / "fake_B" / "0.png"))
+    assert np.array_equal(found[1], found[3])
+    assert len({image.tobytes() for image in found}) == 3
+
+
+def test_a_second_run_replaces_the_results(root: Path) -> None:
+    for index in range(2):
+        save_noise(root / "in" / f"{index}.png", index)
+    outputs(root, root / "in")
+    outputs(root, root / "in", "--num_test 1")
+    page = root / "results" / "run" / "test_latest" / "index.html"
+    assert [unquote(path.name) for path in Images(page).found] == ["0.png", "0.png"]
+
+
+def test_a_half_of_a_published_cyclegan_is_translated_with(root: Path, trained: Path) -> None:
+    state = load_file(trained / "checkpoints" / "run" / "latest_net_G.pth")
+    (root / "cycle" / "half").mkdir(parents=True)
+    torch.save(state, root / "cycle" / "half" / "latest_net_G_A.pth")
+    image = save_noise(root / "in" / "0.png", 0)
+    translate(translate_options(image, root, f"--checkpoints_dir {root / 'cycle'} --name half --model_suffix _A "
+                                             "--netG resnet_6blocks --ngf 2"))
+    output = pixels(root / "results" / "half" / "test_latest" / "images" / "fake_B" / "0.png")
+    assert np.abs(output - by_hand(trained, image)).max() <= 1
+
+
+def test_what_cannot_be_translated_is_a_users_mistake(root: Path) -> None:
+    save_noise(root / "in" / "0.png", 0)
+    with pytest.raises(UserError, match=r"nowhere/latest_net_G\.pth"):
+        outputs(root, root / "in", "", "nowhere")
+    (root / "in" / "1.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"1\.png cannot be read"):
+        outputs(root, root / "in")
