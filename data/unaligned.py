@@ -21,7 +21,7 @@ class UnalignedDataset(TwoDomainFlags):
 
     ``A`` is always what is translated, ``B`` what it shall resemble: with --direction BtoA the folders change
     places. In training A goes through its folder while B is drawn at random (with --serial_batches by index),
-    and the longer folder sets the length. In testing every A comes once, and B's folder may be missing.
+    and the longer folder sets the length. In testing every A comes once and alone: no B belongs to it.
 
     A sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels; ``A_paths``,
     ``B_paths``; with --augment ``A_aug``, ``B_aug``.
@@ -31,22 +31,22 @@ class UnalignedDataset(TwoDomainFlags):
         flags = options[DataFlags]
         source, target = ("A", "B") if flags.direction == "AtoB" else ("B", "A")
         folder_a, folder_b = (Path(flags.dataroot, flags.phase + domain) for domain in (source, target))
-        for folder in (folder_a, folder_b) if training else (folder_a,):
+        folders = (folder_a, folder_b) if training else (folder_a,)
+        for folder in folders:
             if not folder.is_dir():
                 raise UserError(
                     f"--dataroot: there is no folder {folder}, which --dataset_mode unaligned needs;"
                     " for a plain folder or one file use --dataset_mode single"
                 )
-        self.paths_a = find_images(folder_a, "--dataroot", flags.max_dataset_size)
-        self.paths_b = find_images(folder_b, "--dataroot", flags.max_dataset_size) if folder_b.is_dir() else []
+        self.paths_a, *paths_b = (find_images(folder, "--dataroot", flags.max_dataset_size) for folder in folders)
+        self.paths_b = paths_b[0] if training else []
         self.channels_a, self.channels_b = flags.input_nc, flags.output_nc
         self.serial = flags.serial_batches
         self.augment = training and options[AugmentFlags].augment
-        self.training = training
         self.policy = Policy.of(flags, training=training)
 
     def __len__(self) -> int:
-        return max(len(self.paths_a), len(self.paths_b)) if self.training else len(self.paths_a)
+        return max(len(self.paths_a), len(self.paths_b))
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         generator = key.generator()
