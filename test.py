@@ -54,7 +54,7 @@ def translate(options: Options) -> None:
     page = open_results_page(folder, f"{run.name}, {data.phase}, {tag}", flags.display_winsize, warn)
     total = min(len(loader), flags.num_test or len(loader))
     progress = TerminalSink(total)
-    names = Names()
+    names, written = Names(), set()
     with torch.inference_mode():
         for batch in itertools.islice(loader.epoch(0), -(-total // data.batch_size)):
             for path, images in results(model, to_device(batch, device), data.dataset_mode == "aligned"):
@@ -63,10 +63,13 @@ def translate(options: Options) -> None:
                 files = {LABELS[label]: f"images/{label}/{names.of(path)}.png" for label in images}
                 for label, image in images.items():
                     save_image(image, folder / files[LABELS[label]], flags.aspect_ratio)
+                    written.add(folder / files[LABELS[label]])
                 if page:
                     page.add_row(Path(path).name, files)
                 progress.advance(1)
     progress.close()
+    if older := set(folder.glob("images/*/*.png")) - written:
+        warn(f"{len(older)} images of an earlier run remain in {folder / 'images'} beside the new ones")
     where = page.save() if page else folder / "images"
     print(f"{total} of {len(loader)} images translated: {where}")
 

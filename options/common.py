@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from .flag import count_or_all, flag
+from .flag import count_or_all, flag, plain_name
 
 PREPROCESS_MODES = (
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none",
@@ -23,7 +23,7 @@ class RunFlags:
     checkpoints_dir: str = flag("./checkpoints", "where experiments are kept")
     gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best there is")
     seed: int | None = flag(None, "seed of every random choice; left out, one is drawn and recorded", minimum=0)
-    epoch: str = flag("latest", "which epoch to load: a number or latest")
+    epoch: str = flag("latest", "which epoch to load: a number or latest", parse=plain_name)
     load_iter: int = flag(0, "load the checkpoint of this iteration instead of an epoch; 0: by epoch", minimum=0)
     verbose: bool = flag(False, "print the networks")
     suffix: str = flag("", "appended to the name; {flag} stands for a flag's value, as in {model}_{netG}")
@@ -36,7 +36,7 @@ class DataFlags:
     dataroot: str = flag("", "folder of images (with trainA, trainB, testA, testB for unaligned); required")
     dataset_mode: str = flag("unaligned", "how images are found and paired")
     direction: str = flag("AtoB", "which way to translate", choices=("AtoB", "BtoA"))
-    phase: str = flag("train", "which part of the data set: the folders' prefix")
+    phase: str = flag("train", "which part of the data set: the folders' prefix", parse=plain_name)
     serial_batches: bool = flag(False, "take images in order instead of at random")
     num_threads: int = flag(min(4, os.cpu_count() or 1), "worker processes that load images, by default at most 4 and "
                             "one a CPU; 0: load in the main process", minimum=0, maximum=1024)
@@ -59,8 +59,7 @@ class NetworkFlags:
     netD: str = flag("basic", "discriminator: basic is the 70x70 PatchGAN", choices=DISCRIMINATORS)
     ngf: int = flag(64, "channels after the generator's first convolution", minimum=1)
     ndf: int = flag(64, "channels after the discriminator's first convolution", minimum=1)
-    n_layers_D: int = flag(3, "layers of the n_layers and multi discriminators", minimum=1,
-                           maximum=10)
+    n_layers_D: int = flag(3, "layers of the n_layers and multi discriminators", minimum=1, maximum=10)
     norm: str = flag("instance", "normalisation", choices=("instance", "batch", "none"))
     init_type: str = flag("xavier", "initialisation", choices=("normal", "xavier", "kaiming", "orthogonal"))
     init_gain: float = flag(0.02, "scale of the normal, xavier and orthogonal initialisation", above=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -108,6 +109,13 @@ def count_or_all(text: str) -> int | None:
     if value < 1:
         raise ValueError(f"{text} is neither a positive number nor 'inf' (or -1) for all")
     return value
+
+
+def plain_name(text: str) -> str:
+    """A part of a file's name: it leads to no other folder."""
+    if not re.fullmatch(r"\w[\w.-]*", text):
+        raise ValueError(f"'{text}' may hold letters, digits, '_', '-' and '.' only")
+    return text
 
 
 def _flag_of(f: Field[Any], hint: Any) -> Flag:

@@ -19,8 +19,8 @@ class TestFlags:
 
     results_dir: str = flag("./results/", "results go to results_dir/name/phase_epoch")
     num_test: int | None = flag(50, "how many images to translate; inf (or -1): all", parse=count_or_all)
-    aspect_ratio: float = flag(1.0, "stretch saved images to this multiple of their width", minimum=0.01,
-                               maximum=100)
+    aspect_ratio: float = flag(1.0, "width to height of saved pixels: above 1 images get wider, below 1 higher",
+                               minimum=0.01, maximum=100)
     eval: bool = flag(False, "evaluation mode: batch normalisation by running statistics, no dropout")
     display_winsize: int = flag(256, "width of an image on the page, in pixels", minimum=1)
 

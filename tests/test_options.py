@@ -436,3 +436,10 @@ def test_any_command_line_gives_options_or_one_sentence(program: Program, argv: 
     assert json.dumps(options.as_dict())
     assert isinstance(options[RunFlags].name, str)
     assert options.as_text()
+
+
+@pytest.mark.parametrize("name", ["phase", "epoch"])
+def test_parts_of_file_names_lead_to_no_other_folder(name: str) -> None:
+    for text in ("../up", "a/b", "..", ".hidden", ""):
+        with pytest.raises(UserError, match=f"--{name}"):
+            parse(TEST, MODELS, DATASETS, ["--dataroot", ".", f"--{name}={text}"])
