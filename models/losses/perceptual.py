@@ -1,4 +1,8 @@
-"""Perceptual and style losses over the features of a fixed network (Johnson et al., ECCV 2016)."""
+"""Perceptual and style losses over the features of a fixed network.
+
+After Johnson et al., 'Perceptual losses for real-time style transfer', ECCV 2016, section 3.2, with the L1 distances
+of the published F-LSeSim code in place of the paper's squared ones.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
 
 def perceptual_loss(source_features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
-    """Mean squared difference of features, averaged over layers: the feature reconstruction loss, equation 2.
+    """Mean absolute difference of features, summed over layers.
 
     Args:
         source_features, target_features: a list over layers of [B, C, H, W], the same shapes in both.
@@ -24,14 +28,12 @@ def perceptual_loss(source_features: Sequence[Tensor], target_features: Sequence
     Raises:
         ValueError: no layers, or not equally many.
     """
-    losses = [F.mse_loss(source, target) for source, target in _pairs(source_features, target_features)]
-    return torch.stack(losses).mean()
+    losses = [F.l1_loss(source, target) for source, target in _pairs(source_features, target_features)]
+    return torch.stack(losses).sum()
 
 
 def style_loss(source_features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
-    """Squared Frobenius distance of Gram matrices, averaged over images and layers: equations 3 and 4.
-
-    The paper sums over layers; the mean keeps the weight's meaning when layers are added.
+    """Mean absolute difference of Gram matrices, averaged over images and summed over layers.
 
     Args:
         source_features, target_features: a list over layers of [B, C, H, W]; H and W may differ between them.
@@ -42,11 +44,8 @@ def style_loss(source_features: Sequence[Tensor], target_features: Sequence[Tens
     Raises:
         ValueError: no layers, or not equally many.
     """
-    losses = [
-        (gram_matrix(source) - gram_matrix(target)).square().sum(dim=(1, 2)).mean()
-        for source, target in _pairs(source_features, target_features)
-    ]
-    return torch.stack(losses).mean()
+    pairs = _pairs(source_features, target_features)
+    return torch.stack([F.l1_loss(gram_matrix(source), gram_matrix(target)) for source, target in pairs]).sum()
 
 
 def gram_matrix(features: Tensor) -> Tensor:
