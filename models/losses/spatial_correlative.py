@@ -88,10 +88,8 @@ def self_similarity(
 
     Args:
         features: [B, C, H, W].
-        positions: LongTensor [N] of flat row-major queries, shared by the batch; None: every position is a query
-            and every position a key.
-        patch_size: side p of the window of keys around a query. If it is not below both H and W, all H * W
-            positions are keys.
+        positions: LongTensor [N] of flat row-major queries, shared by the batch; None: all queries and all keys.
+        patch_size: side p of the window of keys around a query; unless it is below both H and W, all are keys.
         normalize: cosine instead of a squashed scalar product (``--use_norm``).
 
     Returns:
@@ -122,9 +120,7 @@ def self_similarity(
         return similarity if normalize else torch.tanh(similarity / 10)
 
 
-def structure_distance(
-    source: Tensor, target: Tensor, *, mode: Mode = "cos", normalize: bool = False
-) -> Tensor:
+def structure_distance(source: Tensor, target: Tensor, *, mode: Mode = "cos", normalize: bool = False) -> Tensor:
     """Distance between two self-similarity maps at the target's strongest quarter of entries (equation 3).
 
     Of each row only the entries count where the target is at least its (P // 4 + 1)-th largest value; ties are
@@ -146,7 +142,8 @@ def structure_distance(
         raise ValueError(f"maps differ in shape: {list(source.shape)} and {list(target.shape)}")
     count = target.shape[-1]
     quarter = count // 4
-    threshold = target.detach().kthvalue(count - quarter, dim=-1, keepdim=True).values  # [B, N, 1]
+    strongest = target.detach().topk(quarter + 1, sorted=False).values  # kthvalue is missing on Apple GPUs
+    threshold = strongest.amin(dim=-1, keepdim=True)  # [B, N, 1]
     kept = target >= threshold
     source, target = source * kept, target * kept
     criterion = F.l1_loss if normalize else F.smooth_l1_loss
@@ -168,19 +165,17 @@ def contrastive_loss(source: Tensor, positive: Tensor, other: Tensor, *, tempera
     image's rows, and those of the positive's row i with the other image's rows. The answer is i.
 
     Args:
-        source, positive, other: self-similarity maps [B, N, P] at the same positions; ``positive`` shows the same
-            scene as ``source``, ``other`` another one.
+        source, positive, other: self-similarity maps [B, N, P] at the same positions; the first two of one scene.
         temperature: tau; the logits are divided by it.
 
     Returns:
-        Scalar cross-entropy, averaged over B and N; at most about log(3 N) for a head that has learned anything.
+        Scalar cross-entropy, averaged over B and N.
 
     Raises:
         ValueError: maps of different shape.
     """
     if not source.shape == positive.shape == other.shape:
-        shapes = [list(maps.shape) for maps in (source, positive, other)]
-        raise ValueError(f"maps differ in shape: {shapes}")
+        raise ValueError(f"maps differ in shape: {[list(maps.shape) for maps in (source, positive, other)]}")
     batch, count, _ = source.shape
     source, positive, other = (F.normalize(maps, dim=-1) for maps in (source, positive, other))
     with torch.autocast(source.device.type, enabled=False):
@@ -212,11 +207,9 @@ class SpatialCorrelativeLoss(nn.Module):
         temperature: float = 0.07, head_channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.patch_count = patch_count
-        self.patch_size = patch_size
+        self.patch_count, self.patch_size = patch_count, patch_size
         self.mode: Mode = mode
-        self.normalize = normalize
-        self.temperature = temperature
+        self.normalize, self.temperature = normalize, temperature
         self.heads = nn.ModuleList(similarity_head(channels) for channels in head_channels or ())
 
     def forward(
@@ -247,15 +240,11 @@ class SpatialCorrelativeLoss(nn.Module):
         """Random query positions for each layer's map."""
         if self.patch_count is None:
             return [None] * len(features)
-        return [
-            sample_positions(f.shape[2], f.shape[3], self.patch_count, device=f.device) for f in features
-        ]
+        return [sample_positions(f.shape[2], f.shape[3], self.patch_count, device=f.device) for f in features]
 
     def maps(self, features: Sequence[Tensor], positions: Sequence[Tensor | None]) -> list[Tensor]:
         """Self-similarity map [B, N, P] of each layer, through the layer's head where there is one."""
         if self.heads:
             features = [head(f) for head, f in zip(self.heads, features, strict=True)]
-        return [
-            self_similarity(f, p, patch_size=self.patch_size, normalize=self.normalize)
-            for f, p in zip(features, positions, strict=True)
-        ]
+        return [self_similarity(f, p, patch_size=self.patch_size, normalize=self.normalize)
+                for f, p in zip(features, positions, strict=True)]
