@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-import numpy as np
+import golden_files as golden
 import pytest
 import torch
 from torch import Tensor, nn
 
 from models.networks import MultiScaleDiscriminator, PatchDiscriminator, ResnetGenerator
 from models.networks.blocks import Downsample, Upsample
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def read(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    with np.load(GOLDEN / name) as arrays:
-        meta = json.loads(str(arrays["meta"])) if "meta" in arrays else {}
-        return meta, {key: tensor(arrays[key]) for key in arrays.files if key != "meta"}
-
-
-def tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.asarray(array, dtype=np.float32 if array.dtype == np.float16 else array.dtype))
-
-
-def starting_with(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key[len(prefix):]: value for key, value in arrays.items() if key.startswith(prefix)}
 
 
 def build(meta: dict[str, Any]) -> nn.Module:
@@ -59,9 +41,10 @@ def cotangent(output: Tensor) -> Tensor:
     *(f"resnetG_{i}" for i in range(6)), *(f"nlayerD_{i}" for i in range(4)), "multiD_0",
 ])
 def test_published_state_dict_gives_published_outputs_and_gradients(name: str) -> None:
-    meta, arrays = read(f"full/{name}.npz")
+    arrays = golden.load(f"full/{name}.npz")
+    meta = arrays["meta"]
     network = build(meta)
-    load(network, starting_with("sd/", arrays), meta["norm"])
+    load(network, golden.part(arrays, "sd/"), meta["norm"])
     network.train(meta.get("train_mode", True))
     images = arrays["x"].requires_grad_()
 
@@ -75,27 +58,27 @@ def test_published_state_dict_gives_published_outputs_and_gradients(name: str) -
     torch.stack([(output * cotangent(output)).sum() for output in outputs]).sum().backward()
     scale = arrays["grad_x"].abs().max()
     torch.testing.assert_close(images.grad, arrays["grad_x"], rtol=0, atol=1e-3 * scale.item())
-    norms = starting_with("gradnorm/", arrays)
-    largest = max(norms.values()).item()
+    norms = golden.part(arrays, "gradnorm/")
+    largest = max(norms.values())
     parameters = dict(network.named_parameters())
     assert set(norms) <= set(parameters)
     for key, value in norms.items():
         # biases before an instance normalisation have no gradient but rounding noise
-        torch.testing.assert_close(parameters[key].grad.norm(), value, rtol=1e-3, atol=1e-5 * largest, msg=key)
+        assert parameters[key].grad.norm().item() == pytest.approx(value, rel=1e-3, abs=1e-5 * largest), key
 
 
 @pytest.mark.parametrize("name", [
     "resnet9_antialias", "resnet9_stride", "patchgan_antialias", "patchgan_stride",
 ])
 def test_published_checkpoint_maps_input_to_output(name: str) -> None:
-    _, arrays = read(f"net_{name}.npz")
-    antialias = not arrays["no_antialias"].item()
+    arrays = golden.load(f"net_{name}.npz")
+    antialias = not arrays["no_antialias"]
     network: nn.Module
     if "ngf" in arrays:
         network = ResnetGenerator(ngf=int(arrays["ngf"]), antialias=antialias, antialias_up=antialias)
     else:
         network = PatchDiscriminator(ndf=int(arrays["ndf"]), antialias=antialias)
-    network.load_state_dict(starting_with("state.", arrays), strict=True)
+    network.load_state_dict(golden.part(arrays, "state."), strict=True)
     torch.testing.assert_close(network(arrays["input"]), arrays["output"], rtol=1e-4, atol=1e-4)
 
 
@@ -103,7 +86,7 @@ def test_published_checkpoint_maps_input_to_output(name: str) -> None:
     ("blurdown_7x10", Downsample), ("blurdown_8x8", Downsample), ("blurup_7x10", Upsample), ("blurup_8x8", Upsample),
 ])
 def test_blur_resampling_reproduces_the_published_filters(name: str, layer: type[nn.Module]) -> None:
-    meta, arrays = read(f"full/{name}.npz")
-    module = layer(meta["channels"])
+    arrays = golden.load(f"full/{name}.npz")
+    module = layer(arrays["meta"]["channels"])
     torch.testing.assert_close(module.filt, arrays["filt"], rtol=0, atol=0)
     torch.testing.assert_close(module(arrays["x"]), arrays["out"], rtol=1e-5, atol=1e-6)

@@ -11,7 +11,6 @@ from torch import nn
 from models.networks import create_discriminator, create_generator, initialize
 from options.common import NetworkFlags
 from options.flag import flags_of
-from util.errors import UserError
 
 FAN = 128 * 9  # inputs and outputs of the convolution below
 
@@ -71,5 +70,5 @@ def test_every_choice_of_the_flag_is_an_initialisation_and_others_are_refused() 
     (flag,) = (flag for flag in flags_of(NetworkFlags) if flag.name == "init_type")
     for choice in flag.choices:
         initialize(nn.Conv2d(3, 3, 3), choice)
-    with pytest.raises(UserError, match=r"--init_type: 'zero' is not one of normal, xavier, kaiming, orthogonal"):
+    with pytest.raises(ValueError, match=r"init_type 'zero' is not one of normal, xavier, kaiming, orthogonal"):
         initialize(nn.Conv2d(3, 3, 3), "zero")

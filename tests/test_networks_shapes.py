@@ -31,11 +31,11 @@ def test_registries_hold_the_names_that_the_options_offer() -> None:
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"--netG: 'vit' is not one of resnet_9blocks, resnet_6blocks, unet_256"):
+    with pytest.raises(ValueError, match=r"name 'vit' is not one of resnet_9blocks, resnet_6blocks, unet_256"):
         create_generator("vit")
-    with pytest.raises(UserError, match=r"--netD: 'vit' is not one of basic, n_layers, pixel, multi"):
+    with pytest.raises(ValueError, match=r"name 'vit' is not one of basic, n_layers, pixel, multi"):
         create_discriminator("vit")
-    with pytest.raises(UserError, match=r"--norm: 'layer' is not one of instance, batch, none"):
+    with pytest.raises(ValueError, match=r"norm 'layer' is not one of instance, batch, none"):
         norm_layer("layer", 4)
 
 

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from util.errors import UserError
-
 GAN_MODES = ("lsgan", "vanilla", "hinge", "nonsaturating", "wgangp")
 Prediction = Tensor | Sequence[Tensor]
 
@@ -33,7 +31,7 @@ def gan_loss(prediction: Prediction, target_is_real: bool, *, mode: str, for_dis
         Scalar.
 
     Raises:
-        UserError: unknown ``mode``.
+        ValueError: unknown ``mode``.
     """
     scales = [prediction] if isinstance(prediction, Tensor) else prediction
     losses = [_one_scale(scores, target_is_real, mode, for_discriminator) for scores in scales]
@@ -54,7 +52,7 @@ def _one_scale(scores: Tensor, target_is_real: bool, mode: str, for_discriminato
         return F.relu(1 - signed).mean()
     if mode in ("hinge", "wgangp"):
         return -signed.mean()
-    raise UserError(f"--gan_mode: '{mode}' is not one of {', '.join(GAN_MODES)}")
+    raise ValueError(f"mode '{mode}' is not one of {', '.join(GAN_MODES)}")
 
 
 def gradient_penalty(

@@ -7,8 +7,6 @@ from functools import partial
 
 from torch import nn
 
-from util.errors import UserError
-
 from .discriminators import MultiScaleDiscriminator, PatchDiscriminator, PixelDiscriminator
 from .init import initialize
 from .resnet import ResnetGenerator
@@ -47,9 +45,9 @@ def create_generator(
     explain the other arguments.
 
     Raises:
-        UserError: unknown ``name`` or ``norm``.
+        ValueError: unknown ``name`` or ``norm``.
     """
-    factory = _lookup("--netG", GENERATORS, name)
+    factory = _lookup(GENERATORS, name)
     return factory(input_nc=input_nc, output_nc=output_nc, ngf=ngf, norm=norm, dropout=dropout,
                    antialias=antialias, antialias_up=antialias_up)
 
@@ -63,14 +61,14 @@ def create_discriminator(
     ``basic`` always has 3 layers; ``multi`` returns a list of two maps, the others one map [B, 1, h, w].
 
     Raises:
-        UserError: unknown ``name`` or ``norm``.
+        ValueError: unknown ``name`` or ``norm``.
     """
-    factory = _lookup("--netD", DISCRIMINATORS, name)
+    factory = _lookup(DISCRIMINATORS, name)
     return factory(input_nc=input_nc, ndf=ndf, n_layers=3 if name == "basic" else n_layers, norm=norm,
                    antialias=antialias)
 
 
-def _lookup(flag: str, registry: Mapping[str, Factory], name: str) -> Factory:
+def _lookup(registry: Mapping[str, Factory], name: str) -> Factory:
     if name not in registry:
-        raise UserError(f"{flag}: '{name}' is not one of {', '.join(registry)}")
+        raise ValueError(f"name '{name}' is not one of {', '.join(registry)}")
     return registry[name]

@@ -15,7 +15,7 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
     """The normalisation after a convolution: ``instance`` (no parameters), ``batch`` (affine) or ``none``.
 
     Raises:
-        UserError: ``norm`` is not one of them.
+        ValueError: ``norm`` is not one of them.
     """
     if norm == "instance":
         return nn.InstanceNorm2d(channels)
@@ -23,7 +23,7 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
         return nn.BatchNorm2d(channels)
     if norm == "none":
         return nn.Identity()
-    raise UserError(f"--norm: '{norm}' is not one of {', '.join(NORMS)}")
+    raise ValueError(f"norm '{norm}' is not one of {', '.join(NORMS)}")
 
 
 def norm_needs_bias(norm: str) -> bool:

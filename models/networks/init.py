@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from util.errors import UserError
-
 INITIALISATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "normal": lambda weight, gain: nn.init.normal_(weight, 0.0, gain),
     "xavier": lambda weight, gain: nn.init.xavier_normal_(weight, gain=gain),
@@ -26,10 +24,10 @@ def initialize(module: nn.Module, init_type: str = "xavier", init_gain: float = 
         init_gain: standard deviation (``normal``) or factor (``xavier``, ``orthogonal``).
 
     Raises:
-        UserError: unknown ``init_type``.
+        ValueError: unknown ``init_type``.
     """
     if init_type not in INITIALISATIONS:
-        raise UserError(f"--init_type: '{init_type}' is not one of {', '.join(INITIALISATIONS)}")
+        raise ValueError(f"init_type '{init_type}' is not one of {', '.join(INITIALISATIONS)}")
     draw = INITIALISATIONS[init_type]
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
