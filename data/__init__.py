@@ -1,7 +1,7 @@
 """Data sets, and the loader that makes batches of them. Knows nothing of models."""
 
 from .aligned import AlignedDataset
-from .flags import AugmentFlags
+from .base import AugmentFlags
 from .loader import Batch, Loader, SampleKey
 from .single import SingleDataset
 from .unaligned import UnalignedDataset

@@ -12,12 +12,12 @@ from options import DataFlags, Options
 from util.errors import UserError
 from util.images import find_images, load_image
 
-from .flags import AugmentFlags, TwoDomainFlags
+from .base import AugmentFlags, TwoDomainDataset
 from .loader import SampleKey
 from .transforms import Policy, network_inputs, plan_geometry, size_of
 
 
-class AlignedDataset(TwoDomainFlags):
+class AlignedDataset(TwoDomainDataset):
     """Pairs of one name in ``{phase}A`` and ``{phase}B``, or side by side (A left, B right) in ``{phase}``.
 
     Both images of a pair get the same scale, crop and flip. With --direction BtoA they change places: ``A``

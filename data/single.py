@@ -8,12 +8,12 @@ from typing import Any
 from options import DataFlags, Options
 from util.images import find_images, load_image
 
-from .flags import SharedFlags
+from .base import ImageDataset
 from .loader import SampleKey
 from .transforms import Policy, network_inputs, plan_geometry, size_of
 
 
-class SingleDataset(SharedFlags):
+class SingleDataset(ImageDataset):
     """The images in --dataroot, or the one file that it names, whatever --direction says.
 
     A sample: ``A`` [C, H, W] float32 in [-1, 1] with --input_nc channels, ``A_paths``.

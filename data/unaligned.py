@@ -11,12 +11,12 @@ from options import DataFlags, Options
 from util.errors import UserError
 from util.images import find_images, load_image
 
-from .flags import AugmentFlags, TwoDomainFlags
+from .base import AugmentFlags, TwoDomainDataset
 from .loader import SampleKey
 from .transforms import Policy, network_inputs, plan_geometry, size_of
 
 
-class UnalignedDataset(TwoDomainFlags):
+class UnalignedDataset(TwoDomainDataset):
     """``{phase}A`` and ``{phase}B`` in --dataroot.
 
     ``A`` is always what is translated, ``B`` what it shall resemble: with --direction BtoA the folders change

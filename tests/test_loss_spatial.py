@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import math
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -440,13 +438,3 @@ def test_public_signatures(function: Callable[..., Tensor], parameters: str) -> 
     signature = inspect.signature(function)
     bare = [parameter.replace(annotation=EMPTY) for parameter in signature.parameters.values()]
     assert str(inspect.Signature(bare)) == f"({parameters})"
-
-
-def test_the_file_imports_torch_alone() -> None:
-    imported = set()
-    for node in ast.walk(ast.parse(inspect.getsource(spatial_correlative))):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported.add("." * node.level + (node.module or "").split(".")[0])
-    assert imported - sys.stdlib_module_names == {"torch"}

@@ -15,10 +15,13 @@ from models.losses.spatial_correlative import (
     structure_distance,
 )
 
+SMALL = {"rtol": 1e-5, "atol": 1e-5}  # what the values of the small set agree to, and
+FULL = {"rtol": 1e-4, "atol": 1e-5}  # those of the full set
+SMALL_GRADIENTS = {"rtol": 1e-4, "atol": 1e-4}
 
-def close(actual: Tensor, expected: Tensor | float, tolerance: float) -> None:
-    expected = torch.as_tensor(expected)
-    torch.testing.assert_close(actual, expected.to(actual), rtol=tolerance, atol=tolerance)
+
+def close(actual: Tensor, expected: Tensor | float, *, rtol: float, atol: float) -> None:
+    torch.testing.assert_close(actual, torch.as_tensor(expected).to(actual), rtol=rtol, atol=atol)
 
 
 def gradient_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -37,9 +40,9 @@ def test_self_similarity_equals_the_reference(name: str) -> None:
     features = data["features"].requires_grad_()
     similarity = self_similarity(features, query_positions(data), patch_size=int(data["patch_size"]),
                                  normalize=bool(data["normalize"]))
-    close(similarity, data["similarity"], 1e-5)
+    close(similarity, data["similarity"], **SMALL)
     (similarity * data["cotangent"]).sum().backward()
-    close(features.grad, data["features_grad"], 1e-4)
+    close(features.grad, data["features_grad"], **SMALL_GRADIENTS)
 
 
 @pytest.mark.parametrize("name", golden.names("full/patchsim_*.npz"))
@@ -48,7 +51,7 @@ def test_self_similarity_equals_the_full_reference(name: str) -> None:
     features = data["x"].requires_grad_()
     similarity = self_similarity(features, query_positions(data), patch_size=data["meta"]["patch_size"],
                                  normalize=data["meta"]["norm"])
-    torch.testing.assert_close(similarity, data["out"], rtol=1e-4, atol=1e-5)
+    close(similarity, data["out"], **FULL)
     cotangent = torch.cos(0.37 * torch.arange(similarity.numel(), dtype=torch.float64)).float()
     (similarity.flatten() * cotangent).sum().backward()
     gradient_close(features.grad, data["grad_x"], 1e-3)
@@ -67,12 +70,12 @@ def test_losses_equal_the_reference(name: str) -> None:
     features = [[image] for image in images.values()]
     positions = [query_positions(data)]
     value = loss.contrast(*features, positions) if "other" in images else loss(*features, positions)
-    close(value, data["loss"], 1e-5)
+    close(value, data["loss"], **SMALL)
     value.backward()
     for key, image in images.items():
-        close(image.grad, data[f"{key}_grad"], 1e-4)
+        close(image.grad, data[f"{key}_grad"], **SMALL_GRADIENTS)
     for key, parameter in (loss.heads[0].named_parameters() if heads else ()):
-        close(parameter.grad, data[f"head_grad.{key}"], 1e-4)
+        close(parameter.grad, data[f"head_grad.{key}"], **SMALL_GRADIENTS)
 
 
 @pytest.mark.parametrize("name", golden.names("full/spatial_*.npz"))
@@ -87,7 +90,7 @@ def test_losses_equal_the_full_reference(name: str) -> None:
                             normalize=meta["norm"]) for image in images]
     value = (contrastive_loss(*maps, temperature=meta["T"]) if meta["with_other"]
              else structure_distance(*maps, mode=meta["loss_mode"], normalize=meta["norm"]))
-    close(value, data["loss"], 1e-4)
+    close(value, data["loss"], **FULL)
     value.backward()
     for key, image in zip(keys, images, strict=True):
         gradient_close(image.grad, data[f"grad_{key.removeprefix('f_')}"], 1e-3)

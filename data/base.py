@@ -1,4 +1,4 @@
-"""What data sets tell the parser: flags that some add, and the checks that all of them share."""
+"""What data sets have in common: flags that they add, and the checks of flags."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class AugmentFlags:
     augment: bool = flag(False, "in training also load appearance-jittered copies A_aug and B_aug of the same crops")
 
 
-class SharedFlags:
-    """What a data set tells the parser unless it has more to say."""
+class ImageDataset:
+    """Base of every data set: what it tells the parser unless it has more to say."""
 
     flags: ClassVar[tuple[type, ...]] = ()
 
@@ -34,8 +34,8 @@ class SharedFlags:
         check_data_flags(options)
 
 
-class TwoDomainFlags(SharedFlags):
-    """The same for data sets of two domains, which can be augmented and need a folder."""
+class TwoDomainDataset(ImageDataset):
+    """Base of data sets of two domains, which can be augmented and need a folder."""
 
     flags: ClassVar[tuple[type, ...]] = (AugmentFlags,)
 
