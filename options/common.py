@@ -64,5 +64,7 @@ class NetworkFlags:
     init_type: str = flag("xavier", "initialisation", choices=("normal", "xavier", "kaiming", "orthogonal"))
     init_gain: float = flag(0.02, "scale of the normal, xavier and orthogonal initialisation", above=0)
     no_dropout: bool = flag(True, "no dropout in the generator")
-    no_antialias: bool = flag(False, "strided convolutions instead of blur-pooled ones on the way down")
-    no_antialias_up: bool = flag(False, "transposed convolutions instead of blurred ones on the way up")
+    no_antialias: bool = flag(False, "strided convolutions instead of blur-pooled ones on the way down; the U-Nets and "
+                              "the pixel and multi discriminators have none to replace")
+    no_antialias_up: bool = flag(False, "transposed convolutions instead of blurred ones on the way up; the U-Nets have "
+                                 "none to replace")

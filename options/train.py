@@ -21,7 +21,8 @@ class TrainFlags:
     lr: float = flag(0.0001, "initial learning rate of Adam", above=0)
     beta1: float = flag(0.5, "first momentum of Adam", minimum=0, maximum=0.9999)
     beta2: float = flag(0.999, "second momentum of Adam", minimum=0, maximum=0.999999)
-    lr_policy: str = flag("linear", "how the rate changes", choices=("linear", "step", "plateau", "cosine"))
+    lr_policy: str = flag("linear", "how the rate changes; cosine reaches zero after n_epochs and climbs again in "
+                          "n_epochs_decay", choices=("linear", "step", "plateau", "cosine"))
     lr_decay_iters: int = flag(50, "epochs between two steps of the step policy", minimum=1)
     gan_mode: str = flag("lsgan", "adversarial objective", choices=GAN_MODES)
     pool_size: int = flag(50, "how many past translations the discriminator is shown again; 0: none", minimum=0)

@@ -65,6 +65,7 @@ def says(outcome: Outcome, *words: object) -> None:
 WRONG_FLAGS = {
     "unknown flag": (["--lambda_spatal", "1"], ["--lambda_spatal", "--lambda_spatial"]),
     "cycle_gan": (["--model", "cycle_gan"], ["--model cycle_gan", "sc"]),
+    "sinsc --augment": (["--model", "sinsc", "--augment"], ["--model sinsc", "sc"]),
     "cycle_gan --augment": (["--model", "cycle_gan", "--augment"], ["--model cycle_gan", "sc"]),
     "data set": (["--dataset_mode", "video"], ["--dataset_mode video", "aligned, single, unaligned"]),
     "data set of one domain": (["--dataset_mode", "single"], ["--dataset_mode single", "unaligned"]),

@@ -124,7 +124,8 @@ def image_grid(pictures: list[npt.NDArray[np.uint8]], columns: int) -> npt.NDArr
         y, x = number // columns * height, number % columns * width
         colour = picture if picture.ndim == 3 else picture[:, :, None]
         grid[y : y + picture.shape[0], x : x + picture.shape[1]] = colour
-    return grid.transpose(2, 0, 1)
+    channels_first: npt.NDArray[np.uint8] = grid.transpose(2, 0, 1)
+    return channels_first
 
 
 def open_visdom(
