@@ -66,5 +66,5 @@ class NetworkFlags:
     no_dropout: bool = flag(True, "no dropout in the generator")
     no_antialias: bool = flag(False, "strided convolutions instead of blur-pooled ones on the way down; the U-Nets and "
                               "the pixel and multi discriminators have none to replace")
-    no_antialias_up: bool = flag(False, "transposed convolutions instead of blurred ones on the way up; the U-Nets have "
-                                 "none to replace")
+    no_antialias_up: bool = flag(False, "transposed convolutions instead of blurred ones on the way up; the U-Nets "
+                                 "have none to replace")
