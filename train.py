@@ -9,7 +9,7 @@ on where it stopped, to the same weights as a run that never did.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from data import DATASETS, Loader
 from models import MODELS, Model
-from models.schedules import Scheduler, create_scheduler
+from models.schedules import Scheduler, create_scheduler, skip_epochs
 from options import TRAIN, DataFlags, DisplayFlags, Options, RunFlags, TrainFlags, parse
 from util.checkpoints import (
     load_networks,
@@ -33,6 +33,12 @@ from util.errors import UserError, run_program
 from util.loggers import JsonLinesSink, Sink, open_html, open_visdom
 from util.meter import LossMeter
 from util.terminal import TerminalSink
+
+# Flags that may change from one part of a run to the next without a word, and those that the saved optimizers and
+# schedules overrule.
+FREE = {*(f.name for f in fields(DisplayFlags)), "name", "suffix", "checkpoints_dir", "dataroot", "gpu_ids", "verbose",
+        "num_threads", "epoch", "load_iter", "epoch_count", "max_iters", "continue_train", "overwrite"}
+KEPT = {"lr", "beta1", "beta2", "lr_decay_iters", "vgg_lr_scale"}
 
 
 @dataclass
@@ -51,6 +57,7 @@ class Run:
     options: Options
     folder: Path
     seed: int
+    first_epoch: int
     model: Model
     schedulers: dict[str, Scheduler]
     progress: Progress
@@ -64,22 +71,35 @@ class Run:
             "epoch_losses": self.epoch_losses.state_dict(),
             "options": self.options.as_dict(),
             "seed": self.seed,
+            "first_epoch": self.first_epoch,
         })
 
     def resume(self, tag: str, state: Mapping[str, Any] | None) -> list[str]:
         """Go back to the checkpoint ``tag``; returns what the user should know."""
         load_networks(self.folder, tag, {name: self.model.networks[name] for name in self.model.published})
+        path = state_path(self.folder, tag)
         if state is None:
-            return [f"note: {state_path(self.folder, tag)} is missing, so the networks go on from {tag} but "
-                    "optimizers, schedules and counters start afresh (--epoch_count sets the epoch)"]
-        with refusing_foreign_state(state_path(self.folder, tag)):
-            fresh = restore(self.model, state, self.folder, tag)
+            fresh = [f"network {name}" for name in self.model.networks if name not in self.model.published]
+            return [f"{path} is missing, so the networks go on from {tag} but "
+                    f"{', '.join([*fresh, 'optimizers'])}, schedules and counters start afresh (--epoch_count sets the "
+                    "epoch)"]
+        with refusing_foreign_state(path):
+            seed = None if self.options[RunFlags].seed is None else state["seed"]
+            changes = self.options.changes_since({**state["options"], "seed": seed})
+            changes = {name: text for name, text in changes.items() if name not in FREE}
+            if dropped := sorted(set(state["networks"]) - set(self.model.networks)):
+                raise UserError(f"{path} holds the trained network {dropped[0]}, which this run would drop: type the "
+                                f"flags of its training ({'; '.join(changes.values())})")
+            notes = restore(self.model, state, self.folder, tag)
+            self.progress = Progress(**state["progress"])
+            self.epoch_losses.load_state_dict(state["epoch_losses"])
             for name, scheduler in self.schedulers.items():
                 if name in state["schedulers"]:
                     scheduler.load_state_dict(state["schedulers"][name])
-            self.progress = Progress(**state["progress"])
-            self.epoch_losses.load_state_dict(state["epoch_losses"])
-        return [f"note: the checkpoint has no network {name}; it starts afresh" for name in fresh]
+                else:
+                    skip_epochs(scheduler, self.progress.epoch - self.first_epoch)
+        kept = "; the saved value stays in force"
+        return [text + kept * (name in KEPT) for name, text in changes.items()] + notes
 
     def end_epoch(self) -> None:
         """Step the schedules and count on."""
@@ -103,11 +123,16 @@ def train(options: Options) -> None:
     folder = Path(general.checkpoints_dir) / general.name
     tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
     state = load_state(folder, tag) if flags.continue_train else None
+    if not (flags.continue_train or flags.overwrite) and any(folder.glob("*_state.pth")):
+        raise UserError(f"{folder} holds the checkpoints of a training: add --continue_train to go on with it, or "
+                        "--overwrite to start anew in its place")
     last_epoch = flags.n_epochs + flags.n_epochs_decay
     if state is None and last_epoch < flags.epoch_count:
         raise UserError(f"--n_epochs {flags.n_epochs} and --n_epochs_decay {flags.n_epochs_decay} leave nothing to "
                         f"train from --epoch_count {flags.epoch_count} on; raise them")
-    seed = first_of(general.seed, state.get("seed") if state else None, torch.seed() % 2**32)
+    with refusing_foreign_state(state_path(folder, tag)):
+        first_epoch = flags.epoch_count if state is None else int(state["first_epoch"])
+        seed = first_of(general.seed, None if state is None else int(state["seed"]), torch.seed() % 2**32)
     torch.manual_seed(seed)
 
     dataset = DATASETS[data.dataset_mode](options, training=True)
@@ -115,7 +140,8 @@ def train(options: Options) -> None:
                     shuffle=not data.serial_batches, pin_memory=device.type == "cuda")
     model = MODELS[general.model](options, training=True)
     model.to(device)
-    run = Run(options, folder, seed, model, build_schedulers(model, flags), Progress(flags.epoch_count))
+    run = Run(options, folder, seed, first_epoch, model, build_schedulers(model, flags, first_epoch),
+              Progress(first_epoch))
     notes = run.resume(tag, state) if flags.continue_train else []
 
     start = run.progress
@@ -126,7 +152,7 @@ def train(options: Options) -> None:
     total = min(total, flags.max_iters or total)
     options.save(folder, "train_opt")
     terminal = TerminalSink(total, start.images)
-    for line in (options.as_text(), *notes, *describe(run, device, len(loader))):
+    for line in (options.as_text(), *(f"note: {note}" for note in notes), *describe(run, device, len(loader))):
         terminal.message(line)
     sinks: list[Sink] = [terminal, *open_sinks(run, terminal)]
     try:
@@ -138,9 +164,12 @@ def train(options: Options) -> None:
 
 
 def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], total: int) -> None:
-    """Train until ``total`` images have been seen; frequencies are in images, whatever the batch size."""
+    """Train until ``total`` images have been seen; frequencies are in images, whatever the batch size.
+
+    What the frequencies leave unreported at the end is reported then.
+    """
     model, display = run.model, run.options[DisplayFlags]
-    losses = LossMeter()
+    losses, shown = LossMeter(), run.progress.images
     while run.progress.images < total:
         for batch in loader.epoch(run.progress.epoch, skip=run.progress.images_in_epoch):
             model.set_input(to_device(batch, device))
@@ -154,12 +183,9 @@ def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], 
             for sink in sinks:
                 sink.advance(count)
             if seen // display.print_freq > before // display.print_freq:
-                values = losses.means()
-                for sink in sinks:
-                    sink.scalars(seen, values)
+                report(sinks, seen, losses)
             if seen // display.display_freq > before // display.display_freq:
-                for sink in sinks:
-                    sink.images(seen, model.visuals())
+                shown = show_samples(sinks, seen, model)
             if seen // display.save_latest_freq > before // display.save_latest_freq:
                 run.save(f"iter_{seen}" if display.save_by_iter else "latest")
             if seen >= total:
@@ -170,12 +196,29 @@ def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], 
                 run.save(str(run.progress.epoch - 1))
                 run.save("latest")
     run.save("latest")
+    report(sinks, run.progress.images, losses)
+    if shown < run.progress.images:
+        show_samples(sinks, run.progress.images, model)
 
 
-def build_schedulers(model: Model, flags: TrainFlags) -> dict[str, Scheduler]:
+def report(sinks: Sequence[Sink], seen: int, losses: LossMeter) -> None:
+    """Send the mean losses since the last report, if there are any."""
+    if values := losses.means():
+        for sink in sinks:
+            sink.scalars(seen, values)
+
+
+def show_samples(sinks: Sequence[Sink], seen: int, model: Model) -> int:
+    """Send the current images; returns when that was."""
+    for sink in sinks:
+        sink.images(seen, model.visuals())
+    return seen
+
+
+def build_schedulers(model: Model, flags: TrainFlags, first_epoch: int) -> dict[str, Scheduler]:
     """One for each optimizer."""
     return {
-        name: create_scheduler(optimizer, flags.lr_policy, n_epochs=flags.n_epochs, first_epoch=flags.epoch_count,
+        name: create_scheduler(optimizer, flags.lr_policy, n_epochs=flags.n_epochs, first_epoch=first_epoch,
                                n_epochs_decay=flags.n_epochs_decay, decay_epochs=flags.lr_decay_iters)
         for name, optimizer in model.optimizers.items()
     }

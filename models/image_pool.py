@@ -32,7 +32,7 @@ class ImagePool:
             index = int(torch.randint(self.size, ()).item())
             older, self.images[index] = self.images[index], image.clone()
             if older.shape == image.shape:  # in training without a crop sizes change from batch to batch
-                return older
+                return older.to(image.device)  # a resumed run's stored images are on the CPU
         return image
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, ReduceLROnPlateau, StepLR
 
@@ -43,3 +45,13 @@ def create_scheduler(
     if policy == "cosine":
         return CosineAnnealingLR(optimizer, T_max=max(1, n_epochs), eta_min=0)
     raise ValueError(f"lr_policy '{policy}' is unknown; choose one of: linear, step, plateau, cosine")
+
+
+def skip_epochs(scheduler: Scheduler, epochs: int) -> None:
+    """Bring a new optimizer's schedule to where one of ``epochs`` finished epochs is; plateau counts from its start."""
+    if isinstance(scheduler, ReduceLROnPlateau):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch expects a step of the optimizer before each of these
+        for _ in range(epochs):
+            scheduler.step()

@@ -26,7 +26,7 @@ class RunFlags:
     epoch: str = flag("latest", "which epoch to load: a number or latest", parse=plain_name)
     load_iter: int = flag(0, "load the checkpoint of this iteration instead of an epoch; 0: by epoch", minimum=0)
     verbose: bool = flag(False, "print the networks")
-    suffix: str = flag("", "appended to the name; {flag} stands for a flag's value, as in {model}_{netG}")
+    suffix: str = flag("", "appended to the name after a _; {flag} stands for a flag's value, as in {model}_{netG}")
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,11 @@ class Options:
 
     Args:
         groups: one instance of each flag group.
-        given: names of the flags that the user typed.
         defaults: what each flag would have been, had the user typed nothing.
     """
 
-    def __init__(self, groups: Iterable[Any], given: Iterable[str], defaults: Mapping[str, Any]) -> None:
+    def __init__(self, groups: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         self._groups: dict[type, Any] = {type(group): group for group in groups}
-        self.given = frozenset(given)
         self.defaults = dict(defaults)
 
     def __getitem__(self, group: type[Group]) -> Group:
@@ -39,6 +37,13 @@ class Options:
     def as_dict(self) -> dict[str, Any]:
         """Every flag with its value, in order of declaration."""
         return {name: value for group in self._groups.values() for name, value in asdict(group).items()}
+
+    def changes_since(self, before: Mapping[str, Any]) -> dict[str, str]:
+        """For each flag whose value was another one ``before``, a text like ``--norm is none, was instance``."""
+        return {
+            name: f"--{name} is {show(value)}, was {show(before[name])}"
+            for name, value in self.as_dict().items() if name in before and show(before[name]) != show(value)
+        }
 
     def as_text(self) -> str:
         """A table of all flags, with the default beside each one that differs from it."""
@@ -63,7 +68,7 @@ class Options:
                     temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise UserError(f"the options cannot be written to {folder} ({error.strerror}); choose another "
-                            "--checkpoints_dir or --name") from error
+                            "--checkpoints_dir, --results_dir or --name") from error
 
 
 def show(value: Any) -> str:

@@ -96,12 +96,11 @@ def parse(
 
     typed = _parse_strictly(program, groups, defaults, argv)
     values = {**defaults, **program.implied(typed), **typed}
-    values["name"] += _fill_in(values["suffix"], values)
+    if values["suffix"]:
+        values["name"] += "_" + _fill_in(values["suffix"], values)
     _check_name(values["name"])
     values |= {name: value for name, value in _recorded(program, table, values).items() if name not in typed}
-    options = Options(
-        [group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], typed, defaults
-    )
+    options = Options([group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], defaults)
     for owner in owners:
         owner.check(options)
     return options
@@ -187,7 +186,7 @@ def _recorded(program: Program, table: Mapping[str, Flag], values: Mapping[str, 
 
 
 def _fill_in(suffix: str, values: Mapping[str, Any]) -> str:
-    """``_{netG}`` to ``_resnet_9blocks``; plain look-up, so that a suffix cannot reach anything else."""
+    """``{netG}`` to ``resnet_9blocks``; plain look-up, so that a suffix cannot reach anything else."""
 
     def value_of(match: re.Match[str]) -> str:
         if match[1] not in values:

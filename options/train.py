@@ -27,6 +27,7 @@ class TrainFlags:
     gan_mode: str = flag("lsgan", "adversarial objective", choices=GAN_MODES)
     pool_size: int = flag(50, "how many past translations the discriminator is shown again; 0: none", minimum=0)
     continue_train: bool = flag(False, "go on from the saved state, by default the latest one")
+    overwrite: bool = flag(False, "start anew although checkpoints of this name exist, and replace them")
     epoch_count: int = flag(1, "number of the first epoch, where no saved state tells it", minimum=1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import golden_files as golden
 import pytest
@@ -15,7 +15,15 @@ from models import MODELS, Model
 from models.networks import create_discriminator, create_generator
 from train import train
 from util import checkpoints
-from util.checkpoints import load_file, load_into, load_networks, load_state, restore, save_checkpoint
+from util.checkpoints import (
+    load_file,
+    load_into,
+    load_networks,
+    load_state,
+    refusing_foreign_state,
+    restore,
+    save_checkpoint,
+)
 from util.errors import UserError
 
 
@@ -104,12 +112,12 @@ class FullDisk:
     def __init__(self, error: BaseException, after: int) -> None:
         self.error, self.left, self.save = error, after, torch.save
 
-    def __call__(self, content: object, path: Path) -> None:
+    def __call__(self, content: object, file: BinaryIO) -> None:
         if self.left:
             self.left -= 1
-            self.save(content, path)
+            self.save(content, file)
             return
-        Path(path).write_bytes(b"half a file")
+        file.write(b"half a file")
         raise self.error
 
 
@@ -118,7 +126,7 @@ class FullDisk:
     (OSError(28, "No space left on device"), UserError), (RuntimeError("file write failed"), UserError),
     (KeyboardInterrupt(), KeyboardInterrupt),
 ])
-def test_an_interrupted_save_leaves_every_file_whole_and_nothing_else(
+def test_an_interrupted_save_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, seen: type, after: int
 ) -> None:
     folder = tmp_path / "run"
@@ -133,11 +141,72 @@ def test_an_interrupted_save_leaves_every_file_whole_and_nothing_else(
     monkeypatch.undo()
     if seen is UserError:
         assert ["latest_net_G.pth", "latest_net_D.pth", "latest_state.pth"][after] in str(raised.value)
-    assert {path.name for path in folder.iterdir()} == set(before)
-    changed = [name for name in before if (folder / name).read_bytes() != before[name]]
-    assert changed == [name for name in before if name in ["latest_net_G.pth", "latest_net_D.pth"][:after]]
-    for name in before:
-        load_file(folder / name)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_state_takes_its_place_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renamed = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, target: renamed.append(target.name) or replace(path, target))
+    save_checkpoint(tmp_path, "latest", build(tmp_path), {})
+    assert sorted(renamed[:2]) == ["latest_net_D.pth", "latest_net_G.pth"]
+    assert renamed[2:] == ["latest_state.pth"]
+
+
+@pytest.mark.parametrize("name", ["G", "D"])
+def test_networks_of_another_save_are_not_continued_with_the_state(tmp_path: Path, name: str) -> None:
+    save_folders(tmp_path)
+    folder = tmp_path / "checkpoints" / "experiment_name"
+    train(train_options(tmp_path, "--max_iters 1"))
+    older = (folder / f"latest_net_{name}.pth").read_bytes()
+    train(train_options(tmp_path, "--max_iters 2 --continue_train"))
+    (folder / f"latest_net_{name}.pth").write_bytes(older)
+    with pytest.raises(UserError, match=rf"latest_net_{name}\.pth was written by another save than .*--epoch"):
+        train(train_options(tmp_path, "--max_iters 3 --continue_train"))
+    (folder / "latest_state.pth").unlink()
+    train(train_options(tmp_path, "--max_iters 1 --continue_train"))
+
+
+def test_a_run_on_the_cpu_leaves_other_devices_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("CUDA was started")
+
+    for name in ("get_rng_state", "get_rng_state_all", "set_rng_state", "set_rng_state_all"):
+        monkeypatch.setattr(torch.cuda, name, refuse)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    model = build(tmp_path)
+    save_checkpoint(tmp_path, "latest", model, {})
+    assert load_state(tmp_path, "latest")["random"].keys() == {"cpu"}
+    assert resume(model, tmp_path) == []
+
+
+def test_the_random_state_of_the_own_device_is_saved_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Module:
+        """Stands for torch.cuda."""
+
+        state = torch.tensor([3])
+
+        def get_rng_state(self) -> torch.Tensor:
+            return self.state
+
+        def set_rng_state(self, state: torch.Tensor) -> None:
+            self.state = state
+
+    saved, here = Module(), Module()
+    monkeypatch.setattr(torch, "get_device_module", lambda device: saved)
+    states = checkpoints._random_states(torch.device("cuda", 1))
+    assert states.keys() == {"cpu", "cuda"}
+    here.state = torch.tensor([5])
+    monkeypatch.setattr(torch, "get_device_module", lambda device: here)
+    assert checkpoints._restore_random_states(states, torch.device("cuda", 0)) == []
+    assert here.state == 3
+    notes = checkpoints._restore_random_states({"cpu": states["cpu"]}, torch.device("cuda", 0))
+    assert "no random state for the device cuda" in notes[0]
+
+
+def test_lack_of_memory_is_not_taken_for_a_foreign_state() -> None:
+    with pytest.raises(torch.OutOfMemoryError), refusing_foreign_state(Path("x.pth")):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
 
 class Evil:
@@ -204,14 +273,40 @@ def test_heads_start_afresh_with_a_note_where_the_checkpoint_has_none(
     capsys.readouterr()
     train(train_options(tmp_path, "--max_iters 2 --continue_train --learned_attn --augment"))
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
-    assert len(notes) == 1
-    assert "network F" in notes[0]
+    assert notes[:2] == ["note: --learned_attn is True, was False", "note: --augment is True, was False"]
+    assert len(notes) == 3
+    assert "network F" in notes[2]
     folder = tmp_path / "checkpoints" / "experiment_name"
     assert flat(before) == flat(load_file(folder / "latest_net_G.pth"))
     train(train_options(tmp_path, "--max_iters 5 --continue_train --learned_attn --augment"))
     assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert load_state(folder, "latest")["progress"]["images"] == 5
     assert flat(before) != flat(load_file(folder / "latest_net_G.pth"))
+
+
+@pytest.mark.parametrize(("flags", "network"), [("", "F"), ("--learned_attn", "VGG"), ("--learned_attn", "F")])
+def test_trained_heads_are_not_dropped(tmp_path: Path, flags: str, network: str) -> None:
+    save_folders(tmp_path)
+    train(train_options(tmp_path, "--max_iters 1 --learned_attn" + " --vgg_lr_scale 0.5" * (network == "VGG")))
+    again = train_options(tmp_path, f"--max_iters 2 --continue_train {flags}" + " --lambda_spatial 0" * (
+        flags == "--learned_attn" and network == "F"))
+    missing = {"VGG": "--vgg_lr_scale", "F": "--lambda_spatial" if flags else "--learned_attn"}[network]
+    with pytest.raises(UserError, match=rf"trained network {network}, .*\({missing} is "):
+        train(again)
+
+
+def test_flags_that_changed_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_folders(tmp_path)
+    train(train_options(tmp_path, "--max_iters 1 --seed 3"))
+    capsys.readouterr()
+    train(train_options(tmp_path, "--continue_train --max_iters 2 --lr 0.0004 --pool_size 3 --seed 4 --print_freq 1 "
+                                  "--epoch_count 5 --verbose --batch_size 2"))
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert sorted(notes) == ["note: --batch_size is 2, was 1",
+                             "note: --lr is 0.0004, was 0.0001; the saved value stays in force",
+                             "note: --pool_size is 3, was 50", "note: --seed is 4, was 3"]
+    state = load_state(tmp_path / "checkpoints" / "experiment_name", "latest")
+    assert state["optimizers"]["G"]["param_groups"][0]["lr"] == 0.0001
 
 
 @pytest.mark.parametrize("flags", ["", "--learned_attn"])
@@ -224,7 +319,9 @@ def test_a_published_checkpoint_goes_on_with_a_note(
     save_checkpoint(folder, "latest", published, {})
     (folder / "latest_state.pth").unlink()
     train(train_options(tmp_path, f"--continue_train --max_iters 1 --lr 1e-7 --seed 3 {flags}"))
-    assert "latest_state.pth is missing" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "latest_state.pth is missing" in out
+    assert ("network F, optimizers, schedules and counters start afresh" in out) is bool(flags)
     for name in ("G", "D"):
         saved, before = load_file(folder / f"latest_net_{name}.pth"), published.networks[name].state_dict()
         torch.testing.assert_close(saved, dict(before), rtol=0, atol=1e-6)

@@ -187,6 +187,29 @@ def test_rates_fall_from_epoch_to_epoch(root: Path) -> None:
                      "state.optimizers.F.param_groups.1.lr": pytest.approx(0.1)}
 
 
+@pytest.mark.parametrize(("first", "resumed"), [("", "--epoch_count 3"), ("--epoch_count 3", "")])
+def test_the_first_epoch_of_a_resumed_run_is_its_own(root: Path, first: str, resumed: str) -> None:
+    flags = "--n_epochs 2 --n_epochs_decay 5 --seed 3"
+    expected = run(root, f"{flags} {first} --max_iters 18", "whole")
+    run(root, f"{flags} {first} --max_iters 8", "parts")
+    state = run(root, f"{flags} {resumed} --max_iters 18 --continue_train", "parts")
+    assert differing(expected, state) == []
+    epoch = 6 if first else 4
+    assert state["state.progress.epoch"] == epoch
+    assert state["state.optimizers.G.param_groups.0.lr"] == pytest.approx(1e-4 * (1 - (epoch - 2) / 6))
+
+
+@pytest.mark.parametrize(("policy", "rate"), [("linear", 0.5), ("step", 0.01), ("cosine", 0.25), ("plateau", 1.0)])
+def test_new_heads_join_the_schedule_at_the_epoch_of_the_run(root: Path, policy: str, rate: float) -> None:
+    flags = f"--n_epochs {3 if policy == 'cosine' else 1} --n_epochs_decay 3 --lr_policy {policy} --lr_decay_iters 1"
+    run(root, f"{flags} --max_iters 10")
+    state = run(root, f"{flags} --max_iters 12 --continue_train --learned_attn")
+    rates = {name: state[f"state.optimizers.{name}.param_groups.0.lr"] for name in "GDF"}
+    assert rates == {name: pytest.approx(rate * 1e-4) for name in "GDF"}
+    again = run(root, f"{flags} --max_iters 15 --continue_train --learned_attn")
+    assert len({again[f"state.optimizers.{name}.param_groups.0.lr"] for name in "GDF"}) == 1
+
+
 def test_the_plateau_policy_looks_at_the_mean_of_the_epoch(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([5.0, 1.0, 3.0, 2.0, 4.0, 7.0, 7.0, 7.0, 7.0, 7.0])
     monkeypatch.setattr(MODELS["sc"], "optimize_parameters", lambda self: {"G": torch.tensor(next(losses))})
@@ -198,7 +221,7 @@ def test_the_plateau_policy_looks_at_the_mean_of_the_epoch(root: Path, monkeypat
 def test_each_optimizer_has_its_schedule(root: Path) -> None:
     options = train_options(root, "--learned_attn")
     model = MODELS["sc"](options, training=True)
-    assert build_schedulers(model, options[TrainFlags]).keys() == {"G", "D", "F"}
+    assert build_schedulers(model, options[TrainFlags], 1).keys() == {"G", "D", "F"}
 
 
 # --- how long -------------------------------------------------------------------------------------------------------
@@ -268,13 +291,13 @@ def test_losses_are_logged_as_json_lines_that_continue(root: Path) -> None:
     run(root, f"{flags} --max_iters 7")
     run(root, f"{flags} --max_iters 13 --continue_train")
     log = log_of(root)
-    assert [line["step"] for line in log] == [3, 6, 9, 12]
+    assert [line["step"] for line in log] == [3, 6, 7, 9, 12, 13]
     for line in log:
         assert {"F_contrastive", "D_real", "D_fake", "G_GAN", "G_spatial", "G"} <= line.keys()
         assert all(isinstance(value, int | float) for value in line.values() if not isinstance(value, str))
 
 
-@pytest.mark.parametrize(("batch", "expected"), [(2, [4, 7, 9]), (3, [3, 8, 10]), (4, [4, 9]), (9, [5, 10])])
+@pytest.mark.parametrize(("batch", "expected"), [(2, [4, 7, 9, 10]), (3, [3, 8, 10]), (4, [4, 9, 10]), (9, [5, 10])])
 def test_batches_that_do_not_divide_the_frequencies_report_at_the_next_step(
     root: Path, batch: int, expected: list[int]
 ) -> None:
@@ -293,6 +316,25 @@ def test_the_page_shows_samples_and_continues(root: Path) -> None:
     assert len(both) == 6
     assert set(first) < set(both)
     assert all(path.is_file() and path.stat().st_size > 0 for path in both)
+
+
+def test_a_short_run_ends_with_losses_and_samples(root: Path) -> None:
+    run(root, "--max_iters 4")
+    assert [line["step"] for line in log_of(root)] == [4]
+    page = root / "checkpoints" / "run" / "web" / "index.html"
+    assert len(Images(page).found) == 3
+    run(root, "--max_iters 4 --continue_train")  # has nothing to report
+    assert [line["step"] for line in log_of(root)] == [4]
+
+
+def test_the_last_losses_are_the_mean_of_what_was_not_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = iter([5.0, 1.0, 2.0])
+    monkeypatch.setattr(MODELS["sc"], "optimize_parameters", lambda self: {"G": torch.tensor(next(losses))})
+    run(root, "--max_iters 3 --print_freq 2")
+    assert [line["G"] for line in log_of(root)] == [3.0, 2.0]
+    losses = iter([6.0])
+    run(root, "--max_iters 4 --print_freq 2 --continue_train")
+    assert [line["G"] for line in log_of(root)] == [3.0, 2.0, 6.0]
 
 
 def test_no_html_leaves_no_page(root: Path) -> None:

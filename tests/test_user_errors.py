@@ -6,7 +6,7 @@ import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -225,7 +225,11 @@ FOREIGN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "other counters": lambda state: state.update(progress={"iteration": 3}),
     "counters of another type": lambda state: state.update(progress=[1, 2, 3, 4, 5]),
     "other optimizers": lambda state: state["optimizers"].update(G={"lr": 3}),
-    "other random states": lambda state: state.update(random={"torch": torch.zeros(3), "cuda": []}),
+    "other random states": lambda state: state.update(random={"cpu": torch.zeros(3)}),
+    "no first epoch": lambda state: state.pop("first_epoch"),
+    "no sums": lambda state: state.pop("sha256"),
+    "other options": lambda state: state.update(options=[]),
+    "a seed that is none": lambda state: state.update(seed="x"),
     "numbers": lambda state: state.update(networks=1, optimizers=2, memory=3),
     "other schedules": lambda state: state.update(schedulers=None),
     "other losses": lambda state: state.update(epoch_losses={}),
@@ -265,6 +269,16 @@ def test_damaged_options_of_the_training_are_one_sentence(translate: Callable[..
     says(translate(), checkpoints / "run" / "train_opt.json", "repair or remove it")
 
 
+def test_training_does_not_replace_an_earlier_one_unasked(
+    train: Callable[..., Outcome], checkpoints: Path,
+) -> None:
+    before = {path.name: path.read_bytes() for path in (checkpoints / "run").iterdir()}
+    says(train("--seed", "2"), checkpoints / "run", "--continue_train", "--overwrite")
+    assert {path.name: path.read_bytes() for path in (checkpoints / "run").iterdir()} == before
+    assert train("--seed", "2", "--overwrite").code == 0
+    assert (checkpoints / "run" / "latest_net_G.pth").read_bytes() != before["latest_net_G.pth"]
+
+
 # --- files that cannot be written
 
 
@@ -291,7 +305,7 @@ def test_file_in_place_of_the_results_is_one_sentence(
 ) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    says(translate("--results_dir", file), file, "check the path")
+    says(translate("--results_dir", file), file, "--results_dir")
 
 
 @pytest.mark.parametrize("error", [
@@ -303,8 +317,8 @@ def test_full_disk_keeps_the_last_checkpoint(
 ) -> None:
     before = {path.name: path.read_bytes() for path in (checkpoints / "run").glob("*.pth")}
 
-    def fill(content: object, path: Path) -> None:
-        path.write_bytes(b"half a file")
+    def fill(content: object, file: BinaryIO) -> None:
+        file.write(b"half a file")
         raise error
 
     monkeypatch.setattr(torch, "save", fill)
@@ -330,6 +344,8 @@ def test_bug_keeps_its_traceback() -> None:
         run_with_bug(ZeroDivisionError("ours"))
     with pytest.raises(RuntimeError, match="shapes"):
         run_with_bug(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(ConnectionResetError):
+        run_with_bug(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
 
 
 def run_with_bug(bug: Exception) -> None:

@@ -1,20 +1,22 @@
 """Checkpoints: ``EPOCH_net_G.pth`` and so on are plain state dicts, ``EPOCH_state.pth`` is everything else.
 
-All files are written whole or not at all, the state last, and read without executing anything in them.
+All files are written whole before the first one replaces its predecessor, the state's last. The state holds the
+networks' SHA-256, by which a resumed run notices files of another save. Nothing in a file is executed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from .errors import UserError
+from .errors import UserError, explain
 from .files import replacing
 
 
@@ -49,15 +51,21 @@ def save_checkpoint(folder: Path, tag: str, model: Trainable, extra: Mapping[str
         model: its networks, optimizers and memory.
         extra: the loop's own state (counters, schedulers, options): tensors, numbers, strings, dicts and lists.
     """
-    for name in model.published:
-        _save(model.networks[name].state_dict(), network_path(folder, tag, name))
-    state = {
-        "networks": {n: net.state_dict() for n, net in model.networks.items() if n not in model.published},
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers.items()},
-        "memory": {name: item.state_dict() for name, item in model.memory.items()},
-        "random": _random_states(),
-    }
-    _save({**state, **extra}, state_path(folder, tag))
+    last = state_path(folder, tag)
+    files = {name: network_path(folder, tag, name) for name in model.published}
+    with ExitStack() as stack:
+        # Files take their places where the stack unwinds: in reverse order.
+        temporary = {path: stack.enter_context(replacing(path)) for path in (last, *files.values())}
+        for name, path in files.items():
+            _save(model.networks[name].state_dict(), temporary[path], path)
+        state = {
+            "networks": {n: net.state_dict() for n, net in model.networks.items() if n not in model.published},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers.items()},
+            "memory": {name: item.state_dict() for name, item in model.memory.items()},
+            "random": _random_states(_device(model)),
+            "sha256": {name: _sha256(temporary[path]) for name, path in files.items()},
+        }
+        _save({**state, **extra}, temporary[last], last)
 
 
 def load_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> None:
@@ -87,6 +95,8 @@ def refusing_foreign_state(path: Path) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if explain(error) is not None:  # a sentence already, or out of memory
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{path} does not fit this run ({reason}); continue with the flags that it was trained with, "
                         "or remove it to go on from the networks alone") from error
@@ -95,14 +105,21 @@ def refusing_foreign_state(path: Path) -> Iterator[None]:
 def restore(model: Trainable, state: Mapping[str, Any], folder: Path, tag: str) -> list[str]:
     """Put a loaded state back into a model whose networks are loaded, and restore the random states.
 
+    Networks of the model that the state does not have (LSeSim's heads, where the checkpoint was trained without)
+    start afresh, with their optimizers.
+
     Returns:
-        Names of networks of the model that the state does not have (LSeSim's heads, where the checkpoint was
-        trained without): they start afresh, with their optimizers.
+        Sentences for the user about what could not be restored.
 
     Raises:
-        UserError: a network does not fit. What else is wrong with a state raises as `refusing_foreign_state` says.
+        UserError: a network does not fit, or its file is of another save. What else is wrong with a state raises as
+            `refusing_foreign_state` says.
     """
     path = state_path(folder, tag)
+    for name in model.published:
+        if _sha256(file := network_path(folder, tag, name)) != state["sha256"][name]:
+            raise UserError(f"{file} was written by another save than {path}; continue from another --epoch, or remove "
+                            "the latter to go on from the networks alone")
     extra = [name for name in model.networks if name not in model.published]
     missing = [name for name in extra if name not in state["networks"]]
     for name in extra:
@@ -114,8 +131,8 @@ def restore(model: Trainable, state: Mapping[str, Any], folder: Path, tag: str) 
     for name, item in model.memory.items():
         if name in state["memory"]:
             item.load_state_dict(state["memory"][name])
-    _restore_random_states(state["random"])
-    return missing
+    notes = [f"the checkpoint has no network {name}; it starts afresh" for name in missing]
+    return notes + _restore_random_states(state["random"], _device(model))
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -156,23 +173,42 @@ def load_into(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
     network.load_state_dict(state)
 
 
-def _save(content: Mapping[str, Any], path: Path) -> None:
+def _save(content: Mapping[str, Any], temporary: Path, path: Path) -> None:
     try:
-        with replacing(path) as temporary:
-            torch.save(content, temporary)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
+        with temporary.open("wb") as file:  # given a path, torch would write its name into the file
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise UserError(f"{path} could not be written ({error}); free some space or choose another "
                         "--checkpoints_dir; the checkpoints written before are intact") from error
 
 
-def _random_states() -> dict[str, Any]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"torch": torch.get_rng_state(), "cuda": cuda}
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
-def _restore_random_states(states: Mapping[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
+def _device(model: Trainable) -> torch.device:
+    return next(p.device for network in model.networks.values() for p in network.parameters())
+
+
+def _random_states(device: torch.device) -> dict[str, Any]:
+    """States of the CPU's generator and the run's own device's: asking others would start their drivers."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def _restore_random_states(states: Mapping[str, Any], device: torch.device) -> list[str]:
+    torch.set_rng_state(states["cpu"])
+    if device.type not in states:
+        return [f"the checkpoint has no random state for the device {device.type}, so random choices there differ "
+                "from those of an uninterrupted run"]
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type])
+    return []

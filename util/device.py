@@ -14,12 +14,14 @@ from .errors import UserError
 def choose_device(gpu_ids: str) -> torch.device:
     """The device that ``--gpu_ids`` names: ``auto`` is the best there is, ``-1`` the CPU, ``0`` the first GPU.
 
+    A GPU becomes CUDA's current device.
+
     Raises:
         UserError: no such GPU, several GPUs, or not a number.
     """
     if gpu_ids == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda", 0)
+            return _gpu(0)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     ids = [item.strip() for item in gpu_ids.split(",")]
     if ids == ["-1"]:
@@ -33,7 +35,12 @@ def choose_device(gpu_ids: str) -> torch.device:
         there = f"only {count} (numbered from 0)" if count else "no CUDA GPU"
         raise UserError(f"--gpu_ids {gpu_ids}: this machine has {there}; leave the flag out for the best device, or "
                         "use -1 for the CPU")
-    return torch.device("cuda", int(ids[0]))
+    return _gpu(int(ids[0]))
+
+
+def _gpu(index: int) -> torch.device:
+    torch.cuda.set_device(index)  # what names no GPU of its own, a generator of random numbers say, means this one
+    return torch.device("cuda", index)
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

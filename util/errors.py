@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import NoReturn
+
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)  # of the disk, whatever file it was
 
 
 class UserError(Exception):
@@ -34,7 +37,7 @@ def explain(error: Exception) -> str | None:
     """One line for people about an error that they can do something about; None for all others."""
     if isinstance(error, UserError):
         return " ".join(str(error).split())  # what the user typed may hold line breaks
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.strerror and (error.filename or error.errno in REFUSALS):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; check the path, its permissions and the space left"
     text = str(error).lower()  # torch has no exception of its own for a CPU's memory

@@ -38,5 +38,5 @@ class LossMeter:
         return {"sums": dict(self._sums), "counts": dict(self._counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`; a name's values must keep coming from the device of its saved sum or the CPU."""
+        """Go on from `state_dict`; a sum loaded on the CPU moves to the losses' device when one is added to it."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
