@@ -28,6 +28,7 @@ from util.images import save_image
 from util.pages import open_results_page
 from util.terminal import TerminalSink
 
+REPORT_EVERY = 100  # images between two lines of progress
 LABELS = {"real_A": "input", "fake_B": "output", "real_B": "truth"}
 
 
@@ -51,6 +52,8 @@ def translate(options: Options) -> None:
         network.train(not flags.eval)
 
     folder = Path(flags.results_dir) / run.name / f"{data.phase}_{tag}"
+    options.save(folder, "test_opt")
+    print(options.as_text())
     page = open_results_page(folder, f"{run.name}, {data.phase}, {tag}", flags.display_winsize, warn)
     total = min(len(loader), flags.num_test or len(loader))
     progress = TerminalSink(total)
@@ -67,6 +70,8 @@ def translate(options: Options) -> None:
                 if page:
                     page.add_row(Path(path).name, files)
                 progress.advance(1)
+                if progress.seen % REPORT_EVERY == 0:
+                    progress.scalars(progress.seen, {})
     progress.close()
     if older := set(folder.glob("images/*/*.png")) - written:
         warn(f"{len(older)} images of an earlier run remain in {folder / 'images'} beside the new ones")

@@ -11,6 +11,11 @@ from .flag import count_or_all, flag
 from .parser import Program
 
 
+def images_or_all(text: str) -> int | None:
+    """A number of images; the published test scripts also type 0 for all."""
+    return None if text.strip() == "0" else count_or_all(text)
+
+
 @dataclass(frozen=True)
 class TestFlags:
     """Which images are translated and where they go."""
@@ -18,7 +23,7 @@ class TestFlags:
     __test__ = False  # not a test case, whatever pytest thinks of the name
 
     results_dir: str = flag("./results/", "results go to results_dir/name/phase_epoch")
-    num_test: int | None = flag(50, "how many images to translate; inf (or -1): all", parse=count_or_all)
+    num_test: int | None = flag(50, "how many images to translate; inf, 0 or -1: all", parse=images_or_all)
     aspect_ratio: float = flag(1.0, "width to height of saved pixels: above 1 images get wider, below 1 higher",
                                minimum=0.01, maximum=100)
     eval: bool = flag(False, "evaluation mode: batch normalisation by running statistics, no dropout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 from test_train import Images
 from tiny import save_folders, save_noise, train_options, translate_options
 
+import test as program
 from models import base as base_module
 from models import sc as sc_module
 from test import Names, translate
@@ -156,7 +158,8 @@ def test_names_stay_what_they_were_and_never_collide() -> None:
 
 
 @pytest.mark.parametrize(("flags", "count"), [("--num_test 3", 3), ("--num_test 3 --batch_size 2", 3),
-                                              ("--num_test inf", 5), ("--num_test 100 --batch_size 4", 5),
+                                              ("--num_test inf", 5), ("--num_test 0", 5),
+                                              ("--num_test 100 --batch_size 4", 5),
                                               ("--num_test 1 --num_threads 1", 1), ("--max_dataset_size 2", 2)])
 def test_as_many_images_are_translated_as_asked_for(
     root: Path, capsys: pytest.CaptureFixture[str], flags: str, count: int
@@ -166,6 +169,25 @@ def test_as_many_images_are_translated_as_asked_for(
     found = outputs(root, root / "in", flags)
     assert sorted(found) == sorted(f"{label}/{i}.png" for label in ("real_A", "fake_B") for i in range(count))
     assert re.search(rf"{count} of \d images translated: .*index\.html", capsys.readouterr().out)
+
+
+def test_options_are_shown_and_kept_beside_the_results(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_noise(root / "in" / "0.png", 0, (8, 8))
+    outputs(root, root / "in", "--aspect_ratio 1.5")
+    folder = root / "results" / "run" / "test_latest"
+    assert json.loads((folder / "test_opt.json").read_text())["aspect_ratio"] == 1.5
+    assert re.search(r"aspect_ratio: 1\.5\t\[default: 1\.0\]", (folder / "test_opt.txt").read_text())
+    assert re.search(r"aspect_ratio: 1\.5\t\[default: 1\.0\]", capsys.readouterr().out)
+
+
+def test_progress_is_told_now_and_then(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "REPORT_EVERY", 2)
+    for index in range(5):
+        save_noise(root / "in" / f"{index}.png", index, (8, 8))
+    outputs(root, root / "in")
+    assert re.findall(r"^(\d)/5 ", capsys.readouterr().out, re.MULTILINE) == ["2", "4"]
 
 
 def test_batches_change_nothing(root: Path) -> None:
