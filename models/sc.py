@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from options import DataFlags, NetworkFlags, Options, TrainFlags, flag
+from options import DataFlags, Options, TrainFlags, flag
 from options.flag import comma_list, count_or_all
 from util.errors import UserError
 
@@ -46,7 +46,8 @@ class SpatialFlags:
     patch_size: int = flag(
         64, "side of the window of keys around a query, in positions of the feature map. 256-pixel crops give maps "
         "64, 32 and 32 wide, so that 64 takes the whole map; the paper's LSeSim uses 32", minimum=1)
-    loss_mode: str = flag("cos", "how maps are compared: cos, l1, or info (the contrastive loss)",
+    loss_mode: str = flag("cos", "how maps are compared: cos, l1, or info (the contrastive loss; "
+                          "--lambda_spatial_idt then compares by cos)",
                           choices=("cos", "l1", "info"))
     use_norm: bool = flag(False, "cosine similarity instead of a squashed scalar product")
     learned_attn: bool = flag(False, "LSeSim: learn the self-similarity (best with --augment)")
@@ -95,7 +96,7 @@ class SpatialCorrelativeModel(Model):
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
-        self.options = options[SpatialFlags]
+        self.spatial = options[SpatialFlags]
         self.images: dict[str, Tensor] = {}
         self.generator = build_generator(options)
         self.networks["G"] = self.generator
@@ -106,7 +107,7 @@ class SpatialCorrelativeModel(Model):
 
     def _build_losses(self, train: TrainFlags) -> None:
         """The spatially-correlative loss, and one VGG16 for all losses that look at features."""
-        flags = self.options
+        flags = self.spatial
         self.gan_mode = train.gan_mode
         self.layers = layer_names(flags.attn_layers)
         self.structure = SpatialCorrelativeLoss(
@@ -130,15 +131,15 @@ class SpatialCorrelativeModel(Model):
     def _build_optimizers(self, options: Options) -> None:
         train = options[TrainFlags]
         self.optimizers = {name: adam([{"params": self.networks[name].parameters()}], train) for name in ("G", "D")}
-        self.learns = self.options.learned_attn and self.spatial_weight > 0
+        self.learns = self.spatial.learned_attn and self.spatial_weight > 0
         if not self.learns:
             return
-        initialize(self.structure, options[NetworkFlags].init_type, options[NetworkFlags].init_gain)
+        initialize(self.structure, "normal", 0.02)  # as published: --init_type is about G and D
         self.networks["F"] = self.structure
         groups: list[dict[str, Any]] = [{"params": self.structure.parameters()}]
-        if self.options.vgg_lr_scale:
+        if self.spatial.vgg_lr_scale:
             self.networks["VGG"] = self.constants.pop("VGG")
-            groups.append({"params": self.vgg.parameters(), "lr": train.lr * self.options.vgg_lr_scale})
+            groups.append({"params": self.vgg.parameters(), "lr": train.lr * self.spatial.vgg_lr_scale})
         self.optimizers["F"] = adam(groups, train)
 
     def set_input(self, batch: Mapping[str, Any]) -> None:
@@ -154,43 +155,44 @@ class SpatialCorrelativeModel(Model):
 
     def optimize_parameters(self) -> dict[str, Tensor]:
         """Heads, then D, then G, all on the same translations."""
-        flags = self.options
+        flags = self.spatial
         self.images["fake_B"] = self.translate(self.images["real_A"])
         if flags.lambda_identity or flags.lambda_spatial_idt:
             self.images["idt_B"] = self.translate(self.images["real_B"])
         losses: dict[str, Tensor] = {}
         if self.learns and flags.vgg_lr_scale:  # this step changes VGG, so its features serve no other
             set_requires_grad([self.vgg], True)
-            losses |= self._optimize_heads(self._extract_features(detach=True))
+            losses |= self._optimize_heads(self._extract_features(heads=True, generator=False))
             set_requires_grad([self.vgg], False)
-        features = self._extract_features()
-        if self.learns and not flags.vgg_lr_scale:
+        shared = self.learns and not flags.vgg_lr_scale
+        features = self._extract_features(heads=shared, generator=True)
+        if shared:
             detached = {image: {name: f.detach() for name, f in of.items()} for image, of in features.items()}
             losses |= self._optimize_heads(detached)
         losses |= self._optimize_discriminator()
         losses |= self._optimize_generator(features)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _extract_features(self, *, detach: bool = False) -> dict[str, Features]:
-        """VGG16 features of every image that a loss looks at, each image once.
+    def _extract_features(self, *, heads: bool, generator: bool) -> dict[str, Features]:
+        """VGG16 features of every image that the losses of heads or generator look at, each image once.
 
         Real images go through as one batch and translations as another, so that gradients are computed for the
         translations alone. ``other_*`` are the contrastive loss's negatives.
         """
-        flags, images = self.options, self.images
+        flags, images = self.spatial, self.images
         if not self.vgg_layers:
             return {}
         real = {"real_A": images["real_A"]}
-        if self.learns or flags.loss_mode == "info":
+        if heads or flags.loss_mode == "info":
             real["other_B"] = negative(images["real_B"], like=images["real_A"])
-        if self.learns and "aug_A" in images:
+        if heads and "aug_A" in images:
             real |= {"aug_A": images["aug_A"], "other_aug_B": negative(images["aug_B"], like=images["real_A"])}
         features = self._extract(real)
-        if flags.lambda_style or flags.lambda_spatial_idt:
+        features |= self._extract({"fake_B": images["fake_B"] if generator else images["fake_B"].detach()})
+        if generator and (flags.lambda_style or flags.lambda_spatial_idt):
             features |= self._extract({"real_B": images["real_B"]})
-        for name in ("fake_B", "idt_B"):
-            if name in images:
-                features |= self._extract({name: images[name].detach() if detach else images[name]})
+        if generator and flags.lambda_spatial_idt:
+            features |= self._extract({"idt_B": images["idt_B"]})
         return features
 
     def _extract(self, images: Mapping[str, Tensor]) -> dict[str, Features]:
@@ -221,10 +223,10 @@ class SpatialCorrelativeModel(Model):
         on_fake = gan_loss(self.discriminator(fake), False, mode=self.gan_mode, for_discriminator=True)
         losses = {"D_real": on_real, "D_fake": on_fake}
         loss = (on_real + on_fake) / 2
-        if self.options.lambda_gradient:
+        if self.spatial.lambda_gradient:
             height, width = (min(sides) for sides in zip(real.shape[2:], fake.shape[2:], strict=True))
             images = (image[..., :height, :width] for image in (real, fake))  # they differ in training without a crop
-            penalty = gradient_penalty(self.discriminator, *images, weight=self.options.lambda_gradient)
+            penalty = gradient_penalty(self.discriminator, *images, weight=self.spatial.lambda_gradient)
             losses["D_penalty"] = penalty
             loss = loss + penalty
         step(self.optimizers["D"], loss)
@@ -232,7 +234,7 @@ class SpatialCorrelativeModel(Model):
         return losses
 
     def _optimize_generator(self, features: dict[str, Features]) -> dict[str, Tensor]:
-        flags, images = self.options, self.images
+        flags, images = self.spatial, self.images
         scores = self.discriminator(images["fake_B"])
         terms = {"G_GAN": (1.0, gan_loss(scores, True, mode=self.gan_mode, for_discriminator=False))}
         if flags.lambda_spatial:
