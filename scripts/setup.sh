@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs what the project needs; with --dev also what its tests need.
-# Run again, it reuses what is there. PYTHON=python3.12 chooses the interpreter.
+# Run again, it reuses what is there. PYTHON=python3.12 chooses the interpreter. TORCH_INDEX_URL=... is where torch and
+# torchvision come from instead of pip's own index: PyTorch's index of CPU builds, say, which saves gigabytes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -25,6 +26,10 @@ for file in "${wanted[@]}"; do
     stamp=.venv/installed-$file
     if ! cmp -s "$file" "$stamp"; then
         echo "setup.sh: installing $file (torch is large: a minute or more)"
+        if [ -n "${TORCH_INDEX_URL:-}" ] && [ "$file" = requirements.txt ]; then
+            # shellcheck disable=SC2046 - one word for each of the two packages
+            install --index-url "$TORCH_INDEX_URL" $(grep -E '^torch(vision)?[<=>]' "$file")
+        fi
         install -r "$file"
         if [ "$file" = requirements-dev.txt ]; then
             # visdom is a source package whose build imports pkg_resources, which setuptools 81 dropped.
@@ -35,3 +40,4 @@ for file in "${wanted[@]}"; do
         cp "$file" "$stamp"
     fi
 done
+echo "setup.sh: ready; activate it with: . .venv/bin/activate"

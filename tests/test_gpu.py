@@ -1,0 +1,71 @@
+"""On a CUDA device: training steps, resuming, and translations that agree with the CPU's."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import save_folders, train_options, translate_options
+
+from test import translate
+from train import train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+FLAGS = "--gpu_ids 0 --seed 1 --no_html --print_freq 1"
+METHODS = {"FSeSim": "", "LSeSim": "--learned_attn --augment"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return save_folders(tmp_path / "data")
+
+
+def losses_of(root: Path, flags: str) -> list[dict[str, float]]:
+    """Train on the GPU; returns the losses of every step that the run has logged."""
+    train(train_options(root, f"--name run {FLAGS} {flags}"))
+    lines = (root / "checkpoints" / "run" / "loss_log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_step_has_finite_losses_and_takes_memory_of_the_device(root: Path, method: str) -> None:
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    (losses,) = losses_of(root, f"--max_iters 1 {method}")
+    assert {"G", "G_GAN", "G_spatial", "D_real", "D_fake"} <= losses.keys()
+    assert ("F_contrastive" in losses) == bool(method)
+    assert all(math.isfinite(value) for value in losses.values())
+    assert torch.cuda.max_memory_allocated() > before
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_resumed_run_goes_on_with_the_same_finite_losses(root: Path, method: str) -> None:
+    losses_of(root, f"--max_iters 2 {method}")
+    losses = losses_of(root, f"--max_iters 4 {method} --continue_train")
+    assert [step["step"] for step in losses] == [1, 2, 3, 4]
+    assert all(step.keys() == losses[0].keys() for step in losses)
+    assert all(math.isfinite(value) for step in losses for value in step.values())
+
+
+def test_translations_agree_with_those_of_the_cpu(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(train_options(root, f"--name run {FLAGS} --max_iters 1 --init_gain 0.5"))
+    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", False)  # the CPU multiplies in full precision
+
+    def outputs(device: str) -> dict[str, torch.Tensor]:
+        saved: dict[str, torch.Tensor] = {}
+        monkeypatch.setattr("test.save_image", lambda image, path, _: saved.update({path.name: image.float().cpu()}))
+        translate(translate_options(root / "trainA", root, f"--name run --gpu_ids {device}"))
+        return saved  # real_A comes first, so that fake_B stays
+
+    on_cpu, on_gpu = outputs("-1"), outputs("0")
+    assert on_cpu.keys() == on_gpu.keys()
+    assert len(on_cpu) == 3
+    for name, image in on_cpu.items():
+        assert image.std() > 0.01
+        torch.testing.assert_close(on_gpu[name], image, rtol=0, atol=1e-3)
