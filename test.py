@@ -21,7 +21,7 @@ from torch import Tensor
 from data import DATASETS, Loader
 from models import MODELS, Model
 from options import TEST, DataFlags, Options, RunFlags, TestFlags, parse
-from util.checkpoints import load_networks
+from util.checkpoints import AVERAGE, load_networks
 from util.device import choose_device, to_device
 from util.errors import run_program
 from util.images import save_image
@@ -46,7 +46,8 @@ def translate(options: Options) -> None:
     loader = Loader(dataset, batch_size=data.batch_size, num_workers=data.num_threads, seed=run.seed or 0,
                     shuffle=not data.serial_batches)
     model = MODELS[run.model](options, training=False)
-    load_networks(Path(run.checkpoints_dir) / run.name, tag, model.networks)
+    suffix = AVERAGE if flags.use_ema else ""
+    load_networks(Path(run.checkpoints_dir) / run.name, tag, {n + suffix: net for n, net in model.networks.items()})
     model.to(device)
     for network in model.networks.values():
         network.train(not flags.eval)

@@ -21,7 +21,7 @@ from models import MODELS, Model
 from models.schedules import Scheduler, create_scheduler, skip_epochs
 from options import TRAIN, DataFlags, DisplayFlags, Options, RunFlags, TrainFlags, parse
 from util.checkpoints import (
-    load_networks,
+    load_published,
     load_state,
     refusing_foreign_state,
     restore,
@@ -76,18 +76,18 @@ class Run:
 
     def resume(self, tag: str, state: Mapping[str, Any] | None) -> list[str]:
         """Go back to the checkpoint ``tag``; returns what the user should know."""
-        load_networks(self.folder, tag, {name: self.model.networks[name] for name in self.model.published})
+        averages = load_published(self.folder, tag, self.model)
         path = state_path(self.folder, tag)
         if state is None:
             fresh = [f"network {name}" for name in self.model.networks if name not in self.model.published]
-            return [f"{path} is missing, so the networks go on from {tag} but "
+            return [*averages, f"{path} is missing, so the networks go on from {tag} but "
                     f"{', '.join([*fresh, 'optimizers'])}, schedules and counters start afresh (--epoch_count sets the "
                     "epoch)"]
         with refusing_foreign_state(path):
             seed = None if self.options[RunFlags].seed is None else state["seed"]
             changes = self.options.changes_since({**state["options"], "seed": seed})
             changes = {name: text for name, text in changes.items() if name not in FREE}
-            if dropped := sorted(set(state["networks"]) - set(self.model.networks)):
+            if dropped := sorted({*state["networks"], *state["sha256"]} - set(self.model.networks)):
                 raise UserError(f"{path} holds the trained network {dropped[0]}, which this run would drop: type the "
                                 f"flags of its training ({'; '.join(changes.values())})")
             notes = restore(self.model, state, self.folder, tag)
@@ -99,7 +99,7 @@ class Run:
                 else:
                     skip_epochs(scheduler, self.progress.epoch - self.first_epoch)
         kept = "; the saved value stays in force"
-        return [text + kept * (name in KEPT) for name, text in changes.items()] + notes
+        return [text + kept * (name in KEPT) for name, text in changes.items()] + averages + notes
 
     def end_epoch(self) -> None:
         """Step the schedules and count on."""

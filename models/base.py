@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from options import DataFlags, NetworkFlags, Options, TrainFlags
+from util.checkpoints import AVERAGE
 
 from .networks import create_discriminator, create_generator, initialize
 
@@ -36,7 +38,7 @@ class Model(ABC):
     """
 
     flags: ClassVar[tuple[type, ...]] = ()
-    published: ClassVar[tuple[str, ...]] = ("G",)
+    published: tuple[str, ...] = ("G",)
 
     def __init__(self, options: Options, *, training: bool) -> None:
         """Build everything; with ``training`` also what only training needs."""
@@ -45,6 +47,7 @@ class Model(ABC):
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.constants: dict[str, nn.Module] = {}
         self.memory: dict[str, Stateful] = {}
+        self.decays: dict[str, float] = {}  # of moving averages, by the network's name
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:
@@ -75,6 +78,26 @@ class Model(ABC):
     @abstractmethod
     def visuals(self) -> dict[str, Tensor]:
         """The current images by name, [B, C, H, W] in [-1, 1]."""
+
+    def keep_average(self, name: str, decay: float) -> None:
+        """Keep an exponential moving average of a network's weights beside it, published as ``NAME_ema``.
+
+        Averaging the last ``1 / (1 - decay)`` steps or so removes much of the oscillation of adversarial training
+        (Yazici et al., "The Unusual Effectiveness of Averaging in GAN Training", ICLR 2019).
+        """
+        self.decays[name] = decay
+        self.networks[name + AVERAGE] = copy.deepcopy(self.networks[name]).requires_grad_(False)
+        self.published = (*self.published, name + AVERAGE)
+
+    @torch.no_grad()
+    def update_averages(self) -> None:
+        """Move the averages towards their networks; once a step."""
+        for name, decay in self.decays.items():
+            average, network = self.networks[name + AVERAGE], self.networks[name]
+            for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+            for kept, current in zip(average.buffers(), network.buffers(), strict=True):
+                kept.copy_(current)
 
     def to(self, device: torch.device) -> None:
         """Move networks to ``device``; optimizers keep their parameters."""

@@ -68,7 +68,7 @@ class SpatialCorrelativeModel(Model):
     """``--model sc``. Networks: G, D and, for LSeSim, F (the heads; with ``--vgg_lr_scale`` also VGG)."""
 
     flags: ClassVar[tuple[type, ...]] = (SpatialFlags,)
-    published: ClassVar[tuple[str, ...]] = ("G", "D")
+    published = ("G", "D")
 
     @classmethod
     def check(cls, options: Options) -> None:
@@ -104,6 +104,8 @@ class SpatialCorrelativeModel(Model):
             self._build_losses(options[TrainFlags])
             self._build_discriminator(options)
             self._build_optimizers(options)
+            if options[TrainFlags].ema:
+                self.keep_average("G", options[TrainFlags].ema)
 
     def _build_losses(self, train: TrainFlags) -> None:
         """The spatially-correlative loss, and one VGG16 for all losses that look at features."""
@@ -171,6 +173,7 @@ class SpatialCorrelativeModel(Model):
             losses |= self._optimize_heads(detached)
         losses |= self._optimize_discriminator()
         losses |= self._optimize_generator(features)
+        self.update_averages()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _extract_features(self, *, heads: bool, generator: bool) -> dict[str, Features]:

@@ -26,6 +26,7 @@ class TestFlags:
     num_test: int | None = flag(50, "how many images to translate; inf, 0 or -1: all", parse=images_or_all)
     aspect_ratio: float = flag(1.0, "width to height of saved pixels: above 1 images get wider, below 1 higher",
                                minimum=0.01, maximum=100)
+    use_ema: bool = flag(False, "translate with the moving average of the generator's weights (training's --ema)")
     eval: bool = flag(False, "evaluation mode: batch normalisation by running statistics, no dropout")
     display_winsize: int = flag(256, "width of an image on the page, in pixels", minimum=1)
 

@@ -400,3 +400,30 @@ def test_a_command_line_of_the_published_code_trains_continues_and_translates(tm
     assert load_file(folder / "latest_state.pth")["progress"]["images"] == 6
     translate(translate_options(drawings, tmp_path, "--name horse2zebra --model sc --num_test 2"))
     assert len(list((tmp_path / "results").rglob("fake_B/*.png"))) == 2
+
+
+def test_moving_average_is_the_recursion_over_the_steps_and_resumes_to_the_bit(tmp_path: Path) -> None:
+    root = save_folders(tmp_path)
+    flags = "--seed 3 --ema 0.75 --n_epochs 1 --n_epochs_decay 1 --save_latest_freq 1 --save_by_iter"
+    train(train_options(root, f"{flags} --name whole"))
+    folder = root / "checkpoints" / "whole"
+    weights = [load_file(network_path(folder, f"iter_{step}", "G")) for step in range(1, 11)]
+    averages = [load_file(network_path(folder, f"iter_{step}", "G_ema")) for step in range(1, 11)]
+    for before, after, network in zip(averages, averages[1:], weights[1:], strict=False):
+        for key in network:
+            torch.testing.assert_close(after[key], 0.75 * before[key] + 0.25 * network[key], rtol=1e-5, atol=1e-7)
+
+    train(train_options(root, f"{flags} --name parts --max_iters 4"))
+    train(train_options(root, f"{flags} --name parts --continue_train"))
+    resumed = load_file(network_path(root / "checkpoints" / "parts", "latest", "G_ema"))
+    whole = load_file(network_path(folder, "latest", "G_ema"))
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+
+
+def test_moving_average_may_begin_late_but_is_not_dropped_unnoticed(tmp_path: Path, capsys: Any) -> None:
+    root = save_folders(tmp_path)
+    train(train_options(root, "--seed 3 --max_iters 2"))
+    train(train_options(root, "--ema 0.9 --continue_train --max_iters 4"))
+    assert "no moving average G_ema; it starts from the network" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"G_ema, which this run would drop.*--ema is 0\.0, was 0\.9"):
+        train(train_options(root, "--continue_train --max_iters 6"))

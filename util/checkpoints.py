@@ -19,6 +19,9 @@ from torch import nn
 from .errors import UserError, explain
 from .files import replacing
 
+AVERAGE = "_ema"
+"""Ends the name of a network that is the moving average of another."""
+
 
 class Trainable(Protocol):
     """What of a model is saved."""
@@ -79,6 +82,22 @@ def load_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> 
         load_into(network, load_file(path), path)
 
 
+def load_published(folder: Path, tag: str, model: Trainable) -> list[str]:
+    """Load a model's published networks; a moving average that was not kept before starts from its network.
+
+    Returns:
+        Sentences for the user about such averages.
+
+    Raises:
+        UserError: as in `load_networks`.
+    """
+    new = [n for n in model.published if n.endswith(AVERAGE) and not network_path(folder, tag, n).exists()]
+    load_networks(folder, tag, {name: model.networks[name] for name in model.published if name not in new})
+    for name in new:
+        model.networks[name].load_state_dict(model.networks[name.removesuffix(AVERAGE)].state_dict())
+    return [f"the checkpoint has no moving average {name}; it starts from the network" for name in new]
+
+
 def load_state(folder: Path, tag: str) -> dict[str, Any] | None:
     """The state that was saved beside the networks; None where there is none (a published checkpoint)."""
     path = state_path(folder, tag)
@@ -116,8 +135,8 @@ def restore(model: Trainable, state: Mapping[str, Any], folder: Path, tag: str) 
             `refusing_foreign_state` says.
     """
     path = state_path(folder, tag)
-    for name in model.published:
-        if _sha256(file := network_path(folder, tag, name)) != state["sha256"][name]:
+    for name, digest in state["sha256"].items():
+        if name in model.networks and _sha256(file := network_path(folder, tag, name)) != digest:
             raise UserError(f"{file} was written by another save than {path}; continue from another --epoch, or remove "
                             "the latter to go on from the networks alone")
     extra = [name for name in model.networks if name not in model.published]
