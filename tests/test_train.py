@@ -19,7 +19,7 @@ from models import MODELS, Model
 from options import TRAIN, TrainFlags, parse
 from test import translate
 from train import build_schedulers, train
-from util.checkpoints import load_file
+from util.checkpoints import load_file, network_path
 from util.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -271,3 +271,17 @@ def test_what_cannot_be_translated_is_a_users_mistake(root: Path) -> None:
     (root / "in" / "1.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"1\.png cannot be read"):
         outputs(root, root / "in")
+
+
+def test_the_moving_average_translates_when_asked_for(tmp_path: Path) -> None:
+    root = save_folders(tmp_path / "data")
+    train(train_options(root, "--max_iters 4 --ema 0.9 --init_gain 0.5 --lr 0.05"))
+    image = save_noise(root / "test" / "a.png", 1, (24, 16))
+    plain = pixels(outputs(root, image, name="experiment_name")["fake_B/a.png"])
+    folder = root / "checkpoints" / "experiment_name"
+    (folder / "latest_net_G.pth").write_bytes((folder / "latest_net_G_ema.pth").read_bytes())
+    expected = pixels(outputs(root, image, name="experiment_name")["fake_B/a.png"])
+    (folder / "latest_net_G.pth").unlink()
+    found = pixels(outputs(root, image, "--use_ema", "experiment_name")["fake_B/a.png"])
+    assert (found == expected).all()
+    assert (found != plain).any()
