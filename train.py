@@ -30,6 +30,7 @@ from util.checkpoints import (
 )
 from util.device import choose_device, to_device
 from util.errors import UserError, run_program
+from util.files import move_aside
 from util.loggers import JsonLinesSink, Sink, open_html, open_visdom
 from util.meter import LossMeter
 from util.terminal import TerminalSink
@@ -37,7 +38,7 @@ from util.terminal import TerminalSink
 # Flags that may change from one part of a run to the next without a word, and those that the saved optimizers and
 # schedules overrule.
 FREE = {*(f.name for f in fields(DisplayFlags)), "name", "suffix", "checkpoints_dir", "dataroot", "gpu_ids", "verbose",
-        "num_threads", "epoch", "load_iter", "epoch_count", "max_iters", "continue_train", "overwrite"}
+        "num_threads", "epoch", "load_iter", "epoch_count", "max_iters", "continue_train"}
 KEPT = {"lr", "beta1", "beta2", "lr_decay_iters", "vgg_lr_scale"}
 
 
@@ -123,9 +124,6 @@ def train(options: Options) -> None:
     folder = Path(general.checkpoints_dir) / general.name
     tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
     state = load_state(folder, tag) if flags.continue_train else None
-    if not (flags.continue_train or flags.overwrite) and any(folder.glob("*_state.pth")):
-        raise UserError(f"{folder} holds the checkpoints of a training: add --continue_train to go on with it, or "
-                        "--overwrite to start anew in its place")
     last_epoch = flags.n_epochs + flags.n_epochs_decay
     if state is None and last_epoch < flags.epoch_count:
         raise UserError(f"--n_epochs {flags.n_epochs} and --n_epochs_decay {flags.n_epochs_decay} leave nothing to "
@@ -142,7 +140,7 @@ def train(options: Options) -> None:
     model.to(device)
     run = Run(options, folder, seed, first_epoch, model, build_schedulers(model, flags, first_epoch),
               Progress(first_epoch))
-    notes = run.resume(tag, state) if flags.continue_train else []
+    notes = run.resume(tag, state) if flags.continue_train else make_room(folder)
 
     start = run.progress
     if start.images_in_epoch > len(loader):
@@ -213,6 +211,13 @@ def show_samples(sinks: Sequence[Sink], seen: int, model: Model) -> int:
     for sink in sinks:
         sink.images(seen, model.visuals())
     return seen
+
+
+def make_room(folder: Path) -> list[str]:
+    """Move an earlier training of the same name aside: a command that is typed twice must not cost its result."""
+    if not any(folder.glob("*_state.pth")):
+        return []
+    return [f"the earlier training of this name is now in {move_aside(folder)} (--continue_train would go on with it)"]
 
 
 def build_schedulers(model: Model, flags: TrainFlags, first_epoch: int) -> dict[str, Scheduler]:

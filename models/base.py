@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from options import DataFlags, NetworkFlags, Options, TrainFlags
 from util.checkpoints import AVERAGE
+from util.errors import UserError
 
 from .networks import create_discriminator, create_generator, initialize
 
@@ -137,12 +138,20 @@ def translate_any_size(generator: nn.Module, images: Tensor) -> Tensor:
 
 
 def build_discriminator(options: Options) -> nn.Module:
-    """The discriminator of translations that the flags describe, initialised."""
-    flags = options[NetworkFlags]
+    """The discriminator of translations that the flags describe, initialised.
+
+    Raises:
+        UserError: the crops are too small for it.
+    """
+    data, flags = options[DataFlags], options[NetworkFlags]
     discriminator = create_discriminator(
-        flags.netD, input_nc=options[DataFlags].output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D,
-        norm=flags.norm, antialias=not flags.no_antialias,
+        flags.netD, input_nc=data.output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D, norm=flags.norm,
+        antialias=not flags.no_antialias,
     )
+    least = int(discriminator.least_size)  # type: ignore[arg-type]
+    if "crop" in data.preprocess and data.crop_size < least:
+        raise UserError(f"--crop_size {data.crop_size} is too small for --netD {flags.netD}, which needs {least} "
+                        "pixels: enlarge it or choose another --netD or --n_layers_D")
     initialize(discriminator, flags.init_type, flags.init_gain)
     return discriminator
 

@@ -82,6 +82,9 @@ class SpatialCorrelativeModel(Model):
             raise UserError("--dataset_mode single has no images of the target domain, without which --model sc cannot "
                             "be trained: use unaligned or aligned")
         side = min(data.crop_size // stride for stride in layer_strides(layers))
+        if side == 0 and "crop" in data.preprocess:
+            raise UserError(f"--crop_size {data.crop_size} leaves no feature at {layers[-1]} of --attn_layers: enlarge "
+                            "it or choose earlier layers")
         keys = min(flags.patch_size, side) ** 2
         if flags.loss_mode == "l1" and keys < 4:
             raise UserError(f"--loss_mode l1 needs at least four keys a query, --patch_size {flags.patch_size} with "

@@ -29,7 +29,6 @@ class TrainFlags:
     ema: float = flag(0.0, "decay a step of a moving average of the generator's weights, saved as EPOCH_net_G_ema.pth; "
                       "0: none, 0.999 is usual in long trainings", minimum=0, maximum=0.999999)
     continue_train: bool = flag(False, "go on from the saved state, by default the latest one")
-    overwrite: bool = flag(False, "start anew although checkpoints of this name exist, and replace them")
     epoch_count: int = flag(1, "number of the first epoch, where no saved state tells it", minimum=1)
 
 

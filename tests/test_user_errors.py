@@ -94,13 +94,14 @@ WRONG_FLAGS = {
     "spatial identity": (["--input_nc", "1", "--lambda_spatial_idt", "1"], ["--lambda_spatial_idt", "--input_nc"]),
     "no epochs": (["--n_epochs", "0", "--n_epochs_decay", "0"], ["--n_epochs 0", "--n_epochs_decay 0", "raise"]),
     "late epoch": (["--n_epochs", "2", "--n_epochs_decay", "0", "--epoch_count", "3"], ["--epoch_count 3", "raise"]),
-    "crop of 8": (["--crop_size", "8"], ["--crop_size", "8x8", "at least 24x24"]),
-    "crop of 4": (["--crop_size", "4"], ["--crop_size", "at least 24x24"]),
-    "crop of 1": (["--crop_size", "1", "--netD", "pixel"], ["--crop_size", "at least"]),
-    "deep discriminator": (["--netD", "n_layers", "--n_layers_D", "5"], ["discriminator", "96x96", "--crop_size"]),
+    "crop of 8": (["--crop_size", "8"], ["--crop_size 8", "--netD basic", "24 pixels"]),
+    "crop of 4": (["--crop_size", "4"], ["--crop_size 4", "--netD basic", "24 pixels"]),
+    "crop of 1": (["--crop_size", "1", "--netD", "pixel"], ["--crop_size 1", "enlarge it"]),
+    "deep discriminator": (["--netD", "n_layers", "--n_layers_D", "5"],
+                           ["--crop_size 32", "--netD n_layers", "96 pixels", "--n_layers_D"]),
     "too many layers": (["--n_layers_D", "1000"], ["--n_layers_D", "10"]),
     "map below VGG's stride": (["--crop_size", "8", "--netD", "pixel", "--attn_layers", "12"],
-                               ["16x16", "--crop_size"]),
+                               ["--crop_size 8", "--attn_layers", "no feature"]),
     "nothing to continue": (["--continue_train"], ["latest_net_G.pth", "--name", "--epoch"]),
     "unknown epoch": (["--continue_train", "--epoch", "7"], ["7_net_G.pth", "--epoch"]),
     "name": (["--name", "../elsewhere"], ["--name", "--checkpoints_dir"]),
@@ -269,14 +270,14 @@ def test_damaged_options_of_the_training_are_one_sentence(translate: Callable[..
     says(translate(), checkpoints / "run" / "train_opt.json", "repair or remove it")
 
 
-def test_training_does_not_replace_an_earlier_one_unasked(
-    train: Callable[..., Outcome], checkpoints: Path,
-) -> None:
+def test_training_anew_moves_the_earlier_one_aside(train: Callable[..., Outcome], checkpoints: Path) -> None:
     before = {path.name: path.read_bytes() for path in (checkpoints / "run").iterdir()}
-    says(train("--seed", "2"), checkpoints / "run", "--continue_train", "--overwrite")
-    assert {path.name: path.read_bytes() for path in (checkpoints / "run").iterdir()} == before
-    assert train("--seed", "2", "--overwrite").code == 0
+    assert train("--seed", "2").code == 0
+    aside = checkpoints / "run.1"
+    assert {path.name: path.read_bytes() for path in aside.iterdir()} == before
     assert (checkpoints / "run" / "latest_net_G.pth").read_bytes() != before["latest_net_G.pth"]
+    says(train("--crop_size", "4"), "--crop_size")  # what is refused moves nothing
+    assert not (checkpoints / "run.2").exists()
 
 
 # --- files that cannot be written

@@ -41,6 +41,8 @@ class PixelDiscriminator(nn.Module):
     ``n_layers`` and ``antialias`` exist so that all discriminators are built alike, and change nothing.
     """
 
+    least_size = 2  # one pixel cannot be normalised
+
     def __init__(self, *, input_nc: int = 3, ndf: int = 64, n_layers: int = 3, norm: str = "instance",
                  antialias: bool = False) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ class PixelDiscriminator(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        require_sides(images, least=2, network="the pixel discriminator")  # one pixel cannot be normalised
+        require_sides(images, least=self.least_size, network="the pixel discriminator")
         scores: Tensor = self.net(images)
         return scores
 
