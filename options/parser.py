@@ -134,7 +134,7 @@ def _parse_strictly(
         formatter_class=HelpFormatter, argument_default=argparse.SUPPRESS, usage="%(prog)s [--flag value ...]",
     )
     for group in groups:
-        section = parser.add_argument_group((group.__doc__ or group.__name__).splitlines()[0])
+        section = parser.add_argument_group((group.__doc__ or group.__name__).splitlines()[0].rstrip("."))
         for f in flags_of(group):
             _add(section, f, defaults[f.name])
     namespace, rest = parser.parse_known_args(argv)
