@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import NoModel
 
 from data import DATASETS, SampleKey
 from options import TEST, TRAIN, DataFlags, parse
@@ -17,20 +18,6 @@ from util.errors import UserError
 
 SMALL = "--load_size 20 --crop_size 16"
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-
-
-class NoModel:
-    """A model without flags."""
-
-    flags = ()
-
-    @classmethod
-    def defaults(cls, training):
-        return {}
-
-    @classmethod
-    def check(cls, options):
-        return None
 
 
 def dataset(root: Path, arguments: str = "", program=TRAIN):

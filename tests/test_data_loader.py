@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import NoModel
 
 from data import DATASETS, Loader, SampleKey
 from data.loader import mix
@@ -19,20 +20,6 @@ from options import TRAIN, DataFlags, parse
 from util.errors import UserError
 
 COUNT = 7
-
-
-class NoModel:
-    """A model without flags."""
-
-    flags = ()
-
-    @classmethod
-    def defaults(cls, training):
-        return {}
-
-    @classmethod
-    def check(cls, options):
-        return None
 
 
 class Keys:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -16,6 +17,20 @@ from options import TEST, TRAIN, Options, parse
 NETWORKS = "--netG resnet_6blocks --ngf 2 --netD n_layers --n_layers_D 1 --ndf 2"
 LOSSES = "--attn_layers relu1_2,relu2_1 --vgg_weights random --patch_nums 8 --patch_size 4"
 SIZES = "--load_size 20 --crop_size 16"
+
+
+class NoModel:
+    """A model without flags, for tests of the data sets alone."""
+
+    flags: ClassVar[tuple[type, ...]] = ()
+
+    @classmethod
+    def defaults(cls, training: bool) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        return None
 
 
 def save_noise(path: Path, seed: int, size: tuple[int, int] = (24, 20), mode: str = "RGB") -> Path:
