@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from metrics.images import read_image
 from models.networks.vgg import BUNDLED, IMAGENET_URL, VGG16Features, layer_strides
 from util.errors import UserError
+from util.files import sha256
 
 
 @torch.no_grad()
@@ -55,11 +55,7 @@ def weights_sha256(weights: str) -> str | None:
         path = Path(torch.hub.get_dir(), "checkpoints", Path(IMAGENET_URL).name)
     else:
         path = BUNDLED if weights == "bundled" else Path(weights)
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256(path)
 
 
 def _batches(paths: Sequence[Path], batch_size: int, least: int) -> Iterator[Tensor]:

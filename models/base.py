@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -166,9 +166,3 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
-
-
-def set_requires_grad(networks: Iterable[nn.Module], required: bool) -> None:
-    """Switch the gradients of networks' parameters on or off, so that a step computes none it does not use."""
-    for network in networks:
-        network.requires_grad_(required)

@@ -24,7 +24,7 @@ from options import DataFlags, Options, TrainFlags, flag
 from options.flag import comma_list, count_or_all
 from util.errors import UserError
 
-from .base import Model, adam, build_discriminator, build_generator, set_requires_grad, step, translate_any_size
+from .base import Model, adam, build_discriminator, build_generator, step, translate_any_size
 from .image_pool import ImagePool
 from .losses.gan import gan_loss, gradient_penalty
 from .losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
@@ -166,9 +166,9 @@ class SpatialCorrelativeModel(Model):
             self.images["idt_B"] = self.translate(self.images["real_B"])
         losses: dict[str, Tensor] = {}
         if self.learns and flags.vgg_lr_scale:  # this step changes VGG, so its features serve no other
-            set_requires_grad([self.vgg], True)
+            self.vgg.requires_grad_(True)
             losses |= self._optimize_heads(self._extract_features(heads=True, generator=False))
-            set_requires_grad([self.vgg], False)
+            self.vgg.requires_grad_(False)
         shared = self.learns and not flags.vgg_lr_scale
         features = self._extract_features(heads=shared, generator=True)
         if shared:
@@ -213,17 +213,17 @@ class SpatialCorrelativeModel(Model):
 
     def _optimize_heads(self, features: dict[str, Features]) -> dict[str, Tensor]:
         """An input and its translation, and an image and its jittered copy, must recognise each other."""
-        set_requires_grad([self.structure], True)
+        self.structure.requires_grad_(True)
         loss = self.structure.contrast(*self._at_layers(features, "real_A", "fake_B", "other_B"))
         if "aug_A" in features:
             augmented = self._at_layers(features, "real_A", "aug_A", "other_aug_B")
             loss = (loss + self.structure.contrast(*augmented)) / 2
         step(self.optimizers["F"], loss)
-        set_requires_grad([self.structure], False)  # the generator's loss passes through, but does not train them
+        self.structure.requires_grad_(False)  # the generator's loss passes through, but does not train them
         return {"F_contrastive": loss}
 
     def _optimize_discriminator(self) -> dict[str, Tensor]:
-        set_requires_grad([self.discriminator], True)
+        self.discriminator.requires_grad_(True)
         real, fake = self.images["real_B"], self.pool.query(self.images["fake_B"])
         on_real = gan_loss(self.discriminator(real), True, mode=self.gan_mode, for_discriminator=True)
         on_fake = gan_loss(self.discriminator(fake), False, mode=self.gan_mode, for_discriminator=True)
@@ -236,7 +236,7 @@ class SpatialCorrelativeModel(Model):
             losses["D_penalty"] = penalty
             loss = loss + penalty
         step(self.optimizers["D"], loss)
-        set_requires_grad([self.discriminator], False)
+        self.discriminator.requires_grad_(False)
         return losses
 
     def _optimize_generator(self, features: dict[str, Features]) -> dict[str, Tensor]:

@@ -6,7 +6,6 @@ networks' SHA-256, by which a resumed run notices files of another save. Nothing
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,7 @@ import torch
 from torch import nn
 
 from .errors import UserError, explain
-from .files import replacing
+from .files import replacing, sha256
 
 AVERAGE = "_ema"
 """Ends the name of a network that is the moving average of another."""
@@ -66,7 +65,7 @@ def save_checkpoint(folder: Path, tag: str, model: Trainable, extra: Mapping[str
             "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers.items()},
             "memory": {name: item.state_dict() for name, item in model.memory.items()},
             "random": _random_states(_device(model)),
-            "sha256": {name: _sha256(temporary[path]) for name, path in files.items()},
+            "sha256": {name: sha256(temporary[path]) for name, path in files.items()},
         }
         _save({**state, **extra}, temporary[last], last)
 
@@ -136,7 +135,7 @@ def restore(model: Trainable, state: Mapping[str, Any], folder: Path, tag: str) 
     """
     path = state_path(folder, tag)
     for name, digest in state["sha256"].items():
-        if name in model.networks and _sha256(file := network_path(folder, tag, name)) != digest:
+        if name in model.networks and sha256(file := network_path(folder, tag, name)) != digest:
             raise UserError(f"{file} was written by another save than {path}; continue from another --epoch, or remove "
                             "the latter to go on from the networks alone")
     extra = [name for name in model.networks if name not in model.published]
@@ -201,14 +200,6 @@ def _save(content: Mapping[str, Any], temporary: Path, path: Path) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise UserError(f"{path} could not be written ({error}); free some space or choose another "
                         "--checkpoints_dir; the checkpoints written before are intact") from error
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _device(model: Trainable) -> torch.device:

@@ -1,7 +1,8 @@
-"""Files that are either whole or absent, and old files that are kept."""
+"""Files that are either whole or absent, old files that are kept, and what tells two files apart."""
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,3 +34,12 @@ def move_aside(path: Path) -> Path | None:
     while (free := path.with_name(f"{path.name}.{number}")).exists():
         number += 1
     return path.rename(free)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file of any size, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
