@@ -1,10 +1,10 @@
-"""What every model is: networks, optimizers and four verbs."""
+"""What every model is: networks, optimizers, four verbs, and the step that is made of them."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -15,6 +15,8 @@ from options import DataFlags, NetworkFlags, Options, TrainFlags
 from util.checkpoints import AVERAGE
 from util.errors import UserError
 
+from .descent import Descent
+from .losses.gan import Prediction
 from .networks import create_discriminator, create_generator, initialize
 
 
@@ -23,7 +25,7 @@ class Stateful(Protocol):
 
     def state_dict(self) -> dict[str, Any]: ...
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> Any: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
 class Model(ABC):
@@ -36,10 +38,13 @@ class Model(ABC):
         optimizers: by name.
         constants: frozen networks that need a device but no saving.
         memory: whatever else must be restored when a run resumes.
+        learned_losses: those of the networks that are parts of a loss, and always computed in float32.
+        descent: how gradients become steps.
     """
 
     flags: ClassVar[tuple[type, ...]] = ()
     published: tuple[str, ...] = ("G",)
+    learned_losses: tuple[str, ...] = ()
 
     def __init__(self, options: Options, *, training: bool) -> None:
         """Build everything; with ``training`` also what only training needs."""
@@ -49,6 +54,7 @@ class Model(ABC):
         self.constants: dict[str, nn.Module] = {}
         self.memory: dict[str, Stateful] = {}
         self.decays: dict[str, float] = {}  # of moving averages, by the network's name
+        self.descent = Descent()
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:
@@ -70,7 +76,7 @@ class Model(ABC):
 
     @abstractmethod
     def optimize_parameters(self) -> dict[str, Tensor]:
-        """One optimisation step on the current batch.
+        """Compute the losses of the current batch and `minimize` each, in the method's order.
 
         Returns:
             Detached scalar losses by name; ``G`` is the generator's whole objective.
@@ -79,6 +85,31 @@ class Model(ABC):
     @abstractmethod
     def visuals(self) -> dict[str, Tensor]:
         """The current images by name, [B, C, H, W] in [-1, 1]."""
+
+    def train_step(self, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """One optimisation step over one batch, or over several whose gradients add up.
+
+        Several are one large batch, but for two things: what the method samples anew for each batch, and that of
+        networks optimised one after the other the later ones see the earlier ones' step with the last batch only.
+
+        Returns:
+            Detached scalar losses by name, averaged over the images.
+        """
+        losses: dict[str, Tensor] = {}
+        counts = [len(batch["A"]) for batch in batches]
+        for number, (batch, count) in enumerate(zip(batches, counts, strict=True), 1):
+            self.descent.share, self.descent.is_last = count / sum(counts), number == len(batches)
+            self.set_input(batch)
+            for name, loss in self.optimize_parameters().items():
+                part = loss * self.descent.share
+                losses[name] = losses[name] + part if name in losses else part
+        self.descent.finish()
+        self.update_averages()
+        return losses
+
+    def minimize(self, name: str, loss: Tensor) -> None:
+        """Descend along the gradient of ``loss`` with the optimizer ``name``."""
+        self.descent.minimize(name, self.optimizers[name], loss)
 
     def keep_average(self, name: str, decay: float) -> None:
         """Keep an exponential moving average of a network's weights beside it, published as ``NAME_ema``.
@@ -156,13 +187,22 @@ def build_discriminator(options: Options) -> nn.Module:
     return discriminator
 
 
+def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list[Prediction]:
+    """The scores of real and of generated images, in one pass where that changes nothing.
+
+    That is, where both have one size and no normalisation looks beyond a single image.
+    """
+    beyond = any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules())
+    if beyond or real.shape[1:] != fake.shape[1:]:
+        return [discriminator(real), discriminator(fake)]
+    scores = discriminator(torch.cat([real, fake]))
+    sizes = [len(real), len(fake)]
+    if isinstance(scores, Tensor):
+        return list(scores.split(sizes))
+    return [list(scales) for scales in zip(*(scale.split(sizes) for scale in scores), strict=True)]
+
+
 def adam(groups: list[dict[str, Any]], train: TrainFlags) -> torch.optim.Adam:
     """Adam with the flags' rate and momenta; a group's own ``lr`` wins."""
     return torch.optim.Adam(groups, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)
 
-
-def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One descent along the gradient of ``loss``."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()

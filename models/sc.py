@@ -24,7 +24,7 @@ from options import DataFlags, Options, TrainFlags, flag
 from options.flag import comma_list, count_or_all
 from util.errors import UserError
 
-from .base import Model, adam, build_discriminator, build_generator, step, translate_any_size
+from .base import Model, adam, build_discriminator, build_generator, judge, translate_any_size
 from .image_pool import ImagePool
 from .losses.gan import gan_loss, gradient_penalty
 from .losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
@@ -69,6 +69,7 @@ class SpatialCorrelativeModel(Model):
 
     flags: ClassVar[tuple[type, ...]] = (SpatialFlags,)
     published = ("G", "D")
+    learned_losses = ("F",)
 
     @classmethod
     def check(cls, options: Options) -> None:
@@ -176,7 +177,6 @@ class SpatialCorrelativeModel(Model):
             losses |= self._optimize_heads(detached)
         losses |= self._optimize_discriminator()
         losses |= self._optimize_generator(features)
-        self.update_averages()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _extract_features(self, *, heads: bool, generator: bool) -> dict[str, Features]:
@@ -214,19 +214,23 @@ class SpatialCorrelativeModel(Model):
     def _optimize_heads(self, features: dict[str, Features]) -> dict[str, Tensor]:
         """An input and its translation, and an image and its jittered copy, must recognise each other."""
         self.structure.requires_grad_(True)
-        loss = self.structure.contrast(*self._at_layers(features, "real_A", "fake_B", "other_B"))
-        if "aug_A" in features:
-            augmented = self._at_layers(features, "real_A", "aug_A", "other_aug_B")
-            loss = (loss + self.structure.contrast(*augmented)) / 2
-        step(self.optimizers["F"], loss)
+        positions = self.structure.sample(self._at_layers(features, "real_A")[0])
+        names = [name for name in ("real_A", "fake_B", "other_B", "aug_A", "other_aug_B") if name in features]
+        maps = {name: self.structure.maps(of, positions)
+                for name, of in zip(names, self._at_layers(features, *names), strict=True)}
+        loss = self.structure.contrast_maps(maps["real_A"], maps["fake_B"], maps["other_B"])
+        if "aug_A" in maps:
+            loss = (loss + self.structure.contrast_maps(maps["real_A"], maps["aug_A"], maps["other_aug_B"])) / 2
+        self.minimize("F", loss)
         self.structure.requires_grad_(False)  # the generator's loss passes through, but does not train them
         return {"F_contrastive": loss}
 
     def _optimize_discriminator(self) -> dict[str, Tensor]:
         self.discriminator.requires_grad_(True)
         real, fake = self.images["real_B"], self.pool.query(self.images["fake_B"])
-        on_real = gan_loss(self.discriminator(real), True, mode=self.gan_mode, for_discriminator=True)
-        on_fake = gan_loss(self.discriminator(fake), False, mode=self.gan_mode, for_discriminator=True)
+        of_real, of_fake = judge(self.discriminator, real, fake)
+        on_real = gan_loss(of_real, True, mode=self.gan_mode, for_discriminator=True)
+        on_fake = gan_loss(of_fake, False, mode=self.gan_mode, for_discriminator=True)
         losses = {"D_real": on_real, "D_fake": on_fake}
         loss = (on_real + on_fake) / 2
         if self.spatial.lambda_gradient:
@@ -235,7 +239,7 @@ class SpatialCorrelativeModel(Model):
             penalty = gradient_penalty(self.discriminator, *images, weight=self.spatial.lambda_gradient)
             losses["D_penalty"] = penalty
             loss = loss + penalty
-        step(self.optimizers["D"], loss)
+        self.minimize("D", loss)
         self.discriminator.requires_grad_(False)
         return losses
 
@@ -262,7 +266,7 @@ class SpatialCorrelativeModel(Model):
             terms["G_style"] = (flags.lambda_style, style_loss(*pair))
         losses = {name: weight * loss for name, (weight, loss) in terms.items()}
         total = torch.stack(list(losses.values())).sum()
-        step(self.optimizers["G"], total)
+        self.minimize("G", total)
         return losses | {"G": total}
 
 

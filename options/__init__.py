@@ -1,6 +1,6 @@
 """Command lines: flag groups, the parser, and the typed options that it returns."""
 
-from .common import DataFlags, NetworkFlags, RunFlags
+from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags
 from .flag import flag
 from .options import Options
 from .parser import OwnsFlags, Program, parse
@@ -9,5 +9,5 @@ from .train import TRAIN, DisplayFlags, TrainFlags
 
 __all__ = [
     "TEST", "TRAIN", "DataFlags", "DisplayFlags", "NetworkFlags", "Options", "OwnsFlags", "Program", "RunFlags",
-    "TestFlags", "TrainFlags", "flag", "parse",
+    "SpeedFlags", "TestFlags", "TrainFlags", "flag", "parse",
 ]

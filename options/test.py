@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .common import DataFlags, NetworkFlags, RunFlags
+from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags
 from .flag import count_or_all, flag
 from .parser import Program
 
@@ -42,7 +42,7 @@ TEST = Program(
     name="test.py",
     description="Translate images with a trained generator, at their own size. With --load_size or --crop_size, "
     "--preprocess is resize_and_crop unless given; with --load_size alone, --crop_size is the same.",
-    groups=(RunFlags, DataFlags, NetworkFlags, TestFlags),
+    groups=(RunFlags, DataFlags, NetworkFlags, TestFlags, SpeedFlags),
     training=False,
     defaults={"model": "test", "phase": "test", "preprocess": "none", "load_size": 256, "no_flip": True,
               "serial_batches": True},

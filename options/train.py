@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .common import DataFlags, NetworkFlags, RunFlags
+from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags
 from .flag import flag
 from .parser import Program
 
@@ -25,6 +25,8 @@ class TrainFlags:
                           "n_epochs_decay", choices=("linear", "step", "plateau", "cosine"))
     lr_decay_iters: int = flag(50, "epochs between two steps of the step policy", minimum=1)
     gan_mode: str = flag("lsgan", "adversarial objective", choices=GAN_MODES)
+    grad_accum: int = flag(1, "batches whose gradients add up to one step, as of a batch so many times larger, in the "
+                           "memory of one", minimum=1)
     pool_size: int = flag(50, "how many past translations the discriminator is shown again; 0: none", minimum=0)
     ema: float = flag(0.0, "decay a step of a moving average of the generator's weights, saved as EPOCH_net_G_ema.pth; "
                       "0: none, 0.999 is usual in long trainings", minimum=0, maximum=0.999999)
@@ -54,6 +56,6 @@ class DisplayFlags:
 TRAIN = Program(
     name="train.py",
     description="Train a model for unpaired image translation.",
-    groups=(RunFlags, DataFlags, NetworkFlags, TrainFlags, DisplayFlags),
+    groups=(RunFlags, DataFlags, NetworkFlags, TrainFlags, SpeedFlags, DisplayFlags),
     training=True,
 )

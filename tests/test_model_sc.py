@@ -110,8 +110,11 @@ class PlainStep:
         features = [head(f) for head, f in zip(self.heads, self.vgg(image), strict=True)]
         return [plain_similarity(f, p, 4) for f, p in zip(features, positions, strict=True)]
 
-    def over_layers(self, loss: Callable[..., Tensor], *images: Tensor) -> Tensor:
-        positions = [torch.randperm(256)[:8], torch.randperm(64)[:8]]  # 16 x 16 pixels, strides 1 and 2
+    @staticmethod
+    def positions() -> list[Tensor]:
+        return [torch.randperm(256)[:8], torch.randperm(64)[:8]]  # 16 x 16 pixels, strides 1 and 2
+
+    def over_layers(self, loss: Callable[..., Tensor], positions: list[Tensor], *images: Tensor) -> Tensor:
         layers = zip(*(self.maps(image, positions) for image in images), strict=True)
         return sum(loss(*layer) for layer in layers) / 2
 
@@ -126,15 +129,16 @@ class PlainStep:
         fake = self.g(a)
         losses = {}
         if self.learned:
-            translated = self.over_layers(plain_contrast, a, fake.detach(), b.flip(2, 3))
-            jittered = self.over_layers(plain_contrast, a, images["A_aug"], images["B_aug"].flip(2, 3))
+            positions = self.positions()
+            translated = self.over_layers(plain_contrast, positions, a, fake.detach(), b.flip(2, 3))
+            jittered = self.over_layers(plain_contrast, positions, a, images["A_aug"], images["B_aug"].flip(2, 3))
             losses["F_contrastive"] = (translated + jittered) / 2
             self.descend("F", losses["F_contrastive"])
         losses["D_real"] = (self.d(b) - 1).square().mean()
         losses["D_fake"] = self.d(fake.detach()).square().mean()
         self.descend("D", (losses["D_real"] + losses["D_fake"]) / 2)
         losses["G_GAN"] = (self.d(fake) - 1).square().mean()
-        losses["G_spatial"] = 10 * self.over_layers(plain_distance, a, fake)
+        losses["G_spatial"] = 10 * self.over_layers(plain_distance, self.positions(), a, fake)
         losses["G"] = losses["G_GAN"] + losses["G_spatial"]
         self.descend("G", losses["G"])
         return losses
@@ -161,7 +165,8 @@ def test_steps_equal_the_plain_formulas(build: Callable[[str], SpatialCorrelativ
             pairs = zip(network.parameters(), model.networks[name].parameters(), strict=True)
             for ours, theirs in ((theirs, ours) for ours, theirs in pairs):
                 torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-12)
-                torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-8)
+                # Adam blows up the rounding of gradients that are zero (biases before instance normalisation)
+                torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
 
 
 # --- which networks see and change what -----------------------------------------------------------------------------

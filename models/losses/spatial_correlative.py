@@ -232,9 +232,12 @@ class SpatialCorrelativeLoss(nn.Module):
     ) -> Tensor:
         """Contrastive loss that trains the heads; the arguments as in `forward` and `contrastive_loss`."""
         positions = self.sample(source) if positions is None else positions
-        maps = zip(*(self.maps(features, positions) for features in (source, positive, other)), strict=True)
-        losses = [contrastive_loss(s, p, o, temperature=self.temperature) for s, p, o in maps]
-        return torch.stack(losses).mean()
+        return self.contrast_maps(*(self.maps(features, positions) for features in (source, positive, other)))
+
+    def contrast_maps(self, source: Sequence[Tensor], positive: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+        """`contrast` of self-similarity maps, for a map that takes part in several comparisons."""
+        layers = zip(source, positive, other, strict=True)
+        return torch.stack([contrastive_loss(s, p, o, temperature=self.temperature) for s, p, o in layers]).mean()
 
     def sample(self, features: Sequence[Tensor]) -> list[Tensor | None]:
         """Random query positions for each layer's map."""

@@ -1,0 +1,88 @@
+"""How a model's networks are computed: where, how precisely, compiled or not, in how many processes.
+
+Models are written as if there were one process on one device in float32; `prepare` changes what happens beneath.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from options import SpeedFlags
+from util.distributed import World
+from util.errors import UserError
+
+from .base import Model
+from .descent import Descent, reducer
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+Output = TypeVar("Output", Tensor, list[Tensor])
+
+
+def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World | None = None) -> None:
+    """Move a model to ``device`` and compute its networks as the flags say.
+
+    Half precision is for the networks' forward passes alone, each in an autocast region of its own, which gives
+    float32. So losses, self-similarity and learned heads see float32 whatever the flags say, and a network that is
+    optimised in mid-step is never computed from an older copy of its weights.
+
+    Args:
+        world: the processes that train together, already connected.
+
+    Raises:
+        UserError: ``--compile`` where nothing can compile.
+    """
+    if flags.compile:
+        require_compiler(device)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("highest" if flags.no_tf32 else "high")
+        torch.backends.cudnn.allow_tf32 = not flags.no_tf32
+    model.to(device)
+    for name, network in {**model.networks, **model.constants}.items():
+        if flags.channels_last:
+            network.to(memory_format=torch.channels_last)
+        if name in model.learned_losses:
+            continue
+        if flags.amp in PRECISIONS:
+            network.forward = in_half_precision(network.forward, device.type, PRECISIONS[flags.amp])
+        if flags.compile:
+            network.compile()
+    if model.optimizers:
+        scaler = torch.amp.GradScaler(device.type, enabled=flags.amp == "fp16")
+        together = world is not None and world.size > 1
+        reducers = {name: reducer(optimizer) for name, optimizer in model.optimizers.items()} if together else {}
+        model.descent = Descent(scaler, reducers)
+        if scaler.is_enabled():
+            model.memory["scaler"] = scaler
+
+
+def in_half_precision(forward: Callable[..., Output], device: str, dtype: torch.dtype) -> Callable[..., Output]:
+    """The same function under autocast, its results in float32."""
+
+    @wraps(forward)
+    def computed(*args: Any, **keywords: Any) -> Output:
+        with torch.autocast(device, dtype):
+            output = forward(*args, **keywords)
+        return output.float() if isinstance(output, Tensor) else [part.float() for part in output]
+
+    return computed
+
+
+def require_compiler(device: torch.device) -> None:
+    """Refuse ``--compile`` where torch.compile would fail in the first step.
+
+    Raises:
+        UserError: there is no C++ compiler for a CPU, or no Triton for a GPU.
+    """
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise UserError("--compile needs Triton on a GPU: pip install triton, or leave the flag out")
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl")
+    if device.type != "cuda" and not any(map(shutil.which, compilers)):
+        raise UserError("--compile needs a C++ compiler (g++, say): install one, or leave the flag out")

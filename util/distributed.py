@@ -1,0 +1,79 @@
+"""Processes that train together, started by ``torchrun``; one process alone is a world of one.
+
+N processes at batch size b compute what one would at N * b: all draw the same random numbers, each takes its own
+slice of every batch, and gradients are averaged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that train together."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Its number on this machine, which is that of its GPU."""
+
+    @classmethod
+    def of_environment(cls) -> World:
+        """As ``torchrun`` has told this process; a world of one without it."""
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+        return cls(*(int(os.environ[name]) for name in names)) if "RANK" in os.environ else cls()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes files and talks."""
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every process's ``value`` in the order of ranks; empty on all but the first. All must call it."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.size if self.is_first else None
+        dist.gather_object(value, values)
+        return values or []
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The mean over all processes, for each name. All must call it with the same names."""
+        if self.size == 1 or not values:
+            return dict(values)
+        numbers = torch.tensor(list(values.values()), dtype=torch.float64)
+        dist.all_reduce(numbers)
+        return dict(zip(values, (numbers / self.size).tolist(), strict=True))
+
+    def same(self, value: Any) -> Any:
+        """The first process's ``value``, on all. All must call it."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(world: World, device: torch.device) -> Iterator[World]:
+    """Connect the processes (nccl between GPUs, gloo between CPUs) for as long as the block runs."""
+    if world.size == 1:
+        yield world
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield world
+    finally:
+        dist.destroy_process_group()
