@@ -23,7 +23,6 @@ LSeSim passes the features through learned heads first. Create the loss with ``h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -110,14 +109,16 @@ def self_similarity(
     with torch.autocast(features.device.type, enabled=False):  # half precision loses small differences
         features = features if features.dtype == torch.float64 else features.float()
         features = features - features.mean(dim=(2, 3), keepdim=True)
-        features = F.normalize(features, dim=1) if normalize else features / math.sqrt(channels)
+        features = F.normalize(features, dim=1) if normalize else features
         keys = features.flatten(2)  # [B, C, HW]
         queries = keys if positions is None else keys[:, :, positions]  # [B, C, N]
+        if not normalize:
+            queries = queries / (10 * channels)  # here and not in the products, of which there are many more
         similarity = queries.mT @ keys  # [B, N, HW]
         if positions is not None and patch_size < min(height, width):
             window = window_positions(positions, height, width, patch_size)  # [N, P]
             similarity = similarity.gather(2, window.expand(batch, -1, -1))
-        return similarity if normalize else torch.tanh(similarity / 10)
+        return similarity if normalize else torch.tanh(similarity)
 
 
 def structure_distance(source: Tensor, target: Tensor, *, mode: Mode = "cos", normalize: bool = False) -> Tensor:
