@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from data import DATASETS, Loader
+from data import DATASETS, Loader, finish, keep_in_memory
 from models import MODELS, Model
 from models.schedules import Scheduler, create_scheduler, skip_epochs
-from options import TRAIN, DataFlags, DisplayFlags, Options, RunFlags, TrainFlags, parse
+from options import TRAIN, DataFlags, DisplayFlags, LoadingFlags, Options, RunFlags, TrainFlags, parse
 from util.checkpoints import (
     load_published,
     load_state,
@@ -37,8 +37,9 @@ from util.terminal import TerminalSink
 
 # Flags that may change from one part of a run to the next without a word, and those that the saved optimizers and
 # schedules overrule.
-FREE = {*(f.name for f in fields(DisplayFlags)), "name", "suffix", "checkpoints_dir", "dataroot", "gpu_ids", "verbose",
-        "num_threads", "epoch", "load_iter", "epoch_count", "max_iters", "continue_train"}
+FREE = {*(f.name for group in (DisplayFlags, LoadingFlags) for f in fields(group)), "name", "suffix",
+        "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter", "epoch_count",
+        "max_iters", "continue_train"}
 KEPT = {"lr", "beta1", "beta2", "lr_decay_iters", "vgg_lr_scale"}
 
 
@@ -120,6 +121,7 @@ def main() -> None:
 def train(options: Options) -> None:
     """Run the training that the options describe, from its start or from a checkpoint."""
     general, data, flags = options[RunFlags], options[DataFlags], options[TrainFlags]
+    loading = options[LoadingFlags]
     device = choose_device(general.gpu_ids)
     folder = Path(general.checkpoints_dir) / general.name
     tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
@@ -134,8 +136,11 @@ def train(options: Options) -> None:
     torch.manual_seed(seed)
 
     dataset = DATASETS[data.dataset_mode](options, training=True)
+    if loading.cache == "ram":
+        keep_in_memory(dataset, TerminalSink(dataset.items))
     loader = Loader(dataset, batch_size=data.batch_size, num_workers=data.num_threads, seed=seed,
-                    shuffle=not data.serial_batches, pin_memory=device.type == "cuda")
+                    shuffle=not data.serial_batches, pin_memory=device.type == "cuda",
+                    finished=loading.finished_by_workers(device.type))
     model = MODELS[general.model](options, training=True)
     model.to(device)
     run = Run(options, folder, seed, first_epoch, model, build_schedulers(model, flags, first_epoch),
@@ -170,7 +175,7 @@ def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], 
     losses, shown = LossMeter(), run.progress.images
     while run.progress.images < total:
         for batch in loader.epoch(run.progress.epoch, skip=run.progress.images_in_epoch):
-            model.set_input(to_device(batch, device))
+            model.set_input(finish(to_device(batch, device)))
             step_losses = model.optimize_parameters()
             losses.add(step_losses)
             run.epoch_losses.add({"G": step_losses["G"]})

@@ -1,10 +1,14 @@
 """Data sets, and the loader that makes batches of them. Knows nothing of models."""
 
 from .aligned import AlignedDataset
-from .base import AugmentFlags
-from .loader import Batch, Loader, SampleKey
+from .base import AugmentFlags, ImageDataset
+from .batch import Batch, finish
+from .cache import keep_in_memory
+from .keys import SampleKey
+from .loader import Loader
 from .single import SingleDataset
 from .unaligned import UnalignedDataset
+from .waiting import Waiting
 
 DATASETS: dict[str, type[UnalignedDataset] | type[SingleDataset] | type[AlignedDataset]] = {
     "unaligned": UnalignedDataset,
@@ -13,6 +17,6 @@ DATASETS: dict[str, type[UnalignedDataset] | type[SingleDataset] | type[AlignedD
 }
 
 __all__ = [
-    "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "Loader", "SampleKey", "SingleDataset",
-    "UnalignedDataset",
+    "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "ImageDataset", "Loader", "SampleKey", "SingleDataset",
+    "UnalignedDataset", "Waiting", "finish", "keep_in_memory",
 ]

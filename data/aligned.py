@@ -10,11 +10,11 @@ from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
-from util.images import find_images, load_image
+from util.images import find_images
 
-from .base import AugmentFlags, TwoDomainDataset
-from .loader import SampleKey
-from .transforms import Policy, network_inputs, plan_geometry, size_of
+from .base import AugmentFlags, Reader, TwoDomainDataset, raw_entries
+from .keys import SampleKey
+from .transforms import Policy, plan_crop, size_of
 
 
 class AlignedDataset(TwoDomainDataset):
@@ -23,8 +23,8 @@ class AlignedDataset(TwoDomainDataset):
     Both images of a pair get the same scale, crop and flip. With --direction BtoA they change places: ``A``
     is always what is translated.
 
-    A sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels; ``A_paths``,
-    ``B_paths``; with --augment ``A_aug``, ``B_aug``.
+    A finished sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels;
+    ``A_paths``, ``B_paths``; with --augment ``A_aug``, ``B_aug``.
     """
 
     def __init__(self, options: Options, *, training: bool) -> None:
@@ -42,43 +42,50 @@ class AlignedDataset(TwoDomainDataset):
                 f" or {together} with both images of a pair side by side"
             )
         self.pairs = self.pairs[:flags.max_dataset_size]
+        self.items = len(self.pairs)
         self.swap = flags.direction == "BtoA"
         self.channels = (flags.input_nc, flags.output_nc)
         self.augment = training and options[AugmentFlags].augment
         self.policy = Policy.of(flags, training=training)
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return self.items
+
+    def files(self, item: int) -> Sequence[Path]:
+        return self.pairs[item][::-1] if self.swap else self.pairs[item]
+
+    def decode(self, item: int, read: Reader) -> Sequence[Tensor]:
+        return self._halves(item, read) if self.side_by_side else self._partners(item, read)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         generator = key.generator()
-        paths = self.pairs[key.index][::-1] if self.swap else self.pairs[key.index]
-        images = self._halves(paths[0]) if self.side_by_side else self._partners(paths)
-        geometry = plan_geometry(size_of(images[0]), self.policy, generator)
+        images = self.load(key.index)
+        crop = plan_crop(size_of(images[0]), self.policy, generator)
         sample: dict[str, Any] = {}
-        for name, image, path in zip("AB", images, paths, strict=True):
-            sample |= network_inputs(name, image, geometry, generator if self.augment else None)
-            sample[f"{name}_paths"] = str(path)
+        for name, file, image in zip("AB", self.files(key.index), images, strict=True):
+            sample |= raw_entries(name, file, image, crop, generator if self.augment else None)
         return sample
 
-    def _partners(self, paths: Sequence[Path]) -> list[Tensor]:
+    def _partners(self, item: int, read: Reader) -> list[Tensor]:
         """The two files of a pair, A first."""
-        images = [load_image(path, channels) for path, channels in zip(paths, self.channels, strict=True)]
+        files = self.files(item)
+        images = [read(file, channels) for file, channels in zip(files, self.channels, strict=True)]
         first, second = (f"{image.shape[-1]}x{image.shape[-2]}" for image in images)
         if first != second:
             raise UserError(
-                f"a pair must have one size, but {paths[0]} is {first} and {paths[1]} is {second};"
+                f"a pair must have one size, but {files[0]} is {first} and {files[1]} is {second};"
                 " scale one of them or remove the pair"
             )
         return images
 
-    def _halves(self, path: Path) -> list[Tensor]:
+    def _halves(self, item: int, read: Reader) -> list[Tensor]:
         """The two halves of a file that holds a pair, A first."""
-        decoded = {channels: load_image(path, channels) for channels in set(self.channels)}
+        file, _ = self.pairs[item]
+        decoded = {channels: read(file, channels) for channels in set(self.channels)}
         width = decoded[self.channels[0]].shape[-1]
         if width % 2:
             raise UserError(
-                f"{path} is {width} pixels wide, but two images of one size side by side have an even width;"
+                f"{file} is {width} pixels wide, but two images of one size side by side have an even width;"
                 " crop it"
             )
         left, right = slice(None, width // 2), slice(width // 2, None)

@@ -1,14 +1,27 @@
-"""What data sets have in common: flags that they add, and the checks of flags."""
+"""What data sets have in common: how images are loaded, flags that they add, and the checks of flags."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+from torch import Tensor
+
 from options import DataFlags, Options, flag
 from util.errors import UserError
+from util.images import image_outline, load_image
+
+from .batch import CHOICES, Choices
+from .cache import Cache
+from .keys import SampleKey
+from .transforms import Crop, Policy, cut, plan_jitter, scale, scaled_size, size_of
+
+Reader = Callable[[Path, int], Tensor]
+"""From a file and a number of channels to an image: `load_image` or `image_outline`."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +31,19 @@ class AugmentFlags:
     augment: bool = flag(False, "in training also load appearance-jittered copies A_aug and B_aug of the same crops")
 
 
-class ImageDataset:
-    """Base of every data set: what it tells the parser unless it has more to say."""
+class ImageDataset(ABC):
+    """Base of every data set: a pure function from a `SampleKey` to a raw sample.
+
+    Attributes:
+        policy: how images are brought to size.
+        items: how many things can be loaded by themselves: images, or pairs of them.
+        cache: all of them, once they are kept in memory.
+    """
 
     flags: ClassVar[tuple[type, ...]] = ()
+    policy: Policy
+    items: int
+    cache: Cache | None = None
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:
@@ -32,6 +54,47 @@ class ImageDataset:
     def check(cls, options: Options) -> None:
         """Raise `UserError` if the flags do not fit each other."""
         check_data_flags(options)
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, key: SampleKey) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def files(self, item: int) -> Sequence[Path]:
+        """For each image of an item the file that it comes from."""
+
+    @abstractmethod
+    def decode(self, item: int, read: Reader) -> Sequence[Tensor]:
+        """The images of an item, [C, H, W], as ``read`` gives them."""
+
+    def load(self, item: int) -> list[Tensor]:
+        """The images of an item, scaled: uint8 or float32 in [0, 1], [C, H, W]. Not to be changed."""
+        if self.cache is not None:
+            return self.cache[item]
+        return [scale(image, self.policy) for image in self.decode(item, load_image)]
+
+    def outline(self, item: int) -> list[Tensor]:
+        """What `load` will return, without the pixels: on the ``meta`` device."""
+        images = self.decode(item, image_outline)
+        return [image.new_empty(len(image), *scaled_size(*size_of(image), self.policy)) for image in images]
+
+
+def raw_entries(
+    name: str, file: Path, image: Tensor, crop: Crop, generator: torch.Generator | None = None
+) -> dict[str, Any]:
+    """The entries of one image in a raw sample: its crop (a view), what is still to be done to it, and its path.
+
+    Args:
+        name: ``A`` or ``B``.
+        file: where it comes from.
+        image: as loaded.
+        crop: planned for its size.
+        generator: where given, a jittered copy is planned.
+    """
+    choices = Choices(crop.mirror, None if generator is None else plan_jitter(generator))
+    return {name: cut(image, crop), f"{name}{CHOICES}": choices, f"{name}_paths": str(file)}
 
 
 class TwoDomainDataset(ImageDataset):

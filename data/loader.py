@@ -2,58 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from util.errors import UserError
 
-Batch: TypeAlias = dict[str, Any]
-"""Images by name, [B, C, H, W], and lists of their paths (``A_paths``)."""
-
-_ORDER, _SAMPLE = 0, 1  # which stream of random numbers
+from .batch import Batch, collate, finish
+from .keys import SampleKey, epoch_batches
 
 
-class SampleKey(NamedTuple):
-    """Which sample: its index, and the seed of every random choice made for it."""
-
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    seed: int
-
-    def generator(self) -> torch.Generator:
-        """A new source of random numbers; always the same numbers for this key."""
-        return torch.Generator().manual_seed(self.seed)
-
-
-class ImageDataset(Protocol):
-    """A pure function of a `SampleKey`."""
+class Samples(Protocol):
+    """A pure function from a `SampleKey` to a raw sample."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]: ...
-
-
-def mix(seed: int, *path: int) -> int:
-    """An independent 32-bit seed for each path of non-negative integers, the same on every platform.
-
-    numpy's `SeedSequence` guarantees both; 32 bits are what torch's CPU generator uses of a seed.
-    """
-    return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1)[0])
-
-
-def epoch_keys(length: int, *, seed: int, epoch: int, shuffle: bool, skip: int = 0) -> Iterator[SampleKey]:
-    """The samples of one epoch in their order, without the first ``skip``."""
-    order: Sequence[int] = range(length)
-    if shuffle:
-        generator = torch.Generator().manual_seed(mix(seed, _ORDER, epoch))
-        order = torch.randperm(length, generator=generator).tolist()
-    for position in range(skip, length):
-        yield SampleKey(order[position], mix(seed, _SAMPLE, epoch, position))
 
 
 class Loader:
@@ -62,36 +29,50 @@ class Loader:
     Batches are the same to the bit for any number of workers, and torch's global random state is not touched,
     so a run can stop after any batch and go on from there. The last batch of an epoch may be smaller.
 
+    N processes with batches of b see together what one sees with batches of N * b, but for an epoch's last batch
+    where it does not divide by N: of its m images each process gets m / N, rounded up, so that some of the epoch's
+    first images come a second time.
+
     Args:
         dataset: a pure function of a `SampleKey`; picklable where processes are spawned.
-        batch_size: images in a batch.
+        batch_size: images in a batch of this process.
         num_workers: worker processes, kept from epoch to epoch; 0 loads in this process.
-        seed: of order and random choices.
+        seed: of order and random choices; the same in all processes.
         shuffle: a new order every epoch; otherwise the data set's own.
         pin_memory: page-locked batches, for fast copies to a GPU.
+        finished: `finish` the batches where they are loaded. Otherwise they come raw, a quarter of the size, to be
+            finished by the caller, on a GPU best.
+        rank, world_size: which process this is, and of how many.
     """
 
     def __init__(
-        self, dataset: ImageDataset, *, batch_size: int, num_workers: int, seed: int, shuffle: bool,
-        pin_memory: bool = False,
+        self, dataset: Samples, *, batch_size: int, num_workers: int, seed: int, shuffle: bool,
+        pin_memory: bool = False, finished: bool = True, rank: int = 0, world_size: int = 1,
     ) -> None:
-        self._sampler = _BatchSampler(len(dataset), batch_size, seed, shuffle)
+        self._length, self._global_batch = len(dataset), world_size * batch_size
+        self._sampler = _BatchSampler(partial(
+            epoch_batches, self._length, batch_size, seed=seed, shuffle=shuffle, rank=rank, world_size=world_size))
         self._batches = DataLoader(
-            _Batches(dataset), batch_sampler=self._sampler, collate_fn=_as_it_is, num_workers=num_workers,
+            _Batches(dataset, finished), batch_sampler=self._sampler, collate_fn=_as_it_is, num_workers=num_workers,
             persistent_workers=num_workers > 0, pin_memory=pin_memory,
             generator=torch.Generator(),  # DataLoader draws from it; otherwise it would from the global one
         )
 
     def __len__(self) -> int:
-        """Images in an epoch."""
-        return self._sampler.length
+        """Images in an epoch, of all processes."""
+        return self._length
+
+    def images_after(self, seen: int) -> int:
+        """How many images all processes together see in the batch that follows ``seen`` images of an epoch."""
+        return min(self._global_batch, len(self) - seen)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch. Iterate over one epoch at a time; leaving one early is fine.
+        """This process's batches of one epoch. Iterate over one epoch at a time; leaving one early is fine.
 
         Args:
             epoch: its number, from 0.
-            skip: how many images of it were seen before; the rest comes as if it had never been interrupted.
+            skip: how many images of it all processes have seen before; the rest comes as if it had never been
+                interrupted.
 
         Raises:
             UserError: a file is unreadable, or images of different sizes meet in a batch. One sentence, also
@@ -111,16 +92,12 @@ class Loader:
 class _BatchSampler(Sampler[list[SampleKey]]):
     """Keys of an epoch in batches. ``epoch`` and ``skip`` are set before each pass."""
 
-    def __init__(self, length: int, batch_size: int, seed: int, shuffle: bool) -> None:
-        self.length, self.batch_size, self.seed, self.shuffle = length, batch_size, seed, shuffle
+    def __init__(self, batches_of: Callable[..., Iterator[list[SampleKey]]]) -> None:
+        self.batches_of = batches_of
         self.epoch = self.skip = 0
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        keys = epoch_keys(
-            self.length, seed=self.seed, epoch=self.epoch, shuffle=self.shuffle, skip=self.skip
-        )
-        while batch := list(itertools.islice(keys, self.batch_size)):
-            yield batch
+        return self.batches_of(epoch=self.epoch, skip=self.skip)
 
 
 class _Batches(Dataset[Any]):
@@ -129,35 +106,15 @@ class _Batches(Dataset[Any]):
     A `UserError` is handed over as a value: DataLoader would bury an exception under a worker's traceback.
     """
 
-    def __init__(self, dataset: ImageDataset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Samples, finished: bool) -> None:
+        self.dataset, self.finished = dataset, finished
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> Any:  # Batch | UserError
         try:
-            return collate([self.dataset[key] for key in keys])
+            batch = collate([self.dataset[key] for key in keys])
         except UserError as error:
             return error
-
-
-def collate(samples: Sequence[dict[str, Any]]) -> Batch:
-    """Stack samples, [C, H, W] to [B, C, H, W].
-
-    Raises:
-        UserError: they differ in size.
-    """
-    for name, first in samples[0].items():
-        for sample in samples[1:]:
-            if isinstance(first, Tensor) and sample[name].shape != first.shape:
-                raise UserError(
-                    f"images of different sizes cannot share a batch ({_describe(samples[0], name)} and"
-                    f" {_describe(sample, name)}); use --batch_size 1 or a --preprocess mode that crops"
-                )
-    return dict(default_collate(list(samples)))
-
-
-def _describe(sample: dict[str, Any], name: str) -> str:
-    height, width = sample[name].shape[-2:]
-    return f"{sample[f'{name[0]}_paths']} gives {width}x{height}"
+        return finish(batch) if self.finished else batch
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -1,11 +1,13 @@
 """From decoded images to network inputs: scaling, cropping, mirroring, colour jitter. Pure functions.
 
-The geometry is planned first, from sizes alone, and then applied, so that several images can share it.
+Scaling depends on nothing but the image and the flags. Every random choice is planned first, from sizes alone, so
+that several images can share it and that it can be carried out elsewhere, as plain numbers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,37 +37,21 @@ class Policy:
                    random_flip=training and not flags.no_flip)
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Scale to ``height`` x ``width``, cut out the box, then mirror left and right if ``flip``."""
+class Crop(NamedTuple):
+    """A box inside a scaled image, and whether it is mirrored left and right afterwards. In pixels."""
 
-    height: int
-    width: int
     top: int
     left: int
-    crop_height: int
-    crop_width: int
-    flip: bool
+    height: int
+    width: int
+    mirror: bool
 
 
-def plan_geometry(size: tuple[int, int], policy: Policy, generator: torch.Generator) -> Geometry:
-    """Draw the geometry of one image of ``size`` (height, width).
+class Jitter(NamedTuple):
+    """A change of appearance: 0 brightness, 1 contrast, 2 saturation and 3 hue, in this order, each in [-1, 1)."""
 
-    Modes: ``resize_and_crop`` scales to a square of load_size, ``scale_width`` to that width and
-    ``scale_shortside_and_crop`` to that shorter side (these two keep the aspect), ``crop`` and ``none`` do
-    not scale. Modes with a crop cut out a square of crop_size; an image that would be smaller than it is
-    enlarged, aspect kept, until it fits. Three numbers are always drawn, whatever the mode and the size, so
-    that later draws stay the same.
-    """
-    height, width = scaled_size(*size, policy)
-    crops = "crop" in policy.preprocess
-    crop_height, crop_width = (policy.crop_size, policy.crop_size) if crops else (height, width)
-    vertical, horizontal, mirror = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
-    if not policy.random_crop:
-        vertical = horizontal = 0.5
-    top = min(int(vertical * (height - crop_height + 1)), height - crop_height)
-    left = min(int(horizontal * (width - crop_width + 1)), width - crop_width)
-    return Geometry(height, width, top, left, crop_height, crop_width, policy.random_flip and mirror < 0.5)
+    order: tuple[int, ...]
+    strengths: tuple[float, ...]
 
 
 def size_of(image: Tensor) -> tuple[int, int]:
@@ -74,7 +60,13 @@ def size_of(image: Tensor) -> tuple[int, int]:
 
 
 def scaled_size(height: int, width: int, policy: Policy) -> tuple[int, int]:
-    """(height, width) before the crop."""
+    """(height, width) before the crop.
+
+    Modes: ``resize_and_crop`` scales to a square of load_size, ``scale_width`` to that width and
+    ``scale_shortside_and_crop`` to that shorter side (these two keep the aspect), ``crop`` and ``none`` do
+    not scale. In modes with a crop, an image that would be smaller than it is enlarged, aspect kept, until it
+    fits.
+    """
     mode, short = policy.preprocess, min(height, width)
     if mode == "resize_and_crop":
         height = width = short = policy.load_size
@@ -88,34 +80,57 @@ def scaled_size(height: int, width: int, policy: Policy) -> tuple[int, int]:
     return max(1, round(height * multiply / divide)), max(1, round(width * multiply / divide))
 
 
-def apply_geometry(image: Tensor, geometry: Geometry) -> Tensor:
-    """Scale (bicubic, antialiased, clamped to the range), crop and mirror [C, H, W]; the dtype stays."""
-    size = [geometry.height, geometry.width]
-    if list(image.shape[-2:]) != size:
-        image = F.resize(image, size, interpolation=F.InterpolationMode.BICUBIC, antialias=True)
-        if image.is_floating_point():
-            image = image.clamp(0, 1)  # bicubic overshoots at edges; for integers the resize itself clamps
-    bottom, right = geometry.top + geometry.crop_height, geometry.left + geometry.crop_width
-    image = image[..., geometry.top:bottom, geometry.left:right]
-    return image.flip(-1) if geometry.flip else image
+def scale(image: Tensor, policy: Policy) -> Tensor:
+    """Bring [C, H, W], uint8 or float in [0, 1], to its `scaled_size` (bicubic, antialiased); the dtype stays."""
+    size = scaled_size(*size_of(image), policy)
+    if size_of(image) == size:
+        return image
+    image = F.resize(image, list(size), interpolation=F.InterpolationMode.BICUBIC, antialias=True)
+    # Bicubic overshoots at edges; for integers the resize itself clamps.
+    return image.clamp(0, 1) if image.is_floating_point() else image
 
 
-def jitter(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Change the appearance and keep the structure: brightness, contrast, saturation and hue in random order.
+def plan_crop(size: tuple[int, int], policy: Policy, generator: torch.Generator) -> Crop:
+    """Draw what is shown of a scaled image of ``size`` (height, width): a square of crop_size, or all of it.
 
-    Strengths are those of the paper (0.5, 0.5, 0.5 and 0.3, the hue in turns). Images of one channel have
-    neither saturation nor hue.
+    Three numbers are always drawn, whatever the mode and the size, so that later draws stay the same.
+    """
+    height, width = size
+    crop_height, crop_width = (policy.crop_size, policy.crop_size) if "crop" in policy.preprocess else size
+    vertical, horizontal, mirror = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+    if not policy.random_crop:
+        vertical = horizontal = 0.5
+    top = min(int(vertical * (height - crop_height + 1)), height - crop_height)
+    left = min(int(horizontal * (width - crop_width + 1)), width - crop_width)
+    return Crop(top, left, crop_height, crop_width, policy.random_flip and mirror < 0.5)
+
+
+def cut(image: Tensor, crop: Crop) -> Tensor:
+    """The box of [..., H, W], a view, not yet mirrored."""
+    return image[..., crop.top:crop.top + crop.height, crop.left:crop.left + crop.width]
+
+
+def plan_jitter(generator: torch.Generator) -> Jitter:
+    """Draw four strengths and their order."""
+    strengths = (2 * torch.rand(4, generator=generator, dtype=torch.float64) - 1).tolist()
+    return Jitter(tuple(torch.randperm(4, generator=generator).tolist()), tuple(strengths))
+
+
+def jitter(image: Tensor, plan: Jitter) -> Tensor:
+    """Change the appearance and keep the structure.
+
+    A strength of 1 is that of the paper (0.5, 0.5, 0.5 and, for the hue, 0.3 turns). Images of one channel have
+    neither saturation nor hue. Nothing waits for the image's device.
 
     Args:
         image: [C, H, W], float in [0, 1], C 1 or 3.
-        generator: source of the four strengths and of their order.
+        plan: what is done, in which order.
 
     Returns:
         The same shape and range.
     """
-    strengths = (2 * torch.rand(4, generator=generator, dtype=torch.float64) - 1).tolist()
-    for step in torch.randperm(4, generator=generator).tolist():
-        strength = strengths[step]
+    for step in plan.order:
+        strength = plan.strengths[step]
         if step == 0:
             image = F.adjust_brightness(image, 1 + BRIGHTNESS * strength)
         elif step == 1:
@@ -136,21 +151,3 @@ def adjust_contrast(image: Tensor, factor: float) -> Tensor:
     grey = F.rgb_to_grayscale(image) if image.shape[0] == 3 else image
     mean = grey.mean(-1).mean(-1)[:, None, None]  # [1, 1, 1]
     return (factor * image + (1 - factor) * mean).clamp(0, 1)
-
-
-def network_inputs(
-    name: str, image: Tensor, geometry: Geometry, jitter_generator: torch.Generator | None = None
-) -> dict[str, Tensor]:
-    """The sample's entries of one domain, float32 in [-1, 1].
-
-    Args:
-        name: ``A`` or ``B``.
-        image: as decoded, [C, H, W], uint8 or float32 in [0, 1].
-        geometry: planned for this size.
-        jitter_generator: where given, the entry ``name_aug`` is added: the very same crop, jittered.
-    """
-    crop = F.to_dtype(apply_geometry(image, geometry), torch.float32, scale=True)
-    entries = {name: 2 * crop - 1}
-    if jitter_generator is not None:
-        entries[f"{name}_aug"] = 2 * jitter(crop, jitter_generator) - 1
-    return entries

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
-from util.images import find_images, load_image
+from util.images import find_images
 
-from .base import AugmentFlags, TwoDomainDataset
-from .loader import SampleKey
-from .transforms import Policy, network_inputs, plan_geometry, size_of
+from .base import AugmentFlags, Reader, TwoDomainDataset, raw_entries
+from .keys import SampleKey
+from .transforms import Policy, plan_crop, size_of
 
 
 class UnalignedDataset(TwoDomainDataset):
@@ -23,8 +25,8 @@ class UnalignedDataset(TwoDomainDataset):
     places. In training A goes through its folder while B is drawn at random (with --serial_batches by index),
     and the longer folder sets the length. In testing every A comes once and alone: no B belongs to it.
 
-    A sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels; ``A_paths``,
-    ``B_paths``; with --augment ``A_aug``, ``B_aug``.
+    A finished sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels;
+    ``A_paths``, ``B_paths``; with --augment ``A_aug``, ``B_aug``.
     """
 
     def __init__(self, options: Options, *, training: bool) -> None:
@@ -40,6 +42,7 @@ class UnalignedDataset(TwoDomainDataset):
                 )
         self.paths_a, *paths_b = (find_images(folder, "--dataroot", flags.max_dataset_size) for folder in folders)
         self.paths_b = paths_b[0] if training else []
+        self.items = len(self.paths_a) + len(self.paths_b)
         self.channels_a, self.channels_b = flags.input_nc, flags.output_nc
         self.serial = flags.serial_batches
         self.augment = training and options[AugmentFlags].augment
@@ -48,20 +51,26 @@ class UnalignedDataset(TwoDomainDataset):
     def __len__(self) -> int:
         return max(len(self.paths_a), len(self.paths_b))
 
+    def files(self, item: int) -> Sequence[Path]:
+        """Those of A first, then those of B."""
+        first = len(self.paths_a)
+        return [self.paths_a[item] if item < first else self.paths_b[item - first]]
+
+    def decode(self, item: int, read: Reader) -> Sequence[Tensor]:
+        channels = self.channels_a if item < len(self.paths_a) else self.channels_b
+        return [read(file, channels) for file in self.files(item)]
+
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         generator = key.generator()
         # Drawn in every case and before the jitter: neither flag changes the crops.
         drawn = int(torch.randint(2**31, (), generator=generator))
-        chosen = [("A", self.paths_a[key.index % len(self.paths_a)], self.channels_a)]
+        items = [key.index % len(self.paths_a)]
         if self.paths_b:
-            index = key.index if self.serial else drawn
-            chosen.append(("B", self.paths_b[index % len(self.paths_b)], self.channels_b))
-        loaded = []
-        for name, path, channels in chosen:
-            image = load_image(path, channels)
-            loaded.append((name, path, image, plan_geometry(size_of(image), self.policy, generator)))
+            items.append(len(self.paths_a) + (key.index if self.serial else drawn) % len(self.paths_b))
+        images = [image for item in items for image in self.load(item)]
+        crops = [plan_crop(size_of(image), self.policy, generator) for image in images]
         sample: dict[str, Any] = {}
-        for name, path, image, geometry in loaded:
-            sample |= network_inputs(name, image, geometry, generator if self.augment else None)
-            sample[f"{name}_paths"] = str(path)
+        for name, item, image, crop in zip("AB", items, images, crops, strict=False):
+            (file,) = self.files(item)
+            sample |= raw_entries(name, file, image, crop, generator if self.augment else None)
         return sample

@@ -5,9 +5,9 @@ from .flag import flag
 from .options import Options
 from .parser import OwnsFlags, Program, parse
 from .test import TEST, TestFlags
-from .train import TRAIN, DisplayFlags, TrainFlags
+from .train import TRAIN, DisplayFlags, LoadingFlags, TrainFlags
 
 __all__ = [
-    "TEST", "TRAIN", "DataFlags", "DisplayFlags", "NetworkFlags", "Options", "OwnsFlags", "Program", "RunFlags",
-    "SpeedFlags", "TestFlags", "TrainFlags", "flag", "parse",
+    "TEST", "TRAIN", "DataFlags", "DisplayFlags", "LoadingFlags", "NetworkFlags", "Options", "OwnsFlags", "Program",
+    "RunFlags", "SpeedFlags", "TestFlags", "TrainFlags", "flag", "parse",
 ]

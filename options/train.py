@@ -35,6 +35,21 @@ class TrainFlags:
 
 
 @dataclass(frozen=True)
+class LoadingFlags:
+    """How images get from files to the device."""
+
+    cache: str = flag("none", "ram: decode and scale every image once, before training begins, into memory that all "
+                      "workers share; each process of a torchrun job has its own", choices=("ram", "none"))
+    augment_on: str = flag("auto", "where images are converted, mirrored and jittered: in the workers, or batch by "
+                           "batch on the training device; auto: on the device where it is not the CPU",
+                           choices=("workers", "device", "auto"))
+
+    def finished_by_workers(self, device: str) -> bool:
+        """Whether --augment_on means the workers, for a training on ``device`` (``cpu``, ``cuda``, ...)."""
+        return self.augment_on == "workers" or (self.augment_on == "auto" and device == "cpu")
+
+
+@dataclass(frozen=True)
 class DisplayFlags:
     """What a run shows and saves on its way. Frequencies count images, not steps."""
 
@@ -56,6 +71,6 @@ class DisplayFlags:
 TRAIN = Program(
     name="train.py",
     description="Train a model for unpaired image translation.",
-    groups=(RunFlags, DataFlags, NetworkFlags, TrainFlags, SpeedFlags, DisplayFlags),
+    groups=(RunFlags, DataFlags, NetworkFlags, TrainFlags, SpeedFlags, LoadingFlags, DisplayFlags),
     training=True,
 )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from util.errors import UserError
@@ -76,20 +78,31 @@ def load_image(path: Path, channels: int) -> Tensor:
     Raises:
         UserError: the file is unreadable, truncated, no image, or out of range.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):
-                return _from_samples(np.asarray(upright, dtype=np.float32), 65535, path, channels)
-            if upright.mode == "F":
-                return _from_samples(np.asarray(upright, dtype=np.float32), 1, path, channels)
-            return _from_8_bit(upright, channels)
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file any more, or its link is broken; restore it") from None
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
+    with _naming(path), Image.open(path) as image:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):
+            return _from_samples(np.asarray(upright, dtype=np.float32), 65535, path, channels)
+        if upright.mode == "F":
+            return _from_samples(np.asarray(upright, dtype=np.float32), 1, path, channels)
+        return _from_8_bit(upright, channels)
+
+
+def image_outline(path: Path, channels: int) -> Tensor:
+    """What `load_image` would return, without its pixels: a tensor on the ``meta`` device.
+
+    It comes from the file's header, but where the image lies on its side: that the file is decoded for. An
+    orientation that a PNG tells only behind its pixels is not seen.
+
+    Raises:
+        UserError: the file is no image.
+    """
+    with _naming(path), Image.open(path) as image:
+        # PNG's own getexif would decode the file, to look behind the pixels.
+        if Image.Image.getexif(image).get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
+            return load_image(path, channels).to("meta")
+        dtype = torch.float32 if image.mode.startswith("I") or image.mode == "F" else torch.uint8
+        return torch.empty(channels, image.height, image.width, dtype=dtype, device="meta")
 
 
 def to_uint8(image: Tensor) -> NDArray[np.uint8]:
@@ -140,6 +153,18 @@ def save_image(image: Tensor, path: Path, aspect_ratio: float = 1.0) -> None:
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     with replacing(path) as temporary:
         picture.save(temporary, format="PNG")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Whatever Pillow raises becomes a `UserError` that names the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file any more, or its link is broken; restore it") from None
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
 
 
 def _from_8_bit(image: Image.Image, channels: int) -> Tensor:
