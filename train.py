@@ -137,6 +137,7 @@ def train(options: Options) -> None:
 
     dataset = DATASETS[data.dataset_mode](options, training=True)
     if loading.cache == "ram":
+        print("--cache ram: decoding every image now")
         keep_in_memory(dataset, TerminalSink(dataset.items))
     loader = Loader(dataset, batch_size=data.batch_size, num_workers=data.num_threads, seed=seed,
                     shuffle=not data.serial_batches, pin_memory=device.type == "cuda",

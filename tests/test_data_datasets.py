@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from tiny import NoModel
 
-from data import DATASETS, SampleKey
+from data import DATASETS, SampleKey, finish
+from data.batch import collate
 from options import TEST, TRAIN, DataFlags, parse
 from util.errors import UserError
 
@@ -24,6 +25,11 @@ def dataset(root: Path, arguments: str = "", program=TRAIN):
     argv = ["--dataroot", str(root), "--checkpoints_dir", str(root / "none"), *shlex.split(arguments)]
     options = parse(program, {"sc": NoModel, "test": NoModel}, DATASETS, argv)
     return DATASETS[options[DataFlags].dataset_mode](options, training=program is TRAIN)
+
+
+def sample_of(data, index: int, seed: int) -> dict:
+    """One finished sample."""
+    return {name: value[0] for name, value in finish(collate([data[SampleKey(index, seed)]])).items()}
 
 
 def save(path: Path, colour=RED, size=(24, 20)) -> Path:
@@ -52,7 +58,7 @@ def colour_of(image: torch.Tensor) -> tuple[int, ...]:
 
 def test_unaligned_sample_has_both_domains_and_their_paths(tmp_path):
     data = dataset(folders(tmp_path), SMALL)
-    sample = data[SampleKey(4, 0)]
+    sample = sample_of(data, 4, 0)
     assert set(sample) == {"A", "B", "A_paths", "B_paths"}
     assert sample["A"].shape == sample["B"].shape == (3, 16, 16)
     assert sample["A"].dtype == torch.float32
@@ -71,15 +77,15 @@ def test_unaligned_epoch_is_as_long_as_the_longer_folder_in_training_and_shows_e
 def test_partner_is_random_in_training_and_by_index_with_serial_batches(tmp_path):
     folders(tmp_path)
     data, serial = dataset(tmp_path, SMALL), dataset(tmp_path, f"{SMALL} --serial_batches")
-    assert {Path(data[SampleKey(0, seed)]["B_paths"]).stem for seed in range(60)} == set("01234")
-    assert {Path(serial[SampleKey(3, seed)]["B_paths"]).stem for seed in range(10)} == {"3"}
+    assert {Path(sample_of(data, 0, seed)["B_paths"]).stem for seed in range(60)} == set("01234")
+    assert {Path(sample_of(serial, 3, seed)["B_paths"]).stem for seed in range(10)} == {"3"}
 
 
 @pytest.mark.parametrize("mode", ["unaligned", "aligned"])
 def test_sample_is_a_function_of_its_key(tmp_path, mode):
     data = dataset(folders(tmp_path, count_b=3), f"{SMALL} --dataset_mode {mode} --augment")
     state = torch.get_rng_state()
-    first, again, other = data[SampleKey(1, 7)], data[SampleKey(1, 7)], data[SampleKey(1, 8)]
+    first, again, other = sample_of(data, 1, 7), sample_of(data, 1, 7), sample_of(data, 1, 8)
     for name in ("A", "B", "A_aug", "B_aug"):
         assert torch.equal(first[name], again[name])
         assert not torch.equal(first[name], other[name])
@@ -97,8 +103,7 @@ def test_augment_adds_copies_of_the_same_crops_and_changes_nothing_else(tmp_path
     arguments = f"--load_size 24 --crop_size 16 --dataset_mode {mode}"
     plain, augmented = dataset(tmp_path, arguments), dataset(tmp_path, f"{arguments} --augment")
     for seed in range(20):
-        key = SampleKey(seed % 3, seed)
-        before, sample = plain[key], augmented[key]
+        before, sample = sample_of(plain, seed % 3, seed), sample_of(augmented, seed % 3, seed)
         for name in "AB":
             assert torch.equal(before[name], sample[name])
             assert before[f"{name}_paths"] == sample[f"{name}_paths"]
@@ -114,9 +119,9 @@ def test_direction_swaps_the_folders_while_channels_follow_the_role(tmp_path, mo
     save(tmp_path / "trainA/x.png", RED)
     save(tmp_path / "trainB/x.png", GREEN)
     arguments = f"{SMALL} --dataset_mode {mode} --input_nc 1 --output_nc 3"
-    forward = dataset(tmp_path, arguments)[SampleKey(0, 0)]
+    forward = sample_of(dataset(tmp_path, arguments), 0, 0)
     assert (colour_of(forward["A"]), colour_of(forward["B"])) == ((76,), GREEN)
-    backward = dataset(tmp_path, f"{arguments} --direction BtoA")[SampleKey(0, 0)]
+    backward = sample_of(dataset(tmp_path, f"{arguments} --direction BtoA"), 0, 0)
     assert (colour_of(backward["A"]), colour_of(backward["B"])) == ((150,), RED)
     assert backward["A_paths"] == str(tmp_path / "trainB/x.png")
 
@@ -126,7 +131,7 @@ def test_testing_shows_the_whole_image_unmirrored_at_its_own_size(tmp_path):
     data = dataset(tmp_path, program=TEST)
     pixels = torch.from_numpy(np.array(Image.open(tmp_path / "testA/x.png"))).permute(2, 0, 1)
     for seed in range(5):
-        sample = data[SampleKey(0, seed)]
+        sample = sample_of(data, 0, seed)
         assert set(sample) == {"A", "A_paths"}  # there is no testB
         torch.testing.assert_close(sample["A"], pixels / 127.5 - 1)
 
@@ -136,7 +141,7 @@ def test_testing_with_a_crop_shows_the_centre_even_where_flips_are_allowed(tmp_p
     data = dataset(tmp_path, "--preprocess crop --crop_size 10 --no_flip false", TEST)
     pixels = torch.from_numpy(np.array(Image.open(tmp_path / "testA/x.png"))).permute(2, 0, 1)
     for seed in range(5):
-        torch.testing.assert_close(data[SampleKey(0, seed)]["A"], pixels[:, 5:15, 7:17] / 127.5 - 1)
+        torch.testing.assert_close(sample_of(data, 0, seed)["A"], pixels[:, 5:15, 7:17] / 127.5 - 1)
 
 
 def test_no_flip_in_training(tmp_path):
@@ -144,9 +149,9 @@ def test_no_flip_in_training(tmp_path):
     arguments = "--dataset_mode single --preprocess none"
     plain = dataset(tmp_path, f"{arguments} --no_flip")
     flipping = dataset(tmp_path, arguments)
-    image = plain[SampleKey(0, 0)]["A"]
-    assert all(torch.equal(plain[SampleKey(0, seed)]["A"], image) for seed in range(8))
-    seen = [flipping[SampleKey(0, seed)]["A"] for seed in range(8)]
+    image = sample_of(plain, 0, 0)["A"]
+    assert all(torch.equal(sample_of(plain, 0, seed)["A"], image) for seed in range(8))
+    seen = [sample_of(flipping, 0, seed)["A"] for seed in range(8)]
     assert any(torch.equal(sample, image.flip(2)) for sample in seen)
     assert all(torch.equal(sample, image) or torch.equal(sample, image.flip(2)) for sample in seen)
 
@@ -156,10 +161,10 @@ def test_single_takes_a_folder_or_a_file(tmp_path):
         save(tmp_path / f"{name}.png")
     folder = dataset(tmp_path, "--dataset_mode single", TEST)
     file = dataset(tmp_path / "b.png", "--dataset_mode single --input_nc 1 --direction BtoA", TEST)
-    assert [Path(folder[SampleKey(i, 0)]["A_paths"]).name for i in range(len(folder))] == ["a.png", "b.png"]
+    assert [Path(sample_of(folder, i, 0)["A_paths"]).name for i in range(len(folder))] == ["a.png", "b.png"]
     assert len(file) == 1
-    assert file[SampleKey(0, 0)]["A"].shape == (1, 20, 24)
-    assert set(file[SampleKey(0, 0)]) == {"A", "A_paths"}
+    assert sample_of(file, 0, 0)["A"].shape == (1, 20, 24)
+    assert set(sample_of(file, 0, 0)) == {"A", "A_paths"}
 
 
 @pytest.mark.parametrize("side_by_side", [False, True])
@@ -180,11 +185,11 @@ def test_pairs_get_the_same_scale_crop_and_flip(tmp_path, side_by_side):
     data = dataset(tmp_path, f"{SMALL} --dataset_mode aligned")
     assert len(data) == 2
     for seed in range(10):
-        sample = data[SampleKey(seed % 2, seed)]
+        sample = sample_of(data, seed % 2, seed)
         assert sample["A"].shape == (3, 16, 16)
         assert (sample["A"] + sample["B"]).abs().max() < 0.02
     back = dataset(tmp_path, f"{SMALL} --dataset_mode aligned --direction BtoA")
-    assert torch.equal(back[SampleKey(0, 3)]["A"], data[SampleKey(0, 3)]["B"])
+    assert torch.equal(sample_of(back, 0, 3)["A"], sample_of(data, 0, 3)["B"])
 
 
 def test_pairs_are_limited_after_matching(tmp_path):
@@ -213,13 +218,13 @@ def test_pair_of_two_sizes_names_both_files_and_sizes(tmp_path):
     save(tmp_path / "trainB/x.png", size=(20, 24))
     data = dataset(tmp_path, "--dataset_mode aligned")
     with pytest.raises(UserError, match=r"trainA/x\.png is 24x20 and \S*trainB/x\.png is 20x24"):
-        data[SampleKey(0, 0)]
+        sample_of(data, 0, 0)
 
 
 def test_side_by_side_image_of_odd_width_is_named(tmp_path):
     save(tmp_path / "train/x.png", size=(25, 20))
     with pytest.raises(UserError, match=r"train/x\.png is 25 pixels wide"):
-        dataset(tmp_path, "--dataset_mode aligned")[SampleKey(0, 0)]
+        sample_of(dataset(tmp_path, "--dataset_mode aligned"), 0, 0)
 
 
 def test_folder_missing_for_unaligned_mentions_single(tmp_path):
@@ -275,14 +280,14 @@ def test_flags_that_do_not_fit_are_refused_at_start(tmp_path, mode, arguments, m
 @pytest.mark.parametrize("preprocess", ["crop", "none", "scale_width"])
 def test_crop_larger_than_load_size_is_fine_where_they_do_not_meet(tmp_path, preprocess):
     data = dataset(folders(tmp_path), f"--load_size 9 --crop_size 10 --preprocess {preprocess}")
-    assert data[SampleKey(0, 0)]["A"].shape[1] > 0
+    assert sample_of(data, 0, 0)["A"].shape[1] > 0
 
 
 @pytest.mark.parametrize("mode", list(DATASETS))
 def test_data_sets_survive_pickling_for_workers_that_are_spawned(tmp_path, mode):
     data = dataset(folders(tmp_path, count_b=3), f"{SMALL} --dataset_mode {mode}")
     copy = pickle.loads(pickle.dumps(data))
-    assert torch.equal(copy[SampleKey(1, 5)]["A"], data[SampleKey(1, 5)]["A"])
+    assert torch.equal(sample_of(copy, 1, 5)["A"], sample_of(data, 1, 5)["A"])
 
 
 def test_dataroot_is_required_and_must_exist(tmp_path):
@@ -294,6 +299,6 @@ def test_dataroot_is_required_and_must_exist(tmp_path):
 
 def test_augment_changes_nothing_in_testing_and_belongs_to_sets_with_two_domains(tmp_path):
     folders(tmp_path, "test")
-    assert "A_aug" not in dataset(tmp_path, "--augment", TEST)[SampleKey(0, 0)]
+    assert "A_aug" not in sample_of(dataset(tmp_path, "--augment", TEST), 0, 0)
     with pytest.raises(UserError, match="--augment is not a flag"):
         dataset(tmp_path, "--dataset_mode single --augment")

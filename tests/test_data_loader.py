@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from tiny import NoModel
 
-from data import DATASETS, Loader, SampleKey
-from data.loader import mix
+from data import DATASETS, Loader, SampleKey, finish
+from data.keys import mix
 from options import TRAIN, DataFlags, parse
 from util.errors import UserError
 
@@ -45,10 +45,10 @@ def root(tmp_path_factory) -> Path:
     return folder
 
 
-def loader(root: Path, *arguments: str, workers: int = 0, batch_size: int = 2, seed: int = 3) -> Loader:
+def loader(root: Path, *arguments: str, workers: int = 0, batch_size: int = 2, seed: int = 3, **others) -> Loader:
     options = parse(TRAIN, {"sc": NoModel}, DATASETS, ["--dataroot", str(root), *arguments])
     dataset = DATASETS[options[DataFlags].dataset_mode](options, training=True)
-    return Loader(dataset, batch_size=batch_size, num_workers=workers, seed=seed, shuffle=True)
+    return Loader(dataset, batch_size=batch_size, num_workers=workers, seed=seed, shuffle=True, **others)
 
 
 def keys(seed: int = 0, epoch: int = 0, skip: int = 0, *, shuffle: bool = True, batch_size: int = 3) -> list[SampleKey]:
@@ -128,6 +128,38 @@ def test_batches_are_bit_identical_for_every_number_of_workers_over_epochs_and_r
         assert_same(whole[2:], loader(root, *arguments).epoch(1, skip=4))
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("mode", ["unaligned", "aligned"])
+def test_raw_batches_finished_by_the_caller_are_those_that_workers_finish(root, mode):
+    arguments = ("--augment", "--load_size", "210", "--crop_size", "200", "--dataset_mode", mode)
+    raw = list(loader(root, *arguments, workers=1, finished=False).epoch(1))
+    assert {batch["B"].dtype for batch in raw} == {torch.uint8}
+    assert not {"A_aug", "B_aug"} & raw[0].keys()
+    assert_same((finish(batch) for batch in raw), loader(root, *arguments).epoch(1))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("skip", [0, 2])
+def test_processes_see_together_what_one_process_sees(world_size, skip):
+    epoch = keys(epoch=1)
+    loaders = [Loader(Keys(), batch_size=2, num_workers=0, seed=0, shuffle=True, rank=rank, world_size=world_size)
+               for rank in range(world_size)]
+    seen = skip
+    for parts in zip(*(batches.epoch(1, skip) for batches in loaders), strict=True):
+        together = [SampleKey(*row) for part in parts for row in part["A"].tolist()]
+        images = loaders[0].images_after(seen)
+        added = len(together) - images
+        assert together == epoch[seen:seen + images] + epoch[:added], "what is added is the epoch's beginning"
+        assert 0 <= added < world_size
+        seen += images
+    assert seen == COUNT
+
+
+def test_no_process_is_left_without_images_where_there_are_fewer_than_processes():
+    parts = [next(Loader(Keys(), batch_size=4, num_workers=0, seed=0, shuffle=False, rank=rank, world_size=9).epoch(0))
+             for rank in range(9)]
+    assert [part["A_paths"] for part in parts] == [[str(rank % COUNT)] for rank in range(9)]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

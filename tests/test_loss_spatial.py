@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.transforms import jitter
+from data.transforms import jitter, plan_jitter
 from models.losses import spatial_correlative
 from models.losses.spatial_correlative import (
     SpatialCorrelativeLoss,
@@ -410,7 +410,8 @@ def test_lsesim_learns_to_tell_a_colour_inversion_from_another_photograph() -> N
     images = photographs(128)
     photos, inversions = ([vgg(sign * image)[0] for image in images] for sign in (1, -1))
     generator = torch.Generator().manual_seed(0)
-    jittered = [[vgg(2 * jitter(image[0] / 2 + 0.5, generator)[None] - 1)[0] for image in images] for _ in range(4)]
+    jittered = [[vgg(2 * jitter(image[0] / 2 + 0.5, plan_jitter(generator))[None] - 1)[0] for image in images]
+                for _ in range(4)]
     torch.manual_seed(0)
     loss = SpatialCorrelativeLoss(head_channels=[256])
     initialize(loss, "xavier", 0.02)

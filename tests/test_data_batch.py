@@ -1,0 +1,136 @@
+"""Collating samples, and finishing raw batches: in a worker, and on the device that trains."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from data import finish
+from data.batch import Choices, collate
+from data.transforms import Jitter, jitter, plan_jitter
+from util.errors import UserError
+
+NEUTRAL = Jitter((0, 1, 2, 3), (0.0, 0.0, 0.0, 0.0))
+GPU = pytest.param("cuda", marks=[
+    pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")])
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def raw_batch(count: int = 4, *, channels: int = 3, augment: bool = True) -> dict:
+    """A raw batch of both domains, of which every second image is to be mirrored."""
+    plans = [plan_jitter(seeded(seed)) if augment else None for seed in range(2 * count)]
+    batch = {}
+    for domain, name in enumerate("AB"):
+        batch[name] = torch.randint(256, (count, channels, 20, 24), generator=seeded(domain), dtype=torch.uint8)
+        batch[f"{name}_choices"] = [Choices(i % 2 == 0, plans[domain * count + i]) for i in range(count)]
+        batch[f"{name}_paths"] = [f"{name}/{i}.png" for i in range(count)]
+    return batch
+
+
+def on(device: str, batch: dict) -> dict:
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
+
+
+@pytest.mark.parametrize("pixels", [torch.tensor([0, 255], dtype=torch.uint8), torch.tensor([0.0, 1.0])])
+def test_finished_images_span_minus_one_to_one(pixels):
+    batch = {"A": pixels.reshape(1, 1, 1, 2), "A_choices": [Choices(False, None)], "A_paths": ["a"]}
+    finished = finish(batch)
+    assert finished["A"].dtype == torch.float32
+    assert finished["A"].tolist() == [[[[-1.0, 1.0]]]]
+    assert finished.keys() == {"A", "A_paths"}
+
+
+def test_each_image_is_mirrored_and_jittered_by_its_own_choices():
+    batch = raw_batch()
+    finished = finish(batch)
+    for name in "AB":
+        for index, (image, choices) in enumerate(zip(batch[name], batch[f"{name}_choices"], strict=True)):
+            crop = (image.flip(2) if index % 2 == 0 else image) / 255
+            torch.testing.assert_close(finished[name][index], 2 * crop - 1)
+            torch.testing.assert_close(finished[f"{name}_aug"][index], 2 * jitter(crop, choices.jitter) - 1)
+        assert finished[f"{name}_paths"] == batch[f"{name}_paths"]
+
+
+def test_augmented_copy_of_a_neutral_jitter_is_the_image_itself():
+    batch = raw_batch(2)
+    batch["A_choices"] = [Choices(index == 0, NEUTRAL) for index in range(2)]
+    finished = finish(batch)
+    torch.testing.assert_close(finished["A_aug"], finished["A"], atol=1e-5, rtol=0)
+
+
+def test_no_copies_without_augment():
+    assert finish(raw_batch(augment=False)).keys() == {"A", "B", "A_paths", "B_paths"}
+
+
+def test_finished_batch_passes_through_unchanged():
+    once = finish(raw_batch())
+    twice = finish(once)
+    assert twice.keys() == once.keys()
+    assert all(twice[name] is once[name] for name in once)
+
+
+def test_finishing_leaves_the_raw_batch_alone():
+    batch = raw_batch()
+    before = batch["A"].clone()
+    finish(batch)
+    assert torch.equal(batch["A"], before)
+    assert "A_choices" in batch
+
+
+def test_a_batch_is_finished_as_its_images_would_be_alone():
+    batch = raw_batch()
+    whole = finish(batch)
+    for index in range(4):
+        alone = finish({name: value[index:index + 1] for name, value in batch.items()})
+        assert all(torch.equal(alone[name], whole[name][index:index + 1]) for name in ("A", "B", "A_aug", "B_aug"))
+
+
+@pytest.mark.parametrize("device", ["meta", GPU])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_finishing_never_waits_for_the_device(device, channels):
+    """A tensor on the meta device has no values: whatever reads one, as .item() or .cpu() does, raises."""
+    batch = on(device, raw_batch(channels=channels))
+    if device == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        finished = finish(batch)
+    finally:
+        if device == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    assert finished["A"].device.type == finished["B_aug"].device.type == device
+    assert finished["A_aug"].shape == (4, channels, 20, 24)
+
+
+@pytest.mark.parametrize("device", [GPU])
+def test_device_and_worker_agree_but_for_rounding(device):
+    batch = raw_batch()
+    in_worker, on_device = finish(batch), finish(on(device, batch))
+    for name in ("A", "B", "A_aug", "B_aug"):
+        torch.testing.assert_close(on_device[name].cpu(), in_worker[name], atol=1e-4, rtol=0)
+
+
+def test_tensors_are_stacked_and_everything_else_is_listed():
+    samples = [{"A": torch.full((1, 2, 3), i, dtype=torch.uint8), "A_paths": str(i), "A_choices": Choices(False, None)}
+               for i in range(2)]
+    batch = collate(samples)
+    assert batch["A"].shape == (2, 1, 2, 3)
+    assert batch["A"][:, 0, 0, 0].tolist() == [0, 1]
+    assert batch["A_paths"] == ["0", "1"]
+    assert batch["A_choices"] == [Choices(False, None)] * 2
+
+
+def test_8_bit_and_16_bit_images_share_a_batch():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
+    samples = [{"A": image, "A_paths": "", "A_choices": Choices(False, None)} for image in (levels, levels / 255)]
+    eight, sixteen = finish(collate(samples))["A"]
+    torch.testing.assert_close(eight, sixteen)
+    assert torch.equal(eight, finish(collate(samples[:1]))["A"][0])
+
+
+def test_different_sizes_are_refused_with_both_files():
+    samples = [{"A": torch.zeros(3, 4, width), "A_paths": f"{width}.png"} for width in (5, 6)]
+    with pytest.raises(UserError, match=r"\(5\.png gives 5x4 and 6\.png gives 6x4\); use --batch_size 1"):
+        collate(samples)
