@@ -3,23 +3,37 @@
     python train.py --dataroot datasets/lineart2color --name colours --model sc --learned_attn --augment
 
 Everything of the run is in checkpoints/NAME: options, losses, sample page, checkpoints. ``--continue_train`` goes
-on where it stopped, to the same weights as a run that never did.
+on where it stopped, to the same weights as a run that never did. On several devices, each with its own batches:
+
+    torchrun --nproc_per_node=8 train.py ...
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from data import DATASETS, Loader, finish, keep_in_memory
+from data import DATASETS, Batch, Loader, Waiting, finish, keep_in_memory
 from models import MODELS, Model
+from models.execution import prepare
 from models.schedules import Scheduler, create_scheduler, skip_epochs
-from options import TRAIN, DataFlags, DisplayFlags, LoadingFlags, Options, RunFlags, TrainFlags, parse
+from options import (
+    TRAIN,
+    DataFlags,
+    DisplayFlags,
+    LoadingFlags,
+    Options,
+    RunFlags,
+    SpeedFlags,
+    TrainFlags,
+    parse,
+)
 from util.checkpoints import (
     load_published,
     load_state,
@@ -29,6 +43,7 @@ from util.checkpoints import (
     state_path,
 )
 from util.device import choose_device, to_device
+from util.distributed import World, joined
 from util.errors import UserError, run_program
 from util.files import move_aside
 from util.loggers import JsonLinesSink, Sink, open_html, open_visdom
@@ -37,9 +52,9 @@ from util.terminal import TerminalSink
 
 # Flags that may change from one part of a run to the next without a word, and those that the saved optimizers and
 # schedules overrule.
-FREE = {*(f.name for group in (DisplayFlags, LoadingFlags) for f in fields(group)), "name", "suffix",
+FREE = {*(f.name for group in (DisplayFlags, LoadingFlags, SpeedFlags) for f in fields(group)), "name", "suffix",
         "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter", "epoch_count",
-        "max_iters", "continue_train"}
+        "max_iters", "continue_train"} - {"amp"}
 KEPT = {"lr", "beta1", "beta2", "lr_decay_iters", "vgg_lr_scale"}
 
 
@@ -63,18 +78,20 @@ class Run:
     model: Model
     schedulers: dict[str, Scheduler]
     progress: Progress
+    world: World
     epoch_losses: LossMeter = field(default_factory=LossMeter)  # what the plateau policy looks at
 
     def save(self, tag: str) -> None:
-        """Write the checkpoint ``tag``."""
+        """Write the checkpoint ``tag``; all processes come together for it, and the first one writes."""
+        sums = self.epoch_losses.state_dict()
         save_checkpoint(self.folder, tag, self.model, {
             "progress": asdict(self.progress),
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.schedulers.items()},
-            "epoch_losses": self.epoch_losses.state_dict(),
+            "epoch_losses": {**sums, "sums": self.world.mean(sums["sums"])},
             "options": self.options.as_dict(),
             "seed": self.seed,
             "first_epoch": self.first_epoch,
-        })
+        }, self.world)
 
     def resume(self, tag: str, state: Mapping[str, Any] | None) -> list[str]:
         """Go back to the checkpoint ``tag``; returns what the user should know."""
@@ -92,7 +109,7 @@ class Run:
             if dropped := sorted({*state["networks"], *state["sha256"]} - set(self.model.networks)):
                 raise UserError(f"{path} holds the trained network {dropped[0]}, which this run would drop: type the "
                                 f"flags of its training ({'; '.join(changes.values())})")
-            notes = restore(self.model, state, self.folder, tag)
+            notes = restore(self.model, state, self.folder, tag, self.world)
             self.progress = Progress(**state["progress"])
             self.epoch_losses.load_state_dict(state["epoch_losses"])
             for name, scheduler in self.schedulers.items():
@@ -105,7 +122,7 @@ class Run:
 
     def end_epoch(self) -> None:
         """Step the schedules and count on."""
-        loss = self.epoch_losses.means().get("G", 0.0)
+        loss = self.world.mean(self.epoch_losses.means()).get("G", 0.0)
         for scheduler in self.schedulers.values():
             if isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step(loss)
@@ -120,9 +137,16 @@ def main() -> None:
 
 def train(options: Options) -> None:
     """Run the training that the options describe, from its start or from a checkpoint."""
+    world = World.of_environment()
+    device = choose_device(options[RunFlags].gpu_ids, world)
+    with joined(world, device):
+        train_in(world, device, options)
+
+
+def train_in(world: World, device: torch.device, options: Options) -> None:
+    """This process's part of the training."""
     general, data, flags = options[RunFlags], options[DataFlags], options[TrainFlags]
     loading = options[LoadingFlags]
-    device = choose_device(general.gpu_ids)
     folder = Path(general.checkpoints_dir) / general.name
     tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
     state = load_state(folder, tag) if flags.continue_train else None
@@ -133,20 +157,20 @@ def train(options: Options) -> None:
     with refusing_foreign_state(state_path(folder, tag)):
         first_epoch = flags.epoch_count if state is None else int(state["first_epoch"])
         seed = first_of(general.seed, None if state is None else int(state["seed"]), torch.seed() % 2**32)
+    seed = world.same(seed)
     torch.manual_seed(seed)
 
     dataset = DATASETS[data.dataset_mode](options, training=True)
     if loading.cache == "ram":
-        print("--cache ram: decoding every image now")
-        keep_in_memory(dataset, TerminalSink(dataset.items))
+        keep_in_memory(dataset, TerminalSink(dataset.items) if world.is_first else Sink())
     loader = Loader(dataset, batch_size=data.batch_size, num_workers=data.num_threads, seed=seed,
                     shuffle=not data.serial_batches, pin_memory=device.type == "cuda",
-                    finished=loading.finished_by_workers(device.type))
+                    finished=loading.finished_by_workers(device.type), rank=world.rank, world_size=world.size)
     model = MODELS[general.model](options, training=True)
-    model.to(device)
+    prepare(model, device, options[SpeedFlags], world)
     run = Run(options, folder, seed, first_epoch, model, build_schedulers(model, flags, first_epoch),
-              Progress(first_epoch))
-    notes = run.resume(tag, state) if flags.continue_train else make_room(folder)
+              Progress(first_epoch), world)
+    notes = run.resume(tag, state) if flags.continue_train else make_room(folder, world)
 
     start = run.progress
     if start.images_in_epoch > len(loader):
@@ -154,17 +178,15 @@ def train(options: Options) -> None:
                         f"epoch has {len(loader)}; continue with the images and --max_dataset_size of its training")
     total = start.images - start.images_in_epoch + max(0, last_epoch - start.epoch + 1) * len(loader)
     total = min(total, flags.max_iters or total)
-    options.save(folder, "train_opt")
-    terminal = TerminalSink(total, start.images)
-    for line in (options.as_text(), *(f"note: {note}" for note in notes), *describe(run, device, len(loader))):
-        terminal.message(line)
-    sinks: list[Sink] = [terminal, *open_sinks(run, terminal)]
+    lines = [*(f"note: {note}" for note in notes), *describe(run, device, len(loader))]
+    sinks = open_sinks(run, total, lines) if world.is_first else []
     try:
         loop(run, loader, device, sinks, total)
     finally:
         for sink in sinks:
             sink.close()
-    print(f"done: {run.progress.images} images seen; everything is in {folder}")
+    if world.is_first:
+        print(f"done: {run.progress.images} images seen; everything is in {folder}")
 
 
 def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], total: int) -> None:
@@ -172,44 +194,55 @@ def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], 
 
     What the frequencies leave unreported at the end is reported then.
     """
-    model, display = run.model, run.options[DisplayFlags]
-    losses, shown = LossMeter(), run.progress.images
-    while run.progress.images < total:
-        for batch in loader.epoch(run.progress.epoch, skip=run.progress.images_in_epoch):
-            model.set_input(finish(to_device(batch, device)))
-            step_losses = model.optimize_parameters()
+    model, progress, display = run.model, run.progress, run.options[DisplayFlags]
+    losses, waiting, shown = LossMeter(), Waiting(), progress.images
+    while progress.images < total:
+        batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
+        for group in groups(batches, run.options[TrainFlags].grad_accum):
+            step_losses = model.train_step([finish(to_device(batch, device)) for batch in group])
             losses.add(step_losses)
             run.epoch_losses.add({"G": step_losses["G"]})
 
-            before, count = run.progress.images, len(batch["A_paths"])
-            seen = run.progress.images = before + count
-            run.progress.images_in_epoch += count
+            before = progress.images
+            for _ in group:
+                count = loader.images_after(progress.images_in_epoch)
+                progress.images_in_epoch += count
+                progress.images += count
+            seen = progress.images
             for sink in sinks:
-                sink.advance(count)
+                sink.advance(seen - before)
             if seen // display.print_freq > before // display.print_freq:
-                report(sinks, seen, losses)
+                report(run, sinks, losses, waiting)
             if seen // display.display_freq > before // display.display_freq:
                 shown = show_samples(sinks, seen, model)
             if seen // display.save_latest_freq > before // display.save_latest_freq:
                 run.save(f"iter_{seen}" if display.save_by_iter else "latest")
             if seen >= total:
                 break
-        if run.progress.images_in_epoch >= len(loader):
+        if progress.images_in_epoch >= len(loader):
             run.end_epoch()
-            if (run.progress.epoch - 1) % display.save_epoch_freq == 0:
-                run.save(str(run.progress.epoch - 1))
+            if (progress.epoch - 1) % display.save_epoch_freq == 0:
+                run.save(str(progress.epoch - 1))
                 run.save("latest")
     run.save("latest")
-    report(sinks, run.progress.images, losses)
-    if shown < run.progress.images:
-        show_samples(sinks, run.progress.images, model)
+    report(run, sinks, losses, waiting)
+    if shown < progress.images:
+        show_samples(sinks, progress.images, model)
 
 
-def report(sinks: Sequence[Sink], seen: int, losses: LossMeter) -> None:
-    """Send the mean losses since the last report, if there are any."""
+def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """The batches of each step; at an epoch's end there may be fewer."""
+    iterator = iter(batches)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
+def report(run: Run, sinks: Sequence[Sink], losses: LossMeter, waiting: Waiting) -> None:
+    """Send the mean losses since the last report, if there are any, and the share of time spent waiting for data."""
     if values := losses.means():
+        values = run.world.mean({**values, "data_wait": waiting.share()})
         for sink in sinks:
-            sink.scalars(seen, values)
+            sink.scalars(run.progress.images, values)
 
 
 def show_samples(sinks: Sequence[Sink], seen: int, model: Model) -> int:
@@ -219,9 +252,9 @@ def show_samples(sinks: Sequence[Sink], seen: int, model: Model) -> int:
     return seen
 
 
-def make_room(folder: Path) -> list[str]:
+def make_room(folder: Path, world: World) -> list[str]:
     """Move an earlier training of the same name aside: a command that is typed twice must not cost its result."""
-    if not any(folder.glob("*_state.pth")):
+    if not world.is_first or not any(folder.glob("*_state.pth")):
         return []
     return [f"the earlier training of this name is now in {move_aside(folder)} (--continue_train would go on with it)"]
 
@@ -235,15 +268,19 @@ def build_schedulers(model: Model, flags: TrainFlags, first_epoch: int) -> dict[
     }
 
 
-def open_sinks(run: Run, terminal: TerminalSink) -> list[Sink]:
-    """The loggers beside the terminal; one that cannot run is left out with a warning."""
+def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
+    """The loggers, of which the terminal begins with ``lines``; one that cannot run is left out with a warning."""
     display, seen = run.options[DisplayFlags], run.progress.images
     name = run.options[RunFlags].name
+    run.options.save(run.folder, "train_opt")
+    terminal = TerminalSink(total, seen)
+    for line in (run.options.as_text(), *lines):
+        terminal.message(line)
 
     def warn(text: str) -> None:
         terminal.message(f"warning: {text}")
 
-    sinks: list[Sink | None] = [JsonLinesSink(run.folder / "loss_log.jsonl", resume_step=seen)]
+    sinks: list[Sink | None] = [terminal, JsonLinesSink(run.folder / "loss_log.jsonl", resume_step=seen)]
     if not display.no_html:
         sinks.append(open_html(run.folder / "web", name, image_width=display.display_winsize, resume_step=seen,
                                update_every=display.update_html_freq, warn=warn))
@@ -262,7 +299,9 @@ def describe(run: Run, device: torch.device, images: int) -> list[str]:
         lines.append(f"network {name}: {type(network).__name__}, {parameters / 1e6:.3f} M parameters")
         if run.options[RunFlags].verbose:
             lines.append(str(network))
-    lines.append(f"device {device}, seed {run.seed}, {images} images an epoch, from image {run.progress.images}")
+    together = f" in each of {run.world.size} processes" if run.world.size > 1 else ""
+    lines.append(f"device {device}{together}, seed {run.seed}, {images} images an epoch, "
+                 f"from image {run.progress.images}")
     return lines
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from options import SpeedFlags
-from util.distributed import World
+from util.distributed import ALONE, World
 from util.errors import UserError
 
 from .base import Model
@@ -26,7 +26,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Output = TypeVar("Output", Tensor, list[Tensor])
 
 
-def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World | None = None) -> None:
+def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World = ALONE) -> None:
     """Move a model to ``device`` and compute its networks as the flags say.
 
     Half precision is for the networks' forward passes alone, each in an autocast region of its own, which gives
@@ -56,7 +56,7 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World 
             network.compile()
     if model.optimizers:
         scaler = torch.amp.GradScaler(device.type, enabled=flags.amp == "fp16")
-        together = world is not None and world.size > 1
+        together = world.size > 1
         reducers = {name: reducer(optimizer) for name, optimizer in model.optimizers.items()} if together else {}
         model.descent = Descent(scaler, reducers)
         if scaler.is_enabled():

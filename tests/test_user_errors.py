@@ -234,7 +234,7 @@ FOREIGN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "numbers": lambda state: state.update(networks=1, optimizers=2, memory=3),
     "other schedules": lambda state: state.update(schedulers=None),
     "other losses": lambda state: state.update(epoch_losses={}),
-    "other pool": lambda state: state["memory"].update(pool=[]),
+    "other pool": lambda state: state["memory"][0].update(pool=[]),
 }
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from .distributed import ALONE, World
 from .errors import UserError, explain
 from .files import replacing, sha256
 
@@ -44,15 +45,26 @@ def state_path(folder: Path, tag: str) -> Path:
     return folder / f"{tag}_state.pth"
 
 
-def save_checkpoint(folder: Path, tag: str, model: Trainable, extra: Mapping[str, Any]) -> None:
-    """Write the model's published networks, then everything else that resuming needs.
+def save_checkpoint(
+    folder: Path, tag: str, model: Trainable, extra: Mapping[str, Any], world: World = ALONE
+) -> None:
+    """Write the model's published networks, then everything else that resuming needs; from the first process alone.
 
     Args:
         folder: the experiment's folder.
         tag: ``latest``, an epoch's number or ``iter_N``.
         model: its networks, optimizers and memory.
         extra: the loop's own state (counters, schedulers, options): tensors, numbers, strings, dicts and lists.
+        world: the processes that train together, all of which must call this.
+
+    Raises:
+        UserError: a file cannot be written.
+        RuntimeError: the processes' networks are no longer the same.
     """
+    memory = world.gather({name: item.state_dict() for name, item in model.memory.items()})
+    refuse_drift(model, world)
+    if not world.is_first:
+        return
     last = state_path(folder, tag)
     files = {name: network_path(folder, tag, name) for name in model.published}
     with ExitStack() as stack:
@@ -63,11 +75,25 @@ def save_checkpoint(folder: Path, tag: str, model: Trainable, extra: Mapping[str
         state = {
             "networks": {n: net.state_dict() for n, net in model.networks.items() if n not in model.published},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers.items()},
-            "memory": {name: item.state_dict() for name, item in model.memory.items()},
+            "memory": memory,
             "random": _random_states(_device(model)),
             "sha256": {name: sha256(temporary[path]) for name, path in files.items()},
         }
         _save({**state, **extra}, temporary[last], last)
+
+
+def refuse_drift(model: Trainable, world: World) -> None:
+    """Make sure that all processes have the same weights: a network that some loss bypasses would drift apart.
+
+    Raises:
+        RuntimeError: on the first process, if they do not.
+    """
+    if world.size == 1:
+        return
+    sums = {name: [p.detach().double().sum() for p in net.parameters()] for name, net in model.networks.items()}
+    sums_of_all = world.gather({name: torch.stack(of).tolist() for name, of in sums.items()})
+    if drifted := {name for other in sums_of_all for name in other if other[name] != sums_of_all[0][name]}:
+        raise RuntimeError(f"the weights of network {', '.join(sorted(drifted))} differ between processes")
 
 
 def load_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> None:
@@ -120,11 +146,14 @@ def refusing_foreign_state(path: Path) -> Iterator[None]:
                         "or remove it to go on from the networks alone") from error
 
 
-def restore(model: Trainable, state: Mapping[str, Any], folder: Path, tag: str) -> list[str]:
+def restore(
+    model: Trainable, state: Mapping[str, Any], folder: Path, tag: str, world: World = ALONE
+) -> list[str]:
     """Put a loaded state back into a model whose networks are loaded, and restore the random states.
 
     Networks of the model that the state does not have (LSeSim's heads, where the checkpoint was trained without)
-    start afresh, with their optimizers.
+    start afresh, with their optimizers. Each process gets back its own memory; where there are more of them than
+    at the save, some share one.
 
     Returns:
         Sentences for the user about what could not be restored.
@@ -146,9 +175,10 @@ def restore(model: Trainable, state: Mapping[str, Any], folder: Path, tag: str) 
     for name, optimizer in model.optimizers.items():
         if name in state["optimizers"]:
             optimizer.load_state_dict(state["optimizers"][name])
+    memory = state["memory"][world.rank % len(state["memory"])]
     for name, item in model.memory.items():
-        if name in state["memory"]:
-            item.load_state_dict(state["memory"][name])
+        if name in memory:
+            item.load_state_dict(memory[name])
     notes = [f"the checkpoint has no network {name}; it starts afresh" for name in missing]
     return notes + _restore_random_states(state["random"], _device(model))
 

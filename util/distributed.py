@@ -66,6 +66,9 @@ class World:
             dist.barrier()
 
 
+ALONE = World()
+
+
 @contextmanager
 def joined(world: World, device: torch.device) -> Iterator[World]:
     """Connect the processes (nccl between GPUs, gloo between CPUs) for as long as the block runs."""
@@ -73,7 +76,5 @@ def joined(world: World, device: torch.device) -> Iterator[World]:
         yield world
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield world
-    finally:
-        dist.destroy_process_group()
+    yield world
+    dist.destroy_process_group()  # after an error the process ends, and would only wait for the others here

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -25,6 +27,8 @@ def run_program(name: str, main: Callable[[], None]) -> NoReturn:
     except (UserError, OSError, MemoryError, RuntimeError) as error:
         if (reason := explain(error)) is None:
             raise
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(2)  # torchrun ends this process meanwhile if the first one has said the same
         sys.stderr.write(f"{name}: error: {reason}\n")
         sys.exit(2)
     except KeyboardInterrupt:
