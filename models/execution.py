@@ -44,6 +44,7 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World 
     if device.type == "cuda":
         torch.set_float32_matmul_precision("highest" if flags.no_tf32 else "high")
         torch.backends.cudnn.allow_tf32 = not flags.no_tf32
+        torch.backends.cudnn.benchmark = bool(model.optimizers)  # training has one size of images, testing many
     model.to(device)
     for name, network in {**model.networks, **model.constants}.items():
         if flags.channels_last:

@@ -1,0 +1,62 @@
+"""Two steps of several methods in float64, run by torchrun for test_distributed.py: what they lead to, in a file."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data import DATASETS
+from models import MODELS
+from models.execution import prepare
+from options import TRAIN, SpeedFlags, TrainFlags, parse
+from util.distributed import World, joined
+
+IMAGES = 4  # in a step, of all processes
+
+
+def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
+    """Gradients after the first step and weights after the second."""
+    options = parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(folder), *flags])
+    torch.manual_seed(1)
+    model = MODELS["sc"](options, training=True)
+    for network in (*model.networks.values(), *model.constants.values()):
+        network.double()
+    prepare(model, torch.device("cpu"), options[SpeedFlags], world)
+    found: dict[str, Tensor] = {}
+    for step in range(2):
+        generator = torch.Generator().manual_seed(step)
+        images = {name: 2 * torch.rand(IMAGES, 3, 16, 16, generator=generator, dtype=torch.float64) - 1
+                  for name in ("A", "B", "A_aug", "B_aug")}
+        parts = options[TrainFlags].grad_accum
+        size = IMAGES // parts  # as many images of all processes are one batch
+        batches = [
+            {name: image[part * size:][:size][world.rank * size // world.size:][:size // world.size]
+             for name, image in images.items()}
+            for part in range(parts)]
+        model.train_step(batches)
+        for name, network in model.networks.items():
+            for key, parameter in network.named_parameters():
+                if step == 0 and parameter.grad is not None:
+                    found[f"first.{name}.{key}"] = parameter.grad.clone()
+                elif step == 1:
+                    found[f"second.{name}.{key}"] = parameter.detach().clone()
+    return found
+
+
+def main() -> None:
+    folder, flags, world = Path(sys.argv[1]), sys.argv[2:], World.of_environment()
+    methods = json.loads((folder / "methods.json").read_text())
+    with joined(world, torch.device("cpu")):
+        found = {name: run(folder, [*flags, *shlex.split(method)], world) for name, method in methods.items()}
+        if world.is_first:
+            torch.save(found, folder / f"{world.size}.pth")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    main()
