@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "data": {"options", "util"},
     "models": {"options", "util", "models.networks", "models.losses"},
     "metrics": {"util", "models.networks"},
+    "benchmarks": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
 }
 PROGRAMS = ("train", "test", "evaluate")
 OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "torchvision", "requests", "h5py", "cv2")

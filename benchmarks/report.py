@@ -1,0 +1,111 @@
+"""What the benchmark programs share at the terminal: their flags, the machine's description, tables and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from options.parser import Parser
+from util.device import choose_device
+from util.errors import UserError
+
+Row = Mapping[str, str | int | float | None]
+
+
+def benchmark_parser(program: str, description: str, *, rounds: int) -> Parser:
+    """A parser with the flags of every benchmark: --device --rounds --threads --json --markdown."""
+    parser = Parser(prog=f"python -m benchmarks.{program}", description=description, allow_abbrev=False)
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to run")
+    parser.add_argument("--rounds", type=positive, default=rounds, help=f"timed rounds (default {rounds})")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
+    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
+    return parser
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def use_device(name: str, threads: int | None = None) -> torch.device:
+    """The device that ``--device`` names, after setting torch's number of CPU threads.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: this machine has no CUDA GPU; use --device cpu")
+    return choose_device({"auto": "auto", "cpu": "-1", "cuda": "0"}[name])
+
+
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """What must be known to compare numbers: processors, torch, the date."""
+    machine: dict[str, str | int] = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "cpu": cpu_model(), "cpu_cores": os.cpu_count() or 1, "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "python": platform.python_version(), "system": platform.platform(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    if device.type == "cuda":
+        machine |= {"cuda": torch.version.cuda or "none", "cudnn": torch.backends.cudnn.version() or 0}
+    return machine
+
+
+def cpu_model() -> str:
+    """The processor's name, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def table(rows: Sequence[Row], *, markdown: bool = False) -> str:
+    """The rows under the keys of the first one; text to the left, numbers to the right, three digits or more."""
+    names = list(rows[0])
+    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    right = [not isinstance(rows[0][name], str) for name in names]
+    widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(names))]
+    lines = [[text.rjust(width) if to_right else text.ljust(width)
+              for text, width, to_right in zip(line, widths, right, strict=True)] for line in cells]
+    if not markdown:
+        return "\n".join("  ".join(line).rstrip() for line in lines)
+    rule = ["-" * (width - 1) + (":" if to_right else "-") for width, to_right in zip(widths, right, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
+
+
+def _cell(value: str | int | float | None) -> str:
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    if value and abs(value) < 0.001:
+        return f"{value:.1e}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write results for programs.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--json: {path} cannot be written ({error.strerror}); choose another file") from error
