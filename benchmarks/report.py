@@ -74,18 +74,23 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
+def lines(values: Mapping[str, str | int | float]) -> str:
+    """One line ``name: value`` for each."""
+    return "\n".join(f"{name}: {_cell(value)}" for name, value in values.items())
+
+
 def table(rows: Sequence[Row], *, markdown: bool = False) -> str:
-    """The rows under the keys of the first one; text to the left, numbers to the right, three digits or more."""
+    """The rows under the keys of the first one; text to the left, numbers to the right, of three digits or more."""
     names = list(rows[0])
     cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
     right = [not isinstance(rows[0][name], str) for name in names]
     widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(names))]
-    lines = [[text.rjust(width) if to_right else text.ljust(width)
-              for text, width, to_right in zip(line, widths, right, strict=True)] for line in cells]
+    padded = [[text.rjust(width) if to_right else text.ljust(width)
+               for text, width, to_right in zip(line, widths, right, strict=True)] for line in cells]
     if not markdown:
-        return "\n".join("  ".join(line).rstrip() for line in lines)
+        return "\n".join("  ".join(line).rstrip() for line in padded)
     rule = ["-" * (width - 1) + (":" if to_right else "-") for width, to_right in zip(widths, right, strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
+    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
 def _cell(value: str | int | float | None) -> str:

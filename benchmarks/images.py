@@ -1,0 +1,22 @@
+"""Images that every machine can make."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def random_images(count: int, size: int, *, seed: int = 0) -> Tensor:
+    """Smooth random colours with some texture: [count, 3, size, size] in [-1, 1], the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.zeros(count, 3, size, size)
+    for cells, contrast in ((8, 1.0), (64, 0.3)):
+        noise = contrast * (2 * torch.rand(count, 3, cells, cells, generator=generator) - 1)
+        images += F.interpolate(noise, (size, size), mode="bicubic")
+    return images.clamp(-1, 1)
+
+
+def jittered(images: Tensor) -> Tensor:
+    """The same scenes in other colours: channels exchanged and faded, still in [-1, 1]."""
+    return 0.7 * images.flip(1) + 0.2

@@ -1,0 +1,101 @@
+"""The spatially-correlative losses alone: windowed self-similarity against the patch loop, and accuracy in bf16.
+
+    python -m benchmarks.losses --json losses.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from models.losses.spatial_correlative import self_similarity
+from util.errors import run_program
+
+from .accuracy import accuracy_rows
+from .measure import Call, count_flops, median_seconds, peak_memory
+from .plain import patch_similarity
+from .report import benchmark_parser, describe_machine, lines, positive, table, use_device, write_json
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Case:
+    """Features [batch, channels, side, side], and what is asked of them."""
+
+    batch: int
+    channels: int
+    side: int
+    window: int
+    queries: int
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print two tables."""
+    parser = benchmark_parser("losses", "Time the windowed self-similarity against the patch loop, forward and "
+                              "backward, and tell how accurate the losses are in bf16.", rounds=7)
+    parser.add_argument("--batch_size", type=positive, nargs="+", default=[1, 4], help="images (default 1 4)")
+    parser.add_argument("--channels", type=positive, default=256, help="of the features (default 256)")
+    parser.add_argument("--side", type=positive, default=64, help="of the feature map (default 64)")
+    parser.add_argument("--window", type=positive, default=32, help="side of the window of keys (default 32)")
+    parser.add_argument("--queries", type=positive, default=256, help="query positions (default 256)")
+    parser.add_argument("--size", type=positive, default=256, help="images' side, for accuracy (default 256)")
+    arguments = parser.parse_args(argv)
+    device = use_device(arguments.device, arguments.threads)
+    machine = describe_machine(device)
+    print(lines(machine))
+    cases = [Case(batch, arguments.channels, arguments.side, arguments.window, arguments.queries)
+             for batch in arguments.batch_size]
+    similarity = [similarity_row(case, device, rounds=arguments.rounds) for case in cases]
+    print(f"\nWindowed self-similarity, forward and backward\n\n{table(similarity, markdown=arguments.markdown)}")
+    accuracy = [row for window in (64, 32) for row in accuracy_rows(arguments.size, window, device)]
+    print(f"\nRelative errors against float64\n\n{table(accuracy, markdown=arguments.markdown)}")
+    if arguments.json:
+        write_json(arguments.json, {"benchmark": "losses", "machine": machine, "rounds": arguments.rounds,
+                                    "similarity": similarity, "accuracy": accuracy})
+
+
+def similarity_row(case: Case, device: torch.device, *, rounds: int) -> dict[str, str | int | float]:
+    """Time and memory of both ways to the similarity of each query to its window, and back to the features."""
+    ways = {"plain": build_patch_loop, "ours": build_matrix_product}
+    memory = {name: peak_memory(build, case, device, device=device) / MIB for name, build in ways.items()}
+    calls = {name: build(case, device) for name, build in ways.items()}
+    seconds = median_seconds(calls, device, rounds=rounds)
+    return {
+        "channels": case.channels, "side": case.side, "window": case.window, "queries": case.queries,
+        "batch": case.batch, "plain ms": 1000 * seconds["plain"], "ms": 1000 * seconds["ours"],
+        "times faster": seconds["plain"] / seconds["ours"],
+        "plain GFLOP": count_flops(calls["plain"]) / 1e9, "GFLOP": count_flops(calls["ours"]) / 1e9,
+        "plain MiB": memory["plain"], "MiB": memory["ours"], "memory ratio": memory["ours"] / memory["plain"],
+    }
+
+
+def build_patch_loop(case: Case, device: torch.device) -> Call:
+    """Each query's window is cut out of the features."""
+    return _there_and_back(partial(patch_similarity, patch_size=case.window, normalize=False), case, device)
+
+
+def build_matrix_product(case: Case, device: torch.device) -> Call:
+    """This repository's way."""
+    return _there_and_back(partial(self_similarity, patch_size=case.window), case, device)
+
+
+def _there_and_back(similarity: Callable[[Tensor, Tensor], Tensor], case: Case, device: torch.device) -> Call:
+    generator = torch.Generator().manual_seed(0)
+    shape = (case.batch, case.channels, case.side, case.side)
+    features = torch.randn(shape, generator=generator).to(device).requires_grad_()
+    positions = torch.randperm(case.side**2, generator=generator)[: case.queries].to(device)
+
+    def call() -> None:
+        features.grad = None
+        similarity(features, positions).sum().backward()
+
+    return call
+
+
+if __name__ == "__main__":
+    run_program("benchmarks.losses", main)

@@ -1,0 +1,213 @@
+"""Time, memory and operations of one training step, against the published formulation of it (benchmarks/plain.py).
+
+    python -m benchmarks.step                                             # every row that suits the machine
+    python -m benchmarks.step --rows 'LSeSim-*' --batch_size 1 8 --json step.json
+    python -m benchmarks.step --rows LSeSim-p32-bf16 --profile
+
+A row is METHOD-pWINDOW-SPEED. Flags that --help does not list go to ``train.py``'s parser: --ngf 32, --netG unet_256.
+The plain step always runs in float32 as torch sets itself up, which on recent GPUs lets convolutions use TF32.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from data import DATASETS
+from models import MODELS
+from models.execution import prepare
+from options import TRAIN, DataFlags, Options, SpeedFlags, parse
+from util.errors import UserError, run_program
+
+from .images import jittered, random_images
+from .kernels import top_kernels
+from .measure import Call, convolution_work, count_flops, machine_rates, median_seconds, peak_memory
+from .plain import PlainStep
+from .report import benchmark_parser, describe_machine, lines, positive, table, use_device, write_json
+
+METHODS = {"FSeSim": (), "LSeSim": ("--learned_attn", "--augment")}
+WINDOWS = (64, 32)
+SPEEDS: dict[str, tuple[str, ...]] = {
+    "float32": ("--no_tf32",),
+    "bf16": ("--amp", "bf16"),
+    "tf32": (),
+    "bf16-channels_last": ("--amp", "bf16", "--channels_last"),
+    "bf16-channels_last-compile": ("--amp", "bf16", "--channels_last", "--compile"),
+}
+ON_CPU = ("float32", "bf16")
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: ours computed one way, against the plain step of the same method and window."""
+
+    method: str
+    window: int
+    speed: str
+    batch: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}-p{self.window}-{self.speed}"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What ``train.py`` is told about the method."""
+        return (*METHODS[self.method], "--patch_size", str(self.window), "--batch_size", str(self.batch))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What torch holds for the whole process and two candidates may want differently."""
+
+    matrix_precision: str = "highest"
+    convolutions_in_tf32: bool = True
+    search_convolutions: bool = False
+
+    @classmethod
+    def current(cls) -> Settings:
+        return cls(torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32,
+                   torch.backends.cudnn.benchmark)
+
+    def apply(self) -> None:
+        torch.set_float32_matmul_precision(self.matrix_precision)
+        torch.backends.cudnn.allow_tf32 = self.convolutions_in_tf32
+        torch.backends.cudnn.benchmark = self.search_convolutions
+
+    def around(self, call: Call) -> Call:
+        """The same call, always made under these settings."""
+        def adjusted() -> object:
+            self.apply()
+            return call()
+        return adjusted
+
+
+PUBLISHED = Settings(search_convolutions=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure the rows that were asked for and print them."""
+    arguments, training_flags = command_line(argv)
+    device = use_device(arguments.device, arguments.threads)
+    common = ("--crop_size", str(arguments.size), "--load_size", str(arguments.size), *training_flags)
+    cases = choose_cases(arguments.rows, arguments.batch_size, device)
+    if arguments.profile:
+        for case in cases:
+            print(f"{case.name}, batch {case.batch}")
+            call = build_ours((*common, *case.flags, *SPEEDS[case.speed]), device)
+            print(table(top_kernels(call, device), markdown=arguments.markdown))
+        return
+    machine = describe_machine(device)
+    rates = {f"{name} GFLOP/s": rate / 1e9 for name, rate in machine_rates(device).items()}
+    print(lines({**machine, **rates}), end="\n\n")
+    calls = arguments.calls or (5 if device.type == "cuda" else 1)
+    rows = [measure_case(case, common, device, rounds=arguments.rounds, calls=calls) for case in cases]
+    print(table(rows, markdown=arguments.markdown))
+    if arguments.json:
+        write_json(arguments.json, {"benchmark": "step", "machine": machine, "rates": rates, "rounds": arguments.rounds,
+                                    "size": arguments.size, "training_flags": training_flags, "rows": rows})
+
+
+def command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The benchmark's own arguments, and those for ``train.py``'s parser."""
+    parser = benchmark_parser("step", "Time one training step against the published formulation of it. Flags not "
+                              "listed here are those of train.py, like --ngf or --netG.", rounds=7)
+    parser.add_argument("--size", type=positive, default=256, help="side of the images in pixels (default 256)")
+    parser.add_argument("--batch_size", type=positive, nargs="+", default=[1], help="images in a batch (default 1)")
+    parser.add_argument("--rows", default="*", metavar="PATTERNS", help="rows by name, with wildcards and commas, like "
+                        "'LSeSim-*,*-p64-bf16' (default: all that suit the device)")
+    parser.add_argument("--calls", type=positive, help="steps between two readings of the clock (default 1; CUDA: 5)")
+    parser.add_argument("--profile", action="store_true", help="print each row's ten most expensive kernels instead")
+    return parser.parse_known_args(argv)
+
+
+def choose_cases(patterns: str, batches: Sequence[int], device: torch.device) -> list[Case]:
+    """The rows whose names fit a pattern; wildcards find those alone that suit the device.
+
+    Raises:
+        UserError: none fits.
+    """
+    cases = [Case(method, window, speed, batch)
+             for batch in batches for method in METHODS for window in WINDOWS for speed in SPEEDS]
+    wanted = patterns.split(",")
+    chosen = [case for case in cases if case.name in wanted or (
+        (device.type == "cuda" or case.speed in ON_CPU) and any(fnmatch(case.name, pattern) for pattern in wanted))]
+    if not chosen:
+        names = ", ".join(sorted({case.name for case in cases}))
+        raise UserError(f"--rows {patterns} fits no row; there are {names}")
+    return chosen
+
+
+def measure_case(
+    case: Case, common: tuple[str, ...], device: torch.device, *, rounds: int, calls: int
+) -> dict[str, str | int | float]:
+    """One row of the table. Both steps and the convolution whose rate is the yardstick take turns."""
+    flags = (*common, *case.flags)
+    fast = (*flags, *SPEEDS[case.speed])
+    plain_flops, plain_bytes, flops = plain_costs(flags, device)
+    our_bytes = peak_memory(build_ours, fast, device, device=device)
+    candidates = {"plain": build_plain(flags, device), "ours": build_ours(fast, device)}
+    settings = Settings.current()
+    works = {
+        layout: convolution_work(device, torch.bfloat16 if "bf16" in case.speed else torch.float32, case.batch,
+                                 channels_last=layout == "NHWC")
+        for layout in ("NCHW", "NHWC")
+    }
+    candidates |= {layout: settings.around(work.call) for layout, work in works.items()}
+    seconds = median_seconds(candidates, device, rounds=rounds, calls=calls)
+    rate = max(work.flops / seconds[layout] for layout, work in works.items())
+    return {
+        "row": case.name, "batch": case.batch, "plain ms": 1000 * seconds["plain"], "ms": 1000 * seconds["ours"],
+        "times faster": seconds["plain"] / seconds["ours"], "steps/s": 1 / seconds["ours"],
+        "plain GFLOP": plain_flops / 1e9, "GFLOP": flops / 1e9, "of conv. rate": flops / seconds["ours"] / rate,
+        "plain MiB": plain_bytes / MIB, "MiB": our_bytes / MIB, "memory ratio": our_bytes / plain_bytes,
+    }
+
+
+@cache
+def plain_costs(flags: tuple[str, ...], device: torch.device) -> tuple[int, int, int]:
+    """Operations and bytes of the plain step, and operations of ours, which are the same at every speed."""
+    return (count_flops(build_plain(flags, device)), peak_memory(build_plain, flags, device, device=device),
+            count_flops(build_ours(flags, device)))
+
+
+def build_plain(flags: Sequence[str], device: torch.device) -> Call:
+    """The plain step on one batch; ``flags`` are those of ``train.py``."""
+    options = training_options(flags)
+    batch = synthetic_batch(options, device)
+    plain = PlainStep(options, device)
+    return PUBLISHED.around(lambda: plain.train_step(batch))
+
+
+def build_ours(flags: Sequence[str], device: torch.device) -> Call:
+    """Our step on the same batch."""
+    options = training_options(flags)
+    batch = synthetic_batch(options, device)
+    torch.compiler.reset()  # what it compiled for earlier rows counts against its limit of variants
+    Settings().apply()
+    model = MODELS["sc"](options, training=True)
+    prepare(model, device, options[SpeedFlags])
+    return Settings.current().around(lambda: model.train_step([batch]))
+
+
+def training_options(flags: Sequence[str]) -> Options:
+    """Options of ``train.py``, which wants a folder of images that nobody reads here."""
+    return parse(TRAIN, MODELS, DATASETS, ["--dataroot", ".", *flags])
+
+
+def synthetic_batch(options: Options, device: torch.device) -> Mapping[str, Tensor]:
+    """Images A and B and appearance-jittered copies of them: [B, 3, H, W] in [-1, 1]."""
+    data = options[DataFlags]
+    real_a, real_b = random_images(2 * data.batch_size, data.crop_size).to(device).chunk(2)
+    return {"A": real_a, "B": real_b, "A_aug": jittered(real_a), "B_aug": jittered(real_b)}
+
+
+if __name__ == "__main__":
+    run_program("benchmarks.step", main)
