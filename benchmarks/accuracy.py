@@ -38,20 +38,24 @@ def accuracy_rows(size: int, window: int, device: torch.device) -> list[dict[str
         target, features = _extract(precision, size, device)
         heads = copy.deepcopy(exact_heads).to(features[0][0].dtype)
         losses = _losses(features, heads, window)
-        same_features = [[layer.detach().double().requires_grad_() for layer in of] for of in features]
-        same = _losses(same_features, exact_heads, window)
-        by_features = _gradient(losses["structure"], features[1]), _gradient(same["structure"], same_features[1])
-        by_heads = (_gradient(losses["contrastive"], list(heads.parameters())),
-                    _gradient(same["contrastive"], list(exact_heads.parameters())))
-        gradients = {"structure": (_gradient(losses["structure"], [target]), *by_features),
-                     "contrastive": (by_heads[0], *by_heads)}
+        given, same = ([[layer.detach().to(dtype).requires_grad_() for layer in of] for of in features]
+                       for dtype in (features[0][0].dtype, torch.float64))
+        own, own_exact = _losses(given, heads, window), _losses(same, exact_heads, window)
+        learned, learned_exact = list(heads.parameters()), list(exact_heads.parameters())
+        gradients = {
+            "structure": (_gradient(losses["structure"], [target]), _gradient(own["structure"], given[1]),
+                          _gradient(own_exact["structure"], same[1])),
+            "contrastive": (_gradient(losses["contrastive"], learned), _gradient(own["contrastive"], learned),
+                            _gradient(own_exact["contrastive"], learned_exact)),
+        }
         rows += [{
             "loss": name, "window": window, "precision": precision,
             "error": _error(losses[name], exact[name]),
             "gradient error": _error(gradient, exact_gradients[name]),
             "gradient cosine": float(torch.cosine_similarity(gradient, exact_gradients[name], dim=0)),
-            "own error": _error(losses[name], same[name]), "own gradient error": _error(own, own_exact),
-        } for name, (gradient, own, own_exact) in gradients.items()]
+            "own error": _error(own[name], own_exact[name]),
+            "own gradient error": _error(own_gradient, own_exact_gradient),
+        } for name, (gradient, own_gradient, own_exact_gradient) in gradients.items()]
     return rows
 
 
@@ -92,4 +96,4 @@ def _gradient(loss: Tensor, inputs: Sequence[Tensor]) -> Tensor:
 
 
 def _error(value: Tensor, exact: Tensor) -> float:
-    return float((value - exact).norm() / exact.norm())
+    return float((value - exact).detach().norm() / exact.detach().norm())

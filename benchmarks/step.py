@@ -38,6 +38,7 @@ SPEEDS: dict[str, tuple[str, ...]] = {
     "bf16": ("--amp", "bf16"),
     "tf32": (),
     "bf16-channels_last": ("--amp", "bf16", "--channels_last"),
+    "fp16-channels_last": ("--amp", "fp16", "--channels_last"),
     "bf16-channels_last-compile": ("--amp", "bf16", "--channels_last", "--compile"),
 }
 ON_CPU = ("float32", "bf16")
@@ -105,14 +106,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(table(top_kernels(call, device), markdown=arguments.markdown))
         return
     machine = describe_machine(device)
-    rates = {f"{name} GFLOP/s": rate / 1e9 for name, rate in machine_rates(device).items()}
-    print(lines({**machine, **rates}), end="\n\n")
+    measured = machine_rates(device, rounds=arguments.rounds)
+    rates = {f"{name} GFLOP/s": rate / 1e9 for name, rate in measured.items()}
+    print(lines({**machine, **rates}), flush=True)
     calls = arguments.calls or (5 if device.type == "cuda" else 1)
-    rows = [measure_case(case, common, device, rounds=arguments.rounds, calls=calls) for case in cases]
-    print(table(rows, markdown=arguments.markdown))
-    if arguments.json:
-        write_json(arguments.json, {"benchmark": "step", "machine": machine, "rates": rates, "rounds": arguments.rounds,
-                                    "size": arguments.size, "training_flags": training_flags, "rows": rows})
+    report = {"benchmark": "step", "machine": machine, "rates": rates, "rounds": arguments.rounds,
+              "size": arguments.size, "training_flags": training_flags}
+    rows: list[dict[str, str | int | float]] = []
+    for case in cases:
+        rows.append(measure_case(case, common, device, rounds=arguments.rounds, calls=calls))
+        print(f"{case.name}, batch {case.batch}: {rows[-1]['times faster']:.2f} times", flush=True)
+        if arguments.json:  # after each row: a long run that is interrupted has not been for nothing
+            write_json(arguments.json, {**report, "rows": rows})
+    print(f"\n{table(rows, markdown=arguments.markdown)}")
 
 
 def command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -156,8 +162,7 @@ def measure_case(
     candidates = {"plain": build_plain(flags, device), "ours": build_ours(fast, device)}
     settings = Settings.current()
     works = {
-        layout: convolution_work(device, torch.bfloat16 if "bf16" in case.speed else torch.float32, case.batch,
-                                 channels_last=layout == "NHWC")
+        layout: convolution_work(device, precision(case.speed), channels_last=layout == "NHWC")
         for layout in ("NCHW", "NHWC")
     }
     candidates |= {layout: settings.around(work.call) for layout, work in works.items()}
@@ -169,6 +174,11 @@ def measure_case(
         "plain GFLOP": plain_flops / 1e9, "GFLOP": flops / 1e9, "of conv. rate": flops / seconds["ours"] / rate,
         "plain MiB": plain_bytes / MIB, "MiB": our_bytes / MIB, "memory ratio": our_bytes / plain_bytes,
     }
+
+
+def precision(speed: str) -> torch.dtype:
+    """What a row's convolutions are computed in."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(speed.split("-", maxsplit=1)[0], torch.float32)
 
 
 @cache
