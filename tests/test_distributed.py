@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from cli import ROOT
-from tiny import save_folders
+from tiny import LOSSES, NETWORKS, SIZES, save_folders
 from torch import Tensor
 
 from util.checkpoints import load_state, network_path, refuse_drift
 from util.distributed import World
 
 SCRIPT = Path(__file__).parent / "steps_in_processes.py"
-TINY = (
-    "--gpu_ids -1 --num_threads 0 --seed 1 --load_size 20 --crop_size 16 --netG resnet_6blocks --ngf 2 --ndf 2 "
-    "--netD n_layers --n_layers_D 1 --attn_layers relu1_2,relu2_1 --vgg_weights random --patch_nums 8 --patch_size 4 "
-    "--no_html --print_freq 2"
-).split()
+TINY = ["--gpu_ids", "-1", "--num_threads", "0", "--seed", "1", "--no_html", "--print_freq", "2",
+        *shlex.split(f"{NETWORKS} {LOSSES} {SIZES}")]
 METHODS = {
     "FSeSim": "",
     "LSeSim": "--learned_attn --augment",
@@ -41,8 +40,8 @@ def torchrun(processes: int, *arguments: str | Path, timeout: float = 240) -> su
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}",
          *map(str, arguments)],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=timeout,
-        check=False)
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def train(processes: int, root: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -130,9 +129,7 @@ class Drifted(World):
 
 
 def test_networks_that_drift_apart_are_noticed_at_the_next_save() -> None:
-    class Two:
-        networks = {"G": torch.nn.Linear(2, 2), "D": torch.nn.Linear(2, 1)}
-
+    model = SimpleNamespace(networks={"G": torch.nn.Linear(2, 2), "D": torch.nn.Linear(2, 1)})
     with pytest.raises(RuntimeError, match="network D differ"):
-        refuse_drift(Two(), Drifted(size=2))  # type: ignore[arg-type]
-    refuse_drift(Two(), World())  # type: ignore[arg-type]
+        refuse_drift(model, Drifted(size=2))
+    refuse_drift(model, World())

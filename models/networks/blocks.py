@@ -21,12 +21,23 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
         ValueError: ``norm`` is not one of them.
     """
     if norm == "instance":
-        return nn.InstanceNorm2d(channels)
+        return InstanceNorm(channels)
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "none":
         return nn.Identity()
     raise ValueError(f"norm '{norm}' is not one of {', '.join(NORMS)}")
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Each channel of each image to mean 0 and variance 1: [B, C, H, W] -> the same shape.
+
+    A batch of one goes through batch normalisation, which is the same there and keeps channels last. (Of gradients
+    whose channels are last, torch 2.15's instance normalisation of one image computes wrong ones on a CPU.)
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, None, None, training=True, eps=self.eps) if len(x) == 1 else super().forward(x)
 
 
 def norm_needs_bias(norm: str) -> bool:

@@ -1,0 +1,209 @@
+"""Precision, accumulation, layout and compilation: what changes in a step, and what must not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import save_folders, train_options
+from torch import Tensor, nn
+
+from models import MODELS, Model
+from models.base import judge
+from models.execution import prepare
+from models.networks import create_discriminator
+from options import SpeedFlags
+from train import train
+from util.checkpoints import load_state
+from util.errors import UserError
+
+CPU = torch.device("cpu")
+LSESIM = "--learned_attn --augment"
+Build = Callable[..., Model]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    def build(flags: str = "", *, double: bool = False) -> Model:
+        options = train_options(tmp_path, flags)
+        torch.manual_seed(0)
+        model = MODELS["sc"](options, training=True)
+        for network in (*model.networks.values(), *model.constants.values()):
+            network.to(torch.float64 if double else torch.float32)
+        prepare(model, CPU, options[SpeedFlags])
+        return model
+
+    return build
+
+
+def batch(seed: int = 0, count: int = 1, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: 2 * torch.rand(count, 3, 16, 16, generator=generator, dtype=dtype) - 1
+            for name in ("A", "B", "A_aug", "B_aug")}
+
+
+def gradients(model: Model, *names: str) -> dict[str, Tensor]:
+    return {f"{name}.{key}": p.grad for name in names
+            for key, p in model.networks[name].named_parameters() if p.grad is not None}
+
+
+def named(name: str) -> Callable[[str], str]:
+    return lambda text: f"{name}: {text}"
+
+
+# --- half precision -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+@pytest.mark.parametrize("method", ["", LSESIM])
+def test_half_precision_is_for_networks_alone(build: Build, amp: str, method: str) -> None:
+    method += " --init_gain 0.5"
+    exact, half = build(method), build(f"{method} --amp {amp}")
+    computed: dict[str, set[torch.dtype]] = {}
+    for name, network in {**half.networks, **half.constants}.items():
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(
+                    lambda _, __, output, name=name: computed.setdefault(name, set()).add(output.dtype))
+    torch.manual_seed(0)
+    expected = exact.train_step([batch()])
+    torch.manual_seed(0)
+    losses = half.train_step([batch()])
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    for name, loss in expected.items():
+        assert losses[name].item() == pytest.approx(loss.item(), rel=0.1), name
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+    assert {name: dtypes for name, dtypes in computed.items() if name != "F"} == {n: {dtype} for n in ("G", "D", "VGG")}
+    assert computed.get("F", {torch.float32}) == {torch.float32}, "learned heads belong to the loss"
+    for network in half.networks.values():
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_the_scale_of_fp16_losses_is_saved_and_resumed_to_the_bit(tmp_path: Path) -> None:
+    root = save_folders(tmp_path)
+    flags = f"{LSESIM} --seed 3 --amp fp16"
+    train(train_options(root, f"{flags} --name whole --max_iters 6"))
+    train(train_options(root, f"{flags} --name parts --max_iters 3"))
+    state = load_state(root / "checkpoints" / "parts", "latest")
+    assert state is not None
+    assert state["memory"][0]["scaler"]["scale"] > 1
+    train(train_options(root, f"{flags} --name parts --max_iters 6 --continue_train"))
+    whole, parts = (load_state(root / "checkpoints" / name, "latest") for name in ("whole", "parts"))
+    assert whole is not None
+    assert parts is not None
+    assert whole["sha256"] == parts["sha256"]
+    assert whole["memory"][0]["scaler"] == parts["memory"][0]["scaler"]
+
+
+def test_a_step_whose_scaled_gradients_overflow_is_left_out(build: Build) -> None:
+    model = build("--amp fp16")
+    model.descent.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
+    before = [p.detach().clone() for p in model.networks["G"].parameters()]
+    model.train_step([batch()])
+    assert all(torch.equal(a, b) for a, b in zip(before, model.networks["G"].parameters(), strict=True))
+    assert model.descent.scaler.get_scale() < 2.0**100
+
+
+def test_a_change_of_precision_is_told_at_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = save_folders(tmp_path)
+    train(train_options(root, "--max_iters 2"))
+    train(train_options(root, "--max_iters 4 --continue_train --amp bf16 --channels_last"))
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert notes == ["note: --amp is bf16, was no"]
+
+
+# --- accumulation ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("counts", [(2, 2), (1, 1, 2), (3, 1)])
+def test_batches_of_any_sizes_add_up_to_the_gradients_of_one(build: Build, counts: tuple[int, ...]) -> None:
+    """With every query position instead of random ones, which each batch would draw anew."""
+    flags = f"{LSESIM} --patch_nums inf --attn_layers relu2_1 --pool_size 0"
+    whole, parts = build(flags, double=True), build(flags, double=True)
+    images = batch(count=4, dtype=torch.float64)
+    split = [dict(zip(images, chunk, strict=True))
+             for chunk in zip(*(image.split(counts) for image in images.values()), strict=True)]
+    expected = whole.train_step([images])
+    losses = parts.train_step(split)
+    for name in ("F_contrastive", "D_real", "D_fake"):
+        assert losses[name].item() == pytest.approx(expected[name].item(), rel=1e-9), name
+    others = gradients(parts, "D", "F")
+    assert others
+    for name, gradient in gradients(whole, "D", "F").items():
+        torch.testing.assert_close(others[name], gradient, rtol=1e-8, atol=1e-12, msg=named(name))
+
+
+def test_accumulated_batches_make_one_step_and_count_as_images(tmp_path: Path) -> None:
+    root = save_folders(tmp_path, counts=(5, 3))
+    train(train_options(root, "--batch_size 2 --grad_accum 2 --n_epochs 2 --n_epochs_decay 0 --print_freq 1"))
+    state = load_state(root / "checkpoints" / "experiment_name", "latest")
+    assert state is not None
+    assert state["progress"] == {"epoch": 3, "images_in_epoch": 0, "images": 10}
+    steps = {int(values["step"]) for values in state["optimizers"]["G"]["state"].values()}
+    assert steps == {4}, "an epoch of 5 images is a step of 2 + 2 and a step of 1"
+
+
+# --- one pass of the discriminator ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("netD", ["basic", "n_layers", "pixel", "multi"])
+@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
+def test_scores_are_those_of_two_passes(netD: str, norm: str) -> None:
+    discriminator = create_discriminator(netD, ndf=4, norm=norm).double()
+    real, fake = (torch.rand(2, 3, 48, 48, dtype=torch.float64) for _ in range(2))
+    passes: list[Any] = []
+    discriminator.register_forward_hook(lambda *_: passes.append(1))
+    scores = judge(discriminator, real, fake)
+    assert len(passes) == (2 if norm == "batch" else 1)
+    for images, of in zip((real, fake), scores, strict=True):
+        torch.testing.assert_close(of, discriminator(images), rtol=1e-9, atol=1e-12)
+
+
+def test_images_of_two_sizes_are_judged_in_two_passes() -> None:
+    discriminator = create_discriminator("basic", ndf=4)
+    of_real, of_fake = judge(discriminator, torch.rand(1, 3, 32, 48), torch.rand(1, 3, 40, 24))
+    assert isinstance(of_real, Tensor)
+    assert isinstance(of_fake, Tensor)
+    assert (of_real.shape[2:], of_fake.shape[2:]) == ((2, 4), (3, 1))
+
+
+# --- layout and compilation -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["", LSESIM])
+def test_channels_last_changes_no_more_than_rounding(build: Build, method: str) -> None:
+    flags = f"{method} --init_gain 0.5"
+    plain, last = build(flags, double=True), build(f"{flags} --channels_last", double=True)
+    assert any(p.dim() == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
+               for p in last.networks["G"].parameters())
+    results = []
+    for model in (plain, last):
+        torch.manual_seed(0)
+        model.train_step([batch(dtype=torch.float64)])
+        results.append(gradients(model, *model.networks))
+    for name, gradient in results[0].items():
+        torch.testing.assert_close(results[1][name], gradient, rtol=1e-7, atol=1e-11)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_compiled_networks_compute_the_same_step(build: Build) -> None:
+    plain, compiled = build("--init_gain 0.5"), build("--init_gain 0.5 --compile")
+    results = []
+    for model in (plain, compiled):
+        torch.manual_seed(0)
+        losses = model.train_step([batch()])
+        results.append(torch.cat([value.flatten() for value in (*gradients(model, "G", "D").values(), *losses.values())]))
+    assert (results[1] - results[0]).norm() < 1e-3 * results[0].norm()
+    assert compiled.networks["G"].state_dict().keys() == plain.networks["G"].state_dict().keys()
+
+
+def test_compilation_without_a_compiler_is_refused_in_one_sentence(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match=r"--compile needs a C\+\+ compiler"):
+        build("--compile")
