@@ -44,7 +44,8 @@ def patch_similarity(features: Tensor, positions: Tensor, *, patch_size: int, no
         left = (positions % width - patch_size // 2).clamp(0, width - patch_size)
         windows = [features[:, :, top[i] : top[i] + patch_size, left[i] : left[i] + patch_size]
                    for i in range(len(positions))]
-        keys = torch.stack(windows, dim=1).reshape(batch * len(positions), channels, patch_size**2)
+        # Stacked query by query, as published, so that batches above 1 are copied once more.
+        keys = torch.stack(windows).transpose(0, 1).reshape(batch * len(positions), channels, patch_size**2)
         queries = queries.reshape(batch * len(positions), 1, channels)
     else:
         keys = features.flatten(2)

@@ -196,7 +196,8 @@ def test_compiled_networks_compute_the_same_step(build: Build) -> None:
     for model in (plain, compiled):
         torch.manual_seed(0)
         losses = model.train_step([batch()])
-        results.append(torch.cat([value.flatten() for value in (*gradients(model, "G", "D").values(), *losses.values())]))
+        values = [*gradients(model, "G", "D").values(), *losses.values()]
+        results.append(torch.cat([value.flatten() for value in values]))
     assert (results[1] - results[0]).norm() < 1e-3 * results[0].norm()
     assert compiled.networks["G"].state_dict().keys() == plain.networks["G"].state_dict().keys()
 
