@@ -10,20 +10,22 @@ the experiment's own options file.
 from __future__ import annotations
 
 import itertools
+import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from data import DATASETS, Loader
+from data import DATASETS, Batch, Loader
 from models import MODELS, Model
-from options import TEST, DataFlags, Options, RunFlags, TestFlags, parse
+from models.execution import prepare
+from models.tiles import Tiling, translate_tiled
+from options import TEST, DataFlags, NetworkFlags, Options, RunFlags, SpeedFlags, TestFlags, parse
 from util.checkpoints import AVERAGE, load_networks
-from util.device import choose_device, to_device
-from util.errors import run_program
+from util.device import choose_device
+from util.errors import UserError, run_program
 from util.images import save_image
 from util.pages import open_results_page
 from util.terminal import TerminalSink
@@ -43,14 +45,16 @@ def translate(options: Options) -> None:
     torch.manual_seed(0 if run.seed is None else run.seed)
     tag = f"iter_{run.load_iter}" if run.load_iter else run.epoch
     dataset = DATASETS[data.dataset_mode](options, training=False)
-    loader = Loader(dataset, batch_size=data.batch_size, num_workers=data.num_threads, seed=run.seed or 0,
+    # One by one: images may differ in size. Equal neighbours are translated together.
+    loader = Loader(dataset, batch_size=1, num_workers=data.num_threads, seed=run.seed or 0,
                     shuffle=not data.serial_batches)
     model = MODELS[run.model](options, training=False)
     suffix = AVERAGE if flags.use_ema else ""
     load_networks(Path(run.checkpoints_dir) / run.name, tag, {n + suffix: net for n, net in model.networks.items()})
-    model.to(device)
     for network in model.networks.values():
         network.train(not flags.eval)
+    tiling = tiling_of(options, model)
+    prepare(model, device, options[SpeedFlags])
 
     folder = Path(flags.results_dir) / run.name / f"{data.phase}_{tag}"
     options.save(folder, "test_opt")
@@ -58,12 +62,15 @@ def translate(options: Options) -> None:
     page = open_results_page(folder, f"{run.name}, {data.phase}, {tag}", flags.display_winsize, warn)
     total = min(len(loader), flags.num_test or len(loader))
     progress = TerminalSink(total)
+    wanted = ("A", "B") if data.dataset_mode == "aligned" else ("A",)
     names, written = Names(), set()
     with torch.inference_mode():
-        for batch in itertools.islice(loader.epoch(0), -(-total // data.batch_size)):
-            for path, images in results(model, to_device(batch, device), data.dataset_mode == "aligned"):
-                if progress.seen == total:
-                    break
+        for batch in equal_neighbours(itertools.islice(loader.epoch(0), total), wanted, data.batch_size):
+            pictures = {"real_A": batch["A"], "fake_B": outputs(model, batch["A"], device, tiling)}
+            if "B" in batch:
+                pictures["real_B"] = batch["B"]
+            for index, path in enumerate(batch["A_paths"]):
+                images = {label: picture[index] for label, picture in pictures.items()}
                 files = {LABELS[label]: f"images/{label}/{names.of(path)}.png" for label in images}
                 for label, image in images.items():
                     save_image(image, folder / files[LABELS[label]], flags.aspect_ratio)
@@ -80,14 +87,43 @@ def translate(options: Options) -> None:
     print(f"{total} of {len(loader)} images translated: {where}")
 
 
-def results(model: Model, batch: Mapping[str, Any], has_truth: bool) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Each image's path with its input, output and, from pairs, truth."""
-    model.set_input(batch)
-    images = {"real_A": batch["A"], "fake_B": model.translate(batch["A"])}
-    if has_truth:
-        images["real_B"] = batch["B"]
-    for index, path in enumerate(batch["A_paths"]):
-        yield path, {label: image[index] for label, image in images.items()}
+def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int) -> Iterator[Batch]:
+    """Join up to ``count`` batches that follow each other and whose images ``names`` are equal in size."""
+    for _, equal in itertools.groupby(batches, lambda batch: [batch[name].shape[1:] for name in names]):
+        while some := list(itertools.islice(equal, count)):
+            joined: Batch = {name: torch.cat([batch[name] for batch in some]) for name in names}
+            yield joined | {"A_paths": [path for batch in some for path in batch["A_paths"]]}
+
+
+def tiling_of(options: Options, model: Model) -> Tiling | None:
+    """How the options ask for images to be cut; None: not at all.
+
+    Raises:
+        UserError: sizes that do not fit each other or the generator, or statistics that need it uncompiled.
+    """
+    flags, netG = options[TestFlags], options[NetworkFlags].netG
+    if not flags.tile:
+        return None
+    multiple = math.lcm(*(int(network.multiple) for network in model.networks.values()))  # type: ignore[arg-type]
+    if flags.tile % multiple:
+        raise UserError(f"--tile {flags.tile} is no multiple of {multiple}, which --netG {netG} needs: use "
+                        f"{-(-flags.tile // multiple) * multiple}")
+    if flags.tile_overlap > flags.tile - multiple:
+        raise UserError(f"--tile_overlap {flags.tile_overlap} is too much for --tile {flags.tile}: enlarge --tile or "
+                        f"lower --tile_overlap to at most {flags.tile - multiple}")
+    if options[SpeedFlags].compile and flags.tile_statistics != "tile":
+        raise UserError("--compile with --tile needs --tile_statistics tile, since other statistics change the "
+                        "generator while it runs: choose that or leave --compile out")
+    if netG.startswith("unet"):
+        warn(f"--netG {netG} looks at the whole image at once, so that its tiles differ from the untiled result")
+    return Tiling(flags.tile, flags.tile_overlap, multiple, options[DataFlags].batch_size, flags.tile_statistics)
+
+
+def outputs(model: Model, images: Tensor, device: torch.device, tiling: Tiling | None) -> Tensor:
+    """The translations of [B, C, H, W]; in tiles, images and outputs stay where the images are."""
+    if tiling is None:
+        return model.translate(images.to(device, non_blocking=True))
+    return translate_tiled(model.translate, images, tiling, device=device, networks=model.networks.values())
 
 
 class Names:

@@ -151,8 +151,7 @@ def build_generator(options: Options) -> nn.Module:
 def translate_any_size(generator: nn.Module, images: Tensor) -> Tensor:
     """Run a generator on images of any size, whatever multiples and least sides it asks for.
 
-    The right and lower edges are mirrored outwards (repeated, where the image is too small to mirror) and cut off
-    again, so that the output has exactly the input's height and width.
+    The output has exactly the input's height and width: what `pad_to_fit` adds is cut off again.
 
     Args:
         generator: a module with integer attributes ``multiple`` and ``least_size``, itself such a multiple.
@@ -160,12 +159,20 @@ def translate_any_size(generator: nn.Module, images: Tensor) -> Tensor:
     """
     height, width = images.shape[2:]
     multiple, least = int(generator.multiple), int(generator.least_size)  # type: ignore[arg-type]
-    down, right = (max(side + -side % multiple, least) - side for side in (height, width))
-    if down or right:
-        mode = "reflect" if down < height and right < width else "replicate"
-        images = F.pad(images, (0, right, 0, down), mode=mode)
-    output: Tensor = generator(images)
+    output: Tensor = generator(pad_to_fit(images, multiple, least))
     return output[:, :, :height, :width]
+
+
+def pad_to_fit(images: Tensor, multiple: int, least: int) -> Tensor:
+    """Bring [B, C, H, W] to sides that are multiples of ``multiple`` and at least ``least``, itself a multiple.
+
+    The right and lower edges are mirrored outwards, or repeated, where the image is too small to mirror.
+    """
+    height, width = images.shape[2:]
+    down, right = (max(side + -side % multiple, least) - side for side in (height, width))
+    if not down and not right:
+        return images
+    return F.pad(images, (0, right, 0, down), mode="reflect" if down < height and right < width else "replicate")
 
 
 def build_discriminator(options: Options) -> nn.Module:

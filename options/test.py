@@ -28,6 +28,15 @@ class TestFlags:
                                minimum=0.01, maximum=100)
     use_ema: bool = flag(False, "translate with the moving average of the generator's weights (training's --ema)")
     eval: bool = flag(False, "evaluation mode: batch normalisation by running statistics, no dropout")
+    tile: int = flag(0, "translate larger images in overlapping tiles of this side, in pixels, to save memory: a "
+                     "multiple of 4 (resnet), 128 or 256 (unet). 0: whole images", minimum=0, maximum=65536)
+    tile_overlap: int = flag(128, "least overlap of neighbouring tiles, in pixels. At 202 (resnet_9blocks) or 154 "
+                             "(resnet_6blocks) no tile's border has any influence; at 128 less than one 8-bit level",
+                             minimum=0, maximum=65536)
+    tile_statistics: str = flag(
+        "scaled", "mean and variance of a tile's normalisation: those of the image scaled down (nearly the untiled "
+        "result), exact (the untiled result, in about 12 times the time), or each tile's own",
+        choices=("tile", "scaled", "exact"))
     display_winsize: int = flag(256, "width of an image on the page, in pixels", minimum=1)
 
 
