@@ -14,10 +14,12 @@ import torch
 from PIL import Image
 from test_train import Images
 from tiny import save_folders, save_noise, train_options, translate_options
+from torch import Tensor, nn
 
 import test as program
 from models import base as base_module
 from models import sc as sc_module
+from models import test as test_module
 from test import Names, translate
 from train import train
 from util.checkpoints import load_file
@@ -285,3 +287,79 @@ def test_the_moving_average_translates_when_asked_for(tmp_path: Path) -> None:
     found = pixels(outputs(root, image, "--use_ema", "experiment_name")["fake_B/a.png"])
     assert (found == expected).all()
     assert (found != plain).any()
+
+
+def test_neighbours_of_equal_size_are_translated_together(
+    root: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [(24, 20), (24, 20), (24, 20), (16, 20), (24, 20), (24, 20)]
+    for index, size in enumerate(sizes):
+        save_noise(root / "in" / f"{index}.png", index, size)
+    batches = []
+
+    def translate_and_count(generator: nn.Module, images: Tensor) -> Tensor:
+        batches.append(len(images))
+        return base_module.translate_any_size(generator, images)
+
+    monkeypatch.setattr(test_module, "translate_any_size", translate_and_count)
+    found = outputs(root, root / "in", "--batch_size 2")
+    assert batches == [2, 1, 1, 2]
+    assert len(found) == 2 * len(sizes)
+    for index in range(len(sizes)):
+        output = pixels(found[f"fake_B/{index}.png"])
+        assert np.abs(output - by_hand(trained, root / "in" / f"{index}.png")).max() <= 1
+    page = root / "results" / "run" / "test_latest" / "index.html"
+    assert [path.name for path in Images(page).found] == [f"{i}.png" for i in range(len(sizes)) for _ in range(2)]
+
+
+def test_tiles_show_the_whole_image(root: Path) -> None:
+    photograph = Path(__file__).parent.parent / "datasets" / "photo2painting" / "trainA" / "EveningGlow.jpg"
+    with Image.open(photograph) as image:
+        image.resize((250, 161)).save(root / "boats.png")
+    whole = pixels(outputs(root, root / "boats.png")["fake_B/boats.png"])
+    errors = {}
+    for flags in ("tile", "scaled", "exact"):
+        tiled = pixels(outputs(root, root / "boats.png", f"--tile 128 --tile_overlap 96 --batch_size 2 "
+                               f"--tile_statistics {flags}")["fake_B/boats.png"])
+        assert tiled.shape == whole.shape == (161, 250, 3)
+        errors[flags] = np.abs(tiled - whole).mean()
+    assert errors["exact"] < 0.1 < errors["scaled"] < errors["tile"], errors
+
+
+def test_tiles_change_nothing_about_smaller_images(root: Path) -> None:
+    for index, size in enumerate([(24, 20), (24, 20), (50, 37)]):
+        save_noise(root / "in" / f"{index}.png", index, size)
+    found = {key: pixels(path) for key, path in outputs(root, root / "in").items()}
+    for key, path in outputs(root, root / "in", "--tile 64 --tile_overlap 16 --batch_size 2").items():
+        assert np.abs(pixels(path) - found[key]).max() <= 1
+
+
+@pytest.mark.parametrize(("flags", "name", "message"), [
+    ("--tile 130", "run", "--tile 130 is no multiple of 4, which --netG resnet_6blocks needs: use 132"),
+    ("--tile 64", "unet", "--tile 64 is no multiple of 128, which --netG unet_128 needs: use 128"),
+    ("--tile 128", "run", "--tile_overlap 128 is too much for --tile 128: enlarge --tile or lower --tile_overlap to at "
+                          "most 124"),
+    ("--tile 64 --tile_overlap 61", "run", "--tile_overlap 61 is too much for --tile 64"),
+    ("--tile 256 --compile", "run", "--compile with --tile needs --tile_statistics tile"),
+])
+def test_tiles_that_cannot_be_are_refused_before_anything_is_written(
+    root: Path, flags: str, name: str, message: str
+) -> None:
+    save_noise(root / "in" / "0.png", 0)
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        outputs(root, root / "in", flags, name)
+    assert not (root / "results").exists()
+
+
+def test_tiles_of_a_unet_come_with_a_warning(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_noise(root / "in" / "0.png", 0, (300, 140))
+    assert pixels(outputs(root, root / "in", "--tile 256", "unet")["fake_B/0.png"]).shape == (140, 300, 3)
+    assert "warning: --netG unet_128 looks at the whole image" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", ["", "--channels_last", "--tile 32 --tile_overlap 16 --tile_statistics exact"])
+def test_half_precision_translates_nearly_alike(root: Path, flags: str) -> None:
+    save_noise(root / "in" / "0.png", 0, (64, 48))
+    whole = pixels(outputs(root, root / "in", flags)["fake_B/0.png"])
+    half = pixels(outputs(root, root / "in", f"{flags} --amp bf16")["fake_B/0.png"])
+    assert 0 < np.abs(half - whole).mean() < 3
