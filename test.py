@@ -10,22 +10,20 @@ the experiment's own options file.
 from __future__ import annotations
 
 import itertools
-import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from data import DATASETS, Batch, Loader
-from models import MODELS, Model
+from models import MODELS
 from models.execution import prepare
-from models.tiles import Tiling, translate_tiled
+from models.tiles import Tiling, translate_images
 from options import TEST, DataFlags, NetworkFlags, Options, RunFlags, SpeedFlags, TestFlags, parse
 from util.checkpoints import AVERAGE, load_networks
 from util.device import choose_device
-from util.errors import UserError, run_program
+from util.errors import run_program
 from util.images import save_image
 from util.pages import open_results_page
 from util.terminal import TerminalSink
@@ -53,7 +51,9 @@ def translate(options: Options) -> None:
     load_networks(Path(run.checkpoints_dir) / run.name, tag, {n + suffix: net for n, net in model.networks.items()})
     for network in model.networks.values():
         network.train(not flags.eval)
-    tiling = tiling_of(options, model)
+    tiling = Tiling.of(options, model)
+    if tiling and options[NetworkFlags].netG.startswith("unet"):
+        warn("a U-Net looks at the whole image at once: its tiles differ from the untiled result")
     prepare(model, device, options[SpeedFlags])
 
     folder = Path(flags.results_dir) / run.name / f"{data.phase}_{tag}"
@@ -66,7 +66,7 @@ def translate(options: Options) -> None:
     names, written = Names(), set()
     with torch.inference_mode():
         for batch in equal_neighbours(itertools.islice(loader.epoch(0), total), wanted, data.batch_size):
-            pictures = {"real_A": batch["A"], "fake_B": outputs(model, batch["A"], device, tiling)}
+            pictures = {"real_A": batch["A"], "fake_B": translate_images(model, batch["A"], device, tiling)}
             if "B" in batch:
                 pictures["real_B"] = batch["B"]
             for index, path in enumerate(batch["A_paths"]):
@@ -93,37 +93,6 @@ def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int)
         while some := list(itertools.islice(equal, count)):
             joined: Batch = {name: torch.cat([batch[name] for batch in some]) for name in names}
             yield joined | {"A_paths": [path for batch in some for path in batch["A_paths"]]}
-
-
-def tiling_of(options: Options, model: Model) -> Tiling | None:
-    """How the options ask for images to be cut; None: not at all.
-
-    Raises:
-        UserError: sizes that do not fit each other or the generator, or statistics that need it uncompiled.
-    """
-    flags, netG = options[TestFlags], options[NetworkFlags].netG
-    if not flags.tile:
-        return None
-    multiple = math.lcm(*(int(network.multiple) for network in model.networks.values()))  # type: ignore[arg-type]
-    if flags.tile % multiple:
-        raise UserError(f"--tile {flags.tile} is no multiple of {multiple}, which --netG {netG} needs: use "
-                        f"{-(-flags.tile // multiple) * multiple}")
-    if flags.tile_overlap > flags.tile - multiple:
-        raise UserError(f"--tile_overlap {flags.tile_overlap} is too much for --tile {flags.tile}: enlarge --tile or "
-                        f"lower --tile_overlap to at most {flags.tile - multiple}")
-    if options[SpeedFlags].compile and flags.tile_statistics != "tile":
-        raise UserError("--compile with --tile needs --tile_statistics tile, since other statistics change the "
-                        "generator while it runs: choose that or leave --compile out")
-    if netG.startswith("unet"):
-        warn(f"--netG {netG} looks at the whole image at once, so that its tiles differ from the untiled result")
-    return Tiling(flags.tile, flags.tile_overlap, multiple, options[DataFlags].batch_size, flags.tile_statistics)
-
-
-def outputs(model: Model, images: Tensor, device: torch.device, tiling: Tiling | None) -> Tensor:
-    """The translations of [B, C, H, W]; in tiles, images and outputs stay where the images are."""
-    if tiling is None:
-        return model.translate(images.to(device, non_blocking=True))
-    return translate_tiled(model.translate, images, tiling, device=device, networks=model.networks.values())
 
 
 class Names:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -29,10 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import pad_to_fit
+from options import DataFlags, NetworkFlags, Options, SpeedFlags, TestFlags
+from util.errors import UserError
+
+from .base import Model, pad_to_fit
+from .shared_norms import Unmeasured, shared_norms
 
 RAMP = 16  # pixels over which one tile gives way to the next
-STATISTICS = ("tile", "scaled", "exact")
 
 Place: TypeAlias = tuple[slice, slice]  # rows and columns of an image
 Translate: TypeAlias = Callable[[Tensor], Tensor]  # [B, C, H, W] to [B, C', H, W]
@@ -49,7 +51,30 @@ class Tiling:
     batch_size: int = 1
     """Tiles translated at once."""
     statistics: str = "scaled"
-    """Those of normalisation: one of `STATISTICS`."""
+    """Those of normalisation: tile, scaled or exact."""
+
+    @classmethod
+    def of(cls, options: Options, model: Model) -> Tiling | None:
+        """How the options ask for images to be cut; None: not at all.
+
+        Raises:
+            UserError: sizes that do not fit each other or the generator, or statistics that need it uncompiled.
+        """
+        flags, netG = options[TestFlags], options[NetworkFlags].netG
+        tile, overlap = flags.tile, flags.tile_overlap
+        if not tile:
+            return None
+        multiple = math.lcm(*(int(network.multiple) for network in model.networks.values()))  # type: ignore[arg-type]
+        if tile % multiple:
+            raise UserError(f"--tile {tile} is no multiple of {multiple}, which --netG {netG} needs: use "
+                            f"{-(-tile // multiple) * multiple}")
+        if overlap > tile - multiple:
+            raise UserError(f"--tile_overlap {overlap} is too much for --tile {tile}: enlarge --tile or lower "
+                            f"--tile_overlap to at most {tile - multiple}")
+        if options[SpeedFlags].compile and flags.tile_statistics != "tile":
+            raise UserError("--compile with --tile needs --tile_statistics tile, since other statistics change the "
+                            "generator while it runs: choose that or leave --compile out")
+        return cls(tile, overlap, multiple, options[DataFlags].batch_size, flags.tile_statistics)
 
 
 def tile_starts(side: int, tiling: Tiling) -> list[int]:
@@ -78,6 +103,17 @@ def blend_weights(starts: list[int], size: int, ramp: int) -> Tensor:
     return shares[tiles, tiles] - shares[tiles + 1, tiles]
 
 
+def translate_images(model: Model, images: Tensor, device: torch.device, tiling: Tiling | None) -> Tensor:
+    """Translate [B, C, H, W], in tiles where asked for, with a model on ``device``.
+
+    Returns:
+        [B, C', H, W], on ``device``; from tiles, where the images are.
+    """
+    if tiling is None:
+        return model.translate(images.to(device, non_blocking=True))
+    return translate_tiled(model.translate, images, tiling, device=device, networks=model.networks.values())
+
+
 def translate_tiled(
     translate: Translate, images: Tensor, tiling: Tiling, *, device: torch.device, networks: Iterable[nn.Module],
 ) -> Tensor:
@@ -99,7 +135,7 @@ def translate_tiled(
     outputs = []
     for image in pad_to_fit(images, tiling.multiple, tiling.multiple).split(1):
         batches = _Batches(image, tiling, device)
-        with _shared_norms(networks if tiling.statistics != "tile" else ()) as norms:
+        with shared_norms(networks if tiling.statistics != "tile" else ()) as norms:
             if tiling.statistics == "scaled":
                 for norm in norms:
                     norm.learns = True
@@ -136,7 +172,7 @@ def _measure_next(translate: Translate, batches: _Batches) -> bool:
     for _, weights, tiles in batches:
         try:
             translate(tiles)
-        except _Unmeasured as stopped:
+        except Unmeasured as stopped:
             norm = stopped.norm
             norm.measure(stopped.features, weights)
         else:
@@ -164,70 +200,3 @@ class _Batches:
         starts, size = tile_starts(side, self.tiling), min(side, self.tiling.size)
         weights = blend_weights(starts, size, ramp=min(RAMP, max(self.tiling.overlap, 1)))
         return [(slice(start, start + size), weight) for start, weight in zip(starts, weights, strict=True)]
-
-
-@contextmanager
-def _shared_norms(networks: Iterable[nn.Module]) -> Iterator[list[_SharedNorm]]:
-    """Put a `_SharedNorm` in the place of each normalisation by its input's statistics, for a while."""
-    places = [
-        (parent, name, _SharedNorm(child))
-        for network in networks for parent in network.modules() for name, child in parent.named_children()
-        if isinstance(child, nn.InstanceNorm2d) or (isinstance(child, nn.BatchNorm2d) and child.training)
-    ]
-    for parent, name, shared in places:
-        setattr(parent, name, shared)
-    try:
-        yield [shared for _, _, shared in places]
-    finally:
-        for parent, name, shared in places:
-            setattr(parent, name, shared.norm)
-
-
-class _Unmeasured(Exception):  # noqa: N818 - no error, but the way out of the generator
-    """A normalisation without statistics was reached, with these features."""
-
-    def __init__(self, norm: _SharedNorm, features: Tensor) -> None:
-        super().__init__()
-        self.norm, self.features = norm, features
-
-
-class _SharedNorm(nn.Module):
-    """Normalises all tiles of an image by one mean and variance a channel.
-
-    Attributes:
-        learns: take them from the next input, instead of raising `_Unmeasured`.
-    """
-
-    def __init__(self, norm: nn.InstanceNorm2d | nn.BatchNorm2d) -> None:
-        super().__init__()
-        self.norm, self.learns = norm, False
-        self.like = torch.zeros(())  # device and precision of the statistics
-        self.statistics: tuple[Tensor, Tensor] | None = None
-        self.sums = torch.zeros(())  # of weights, weighted values and weighted squares, [3, C] float64
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.learns:
-            self.measure(x, x.new_ones(len(x), *x.shape[2:], dtype=torch.float32))
-            self.finish()
-        if self.statistics is None:
-            raise _Unmeasured(self, x)
-        mean, variance = self.statistics
-        return F.batch_norm(x, mean, variance, self.norm.weight, self.norm.bias, eps=self.norm.eps)
-
-    def measure(self, x: Tensor, weights: Tensor) -> None:
-        """Add features [B, C, h, w], which count as much as ``weights`` [B, H, W] say."""
-        x = x.to(torch.promote_types(x.dtype, torch.float32))
-        weights = F.adaptive_avg_pool2d(weights, (x.shape[2], x.shape[3])).to(x.dtype)[:, None]  # [B, 1, h, w]
-        total = weights.sum()
-        mean = (weights * x).sum((0, 2, 3)) / total
-        variance = (weights * (x - mean[:, None, None]).square()).sum((0, 2, 3)) / total
-        sums = torch.stack([total.expand_as(mean), total * mean, total * (variance + mean.square())])
-        self.sums = self.sums + sums.cpu().double()  # not every device has float64
-        self.like = mean
-
-    def finish(self) -> None:
-        """Normalise by what was measured, from now on."""
-        total, values, squares = self.sums
-        mean = values / total
-        variance = (squares / total - mean.square()).clamp(min=0)
-        self.statistics, self.learns = (mean.to(self.like), variance.to(self.like)), False

@@ -1,0 +1,183 @@
+"""Speed and memory of translation: batches, half precision, and large images whole and in tiles.
+
+    python -m benchmarks.inference                                        # sizes that suit the device
+    python -m benchmarks.inference --large 4096 --tile 512 --tile_overlap 128 --json inference.json
+    python -m benchmarks.inference --name mine --checkpoints_dir checkpoints
+
+Flags that --help does not list go to ``test.py``'s parser: --ngf 32, --netG unet_256. With --name the weights are those
+of that experiment, otherwise random ones. The images are enlarged cuts of a bundled photograph. Agreement is told in
+8-bit levels: of half precision with float32, and of tiles with the whole image.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from data import DATASETS
+from models import MODELS
+from models.execution import prepare
+from models.tiles import Tiling, translate_images
+from options import TEST, RunFlags, SpeedFlags, parse
+from util.checkpoints import load_networks
+from util.errors import run_program
+from util.images import load_image
+
+from .measure import median_seconds, peak_memory
+from .report import Row, benchmark_parser, describe_machine, lines, positive, table, use_device, write_json
+
+PHOTOGRAPH = Path(__file__).parent.parent / "datasets" / "photo2painting" / "trainA" / "EveningGlow.jpg"
+SPEEDS: dict[str, tuple[str, ...]] = {
+    "float32": ("--no_tf32",),
+    "float32 channels_last": ("--no_tf32", "--channels_last"),
+    "tf32": (),
+    "tf32 channels_last": ("--channels_last",),
+    "bf16": ("--amp", "bf16"),
+    "bf16 channels_last": ("--amp", "bf16", "--channels_last"),
+}
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """In pixels: what a run takes by default."""
+
+    size: int
+    large: int
+    tile: int
+    overlap: int
+
+
+DEFAULTS = {"cpu": Sizes(128, 256, 160, 64), "cuda": Sizes(256, 4096, 1024, 128)}
+Translation = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: ``batch`` images of ``size``, with flags of ``test.py``."""
+
+    name: str
+    size: int
+    batch: int
+    flags: tuple[str, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print two tables: batches of small images, and one large image."""
+    arguments, flags = command_line(argv)
+    device = use_device(arguments.device, arguments.threads)
+    machine = describe_machine(device)
+    print(lines(machine), end="\n\n")
+    batches = [row for batch in arguments.batch_size
+               for row in measure(batch_cases(arguments, flags, batch, device), device, arguments.rounds)]
+    print(table(batches, markdown=arguments.markdown), end="\n\n", flush=True)
+    large = measure(large_cases(arguments, flags, device), device, rounds=1 if device.type == "cpu" else 3)
+    print(table(large, markdown=arguments.markdown))
+    if arguments.json:
+        write_json(arguments.json, {"benchmark": "inference", "machine": machine, "rounds": arguments.rounds,
+                                    "flags": flags, "batches": batches, "large": large})
+
+
+def command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[str, ...]]:
+    """The benchmark's own arguments, and those for ``test.py``'s parser."""
+    parser = benchmark_parser("inference", "Time translation and measure its memory. Flags not listed here are those "
+                              "of test.py, like --ngf, --netG, or --name for trained weights.", rounds=3)
+    help_of = {"size": "side of the images in batches", "large": "side of the large image", "tile": "side of its tiles",
+               "overlap": "overlap of its tiles"}
+    for name, meaning in help_of.items():
+        default = ", ".join(f"{device} {getattr(sizes, name)}" for device, sizes in DEFAULTS.items())
+        flag = "--tile_overlap" if name == "overlap" else f"--{name}"
+        parser.add_argument(flag, dest=name, type=positive, help=f"{meaning}, in pixels (default: {default})")
+    parser.add_argument("--batch_size", type=positive, nargs="+", default=[1, 4, 8],
+                        help="images in a batch (default 1 4 8)")
+    arguments, flags = parser.parse_known_args(argv)
+    defaults = DEFAULTS["cuda" if use_device(arguments.device).type == "cuda" else "cpu"]
+    for name in help_of:
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, getattr(defaults, name))
+    return arguments, tuple(flags)
+
+
+def batch_cases(
+    arguments: argparse.Namespace, flags: tuple[str, ...], batch: int, device: torch.device
+) -> list[Case]:
+    """Every speed that suits the device, float32 first."""
+    return [Case(name, arguments.size, batch, (*flags, *speed)) for name, speed in SPEEDS.items()
+            if device.type == "cuda" or not name.startswith("tf32")]
+
+
+def large_cases(arguments: argparse.Namespace, flags: tuple[str, ...], device: torch.device) -> list[Case]:
+    """The whole image first, then tiles with each kind of statistics; on a GPU these in bf16, too."""
+    tiles = ("--tile", str(arguments.tile), "--tile_overlap", str(arguments.overlap), "--tile_statistics")
+    speeds = ("float32", "bf16 channels_last") if device.type == "cuda" else ("float32",)
+    kinds = {"whole": (), **{f"tiles, {kind}": (*tiles, kind) for kind in ("tile", "scaled", "exact")}}
+    return [Case(f"{kind}, {speed}", arguments.large, 1, (*flags, *SPEEDS[speed], *cut))
+            for speed in speeds for kind, cut in kinds.items()]
+
+
+def measure(cases: Sequence[Case], device: torch.device, rounds: int) -> list[Row]:
+    """A row for each case, compared with the first one; what does not fit the device's memory has no numbers."""
+    translations: dict[str, Translation] = {}
+    levels: dict[str, Tensor] = {}
+    peaks: dict[str, float] = {}
+    for case in cases:
+        try:
+            peaks[case.name] = peak_memory(build, case, device, device=device, calls=1) / MIB
+            translation = build(case, device)
+            levels[case.name] = 127.5 * translation().cpu().clamp(-1, 1)
+        except torch.OutOfMemoryError:
+            continue
+        translations[case.name] = translation
+    seconds = median_seconds(translations, device, rounds=rounds, warmup=0)  # each has run once
+    reference = levels.get(cases[0].name)
+    rows: list[Row] = []
+    for case in cases:
+        time, made = seconds.get(case.name), levels.get(case.name)
+        difference = (made - reference).abs() if made is not None and reference is not None else None
+        rows.append({
+            "": case.name, "size": case.size, "batch": case.batch, "images/s": case.batch / time if time else None,
+            "s": time, "MiB": peaks.get(case.name),
+            "max. difference": difference.max().item() if difference is not None else None,
+            "mean difference": difference.mean().item() if difference is not None else None,
+        })
+    return rows
+
+
+def build(case: Case, device: torch.device) -> Translation:
+    """The translation of a case, ready to be called: [B, C, H, W] in [-1, 1]."""
+    options = parse(TEST, MODELS, DATASETS, ["--dataroot", str(PHOTOGRAPH), "--init_gain", "1", *case.flags])
+    torch.manual_seed(0)
+    model = MODELS[options[RunFlags].model](options, training=False)
+    if "--name" in case.flags:
+        run = options[RunFlags]
+        load_networks(Path(run.checkpoints_dir) / run.name, run.epoch, model.networks)
+    tiling = Tiling.of(options, model)
+    prepare(model, device, options[SpeedFlags])
+    in_tf32 = torch.backends.cudnn.allow_tf32
+    images = photograph(case.size).expand(case.batch, -1, -1, -1)
+    images = images.contiguous() if tiling else images.to(device)  # tiles go to the device one by one
+
+    def call() -> Tensor:
+        torch.backends.cudnn.allow_tf32 = in_tf32  # cases take turns
+        with torch.inference_mode():
+            return translate_images(model, images, device, tiling)
+
+    return call
+
+
+def photograph(size: int) -> Tensor:
+    """The middle of the bundled photograph, [1, 3, size, size] in [-1, 1]."""
+    image = load_image(PHOTOGRAPH, 3).float() / 127.5 - 1
+    left = (image.shape[2] - image.shape[1]) // 2
+    square = image[None, :, :, left:left + image.shape[1]]
+    return F.interpolate(square, (size, size), mode="bicubic", antialias=True).clamp(-1, 1)
+
+
+if __name__ == "__main__":
+    run_program("benchmarks.inference", main)
