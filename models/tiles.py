@@ -117,11 +117,11 @@ def translate_images(model: Model, images: Tensor, device: torch.device, tiling:
 def translate_tiled(
     translate: Translate, images: Tensor, tiling: Tiling, *, device: torch.device, networks: Iterable[nn.Module],
 ) -> Tensor:
-    """Translate images tile by tile, one image after the other; those no larger than a tile whole.
+    """Translate images tile by tile, one image after the other; those no larger than a tile whole and together.
 
     Args:
         translate: works on ``device`` and keeps height and width; gets at most ``tiling.batch_size`` tiles at once.
-        images: [B, C, H, W], of any size, on any device.
+        images: [B, C, H, W], of any size, on any device; B at most ``tiling.batch_size``.
         tiling: how they are cut.
         device: where ``translate`` works.
         networks: what ``translate`` runs, uncompiled unless each tile has its own statistics.
@@ -131,7 +131,7 @@ def translate_tiled(
     """
     height, width = images.shape[2:]
     if max(height, width) <= tiling.size:
-        return torch.cat([translate(image.to(device)).to(image.device) for image in images.split(1)])
+        return translate(images.to(device)).to(images.device)
     outputs = []
     for image in pad_to_fit(images, tiling.multiple, tiling.multiple).split(1):
         batches = _Batches(image, tiling, device)

@@ -354,7 +354,7 @@ def test_tiles_that_cannot_be_are_refused_before_anything_is_written(
 def test_tiles_of_a_unet_come_with_a_warning(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_noise(root / "in" / "0.png", 0, (300, 140))
     assert pixels(outputs(root, root / "in", "--tile 256", "unet")["fake_B/0.png"]).shape == (140, 300, 3)
-    assert "warning: --netG unet_128 looks at the whole image" in capsys.readouterr().err
+    assert "warning: a U-Net looks at the whole image at once" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", ["", "--channels_last", "--tile 32 --tile_overlap 16 --tile_statistics exact"])
