@@ -152,7 +152,7 @@ def save_image(image: Tensor, path: Path, aspect_ratio: float = 1.0) -> None:
         size = (round(width * max(aspect_ratio, 1.0)), round(height / min(aspect_ratio, 1.0)))
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     with replacing(path) as temporary:
-        picture.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG", compress_level=1)  # a quarter of the time, files a fifth larger
 
 
 @contextmanager
