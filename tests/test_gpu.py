@@ -10,6 +10,9 @@ import pytest
 import torch
 from tiny import save_folders, train_options, translate_options
 
+from models import MODELS
+from models.execution import prepare
+from options import SpeedFlags
 from test import translate
 from train import train
 
@@ -69,3 +72,20 @@ def test_translations_agree_with_those_of_the_cpu(root: Path, monkeypatch: pytes
     for name, image in on_cpu.items():
         assert image.std() > 0.01
         torch.testing.assert_close(on_gpu[name], image, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("speed", ["", "--amp bf16 --channels_last", "--amp fp16"])
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_nothing_in_a_step_waits_for_the_device(root: Path, method: str, speed: str) -> None:
+    options = train_options(root, f"{FLAGS} {method} {speed}")
+    model = MODELS["sc"](options, training=True)
+    prepare(model, torch.device("cuda", 0), options[SpeedFlags])
+    names = ("A", "B", "A_aug", "B_aug")
+    batch = {name: torch.rand(1, 3, 16, 16, device="cuda") for name in names}
+    model.train_step([batch])
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        model.train_step([batch])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
