@@ -27,7 +27,17 @@ from util.errors import run_program
 from util.loggers import Sink
 
 from .measure import median_seconds
-from .report import Row, benchmark_parser, describe_machine, lines, positive, table, use_device, write_json
+from .report import (
+    Row,
+    benchmark_parser,
+    describe_machine,
+    lines,
+    not_negative,
+    positive,
+    table,
+    use_device,
+    write_json,
+)
 
 BUNDLED = Path(__file__).parent.parent / "datasets/lineart2color"
 
@@ -46,7 +56,8 @@ class Case:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print three tables."""
     parser = benchmark_parser("data", "Time the loading of batches as LSeSim's training does it (--augment).", rounds=3)
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2, 4], help="worker processes (0 1 2 4)")
+    parser.add_argument("--workers", type=not_negative, nargs="+", default=[0, 1, 2, 4],
+                        help="worker processes (0 1 2 4)")
     parser.add_argument("--batch_size", type=positive, default=1, help="images in a batch (default 1)")
     parser.add_argument("--images", type=positive, default=32, help="of each domain, loaded a round (default 32)")
     parser.add_argument("--photo_size", type=positive, default=512, help="side of the synthetic JPEGs (default 512)")
@@ -118,8 +129,8 @@ def loading_row(
     """Batches that are taken as fast as they come."""
     loader = Loader(dataset, batch_size=arguments.batch_size, num_workers=case.workers, seed=0, shuffle=True,
                     pin_memory=device.type == "cuda", finished=case.finished)
-    epochs = [seconds_a_batch(loader, epoch) for epoch in range(1 + arguments.rounds)]
-    seconds = median(epochs[1:])  # workers start in the first one
+    epochs = [seconds_an_image(loader, epoch) for epoch in range(1 + arguments.rounds)]
+    seconds = arguments.batch_size * median(epochs[1:])  # workers start in the first one
     step = arguments.step_ms / 1000
     waits = seconds / (seconds + step) if case.workers == 0 else max(0.0, seconds - step) / max(seconds, step)
     return {
@@ -129,11 +140,12 @@ def loading_row(
     }
 
 
-def seconds_a_batch(loader: Loader, epoch: int) -> float:
-    """Mean over an epoch."""
+def seconds_an_image(loader: Loader, epoch: int) -> float:
+    """Mean over an epoch, whose last batch may be smaller."""
     start = time.perf_counter()
-    count = sum(1 for _ in loader.epoch(epoch))
-    return (time.perf_counter() - start) / count
+    for _ in loader.epoch(epoch):
+        pass
+    return (time.perf_counter() - start) / len(loader)
 
 
 def finishing_row(size: int, augment: bool, arguments: Any, device: torch.device) -> dict[str, str | int | float]:

@@ -101,7 +101,7 @@ class PlainStep:
         self.heads = nn.ModuleList(similarity_head(count) for count in channels)
         initialize(self.heads, "normal", 0.02)
         for network in (self.generator, self.discriminator, self.vgg, self.heads):
-            network.to(device)
+            network.to(device, memory_format=torch.contiguous_format)
         self.pool = ImagePool(train.pool_size)
         self.sample: Callable[[Tensor, int], Tensor] = random_positions
         groups: dict[str, list[dict[str, Any]]] = {

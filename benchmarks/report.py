@@ -38,6 +38,14 @@ def positive(text: str) -> int:
     return value
 
 
+def not_negative(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
 def use_device(name: str, threads: int | None = None) -> torch.device:
     """The device that ``--device`` names, after setting torch's number of CPU threads.
 

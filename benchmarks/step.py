@@ -37,9 +37,10 @@ SPEEDS: dict[str, tuple[str, ...]] = {
     "float32": ("--no_tf32",),
     "bf16": ("--amp", "bf16"),
     "tf32": (),
-    "bf16-channels_last": ("--amp", "bf16", "--channels_last"),
-    "fp16-channels_last": ("--amp", "fp16", "--channels_last"),
-    "bf16-channels_last-compile": ("--amp", "bf16", "--channels_last", "--compile"),
+    "fp16": ("--amp", "fp16"),
+    "bf16-compile": ("--amp", "bf16", "--compile"),
+    "float32-channels_first": ("--no_tf32", "--channels_last", "false"),
+    "bf16-channels_first": ("--amp", "bf16", "--channels_last", "false"),
 }
 ON_CPU = ("float32", "bf16")
 MIB = 2**20

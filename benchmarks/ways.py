@@ -199,7 +199,7 @@ def reading_ways(setting: Setting) -> Ways:
     sizes = {"--crop_size": setting.size, "--load_size": setting.size, "--patch_size": setting.window,
              "--batch_size": setting.batch, "--ngf": setting.filters, "--ndf": setting.filters}
     flags = [str(word) for pair in sizes.items() for word in pair]
-    step = build_ours([*METHODS["LSeSim"], *flags, *SPEEDS["bf16-channels_last"]], setting.device)
+    step = build_ours([*METHODS["LSeSim"], *flags, *SPEEDS["bf16"]], setting.device)
 
     def read() -> object:
         losses = step()

@@ -19,7 +19,7 @@ class Descent:
     """
 
     def __init__(
-        self, scaler: torch.amp.GradScaler | None = None, reducers: Mapping[str, nn.Module] | None = None
+        self, scaler: torch.amp.GradScaler | None = None, reducers: Mapping[str, DistributedDataParallel] | None = None
     ) -> None:
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
         self.reducers = reducers or {}
@@ -34,7 +34,7 @@ class Descent:
             self._begun.add(name)
         reducer = self.reducers.get(name)
         loss = self.scaler.scale(loss * self.share)
-        if not isinstance(reducer, DistributedDataParallel):
+        if reducer is None:
             loss.backward()
         else:
             with nullcontext() if self.is_last else reducer.no_sync():
@@ -56,7 +56,7 @@ def reducer(optimizer: torch.optim.Optimizer) -> DistributedDataParallel:
     is when a backward pass is about to begin: when the loss is passed through.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    return DistributedDataParallel(_PassThrough(parameters), broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(_PassThrough(parameters), gradient_as_bucket_view=True)
 
 
 class _PassThrough(nn.Module):

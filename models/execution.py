@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import wraps
+from types import MethodType
 from typing import Any, TypeVar
 
 import torch
@@ -52,7 +53,9 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World 
         if name in model.learned_losses:
             continue
         if flags.amp in PRECISIONS:
-            network.forward = in_half_precision(network.forward, device.type, PRECISIONS[flags.amp])
+            # A method, so that a copy of the network runs its own weights.
+            forward = in_half_precision(type(network).forward, device.type, PRECISIONS[flags.amp])
+            network.forward = MethodType(forward, network)
         if flags.compile:
             network.compile()
     if model.optimizers:

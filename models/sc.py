@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from options import DataFlags, Options, TrainFlags, flag
+from options import DataFlags, Options, SpeedFlags, TrainFlags, flag
 from options.flag import comma_list, count_or_all
 from util.errors import UserError
 
@@ -95,6 +95,10 @@ class SpatialCorrelativeModel(Model):
         for name in ("lambda_identity", "lambda_spatial_idt"):
             if getattr(flags, name) and data.input_nc != data.output_nc:
                 raise UserError(f"--{name} translates real B images: it needs --input_nc equal to --output_nc")
+        speed = options[SpeedFlags]
+        if flags.lambda_gradient and (speed.compile or speed.amp == "fp16"):
+            raise UserError("--lambda_gradient needs second derivatives, which torch.compile has not and which leave "
+                            "the range of fp16: leave out --compile and use --amp bf16 or no")
         if options[TrainFlags].gan_mode == "wgangp" and not flags.lambda_gradient:
             raise UserError("--gan_mode wgangp needs its gradient penalty: add --lambda_gradient 10")
 

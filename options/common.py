@@ -77,7 +77,8 @@ class SpeedFlags:
     amp: str = flag("no", "precision of the networks: no is float32; bf16 suits GPUs since Ampere and CPUs with bf16 "
                     "instructions; fp16, with scaled losses, suits older GPUs. Losses and weights stay float32",
                     choices=("no", "bf16", "fp16"))
-    channels_last: bool = flag(False, "store activations channels last, which GPUs convolve faster in half precision")
+    channels_last: bool = flag(True, "store weights and activations channels last, for which convolutions are faster; "
+                               "false: channels first")
     compile: bool = flag(False, "compile the networks with torch.compile: the first steps take minutes, later ones "
                          "less; needs a C++ compiler or, on a GPU, Triton")
     no_tf32: bool = flag(False, "full float32 instead of TF32 on GPUs since Ampere")

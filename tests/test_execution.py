@@ -40,9 +40,11 @@ def build(tmp_path: Path) -> Build:
     return build
 
 
-def batch(seed: int = 0, count: int = 1, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+def batch(
+    seed: int = 0, count: int = 1, dtype: torch.dtype = torch.float32, side: int = 16
+) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return {name: 2 * torch.rand(count, 3, 16, 16, generator=generator, dtype=dtype) - 1
+    return {name: 2 * torch.rand(count, 3, side, side, generator=generator, dtype=dtype) - 1
             for name in ("A", "B", "A_aug", "B_aug")}
 
 
@@ -111,7 +113,7 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out(build: Build) -> Non
 def test_a_change_of_precision_is_told_at_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = save_folders(tmp_path)
     train(train_options(root, "--max_iters 2"))
-    train(train_options(root, "--max_iters 4 --continue_train --amp bf16 --channels_last"))
+    train(train_options(root, "--max_iters 4 --continue_train --amp bf16 --channels_last false"))
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert notes == ["note: --amp is bf16, was no"]
 
@@ -174,19 +176,24 @@ def test_images_of_two_sizes_are_judged_in_two_passes() -> None:
 # --- layout and compilation -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["", LSESIM])
-def test_channels_last_changes_no_more_than_rounding(build: Build, method: str) -> None:
-    flags = f"{method} --init_gain 0.5"
-    plain, last = build(flags, double=True), build(f"{flags} --channels_last", double=True)
-    assert any(p.dim() == 4 and p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous()
-               for p in last.networks["G"].parameters())
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("flags", [
+    LSESIM, "--netG resnet_9blocks --no_antialias --no_antialias_up --netD basic --crop_size 32 --load_size 32",
+    "--netG unet_128 --netD pixel --crop_size 128 --load_size 128", f"{LSESIM} --norm batch", "--norm none",
+    "--netD multi --n_layers_D 1 --crop_size 32 --load_size 32",
+])
+def test_channels_last_changes_no_more_than_rounding(build: Build, flags: str, count: int) -> None:
     results = []
-    for model in (plain, last):
+    for layout in ("true", "false"):
+        model = build(f"{flags} --init_gain 0.5 --channels_last {layout}", double=True)
+        convolutions = [p for p in model.networks["G"].parameters() if p.dim() == 4 and min(p.shape) > 1]
+        assert all(p.is_contiguous() == (layout == "false") for p in convolutions if p.shape[2] > 1)
         torch.manual_seed(0)
-        model.train_step([batch(dtype=torch.float64)])
+        model.train_step([batch(count=count, dtype=torch.float64, side=128 if "unet" in flags else 32)])
         results.append(gradients(model, *model.networks))
+    assert results[0].keys() == results[1].keys()
     for name, gradient in results[0].items():
-        torch.testing.assert_close(results[1][name], gradient, rtol=1e-7, atol=1e-11)
+        torch.testing.assert_close(results[1][name], gradient, rtol=1e-7, atol=1e-10, msg=named(name))
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")

@@ -17,7 +17,7 @@ def test_every_speed_and_every_kind_of_tiles_is_measured(tmp_path: Path, monkeyp
                     "--tile", "48", "--tile_overlap", "24", "--rounds", "1", "--json", str(tmp_path / "out.json")])
     results = json.loads((tmp_path / "out.json").read_text())
     names = [row[""] for row in results["batches"]]
-    assert names == ["float32", "float32 channels_last", "bf16", "bf16 channels_last"]
+    assert names == ["float32", "float32 channels first", "bf16", "bf16 channels first"]
     assert [row["max. difference"] > 0 for row in results["batches"]][0::2] == [False, True]
     assert all(row["images/s"] * row["s"] == pytest.approx(2) and row["MiB"] == 1 for row in results["batches"])
     differences = {row[""].split(",")[1].strip(): row["mean difference"] for row in results["large"][1:]}

@@ -357,7 +357,7 @@ def test_tiles_of_a_unet_come_with_a_warning(root: Path, capsys: pytest.CaptureF
     assert "warning: a U-Net looks at the whole image at once" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flags", ["", "--channels_last", "--tile 32 --tile_overlap 16 --tile_statistics exact"])
+@pytest.mark.parametrize("flags", ["", "--channels_last false", "--tile 32 --tile_overlap 16 --tile_statistics exact"])
 def test_half_precision_translates_nearly_alike(root: Path, flags: str) -> None:
     save_noise(root / "in" / "0.png", 0, (64, 48))
     whole = pixels(outputs(root, root / "in", flags)["fake_B/0.png"])

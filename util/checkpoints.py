@@ -91,7 +91,7 @@ def refuse_drift(model: Trainable, world: World) -> None:
     if world.size == 1:
         return
     sums = {name: [p.detach().double().sum() for p in net.parameters()] for name, net in model.networks.items()}
-    sums_of_all = world.gather({name: torch.stack(of).tolist() for name, of in sums.items()})
+    sums_of_all = world.gather({name: torch.stack(of).nan_to_num().tolist() for name, of in sums.items()})
     if drifted := {name for other in sums_of_all for name in other if other[name] != sums_of_all[0][name]}:
         raise RuntimeError(f"the weights of network {', '.join(sorted(drifted))} differ between processes")
 
@@ -175,12 +175,24 @@ def restore(
     for name, optimizer in model.optimizers.items():
         if name in state["optimizers"]:
             optimizer.load_state_dict(state["optimizers"][name])
+            follow_layout(optimizer)
     memory = state["memory"][world.rank % len(state["memory"])]
     for name, item in model.memory.items():
         if name in memory:
             item.load_state_dict(memory[name])
     notes = [f"the checkpoint has no network {name}; it starts afresh" for name in missing]
     return notes + _restore_random_states(state["random"], _device(model))
+
+
+def follow_layout(optimizer: torch.optim.Optimizer) -> None:
+    """Lay an optimizer's moments out in memory like its parameters, which may be stored channels last now or then.
+
+    Fused steps walk through both by address, and would pair the wrong elements.
+    """
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def load_file(path: Path) -> dict[str, Any]:

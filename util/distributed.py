@@ -1,7 +1,8 @@
 """Processes that train together, started by ``torchrun``; one process alone is a world of one.
 
 N processes at batch size b compute what one would at N * b: all draw the same random numbers, each takes its own
-slice of every batch, and gradients are averaged.
+slice of every batch, and gradients are averaged. Except that batch normalisation sees each process's slice alone, and
+that what is drawn image by image (image pool, dropout, points of the gradient penalty) is the same in every process.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from .errors import UserError
+
 
 @dataclass(frozen=True)
 class World:
@@ -27,9 +30,18 @@ class World:
 
     @classmethod
     def of_environment(cls) -> World:
-        """As ``torchrun`` has told this process; a world of one without it."""
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-        return cls(*(int(os.environ[name]) for name in names)) if "RANK" in os.environ else cls()
+        """As ``torchrun`` has told this process; a world of one without it.
+
+        Raises:
+            UserError: only a part of it was told.
+        """
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            return cls()
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+        if missing := [name for name in names if name not in os.environ]:
+            raise UserError(f"the environment has WORLD_SIZE {os.environ['WORLD_SIZE']} but no {missing[0]}: start the "
+                            "processes with torchrun, or unset WORLD_SIZE")
+        return cls(*(int(os.environ[name]) for name in names[:3]))
 
     @property
     def is_first(self) -> bool:
@@ -59,11 +71,6 @@ class World:
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
-
-    def wait(self) -> None:
-        """Go on when all processes have come here."""
-        if self.size > 1:
-            dist.barrier()
 
 
 ALONE = World()

@@ -30,14 +30,18 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    """Each channel of each image to mean 0 and variance 1: [B, C, H, W] -> the same shape.
+    """Each channel of each image to mean 0 and variance 1: [B, C, H, W] -> the same shape and memory layout.
 
-    A batch of one goes through batch normalisation, which is the same there and keeps channels last. (Of gradients
-    whose channels are last, torch 2.15's instance normalisation of one image computes wrong ones on a CPU.)
+    Where channels are last, image by image through batch normalisation, which is the same for one image and keeps the
+    layout. torch's instance normalisation makes channels first, and in torch 2.15 computes wrong gradients on a CPU
+    for a batch of one whose gradients are channels last.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, None, None, training=True, eps=self.eps) if len(x) == 1 else super().forward(x)
+        if len(x) > 1 and not x.is_contiguous(memory_format=torch.channels_last):
+            return super().forward(x)
+        images = [F.batch_norm(image, None, None, training=True, eps=self.eps) for image in x.split(1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
 
 
 def norm_needs_bias(norm: str) -> bool:
