@@ -48,7 +48,7 @@ class Descent:
         self.scaler.update()
 
 
-def reducer(optimizer: torch.optim.Optimizer) -> DistributedDataParallel:
+def reducer_of(optimizer: torch.optim.Optimizer) -> DistributedDataParallel:
     """Average an optimizer's gradients over all processes, while the backward pass still runs.
 
     Models call their networks as they are, several times before one backward pass, some for another network's

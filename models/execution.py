@@ -21,7 +21,7 @@ from util.distributed import ALONE, World
 from util.errors import UserError
 
 from .base import Model
-from .descent import Descent, reducer
+from .descent import Descent, reducer_of
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Output = TypeVar("Output", Tensor, list[Tensor])
@@ -61,7 +61,7 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World 
     if model.optimizers:
         scaler = torch.amp.GradScaler(device.type, enabled=flags.amp == "fp16")
         together = world.size > 1
-        reducers = {name: reducer(optimizer) for name, optimizer in model.optimizers.items()} if together else {}
+        reducers = {name: reducer_of(optimizer) for name, optimizer in model.optimizers.items()} if together else {}
         model.descent = Descent(scaler, reducers)
         if scaler.is_enabled():
             model.memory["scaler"] = scaler

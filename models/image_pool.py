@@ -36,8 +36,8 @@ class ImagePool:
         return image
 
     def state_dict(self) -> dict[str, Any]:
-        """The stored images."""
-        return {"images": self.images}
+        """The stored images, on the CPU: of several processes, one collects them all."""
+        return {"images": [image.cpu() for image in self.images]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over stored images, as far as the pool has room."""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from util.checkpoints import load_state, network_path, refuse_drift
 from util.distributed import World
+from util.errors import UserError
 
 SCRIPT = Path(__file__).parent / "steps_in_processes.py"
 TINY = ["--gpu_ids", "-1", "--num_threads", "0", "--seed", "1", "--no_html", "--print_freq", "2",
@@ -133,3 +134,26 @@ def test_networks_that_drift_apart_are_noticed_at_the_next_save() -> None:
     with pytest.raises(RuntimeError, match="network D differ"):
         refuse_drift(model, Drifted(size=2))
     refuse_drift(model, World())
+
+
+def test_weights_that_are_no_numbers_have_not_drifted_apart() -> None:
+    class Twins(World):
+        def gather(self, value: dict[str, list[float]]) -> list[dict[str, list[float]]]:
+            return [value, json.loads(json.dumps(value))]  # another NaN
+
+    model = SimpleNamespace(networks={"G": torch.nn.Linear(2, 2)})
+    torch.nn.init.constant_(model.networks["G"].weight, float("nan"))
+    refuse_drift(model, Twins(size=2))
+
+
+def test_a_lone_rank_is_a_world_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert World.of_environment() == World()
+
+
+def test_half_an_environment_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UserError, match="WORLD_SIZE 2 but no RANK: start the processes with torchrun"):
+        World.of_environment()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from models.execution import prepare
 from models.networks import create_discriminator
 from options import SpeedFlags
 from train import train
-from util.checkpoints import load_state
+from util.checkpoints import load_published, load_state, restore, save_checkpoint
 from util.errors import UserError
 
 CPU = torch.device("cpu")
@@ -196,6 +197,27 @@ def test_channels_last_changes_no_more_than_rounding(build: Build, flags: str, c
         torch.testing.assert_close(results[1][name], gradient, rtol=1e-7, atol=1e-10, msg=named(name))
 
 
+@pytest.mark.parametrize(("before", "after"), [("true", "false"), ("false", "true")])
+def test_adam_goes_on_in_another_layout(build: Build, tmp_path: Path, before: str, after: str) -> None:
+    model = build(f"--channels_last {before}")
+    model.train_step([batch()])
+    save_checkpoint(tmp_path, "latest", model, {})
+    stepped = []
+    for layout in (before, after):
+        state = load_state(tmp_path, "latest")
+        assert state is not None
+        resumed = build(f"--channels_last {layout}")
+        load_published(tmp_path, "latest", resumed)
+        restore(resumed, state, tmp_path, "latest")
+        generator = torch.Generator().manual_seed(1)
+        for p in resumed.networks["G"].parameters():  # one gradient in both layouts: what may differ is Adam alone
+            p.grad = torch.empty_like(p).copy_(torch.randn(p.shape, generator=generator))
+        resumed.optimizers["G"].step()
+        stepped.append(resumed.networks["G"])
+    for (name, expected), found in zip(stepped[0].named_parameters(), stepped[1].parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9, msg=named(name))
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_compiled_networks_compute_the_same_step(build: Build) -> None:
     plain, compiled = build("--init_gain 0.5"), build("--init_gain 0.5 --compile")
@@ -215,3 +237,17 @@ def test_compilation_without_a_compiler_is_refused_in_one_sentence(
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"--compile needs a C\+\+ compiler"):
         build("--compile")
+
+
+@pytest.mark.parametrize("speed", ["--compile", "--amp fp16"])
+def test_a_gradient_penalty_is_refused_where_it_has_no_derivative(tmp_path: Path, speed: str) -> None:
+    with pytest.raises(UserError, match="--lambda_gradient needs second derivatives"):
+        train_options(tmp_path, f"--gan_mode wgangp --lambda_gradient 10 {speed}")
+
+
+def test_a_copy_of_a_network_in_half_precision_runs_its_own_weights(build: Build) -> None:
+    generator = build("--amp bf16").networks["G"]
+    twin = copy.deepcopy(generator)
+    for p in twin.parameters():
+        nn.init.zeros_(p)
+    assert not twin(batch()["A"]).any()

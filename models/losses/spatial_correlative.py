@@ -111,15 +111,26 @@ def self_similarity(
         # A sum instead of the mean, added instead of subtracted: two passes over all features less in backward.
         features = features + features.sum(dim=(2, 3), keepdim=True) / -(height * width)
         features = F.normalize(features, dim=1) if normalize else features
-        keys = features.flatten(2)  # [B, C, HW]
-        queries = keys if positions is None else keys.index_select(2, positions)  # [B, C, N]
+        queries = features.flatten(2)  # [B, C, HW]
+        if positions is not None:
+            queries = queries.index_select(2, positions)  # [B, C, N]
         if not normalize:
             queries = queries / (10 * channels)  # here and not in the products, of which there are many more
-        similarity = queries.mT @ keys  # [B, N, HW]
+        similarity = _products(queries, features)  # [B, N, HW]
         if positions is not None and patch_size < min(height, width):
             window = window_positions(positions, height, width, patch_size)  # [N, P]
             similarity = similarity.gather(2, window.expand(batch, -1, -1))
         return similarity if normalize else torch.tanh(similarity)
+
+
+def _products(queries: Tensor, features: Tensor) -> Tensor:
+    """Scalar products of [B, C, N] with each position of [B, C, H, W]: [B, N, HW]."""
+    if features.device.type != "cpu" or features.dtype != torch.float32:
+        return queries.mT @ features.flatten(2)
+    # The same as a convolution whose kernels are the queries: CPUs have faster code for it.
+    batch, channels, height, width = features.shape
+    kernels = queries.mT.reshape(-1, channels, 1, 1)
+    return F.conv2d(features.reshape(1, -1, height, width), kernels, groups=batch).view(batch, -1, height * width)
 
 
 def structure_distance(source: Tensor, target: Tensor, *, mode: Mode = "cos", normalize: bool = False) -> Tensor:
@@ -150,7 +161,8 @@ def structure_distance(source: Tensor, target: Tensor, *, mode: Mode = "cos", no
     source, target = source * kept, target * kept
     criterion = F.l1_loss if normalize else F.smooth_l1_loss
     if mode == "cos":
-        cosine = F.cosine_similarity(source, target, dim=-1)  # [B, N]
+        norms = source.norm(dim=-1).clamp(min=1e-8) * target.norm(dim=-1).clamp(min=1e-8)
+        cosine = (source * target).sum(dim=-1) / norms  # [B, N]
         return criterion(cosine, torch.ones_like(cosine))
     if mode == "l1":
         if quarter == 0:
@@ -179,11 +191,19 @@ def contrastive_loss(source: Tensor, positive: Tensor, other: Tensor, *, tempera
     if not source.shape == positive.shape == other.shape:
         raise ValueError(f"maps differ in shape: {[list(maps.shape) for maps in (source, positive, other)]}")
     batch, count, _ = source.shape
-    source, positive, other = (F.normalize(maps, dim=-1) for maps in (source, positive, other))
     with torch.autocast(source.device.type, enabled=False):
-        logits = torch.cat([source @ positive.mT, source @ other.mT, positive @ other.mT], dim=2)  # [B, N, 3N]
+        logits = torch.cat([_cosines(source, positive), _cosines(source, other), _cosines(positive, other)], dim=2)
     answers = torch.arange(count, device=source.device).repeat(batch)
     return F.cross_entropy(logits.flatten(0, 1) / temperature, answers)
+
+
+def _cosines(first: Tensor, second: Tensor) -> Tensor:
+    """The cosine of each row of ``first`` with each of ``second``: [B, N, P] twice -> [B, N, N].
+
+    Products are divided by norms, which costs less than to normalise the rows, each longer than there are rows.
+    """
+    norms = [rows.norm(dim=2).clamp(min=1e-12) for rows in (first, second)]  # [B, N]
+    return first @ second.mT / (norms[0][:, :, None] * norms[1][:, None])
 
 
 def similarity_head(channels: int) -> nn.Sequential:

@@ -38,10 +38,11 @@ class InstanceNorm(nn.InstanceNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) > 1 and not x.is_contiguous(memory_format=torch.channels_last):
-            return super().forward(x)
-        images = [F.batch_norm(image, None, None, training=True, eps=self.eps) for image in x.split(1)]
-        return images[0] if len(images) == 1 else torch.cat(images)
+        if len(x) == 1:
+            return F.batch_norm(x, None, None, training=True, eps=self.eps)
+        if x.is_contiguous(memory_format=torch.channels_last):
+            return torch.cat([self(image) for image in x.split(1)])
+        return super().forward(x)
 
 
 def norm_needs_bias(norm: str) -> bool:
