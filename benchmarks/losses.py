@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from models.losses.spatial_correlative import self_similarity
-from util.errors import run_program
+from util.errors import UserError, run_program
 
 from .accuracy import accuracy_rows
 from .measure import Call, count_flops, median_seconds, peak_memory
@@ -45,6 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--queries", type=positive, default=256, help="query positions (default 256)")
     parser.add_argument("--size", type=positive, default=256, help="images' side, for accuracy (default 256)")
     arguments = parser.parse_args(argv)
+    if arguments.queries > arguments.side**2:
+        raise UserError(f"--queries {arguments.queries} is more than a map of --side {arguments.side} has positions: "
+                        f"use at most {arguments.side**2}")
+    if arguments.size < 32:
+        raise UserError(f"--size {arguments.size} leaves VGG16 too small a map: use at least 32")
     device = use_device(arguments.device, arguments.threads)
     machine = describe_machine(device)
     print(lines(machine))

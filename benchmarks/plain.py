@@ -4,7 +4,8 @@ The mathematics is the same, for the same query positions to the last gradient (
 the published one: a Python loop cuts each query's window out of the features; VGG16 runs to its last layer, and again
 for each loss that looks at an image; LSeSim computes gradients of VGG16's weights, whose learning rate is 0; D sees
 real images and translations in two passes, and computes the gradient of the real images; keys are sorted to find the
-strongest quarter; the losses are read by the host. Networks are this repository's, the same in both.
+strongest quarter; doubled maps are cut out of larger ones; the losses are read by the host. Otherwise the networks are
+this repository's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from models.image_pool import ImagePool
 from models.losses.gan import gan_loss
 from models.losses.spatial_correlative import similarity_head
 from models.networks import initialize
+from models.networks.blocks import Upsample
 from models.networks.vgg import LAYERS, VGG16Features, layer_channels
 from models.sc import SpatialFlags, layer_names
 from options import Options, TrainFlags
@@ -71,6 +73,14 @@ def contrastive_distance(source: Tensor, target: Tensor, other: Tensor, *, tempe
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device) % source.shape[1])
 
 
+class CutUpsample(Upsample):
+    """Doubling as published: cut out of a larger transposed convolution, and copied by what follows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        return F.conv_transpose2d(x, self.filt, stride=2, padding=2, groups=x.shape[1])[:, :, 1:-1, 1:-1]
+
+
 class PlainStep:
     """FSeSim or, with ``--learned_attn``, LSeSim, in the published default ``--loss_mode cos``.
 
@@ -94,6 +104,9 @@ class PlainStep:
         self.patch_count = self.flags.patch_nums
         self.gan_mode, self.layers = train.gan_mode, layer_names(self.flags.attn_layers)
         self.generator, self.discriminator = build_generator(options), build_discriminator(options)
+        for module in self.generator.modules():
+            if isinstance(module, Upsample):
+                module.__class__ = CutUpsample
         self.vgg = VGG16Features(LAYERS, "random", frozen=not self.flags.learned_attn)
         trained = VGG16Features(self.layers, self.flags.vgg_weights)
         self.vgg.load_state_dict(trained.state_dict(), strict=False)  # the bundled weights end at relu4_3
@@ -101,7 +114,7 @@ class PlainStep:
         self.heads = nn.ModuleList(similarity_head(count) for count in channels)
         initialize(self.heads, "normal", 0.02)
         for network in (self.generator, self.discriminator, self.vgg, self.heads):
-            network.to(device, memory_format=torch.contiguous_format)
+            network.to(device).to(memory_format=torch.contiguous_format)
         self.pool = ImagePool(train.pool_size)
         self.sample: Callable[[Tensor, int], Tensor] = random_positions
         groups: dict[str, list[dict[str, Any]]] = {

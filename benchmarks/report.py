@@ -25,7 +25,7 @@ def benchmark_parser(program: str, description: str, *, rounds: int) -> Parser:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to run")
     parser.add_argument("--rounds", type=positive, default=rounds, help=f"timed rounds (default {rounds})")
     parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
+    parser.add_argument("--json", type=writable, metavar="FILE", help="write the results there, too")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     return parser
 
@@ -44,6 +44,21 @@ def not_negative(text: str) -> int:
     if value < 0:
         raise ValueError(text)
     return value
+
+
+def writable(text: str) -> Path:
+    """A file that results can go to, for argparse: better refused before than after the work.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = Path(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise UserError(f"--json: {path} cannot be written ({error.strerror}); choose another file") from error
+    return path
 
 
 def use_device(name: str, threads: int | None = None) -> torch.device:
@@ -112,13 +127,5 @@ def _cell(value: str | int | float | None) -> str:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write results for programs.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--json: {path} cannot be written ({error.strerror}); choose another file") from error
+    """Write results for programs."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
