@@ -203,8 +203,8 @@ def _cosines(first: Tensor, second: Tensor) -> Tensor:
     Products are divided by norms, which costs less than to normalise the rows, each longer than there are rows.
     """
     norms = [rows.norm(dim=2).clamp(min=1e-12) for rows in (first, second)]  # [B, N]
-    products: Tensor = first @ second.mT
-    return products / (norms[0][:, :, None] * norms[1][:, None])
+    cosines: Tensor = first @ second.mT / (norms[0][:, :, None] * norms[1][:, None])
+    return cosines
 
 
 def similarity_head(channels: int) -> nn.Sequential:
