@@ -83,5 +83,7 @@ def joined(world: World, device: torch.device) -> Iterator[World]:
         yield world
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    yield world
-    dist.destroy_process_group()  # after an error the process ends, and would only wait for the others here
+    yield world  # after an error the process ends, and would only wait for the others below
+    dist.barrier()
+    if device.type == "cuda":  # gloo of torch 2.6 sometimes waits for ever here, and needs no farewell
+        dist.destroy_process_group()
