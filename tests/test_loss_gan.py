@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.losses.gan import GAN_MODES, gan_loss, gradient_penalty, image_gradients
+from models.losses.gan import GAN_MODES, gan_loss, gradient_penalty, image_gradients, r1_penalty
 from models.networks import MultiScaleDiscriminator, PatchDiscriminator
 from options import train
 
@@ -103,6 +103,32 @@ def test_gradient_penalty_by_hand(mode: str) -> None:
     assert gradient_penalty(Slope(), images, -images, mode=mode).item() == pytest.approx(10 * (5 - 1) ** 2)
     halved = gradient_penalty(Slope(), images, -images, mode=mode, constant=4.0, weight=0.5)
     assert halved.item() == pytest.approx(0.5)
+
+
+def test_r1_penalty_by_hand() -> None:
+    images = torch.randn(2, 3, 4, 4)
+    assert r1_penalty(Slope(), images).item() == pytest.approx((3**2 + 4**2) / 2)
+    assert r1_penalty(Slope(), images, gamma=10).item() == pytest.approx(10 * (3**2 + 4**2) / 2)
+
+
+def test_r1_penalty_and_its_derivative_of_a_parabola() -> None:
+    """D(x) = w / 2 * |x|^2 has the slope w * x, so that R1 is gamma / 2 * w^2 * E|x|^2."""
+    class Parabola(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, images: Tensor) -> list[Tensor]:
+            halves = (images[:, :, :2], images[:, :, 2:])  # two scales, whose scores add up
+            return [self.w / 2 * half.square().sum((1, 2, 3)) for half in halves]
+
+    network, real = Parabola(), torch.randn(5, 3, 4, 6, requires_grad=True)
+    square = real.detach().square().sum((1, 2, 3)).mean().item()
+    penalty = r1_penalty(network, real, gamma=0.5)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(0.25 * 9 * square, rel=1e-5)
+    assert network.w.grad.item() == pytest.approx(0.25 * 2 * 3 * square, rel=1e-5)
+    assert real.grad is None
 
 
 def test_gradient_penalty_of_equal_seeds_is_equal_and_reaches_no_image() -> None:

@@ -1,4 +1,4 @@
-"""Adversarial objectives and the gradient penalty, as pure functions of a discriminator's scores."""
+"""Adversarial objectives and gradient penalties, as pure functions of a discriminator's scores."""
 
 from __future__ import annotations
 
@@ -90,6 +90,22 @@ def gradient_penalty(
     slopes = image_gradients(discriminator, images) + 1e-16  # a norm has no derivative at 0
     penalty: Tensor = (slopes.norm(dim=1) - constant).square().mean()
     return weight * penalty
+
+
+def r1_penalty(discriminator: nn.Module, real: Tensor, *, gamma: float = 1.0) -> Tensor:
+    """The discriminator's squared slope at real images: gamma / 2 * mean(|dD/dx|^2).
+
+    Differentiable with respect to the discriminator's parameters; the mean is over images, the norm over all pixels
+    of one. Source: Mescheder et al., 'Which training methods for GANs do actually converge?', ICML 2018, equation 9.
+
+    Args:
+        discriminator: maps images to scores, or to a list of them, whose sum D is differentiated.
+        real: images [B, C, H, W] in [-1, 1]; no gradient reaches them.
+
+    Returns:
+        Scalar.
+    """
+    return gamma / 2 * image_gradients(discriminator, real).square().sum(1).mean()
 
 
 def image_gradients(discriminator: nn.Module, images: Tensor) -> Tensor:
