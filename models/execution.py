@@ -14,7 +14,7 @@ from types import MethodType
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from options import SpeedFlags
 from util.distributed import ALONE, World
@@ -49,7 +49,7 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World 
     model.to(device)
     for name, network in {**model.networks, **model.constants}.items():
         if flags.channels_last:
-            network.to(memory_format=torch.channels_last)
+            store_channels_last(network)
         if name in model.learned_losses:
             continue
         if flags.amp in PRECISIONS:
@@ -65,6 +65,13 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World 
         model.descent = Descent(scaler, reducers)
         if scaler.is_enabled():
             model.memory["scaler"] = scaler
+
+
+def store_channels_last(network: nn.Module) -> None:
+    """Lay out all tensors of four axes so, in place; ``Module.to`` would fail at those of five, which stylegan2 has."""
+    for weight in (*network.parameters(), *network.buffers()):
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def in_half_precision(forward: Callable[..., Output], device: str, dtype: torch.dtype) -> Callable[..., Output]:
