@@ -17,7 +17,7 @@ from util.errors import UserError
 
 from .descent import Descent
 from .losses.gan import Prediction
-from .networks import create_discriminator, create_generator, initialize
+from .networks import MinibatchDeviation, create_discriminator, create_generator, initialize
 
 
 class Stateful(Protocol):
@@ -143,6 +143,7 @@ def build_generator(options: Options) -> nn.Module:
     generator = create_generator(
         flags.netG, input_nc=data.input_nc, output_nc=data.output_nc, ngf=flags.ngf, norm=flags.norm,
         dropout=not flags.no_dropout, antialias=not flags.no_antialias, antialias_up=not flags.no_antialias_up,
+        size=flags.stylegan2_size or data.crop_size, downsamplings=flags.stylegan2_G_num_downsampling,
     )
     initialize(generator, flags.init_type, flags.init_gain)
     return generator
@@ -184,7 +185,7 @@ def build_discriminator(options: Options) -> nn.Module:
     data, flags = options[DataFlags], options[NetworkFlags]
     discriminator = create_discriminator(
         flags.netD, input_nc=data.output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D, norm=flags.norm,
-        antialias=not flags.no_antialias,
+        antialias=not flags.no_antialias, size=flags.stylegan2_size or data.crop_size, tile_size=flags.D_patch_size,
     )
     least = int(discriminator.least_size)  # type: ignore[arg-type]
     if "crop" in data.preprocess and data.crop_size < least:
@@ -197,10 +198,10 @@ def build_discriminator(options: Options) -> nn.Module:
 def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list[Prediction]:
     """The scores of real and of generated images, in one pass where that is faster and changes nothing.
 
-    That is, not on CPUs, whose caches prefer one image after the other; and where both have one size and no
-    normalisation looks beyond a single image.
+    That is, not on CPUs, whose caches prefer one image after the other; and where both have one size and no layer
+    looks beyond a single image.
     """
-    beyond = any(isinstance(module, nn.BatchNorm2d) for module in discriminator.modules())
+    beyond = any(isinstance(module, nn.BatchNorm2d | MinibatchDeviation) for module in discriminator.modules())
     if beyond or real.shape[1:] != fake.shape[1:] or real.device.type == "cpu":
         return [discriminator(real), discriminator(fake)]
     return judge_together(discriminator, real, fake)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .flag import count_or_all, flag, plain_name
 
 PREPROCESS_MODES = (
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none",
 )
-GENERATORS = ("resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128")
-DISCRIMINATORS = ("basic", "n_layers", "pixel", "multi")
+GENERATORS = ("resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128", "stylegan2", "smallstylegan2")
+DISCRIMINATORS = ("basic", "n_layers", "pixel", "multi", "stylegan2", "tilestylegan2")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,18 @@ class NetworkFlags:
                               "the pixel and multi discriminators have none to replace")
     no_antialias_up: bool = flag(False, "transposed convolutions instead of blurred ones on the way up; the U-Nets "
                                  "have none to replace")
+    stylegan2_G_num_downsampling: int = flag(1, "halvings of the stylegan2 generators", minimum=0, maximum=6)
+    stylegan2_size: int = flag(0, "side of the images, in pixels, that the stylegan2 networks are built for; 0: the "
+                               "smaller of --load_size and --crop_size", minimum=0, maximum=65536)
+    D_patch_size: int = flag(64, "side of the tiles that the tilestylegan2 discriminator judges, in pixels", minimum=8)
+
+
+def stylegan2_size(values: Mapping[str, Any]) -> dict[str, Any]:
+    """--stylegan2_size where it is 0, so that it is recorded for testing, whose images have other sizes."""
+    networks = values["netG"], values["netD"]
+    if values["stylegan2_size"] or not {"stylegan2", "smallstylegan2"} & set(networks):
+        return {}
+    return {"stylegan2_size": min(values["load_size"], values["crop_size"])}
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,8 @@ class Program:
     """Flags whose default is what the experiment was trained with (its ``train_opt.json``)."""
     implied: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda typed: {}
     """From what the user typed, values of flags that were left out."""
+    settled: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda values: {}
+    """From all values, those that follow from others."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -100,6 +102,7 @@ def parse(
         values["name"] += "_" + _fill_in(values["suffix"], values)
     _check_name(values["name"])
     values |= {name: value for name, value in _recorded(program, table, values).items() if name not in typed}
+    values |= program.settled(values)
     options = Options([group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], defaults)
     for owner in owners:
         owner.check(options)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags
+from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags, stylegan2_size
 from .flag import count_or_all, flag
 from .parser import Program
 
@@ -29,7 +29,8 @@ class TestFlags:
     use_ema: bool = flag(False, "translate with the moving average of the generator's weights (training's --ema)")
     eval: bool = flag(False, "evaluation mode: batch normalisation by running statistics, no dropout")
     tile: int = flag(0, "translate larger images in overlapping tiles of this side, in pixels, to save memory: a "
-                     "multiple of 4 (resnet), 128 or 256 (unet). 0: whole images", minimum=0, maximum=65536)
+                     "multiple of 4 (resnet), 128 or 256 (unet), or 2 to the number of halvings (stylegan2). 0: whole "
+                     "images", minimum=0, maximum=65536)
     tile_overlap: int = flag(128, "least overlap of neighbouring tiles, in pixels. At 202 (resnet_9blocks) or 154 "
                              "(resnet_6blocks) no tile's border has any influence; at 128 less than one 8-bit level",
                              minimum=0, maximum=65536)
@@ -57,6 +58,7 @@ TEST = Program(
               "serial_batches": True},
     # What the checkpoint was trained with is read from its own options file.
     inherited=("input_nc", "output_nc", "direction", "netG", "ngf", "norm", "no_dropout", "no_antialias",
-               "no_antialias_up"),
+               "no_antialias_up", "stylegan2_G_num_downsampling", "stylegan2_size"),
     implied=implied_scaling,
+    settled=stylegan2_size,
 )

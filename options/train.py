@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags
+from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags, stylegan2_size
 from .flag import flag
 from .parser import Program
 
@@ -73,4 +73,5 @@ TRAIN = Program(
     description="Train a model for unpaired image translation.",
     groups=(RunFlags, DataFlags, NetworkFlags, TrainFlags, SpeedFlags, LoadingFlags, DisplayFlags),
     training=True,
+    settled=stylegan2_size,
 )

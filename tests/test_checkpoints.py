@@ -91,7 +91,8 @@ def test_a_checkpoint_is_three_files_that_hold_data_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("flags", ["", "--learned_attn --augment --no_dropout false",
-                                   "--learned_attn --vgg_lr_scale 0.5", "--norm batch --netD multi --pool_size 1"])
+                                   "--learned_attn --vgg_lr_scale 0.5", "--norm batch --netD multi --pool_size 1",
+                                   "--netG stylegan2 --netD stylegan2"])
 def test_a_restored_model_is_the_same_and_goes_on_the_same(tmp_path: Path, flags: str) -> None:
     model, other = build(tmp_path, flags), build(tmp_path, flags, seed=1)
     for seed in range(2):

@@ -177,6 +177,7 @@ def test_images_of_two_sizes_are_judged_in_two_passes() -> None:
     LSESIM, "--netG resnet_9blocks --no_antialias --no_antialias_up --netD basic --crop_size 32 --load_size 32",
     "--netG unet_128 --netD pixel --crop_size 128 --load_size 128", f"{LSESIM} --norm batch", "--norm none",
     "--netD multi --n_layers_D 1 --crop_size 32 --load_size 32",
+    "--netG stylegan2 --netD stylegan2 --crop_size 32 --load_size 32",
 ])
 def test_channels_last_changes_no_more_than_rounding(build: Build, flags: str, count: int) -> None:
     results = []

@@ -281,6 +281,8 @@ CASES = [
     "--netG unet_128", "--netG unet_256", "--netG resnet_9blocks", "--no_antialias --no_antialias_up",
     "--norm none", "--norm batch", "--norm none --netG unet_128 --netD pixel", "--no_dropout false",
     "--no_dropout false --netG unet_128", "--pool_size 0", "--init_type kaiming", "--init_type orthogonal",
+    "--netG stylegan2 --netD stylegan2 --gan_mode nonsaturating --lambda_gradient 1",
+    "--netG smallstylegan2 --stylegan2_G_num_downsampling 2 --netD tilestylegan2 --D_patch_size 8",
 ]
 
 
@@ -472,6 +474,8 @@ def test_pool_goes_on_from_its_state() -> None:
 SIZES = {
     "resnet": [(1, 1), (1, 9), (2, 3), (4, 4), (5, 5), (7, 64), (8, 8), (9, 31), (37, 50), (16, 18)],
     "unet": [(1, 1), (3, 130), (100, 37), (128, 128)],
+    "stylegan2": [(1, 1), (2, 3), (9, 31), (16, 18)],
+    "smallstylegan2": [(1, 1), (7, 64)],
 }
 
 

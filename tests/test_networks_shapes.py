@@ -92,7 +92,8 @@ def test_one_score_of_the_basic_discriminator_sees_70_pixels() -> None:
     assert (seen.amax(0) - seen.amin(0) + 1).tolist() == [70, 70]
 
 
-@pytest.mark.parametrize("name", [*common.GENERATORS, *common.DISCRIMINATORS])
+@pytest.mark.parametrize("name", [name for name in (*common.GENERATORS, *common.DISCRIMINATORS)
+                                  if "stylegan2" not in name])
 def test_without_normalisation_every_convolution_has_a_bias(name: str) -> None:
     create = create_generator if name in GENERATORS else create_discriminator
     for antialias in (True, False):

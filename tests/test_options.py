@@ -324,6 +324,16 @@ def record(folder: Path, content: str | bytes) -> tuple[str, ...]:
     return ("--checkpoints_dir", str(folder), "--name", "run")
 
 
+@pytest.mark.parametrize(("flags", "size"), [
+    ("--netG stylegan2", 96), ("--netG smallstylegan2 --stylegan2_size 64", 64), ("--netD stylegan2", 96), ("", 0),
+])
+def test_stylegan2_networks_are_tested_as_they_were_trained(tmp_path: Path, flags: str, size: int) -> None:
+    trained = train(*flags.split(), "--load_size", "200", "--crop_size", "96", "--stylegan2_G_num_downsampling", "2")
+    assert trained[NetworkFlags].stylegan2_size == size
+    tested = translate(*record(tmp_path, json.dumps(trained.as_dict())), "--load_size", "32")[NetworkFlags]
+    assert (tested.stylegan2_size, tested.stylegan2_G_num_downsampling) == (size, 2)
+
+
 def test_architecture_comes_from_the_options_of_the_training(tmp_path: Path) -> None:
     trained = train("--netG", "unet_128", "--ngf", "7", "--input_nc", "1", "--norm", "batch", "--direction", "BtoA",
                     "--no_dropout", "false", "--no_antialias", "--load_size", "300", "--batch_size", "4")

@@ -50,7 +50,7 @@ SC: Published = {
     "lambda_identity": ("float", 0.0), "lambda_gradient": ("float", 0.0),
 }
 
-ARRIVES_WITH_SINSC = {"random_scale_max", "stylegan2_G_num_downsampling"}
+ARRIVES_WITH_SINSC = {"random_scale_max"}
 
 # Defaults that differ on purpose.
 DIFFERENT = {

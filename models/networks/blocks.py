@@ -84,7 +84,7 @@ class Downsample(nn.Module):
         self.register_buffer("filt", _outer(torch.tensor([1.0, 2.0, 1.0]), channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return _blur(F.conv2d, F.pad(x, (1, 1, 1, 1), mode="reflect"), self.filt, stride=2)
+        return blur(F.conv2d, F.pad(x, (1, 1, 1, 1), mode="reflect"), self.filt, stride=2)
 
 
 class Upsample(nn.Module):
@@ -104,10 +104,10 @@ class Upsample(nn.Module):
             return F.interpolate(x, scale_factor=2, mode="bilinear")
         x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         # bilinear interpolation is the same, but on a CPU its backward pass takes up to twice as long
-        return _blur(F.conv_transpose2d, x, self.filt, stride=2, padding=3)
+        return blur(F.conv_transpose2d, x, self.filt, stride=2, padding=3)
 
 
-def _blur(convolution: Callable[..., Tensor], x: Tensor, filt: Tensor, **geometry: int) -> Tensor:
+def blur(convolution: Callable[..., Tensor], x: Tensor, filt: Tensor, **geometry: int) -> Tensor:
     """Convolve each channel with its own filter."""
     # CPUs have fast code for these in float32 alone: under autocast to bf16 they would take up to ten times as long
     exact = torch.autocast("cpu", enabled=False) if x.device.type == "cpu" else nullcontext()
