@@ -51,6 +51,11 @@ class ImageDataset(ABC):
         return {}
 
     @classmethod
+    def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
+        """No flag depends on another."""
+        return {}
+
+    @classmethod
     def check(cls, options: Options) -> None:
         """Raise `UserError` if the flags do not fit each other."""
         check_data_flags(options)

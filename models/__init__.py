@@ -1,11 +1,15 @@
 """Models: one file each, describing a method by its networks, its losses and one optimisation step."""
 
 from .base import Model
+from .cut import ContrastiveModel
+from .pix2pix import PairedModel
 from .sc import SpatialCorrelativeModel
 from .test import TestModel
 
 MODELS: dict[str, type[Model]] = {
     "sc": SpatialCorrelativeModel,
+    "cut": ContrastiveModel,
+    "pix2pix": PairedModel,
     "test": TestModel,
 }
 """What ``--model`` chooses from."""

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from options import DataFlags, NetworkFlags, Options, TrainFlags
+from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags
 from util.checkpoints import AVERAGE
 from util.errors import UserError
 
 from .descent import Descent
-from .losses.gan import Prediction
+from .losses.gan import Prediction, gan_loss, gradient_penalty
 from .networks import MinibatchDeviation, create_discriminator, create_generator, initialize
 
 
@@ -60,6 +60,12 @@ class Model(ABC):
     def defaults(cls, training: bool) -> Mapping[str, Any]:
         """Defaults of shared flags that this model overrides."""
         del training
+        return {}
+
+    @classmethod
+    def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
+        """From the flags that the user typed, values of flags that were left out."""
+        del typed
         return {}
 
     @classmethod  # noqa: B027 - nothing to refuse is a good default
@@ -110,6 +116,33 @@ class Model(ABC):
     def minimize(self, name: str, loss: Tensor) -> None:
         """Descend along the gradient of ``loss`` with the optimizer ``name``."""
         self.descent.minimize(name, self.optimizers[name], loss)
+
+    def optimize_discriminator(
+        self, name: str, real: Tensor, fake: Tensor, *, gan_mode: str, penalty: float = 0.0
+    ) -> dict[str, Tensor]:
+        """One step of the discriminator ``name``, which outside this step is not trained by what passes through it.
+
+        Args:
+            real, fake: what it must tell apart, [B, C, H, W]; no gradient reaches ``fake``.
+            gan_mode: see `gan_loss`.
+            penalty: weight of the gradient penalty.
+
+        Returns:
+            Its losses, ``D_real``, ``D_fake`` and, with a penalty, ``D_penalty`` for a discriminator ``D``.
+        """
+        discriminator, fake = self.networks[name].requires_grad_(True), fake.detach()
+        of_real, of_fake = judge(discriminator, real, fake)
+        losses = {f"{name}_real": gan_loss(of_real, True, mode=gan_mode, for_discriminator=True),
+                  f"{name}_fake": gan_loss(of_fake, False, mode=gan_mode, for_discriminator=True)}
+        total = torch.stack(list(losses.values())).mean()
+        if penalty:
+            height, width = (min(sides) for sides in zip(real.shape[2:], fake.shape[2:], strict=True))
+            images = (image[..., :height, :width] for image in (real, fake))  # they differ in training without a crop
+            losses[f"{name}_penalty"] = gradient_penalty(discriminator, *images, weight=penalty)
+            total = total + losses[f"{name}_penalty"]
+        self.minimize(name, total)
+        discriminator.requires_grad_(False)
+        return losses
 
     def keep_average(self, name: str, decay: float) -> None:
         """Keep an exponential moving average of a network's weights beside it, published as ``NAME_ema``.
@@ -176,15 +209,18 @@ def pad_to_fit(images: Tensor, multiple: int, least: int) -> Tensor:
     return F.pad(images, (0, right, 0, down), mode="reflect" if down < height and right < width else "replicate")
 
 
-def build_discriminator(options: Options) -> nn.Module:
-    """The discriminator of translations that the flags describe, initialised.
+def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.Module:
+    """The discriminator that the flags describe, initialised.
+
+    Args:
+        input_nc: channels of what it judges; left out, those of translations.
 
     Raises:
         UserError: the crops are too small for it.
     """
     data, flags = options[DataFlags], options[NetworkFlags]
     discriminator = create_discriminator(
-        flags.netD, input_nc=data.output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D, norm=flags.norm,
+        flags.netD, input_nc=input_nc or data.output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D, norm=flags.norm,
         antialias=not flags.no_antialias, size=flags.stylegan2_size or data.crop_size, tile_size=flags.D_patch_size,
     )
     least = int(discriminator.least_size)  # type: ignore[arg-type]
@@ -193,6 +229,20 @@ def build_discriminator(options: Options) -> nn.Module:
                         "pixels: enlarge it or choose another --netD or --n_layers_D")
     initialize(discriminator, flags.init_type, flags.init_gain)
     return discriminator
+
+
+def refuse_pool_and_penalty(options: Options) -> None:
+    """For methods without an image pool and without a gradient penalty.
+
+    Raises:
+        UserError: the options ask for one of them.
+    """
+    model, train = options[RunFlags].model, options[TrainFlags]
+    if train.pool_size:
+        raise UserError(f"--pool_size {train.pool_size}: --model {model} has no image pool; leave it out")
+    if train.gan_mode == "wgangp":
+        raise UserError(f"--gan_mode wgangp needs a gradient penalty, which --model {model} does not have: choose "
+                        "another")
 
 
 def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list[Prediction]:

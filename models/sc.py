@@ -24,9 +24,9 @@ from options import DataFlags, Options, SpeedFlags, TrainFlags, flag
 from options.flag import comma_list, count_or_all
 from util.errors import UserError
 
-from .base import Model, adam, build_discriminator, build_generator, judge, translate_any_size
+from .base import Model, adam, build_discriminator, build_generator, translate_any_size
 from .image_pool import ImagePool
-from .losses.gan import gan_loss, gradient_penalty
+from .losses.gan import gan_loss
 from .losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
 from .losses.spatial_correlative import SpatialCorrelativeLoss
 from .networks import initialize
@@ -179,7 +179,9 @@ class SpatialCorrelativeModel(Model):
         if shared:
             detached = {image: {name: f.detach() for name, f in of.items()} for image, of in features.items()}
             losses |= self._optimize_heads(detached)
-        losses |= self._optimize_discriminator()
+        losses |= self.optimize_discriminator(
+            "D", self.images["real_B"], self.pool.query(self.images["fake_B"]), gan_mode=self.gan_mode,
+            penalty=flags.lambda_gradient)
         losses |= self._optimize_generator(features)
         return {name: loss.detach() for name, loss in losses.items()}
 
@@ -228,24 +230,6 @@ class SpatialCorrelativeModel(Model):
         self.minimize("F", loss)
         self.structure.requires_grad_(False)  # the generator's loss passes through, but does not train them
         return {"F_contrastive": loss}
-
-    def _optimize_discriminator(self) -> dict[str, Tensor]:
-        self.discriminator.requires_grad_(True)
-        real, fake = self.images["real_B"], self.pool.query(self.images["fake_B"])
-        of_real, of_fake = judge(self.discriminator, real, fake)
-        on_real = gan_loss(of_real, True, mode=self.gan_mode, for_discriminator=True)
-        on_fake = gan_loss(of_fake, False, mode=self.gan_mode, for_discriminator=True)
-        losses = {"D_real": on_real, "D_fake": on_fake}
-        loss = (on_real + on_fake) / 2
-        if self.spatial.lambda_gradient:
-            height, width = (min(sides) for sides in zip(real.shape[2:], fake.shape[2:], strict=True))
-            images = (image[..., :height, :width] for image in (real, fake))  # they differ in training without a crop
-            penalty = gradient_penalty(self.discriminator, *images, weight=self.spatial.lambda_gradient)
-            losses["D_penalty"] = penalty
-            loss = loss + penalty
-        self.minimize("D", loss)
-        self.discriminator.requires_grad_(False)
-        return losses
 
     def _optimize_generator(self, features: dict[str, Features]) -> dict[str, Tensor]:
         flags, images = self.spatial, self.images

@@ -29,6 +29,10 @@ class OwnsFlags(Protocol):
         """Defaults of shared flags that it overrides."""
 
     @classmethod
+    def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
+        """From what the user typed, values of flags that were left out."""
+
+    @classmethod
     def check(cls, options: Options) -> None:
         """Raise `UserError` if the flags do not fit each other."""
 
@@ -97,7 +101,10 @@ def parse(
     defaults = {name: overrides.get(name, f.default) for name, f in table.items()}
 
     typed = _parse_strictly(program, groups, defaults, argv)
-    values = {**defaults, **program.implied(typed), **typed}
+    values = {**defaults, **program.implied(typed)}
+    for owner in owners:
+        values |= owner.implied(typed)
+    values |= typed
     if values["suffix"]:
         values["name"] += "_" + _fill_in(values["suffix"], values)
     _check_name(values["name"])

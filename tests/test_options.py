@@ -119,6 +119,7 @@ class TwiceFlags:
 def model_with(flags: tuple[type, ...], defaults: Mapping[str, Any]) -> Any:
     owner = type("Owner", (), {"flags": flags})
     owner.defaults = classmethod(lambda cls, training: defaults)
+    owner.implied = classmethod(lambda cls, typed: {})
     owner.check = classmethod(lambda cls, options: None)
     return owner
 

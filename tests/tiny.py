@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,10 @@ class NoModel:
 
     @classmethod
     def defaults(cls, training: bool) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def implied(cls, typed: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
     @classmethod

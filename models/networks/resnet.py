@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from .blocks import Downsample, Upsample, norm_layer, norm_needs_bias, require_sides
@@ -11,7 +13,8 @@ class ResnetGenerator(nn.Module):
     """Two halvings, ``blocks`` residual blocks, two doublings: [B, input_nc, H, W] -> [B, output_nc, H, W].
 
     Images are in [-1, 1]; H and W are multiples of 4 and at least 8. Keys of the state dict are those of the
-    published code for the same options.
+    published code for the same options, and so are the numbers of layers, from 0: padding, convolution, normalisation,
+    ReLU and so on, a residual block being one.
 
     Args:
         blocks: number of residual blocks, at a quarter of the resolution with ``4 * ngf`` channels.
@@ -19,6 +22,9 @@ class ResnetGenerator(nn.Module):
         dropout: drop half of the activations inside each residual block.
         antialias: halve by stride-1 convolution and blur-pool instead of strided convolution.
         antialias_up: double by blurred upsampling and convolution instead of transposed convolution.
+
+    Attributes:
+        encoder_depth: number of the layers up to the last residual block.
 
     Raises:
         UserError: in ``forward``, for images of other sizes.
@@ -31,21 +37,50 @@ class ResnetGenerator(nn.Module):
                  norm: str = "instance", dropout: bool = False, antialias: bool = True,
                  antialias_up: bool = True) -> None:
         super().__init__()
+        self.input_nc = input_nc
         bias = norm_needs_bias(norm)
         layers = [nn.ReflectionPad2d(3), nn.Conv2d(input_nc, ngf, 7, bias=bias), norm_layer(norm, ngf),
                   nn.ReLU(True)]
         for channels in (ngf, 2 * ngf):
             layers += _halve(channels, norm, antialias)
         layers += [ResnetBlock(4 * ngf, norm=norm, dropout=dropout) for _ in range(blocks)]
+        self.encoder_depth = len(layers)
         for channels in (4 * ngf, 2 * ngf):
             layers += _double(channels, norm, antialias_up)
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(
+        self, images: Tensor, layers: Sequence[int] = (), encode_only: bool = False
+    ) -> Tensor | list[Tensor]:
+        """Translate; given ``layers``, return a list: the translation and, in their order, the layers' outputs.
+
+        Args:
+            images: [B, input_nc, H, W] in [-1, 1].
+            layers: numbers of layers, ascending.
+            encode_only: go no further than the last of them, and leave the translation out.
+        """
         require_sides(images, least=self.least_size, multiple=self.multiple, network="the resnet generator")
-        output: Tensor = self.model(images)
-        return output
+        if not layers:
+            output: Tensor = self.model(images)
+            return output
+        x, features = images, list[Tensor]()
+        for number, layer in enumerate(self.model[: layers[-1] + 1] if encode_only else self.model):
+            if isinstance(layer, nn.ReLU) and features and x is features[-1]:  # it would change them in place
+                x = x.clone()
+            x = layer(x)
+            if number in layers:
+                features.append(x)
+        return features if encode_only else [x, *features]
+
+    def channels_of(self, layers: Sequence[int]) -> list[int]:
+        """Channels of the layers' outputs."""
+        channels, last = [], self.input_nc
+        for layer in self.model:
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                last = layer.out_channels
+            channels.append(last)
+        return [channels[number] for number in layers]
 
 
 class ResnetBlock(nn.Module):

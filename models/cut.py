@@ -1,0 +1,196 @@
+"""Contrastive unpaired translation: CUT and FastCUT (Park, Efros, Zhang, Zhu: ECCV 2020, arXiv 2007.15651).
+
+A generator G translates A to B, a discriminator D compares its translations with real images of B, and each patch of
+a translation must be recognisable among those of its input. Patches are described by G's own encoder and a learned
+head a layer (network F):
+
+    L_G = lambda_GAN * L_GAN(D, G(A)) + lambda_NCE * L_PatchNCE(A, G(A))
+
+CUT also translates real images of B, as an identity, and averages L_PatchNCE(A, G(A)) and L_PatchNCE(B, G(B)).
+FastCUT does not; it weighs the loss by 10, and translates mirrored inputs half of the time, whose features, mirrored
+back, must fit those of the input as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from options import DataFlags, NetworkFlags, Options, TrainFlags, flag
+from options.flag import comma_list
+from util.errors import UserError
+
+from .base import (
+    Model,
+    adam,
+    build_discriminator,
+    build_generator,
+    pad_to_fit,
+    refuse_pool_and_penalty,
+    translate_any_size,
+)
+from .losses.gan import gan_loss
+from .losses.patch_nce import PatchNCELoss
+from .networks import ResnetGenerator, initialize
+
+PAIRS = (("G_NCE", "real_A", "fake_B"), ("G_NCE_idt", "real_B", "idt_B"))
+"""A term of the loss, and which translation must fit which input."""
+
+
+def ascending_numbers(text: str) -> tuple[int, ...]:
+    """``"0,4,8"`` to ``(0, 4, 8)``."""
+    numbers = tuple(int(item) for item in comma_list(text))
+    if numbers != tuple(sorted(set(numbers))) or numbers[0] < 0:
+        raise ValueError(f"'{text}' is not a list of layers, from 0 up")
+    return numbers
+
+
+@dataclass(frozen=True)
+class PatchFlags:
+    """Contrastive unpaired translation."""
+
+    CUT_mode: str = flag("CUT", "CUT, or FastCUT: the defaults --lambda_NCE 10 --nce_idt false --flip_equivariance "
+                         "--n_epochs 150 --n_epochs_decay 50", choices=("CUT", "FastCUT"))
+    lambda_GAN: float = flag(1.0, "weight of the generator's adversarial loss", minimum=0)
+    lambda_NCE: float = flag(1.0, "weight of the patch-wise contrastive loss", minimum=0)
+    nce_idt: bool = flag(True, "the contrastive loss also between real B images and their translations")
+    nce_layers: tuple[int, ...] = flag(
+        (0, 4, 8, 12, 16), "layers of the generator whose features are compared, by number: with blur-pooling 0 is the "
+        "image, 4 and 8 the convolutions before the halvings, 12 the first residual block", parse=ascending_numbers)
+    netF_nc: int = flag(256, "channels of the heads", minimum=1)
+    num_patches: int = flag(256, "patches a layer", minimum=1)
+    nce_T: float = flag(0.07, "temperature of the contrastive loss", above=0)
+    flip_equivariance: bool = flag(False, "mirror half of the inputs before the generator, and its features after it")
+
+
+class ContrastiveModel(Model):
+    """``--model cut``. Networks: G, D and F (the heads, which learn with G in one optimizer)."""
+
+    flags: ClassVar[tuple[type, ...]] = (PatchFlags,)
+    published = ("G", "D")
+    learned_losses = ("F",)
+
+    @classmethod
+    def defaults(cls, training: bool) -> Mapping[str, Any]:
+        return {"pool_size": 0, "lr": 0.0002} if training else {}
+
+    @classmethod
+    def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
+        if typed.get("CUT_mode") != "FastCUT":
+            return {}
+        return {"lambda_NCE": 10.0, "nce_idt": False, "flip_equivariance": True, "n_epochs": 150, "n_epochs_decay": 50}
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        netG = options[NetworkFlags].netG
+        if not netG.startswith("resnet"):
+            raise UserError(f"--netG {netG} has no encoder for --nce_layers: --model cut needs resnet_9blocks or "
+                            "resnet_6blocks")
+        if TrainFlags not in options:
+            return
+        data = options[DataFlags]
+        refuse_pool_and_penalty(options)
+        if data.dataset_mode == "single":
+            raise UserError("--dataset_mode single has no images of the target domain, without which --model cut "
+                            "cannot be trained: use unaligned or aligned")
+        if data.input_nc != data.output_nc:
+            raise UserError("--model cut encodes translations as it does inputs: it needs --input_nc equal to "
+                            "--output_nc")
+
+    def __init__(self, options: Options, *, training: bool) -> None:
+        super().__init__(options, training=training)
+        self.images: dict[str, Tensor] = {}
+        self.generator = cast(ResnetGenerator, build_generator(options))
+        self.networks["G"] = self.generator
+        if training:
+            self._build_training(options[PatchFlags], options)
+
+    def _build_training(self, flags: PatchFlags, options: Options) -> None:
+        train, network = options[TrainFlags], options[NetworkFlags]
+        self.patch, self.gan_mode = flags, train.gan_mode
+        self.pairs = PAIRS if flags.nce_idt and flags.lambda_NCE else PAIRS[:1]
+        self.discriminator = build_discriminator(options)
+        self.networks["D"] = self.discriminator
+        groups: list[dict[str, Any]] = [{"params": self.generator.parameters()}]
+        if flags.lambda_NCE:
+            last = self.generator.encoder_depth - 1
+            if flags.nce_layers[-1] > last:
+                raise UserError(f"--nce_layers: there is no layer {flags.nce_layers[-1]} in the encoder of --netG "
+                                f"{network.netG}, whose last residual block is layer {last}; choose layers up to it")
+            self.nce = PatchNCELoss(self.generator.channels_of(flags.nce_layers), width=flags.netF_nc,
+                                    patch_count=flags.num_patches, temperature=flags.nce_T)
+            initialize(self.nce, network.init_type, network.init_gain)
+            self.networks["F"] = self.nce
+            groups.append({"params": self.nce.parameters()})
+        self.optimizers = {"G": adam(groups, train),
+                           "D": adam([{"params": self.discriminator.parameters()}], train)}
+        if train.ema:
+            self.keep_average("G", train.ema)
+
+    def set_input(self, batch: Mapping[str, Any]) -> None:
+        self.images = {"real_A": batch["A"], "real_B": batch["B"]}
+
+    def translate(self, images: Tensor) -> Tensor:
+        return translate_any_size(self.generator, images)
+
+    def visuals(self) -> dict[str, Tensor]:
+        order = ("real_A", "fake_B", "real_B", "idt_B")
+        return {name: self.images[name].detach() for name in order if name in self.images}
+
+    def optimize_parameters(self) -> dict[str, Tensor]:
+        """D, then G and the heads, on the same translations."""
+        images, flags = self.images, self.patch
+        mirrored = flags.flip_equivariance and torch.rand(()).item() < 0.5
+        outputs, keys = self._translate(mirrored)
+        fake_B = mirror(images["fake_B"], mirrored)  # as it was generated
+        losses = self.optimize_discriminator("D", images["real_B"], fake_B, gan_mode=self.gan_mode)
+        scores = self.discriminator(fake_B)
+        adversarial = gan_loss(scores, True, mode=self.gan_mode, for_discriminator=False)
+        terms = {"G_GAN": flags.lambda_GAN * adversarial}
+        if flags.lambda_NCE:
+            queries = self._pass(outputs, encode_only=True)
+            for (name, *_), target, source in zip(self.pairs, queries, keys, strict=True):
+                patches = self.nce([mirror(features, mirrored) for features in target], source)
+                terms[name] = flags.lambda_NCE / len(self.pairs) * patches
+        total = torch.stack(list(terms.values())).sum()
+        self.minimize("G", total)
+        return {name: loss.detach() for name, loss in (losses | terms | {"G": total}).items()}
+
+    def _translate(self, mirrored: bool) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Translate the current images.
+
+        Returns:
+            For each of the pairs the generator's output, mirrored and padded as its input was; and the layers'
+            features of the input that is not mirrored, without gradient. If they can be, they are of the same pass.
+        """
+        inputs = [pad_to_fit(self.images[source], self.generator.multiple, self.generator.least_size)
+                  for _, source, _ in self.pairs]
+        passed = self._pass([mirror(image, mirrored) for image in inputs])
+        outputs = [output for output, *_ in passed]
+        for (_, source, target), output in zip(self.pairs, outputs, strict=True):
+            height, width = self.images[source].shape[2:]
+            self.images[target] = mirror(output, mirrored)[..., :height, :width]
+        if mirrored and self.patch.lambda_NCE:
+            with torch.no_grad():
+                return outputs, self._pass(inputs, encode_only=True)
+        return outputs, [[features.detach() for features in of] for _, *of in passed]
+
+    def _pass(self, images: list[Tensor], *, encode_only: bool = False) -> list[list[Tensor]]:
+        """For each batch its translation, unless ``encode_only``, and the layers' features.
+
+        Batches of one size go through the generator as one.
+        """
+        if any(image.shape[2:] != images[0].shape[2:] for image in images):
+            return [part for image in images for part in self._pass([image], encode_only=encode_only)]
+        results = self.generator(torch.cat(images), self.patch.nce_layers, encode_only)
+        parts = (result.split([len(image) for image in images]) for result in results)
+        return [list(of) for of in zip(*parts, strict=True)]
+
+
+def mirror(images: Tensor, really: bool) -> Tensor:
+    """Left and right of [B, C, H, W] change places, if they really should."""
+    return images.flip(3) if really else images
