@@ -43,8 +43,9 @@ PAIRS = (("G_NCE", "real_A", "fake_B"), ("G_NCE_idt", "real_B", "idt_B"))
 
 def ascending_numbers(text: str) -> tuple[int, ...]:
     """``"0,4,8"`` to ``(0, 4, 8)``."""
-    numbers = tuple(int(item) for item in comma_list(text))
-    if numbers != tuple(sorted(set(numbers))) or numbers[0] < 0:
+    items = comma_list(text)
+    numbers = tuple(int(item) for item in items if item.isdecimal())
+    if len(numbers) < len(items) or numbers != tuple(sorted(set(numbers))):
         raise ValueError(f"'{text}' is not a list of layers, from 0 up")
     return numbers
 

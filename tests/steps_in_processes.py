@@ -13,7 +13,7 @@ from torch import Tensor
 from data import DATASETS
 from models import MODELS
 from models.execution import prepare
-from options import TRAIN, SpeedFlags, TrainFlags, parse
+from options import TRAIN, RunFlags, SpeedFlags, TrainFlags, parse
 from util.distributed import World, joined
 
 IMAGES = 4  # in a step, of all processes
@@ -23,7 +23,7 @@ def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
     """Gradients after the first step and weights after the second."""
     options = parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(folder), *flags])
     torch.manual_seed(1)
-    model = MODELS["sc"](options, training=True)
+    model = MODELS[options[RunFlags].model](options, training=True)
     for network in (*model.networks.values(), *model.constants.values()):
         network.double()
     prepare(model, torch.device("cpu"), options[SpeedFlags], world)

@@ -100,8 +100,9 @@ def test_optional_packages_are_imported_where_they_are_used(path: Path) -> None:
     assert not at_start & (set(OPTIONAL) - needed)
 
 
-def test_the_spatial_loss_imports_torch_alone() -> None:
-    path = ROOT / "models" / "losses" / "spatial_correlative.py"
+@pytest.mark.parametrize("name", ["spatial_correlative.py", "patch_nce.py"])
+def test_a_loss_that_people_copy_imports_torch_alone(name: str) -> None:
+    path = ROOT / "models" / "losses" / name
     assert {module.split(".")[0] for module in imports(path)} - set(sys.stdlib_module_names) == {"torch"}
 
 

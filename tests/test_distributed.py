@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from cli import ROOT
-from tiny import LOSSES, NETWORKS, SIZES, save_folders
+from tiny import LOSSES, METHODS, NETWORKS, SIZES, save_folders
 from torch import Tensor
 
 from util.checkpoints import load_state, network_path, refuse_drift
@@ -23,16 +23,15 @@ from util.distributed import World
 from util.errors import UserError
 
 SCRIPT = Path(__file__).parent / "steps_in_processes.py"
-TINY = ["--gpu_ids", "-1", "--num_threads", "0", "--seed", "1", "--no_html", "--print_freq", "2",
-        *shlex.split(f"{NETWORKS} {LOSSES} {SIZES}")]
-METHODS = {
-    "FSeSim": "",
-    "LSeSim": "--learned_attn --augment",
-    "all terms": "--learned_attn --augment --lambda_identity 1 --lambda_spatial_idt 1 --lambda_perceptual 1 "
+COMMON = ["--gpu_ids", "-1", "--num_threads", "0", "--seed", "1", "--no_html", "--print_freq", "2",
+          *shlex.split(f"{NETWORKS} {SIZES}")]
+TINY = [*COMMON, *shlex.split(LOSSES)]
+STEPS = METHODS | {
+    "all terms": f"{METHODS['LSeSim']} --lambda_identity 1 --lambda_spatial_idt 1 --lambda_perceptual 1 "
                  "--lambda_style 1",
-    "VGG trained": "--learned_attn --vgg_lr_scale 0.1",
-    "accumulated": "--learned_attn --augment --grad_accum 2",
-    "moving average": "--ema 0.9",
+    "VGG trained": f"{METHODS['FSeSim']} --learned_attn --vgg_lr_scale 0.1",
+    "accumulated": f"{METHODS['LSeSim']} --grad_accum 2",
+    "moving average": f"{METHODS['FSeSim']} --ema 0.9",
 }
 
 
@@ -55,14 +54,14 @@ def train(processes: int, root: Path, *flags: str) -> subprocess.CompletedProces
 def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, dict[str, Tensor]]]:
     """By number of processes and method: gradients after the first step and weights after the second, in float64."""
     folder = tmp_path_factory.mktemp("steps")
-    (folder / "methods.json").write_text(json.dumps(METHODS))
+    (folder / "methods.json").write_text(json.dumps(STEPS))
     for processes in (1, 2):
-        run = torchrun(processes, SCRIPT, folder, *TINY)
+        run = torchrun(processes, SCRIPT, folder, *COMMON)
         assert run.returncode == 0, run.stdout + run.stderr
     return {processes: torch.load(folder / f"{processes}.pth") for processes in (1, 2)}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STEPS)
 def test_two_processes_take_the_gradients_of_one_with_twice_the_batch(
     steps: dict[int, dict[str, dict[str, Tensor]]], method: str
 ) -> None:

@@ -1,0 +1,157 @@
+"""What every model must do. A new one takes part by a line in `tiny.METHODS`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options, translate_options
+from torch import Tensor
+
+import test as translation
+from data import DATASETS
+from models import MODELS, Model
+from models.execution import prepare
+from options import TEST, TRAIN, Options, Program, RunFlags, SpeedFlags, parse
+from options.flag import flags_of
+from train import train
+from util.checkpoints import load_state
+
+Build = Callable[..., Model]
+EVERY = pytest.mark.parametrize("method", METHODS)
+
+
+def options_of(root: Path, method: str, flags: str = "") -> Options:
+    return train_options(root, flags, defaults=(NETWORKS, SIZES, METHODS[method]))
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    def build(method: str, flags: str = "") -> Model:
+        options = options_of(tmp_path, method, flags)
+        torch.manual_seed(0)
+        model = MODELS[options[RunFlags].model](options, training=True)
+        prepare(model, torch.device("cpu"), options[SpeedFlags])
+        return model
+
+    return build
+
+
+def batch(seed: int = 0, count: int = 2, channels: int = 3) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: 2 * torch.rand(count, channels, 16, 16, generator=generator) - 1
+            for name in ("A", "B", "A_aug", "B_aug")}
+
+
+def weights(model: Model) -> dict[str, list[Tensor]]:
+    return {name: [p.detach().clone() for p in network.parameters()] for name, network in model.networks.items()}
+
+
+def check(model: Model, before: dict[str, list[Tensor]], losses: dict[str, Tensor]) -> None:
+    """All losses are there, and every network has learned."""
+    assert losses["G"].item() == pytest.approx(sum(v.item() for k, v in losses.items() if k.startswith("G_")), rel=1e-5)
+    for name, loss in losses.items():
+        assert math.isfinite(loss.item()), name
+        assert not loss.requires_grad, name
+    for name, after in weights(model).items():
+        assert any(not torch.equal(a, b) for a, b in zip(before[name], after, strict=True)), f"{name} has not learned"
+        assert all(value.isfinite().all() for value in after), name
+
+
+def test_every_model_that_trains_takes_part(tmp_path: Path) -> None:
+    assert {options_of(tmp_path, method)[RunFlags].model for method in METHODS} == set(MODELS) - {"test"}
+
+
+@EVERY
+def test_a_step_trains_every_network(build: Build, method: str) -> None:
+    model = build(method)
+    before = weights(model)
+    losses = model.train_step([batch()])
+    check(model, before, losses)
+    assert set(model.published) <= set(model.networks)
+    visuals = model.visuals()
+    assert {"real_A", "fake_B", "real_B"} <= set(visuals)
+    assert not any(image.requires_grad for image in visuals.values())
+
+
+@EVERY
+def test_greyscale_images(build: Build, method: str) -> None:
+    model = build(method, "--input_nc 1 --output_nc 1")
+    before = weights(model)
+    check(model, before, model.train_step([batch(channels=1)]))
+    assert model.visuals()["fake_B"].shape == (2, 1, 16, 16)
+
+
+@EVERY
+def test_half_precision_is_for_networks_and_not_for_losses(build: Build, method: str) -> None:
+    exact, half = build(method, "--init_gain 0.5"), build(method, "--init_gain 0.5 --amp bf16")
+    computed: dict[str, set[torch.dtype]] = {}
+    for name, network in half.networks.items():
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                module.register_forward_hook(
+                    lambda _, __, output, name=name: computed.setdefault(name, set()).add(output.dtype))
+    before, losses = weights(half), []
+    for model in (exact, half):
+        torch.manual_seed(0)
+        losses.append(model.train_step([batch()]))
+    check(half, before, losses[1])
+    for name, loss in losses[0].items():
+        assert losses[1][name].dtype == torch.float32, name
+        assert losses[1][name].item() == pytest.approx(loss.item(), rel=0.1), name
+    assert computed == {name: {torch.float32 if name in half.learned_losses else torch.bfloat16}
+                        for name in half.networks}
+
+
+@EVERY
+def test_accumulated_batches_make_one_step(build: Build, method: str) -> None:
+    model = build(method)
+    before = weights(model)
+    check(model, before, model.train_step([batch(0, count=1), batch(1, count=2)]))
+    for optimizer in model.optimizers.values():
+        assert {int(state["step"]) for state in optimizer.state.values()} == {1}
+
+
+@EVERY
+def test_a_run_resumes_to_the_bit(tmp_path: Path, method: str) -> None:
+    root = save_folders(tmp_path, counts=(4, 4))
+    flags = "--seed 3 --ema 0.9 --no_html --n_epochs 1 --n_epochs_decay 2"
+    train(options_of(root, method, f"{flags} --name whole --max_iters 6"))
+    train(options_of(root, method, f"{flags} --name parts --max_iters 3"))
+    train(options_of(root, method, f"{flags} --name parts --max_iters 6 --continue_train"))
+    whole, parts = (load_state(root / "checkpoints" / name, "latest") for name in ("whole", "parts"))
+    assert whole is not None
+    assert parts is not None
+    assert "G_ema" in whole["sha256"]
+    assert whole["sha256"] == parts["sha256"]
+    for name, network in whole["networks"].items():
+        assert all(torch.equal(value, parts["networks"][name][key]) for key, value in network.items()), name
+
+
+@EVERY
+@pytest.mark.parametrize("flags", ["", "--use_ema"])
+def test_a_trained_model_translates(tmp_path: Path, method: str, flags: str) -> None:
+    root = save_folders(tmp_path, counts=(2, 2))
+    train(options_of(root, method, "--seed 3 --ema 0.9 --no_html --max_iters 1"))
+    save_folders(tmp_path, "test", counts=(2, 2))
+    model = METHODS[method].split()[1]
+    translation.translate(translate_options(root, root, f"--model {model} {flags}"))
+    outputs = list((root / "results").glob("*/*/images/fake_B/*.png"))
+    assert len(outputs) == 2
+    assert {Image.open(path).size for path in outputs} == {(24, 20)}
+
+
+@pytest.mark.parametrize("program", [TRAIN, TEST], ids=lambda program: program.name)
+@pytest.mark.parametrize("name", MODELS)
+def test_help_names_the_models_own_flags_only(capsys: pytest.CaptureFixture[str], program: Program, name: str) -> None:
+    with pytest.raises(SystemExit):
+        parse(program, MODELS, DATASETS, ["--model", name, "--help"])
+    text = capsys.readouterr().out
+    mode = MODELS[name].defaults(program.training).get("dataset_mode", "unaligned")
+    groups = (*program.groups, *MODELS[name].flags, *DATASETS[mode].flags)
+    shown = {word[2:] for line in text.splitlines() for word in line.split()[:1] if word[:2] == "--"}
+    assert shown == {f.name for group in groups for f in flags_of(group)}
