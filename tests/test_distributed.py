@@ -70,7 +70,9 @@ def test_two_processes_take_the_gradients_of_one_with_twice_the_batch(
     assert any(name.startswith("first.G") for name in one)
     for name, value in one.items():
         if name.startswith("first."):
-            torch.testing.assert_close(two[name], value, rtol=1e-9, atol=1e-13, msg=lambda text, n=name: f"{n}: {text}")
+            largest = max(other.abs().max().item() for key, other in one.items() if key.startswith(name[:7]))
+            torch.testing.assert_close(two[name], value, rtol=1e-9, atol=1e-13 * max(1, largest),
+                                       msg=lambda text, n=name: f"{n}: {text}")
         else:  # Adam divides by gradients that are zero but for rounding
             torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")
 

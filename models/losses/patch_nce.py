@@ -82,4 +82,4 @@ class PatchNCELoss(nn.Module):
 
 def rows_at(features: Tensor, positions: Tensor) -> Tensor:
     """The features at some places: [B, C, H, W] and LongTensor [N] to [B, N, C]."""
-    return features.flatten(2).index_select(2, positions).mT
+    return features.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, positions)  # copies none whose channels are last
