@@ -18,14 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.base import build_discriminator, build_generator
+from models.building import build_discriminator, build_generator
 from models.image_pool import ImagePool
 from models.losses.gan import gan_loss
 from models.losses.spatial_correlative import similarity_head
 from models.networks import initialize
 from models.networks.blocks import Upsample
 from models.networks.vgg import LAYERS, VGG16Features, layer_channels
-from models.sc import SpatialFlags, layer_names
+from models.structure import StructureFlags, layer_names
 from options import Options, TrainFlags
 from util.errors import UserError
 
@@ -96,10 +96,11 @@ class PlainStep:
              "vgg_lr_scale")
 
     def __init__(self, options: Options, device: torch.device) -> None:
-        self.flags, train = options[SpatialFlags], options[TrainFlags]
+        self.flags, train = options[StructureFlags], options[TrainFlags]
         if self.flags.patch_nums is None or self.flags.loss_mode != "cos":
             raise UserError("the plain step knows --loss_mode cos with a number of --patch_nums alone")
-        if used := [name for name in self.lacks if getattr(self.flags, name)]:
+        asked = options.as_dict()
+        if used := [name for name in self.lacks if asked[name]]:
             raise UserError(f"the plain step has no --{used[0]}: leave it out")
         self.patch_count = self.flags.patch_nums
         self.gan_mode, self.layers = train.gan_mode, layer_names(self.flags.attn_layers)

@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags
+from options import Options
 from util.checkpoints import AVERAGE
-from util.errors import UserError
 
 from .descent import Descent
 from .losses.gan import Prediction, gan_loss, gradient_penalty
-from .networks import MinibatchDeviation, create_discriminator, create_generator, initialize
+from .networks import MinibatchDeviation
 
 
 class Stateful(Protocol):
@@ -144,6 +143,15 @@ class Model(ABC):
         discriminator.requires_grad_(False)
         return losses
 
+    def adversarial(self, name: str, fake: Tensor, *, gan_mode: str) -> Tensor:
+        """The generator's adversarial loss: how little the discriminator ``name`` takes ``fake`` for real.
+
+        Args:
+            fake: [B, C, H, W]; gradients reach it.
+            gan_mode: see `gan_loss`.
+        """
+        return gan_loss(self.networks[name](fake), True, mode=gan_mode, for_discriminator=False)
+
     def keep_average(self, name: str, decay: float) -> None:
         """Keep an exponential moving average of a network's weights beside it, published as ``NAME_ema``.
 
@@ -168,18 +176,6 @@ class Model(ABC):
         """Move networks to ``device``; optimizers keep their parameters."""
         for network in (*self.networks.values(), *self.constants.values()):
             network.to(device)
-
-
-def build_generator(options: Options) -> nn.Module:
-    """The generator that the flags describe, initialised."""
-    data, flags = options[DataFlags], options[NetworkFlags]
-    generator = create_generator(
-        flags.netG, input_nc=data.input_nc, output_nc=data.output_nc, ngf=flags.ngf, norm=flags.norm,
-        dropout=not flags.no_dropout, antialias=not flags.no_antialias, antialias_up=not flags.no_antialias_up,
-        size=flags.stylegan2_size or data.crop_size, downsamplings=flags.stylegan2_G_num_downsampling,
-    )
-    initialize(generator, flags.init_type, flags.init_gain)
-    return generator
 
 
 def translate_any_size(generator: nn.Module, images: Tensor) -> Tensor:
@@ -209,42 +205,6 @@ def pad_to_fit(images: Tensor, multiple: int, least: int) -> Tensor:
     return F.pad(images, (0, right, 0, down), mode="reflect" if down < height and right < width else "replicate")
 
 
-def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.Module:
-    """The discriminator that the flags describe, initialised.
-
-    Args:
-        input_nc: channels of what it judges; left out, those of translations.
-
-    Raises:
-        UserError: the crops are too small for it.
-    """
-    data, flags = options[DataFlags], options[NetworkFlags]
-    discriminator = create_discriminator(
-        flags.netD, input_nc=input_nc or data.output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D, norm=flags.norm,
-        antialias=not flags.no_antialias, size=flags.stylegan2_size or data.crop_size, tile_size=flags.D_patch_size,
-    )
-    least = int(discriminator.least_size)  # type: ignore[arg-type]
-    if "crop" in data.preprocess and data.crop_size < least:
-        raise UserError(f"--crop_size {data.crop_size} is too small for --netD {flags.netD}, which needs {least} "
-                        "pixels: enlarge it or choose another --netD or --n_layers_D")
-    initialize(discriminator, flags.init_type, flags.init_gain)
-    return discriminator
-
-
-def refuse_pool_and_penalty(options: Options) -> None:
-    """For methods without an image pool and without a gradient penalty.
-
-    Raises:
-        UserError: the options ask for one of them.
-    """
-    model, train = options[RunFlags].model, options[TrainFlags]
-    if train.pool_size:
-        raise UserError(f"--pool_size {train.pool_size}: --model {model} has no image pool; leave it out")
-    if train.gan_mode == "wgangp":
-        raise UserError(f"--gan_mode wgangp needs a gradient penalty, which --model {model} does not have: choose "
-                        "another")
-
-
 def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list[Prediction]:
     """The scores of real and of generated images, in one pass where that is faster and changes nothing.
 
@@ -263,9 +223,3 @@ def judge_together(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list
     if isinstance(scores, Tensor):
         return list(scores.split(sizes))
     return [list(scales) for scales in zip(*(scale.split(sizes) for scale in scores), strict=True)]
-
-
-def adam(groups: list[dict[str, Any]], train: TrainFlags) -> torch.optim.Adam:
-    """Adam with the flags' rate and momenta; a group's own ``lr`` wins."""
-    return torch.optim.Adam(groups, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)
-

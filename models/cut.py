@@ -24,16 +24,8 @@ from options import DataFlags, NetworkFlags, Options, TrainFlags, flag
 from options.flag import comma_list
 from util.errors import UserError
 
-from .base import (
-    Model,
-    adam,
-    build_discriminator,
-    build_generator,
-    pad_to_fit,
-    refuse_pool_and_penalty,
-    translate_any_size,
-)
-from .losses.gan import gan_loss
+from .base import Model, pad_to_fit, translate_any_size
+from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_pool_and_penalty
 from .losses.patch_nce import PatchNCELoss
 from .networks import ResnetGenerator, initialize
 
@@ -95,9 +87,7 @@ class ContrastiveModel(Model):
             return
         data = options[DataFlags]
         refuse_pool_and_penalty(options)
-        if data.dataset_mode == "single":
-            raise UserError("--dataset_mode single has no images of the target domain, without which --model cut "
-                            "cannot be trained: use unaligned or aligned")
+        refuse_one_domain(options)
         if data.input_nc != data.output_nc:
             raise UserError("--model cut encodes translations as it does inputs: it needs --input_nc equal to "
                             "--output_nc")
@@ -149,9 +139,7 @@ class ContrastiveModel(Model):
         outputs, keys = self._translate(mirrored)
         fake_B = mirror(images["fake_B"], mirrored)  # as it was generated
         losses = self.optimize_discriminator("D", images["real_B"], fake_B, gan_mode=self.gan_mode)
-        scores = self.discriminator(fake_B)
-        adversarial = gan_loss(scores, True, mode=self.gan_mode, for_discriminator=False)
-        terms = {"G_GAN": flags.lambda_GAN * adversarial}
+        terms = {"G_GAN": flags.lambda_GAN * self.adversarial("D", fake_B, gan_mode=self.gan_mode)}
         if flags.lambda_NCE:
             queries = self._pass(outputs, encode_only=True)
             for (name, *_), target, source in zip(self.pairs, queries, keys, strict=True):

@@ -19,15 +19,8 @@ from torch import Tensor
 from options import DataFlags, Options, TrainFlags, flag
 from util.errors import UserError
 
-from .base import (
-    Model,
-    adam,
-    build_discriminator,
-    build_generator,
-    refuse_pool_and_penalty,
-    translate_any_size,
-)
-from .losses.gan import gan_loss
+from .base import Model, translate_any_size
+from .building import adam, build_discriminator, build_generator, refuse_pool_and_penalty
 
 
 @dataclass(frozen=True)
@@ -90,8 +83,8 @@ class PairedModel(Model):
         fake_B = self.images["fake_B"] = self.translate(real_A)
         real, fake = torch.cat([real_A, real_B], dim=1), torch.cat([real_A, fake_B], dim=1)  # [B, input_nc + output_nc]
         losses = self.optimize_discriminator("D", real, fake, gan_mode=self.gan_mode)
-        adversarial = gan_loss(self.discriminator(fake), True, mode=self.gan_mode, for_discriminator=False)
-        terms = {"G_GAN": adversarial, "G_L1": self.lambda_L1 * F.l1_loss(fake_B, real_B)}
+        terms = {"G_GAN": self.adversarial("D", fake, gan_mode=self.gan_mode),
+                 "G_L1": self.lambda_L1 * F.l1_loss(fake_B, real_B)}
         total = torch.stack(list(terms.values())).sum()
         self.minimize("G", total)
         return {name: loss.detach() for name, loss in (losses | terms | {"G": total}).items()}

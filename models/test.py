@@ -11,7 +11,8 @@ from torch import Tensor
 from options import Options, TrainFlags, flag
 from util.errors import UserError
 
-from .base import Model, build_generator, translate_any_size
+from .base import Model, translate_any_size
+from .building import build_generator
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def in_float64(options: Options) -> tuple[Any, PlainStep]:
     ours, plain = MODELS["sc"](options, training=True), PlainStep(options, CPU)
     plain.generator.load_state_dict(ours.networks["G"].state_dict())
     plain.discriminator.load_state_dict(ours.networks["D"].state_dict())
-    plain.heads.load_state_dict(ours.structure.heads.state_dict())
+    plain.heads.load_state_dict(ours.structure.loss.heads.state_dict())
     for network in (*ours.networks.values(), *ours.constants.values(), plain.generator, plain.discriminator,
                     plain.heads, plain.vgg):
         network.double()
@@ -46,7 +46,7 @@ def test_the_plain_step_has_the_same_gradients(method: str, window: int, norm: s
     options = train_options(Path(), f"{' '.join(step.METHODS[method])} --patch_size {window} {norm} --batch_size 2")
     ours, plain = in_float64(options)
     positions = {side: torch.randperm(side * side)[:8] for side in (16, 8)}
-    ours.structure.sample = lambda features: [positions[layer.shape[2]] for layer in features]
+    ours.structure.loss.sample = lambda features: [positions[layer.shape[2]] for layer in features]
     plain.sample = lambda features, count: positions[features.shape[2]][:count]
     batch = {name: images.double() for name, images in step.synthetic_batch(options, CPU).items()}
     our_losses, plain_losses = ours.train_step([batch]), plain.train_step(batch)

@@ -14,7 +14,7 @@ from tiny import train_options
 from torch import Tensor, nn
 
 from models import MODELS
-from models import sc as sc_module
+from models import structure as structure_module
 from models.base import translate_any_size
 from models.image_pool import ImagePool
 from models.losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
@@ -98,7 +98,7 @@ class PlainStep:
 
     def __init__(self, model: SpatialCorrelativeModel, learned: bool) -> None:
         self.g, self.d = copy.deepcopy(model.generator), copy.deepcopy(model.discriminator)
-        self.heads = copy.deepcopy(model.structure.heads) if learned else [nn.Identity(), nn.Identity()]
+        self.heads = copy.deepcopy(model.structure.loss.heads) if learned else [nn.Identity(), nn.Identity()]
         self.learned = learned
         self.vgg = VGG16Features(["relu1_2", "relu2_1"], "random").double()
         trained = {"G": self.g, "D": self.d} | ({"F": self.heads} if learned else {})
@@ -203,7 +203,7 @@ def test_no_vgg_is_built_where_no_weight_needs_it(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("VGG16 was built")
 
-    monkeypatch.setattr(sc_module, "VGG16Features", refuse)
+    monkeypatch.setattr(structure_module, "VGG16Features", refuse)
     model = build("--lambda_spatial 0 --learned_attn --lambda_identity 1")
     model.set_input(batch())
     assert "G_identity" in model.optimize_parameters()
@@ -213,9 +213,9 @@ def test_no_vgg_is_built_where_no_weight_needs_it(
 
 
 def test_vgg_ends_at_the_deepest_layer_that_a_weight_needs(build: Callable[[str], SpatialCorrelativeModel]) -> None:
-    assert build("").vgg.depth == 3
-    assert build("--lambda_perceptual 1").vgg.depth == 7
-    assert build("--lambda_style 1 --lambda_spatial 0").vgg.depth == 10
+    assert build("").structure.vgg.depth == 3
+    assert build("--lambda_perceptual 1").structure.vgg.depth == 7
+    assert build("--lambda_style 1 --lambda_spatial 0").structure.vgg.depth == 10
 
 
 @pytest.mark.parametrize("learns", [False, True])
@@ -223,13 +223,13 @@ def test_vgg_is_frozen_unless_vgg_lr_scale_trains_it(
     build: Callable[[str], SpatialCorrelativeModel], learns: bool
 ) -> None:
     model = build("--learned_attn --augment --lambda_style 1" + " --vgg_lr_scale 0.5" * learns)
-    before = weights(model.vgg)
+    before = weights(model.structure.vgg)
     model.set_input(batch())
     model.optimize_parameters()
-    assert same(before, weights(model.vgg)) is not learns
+    assert same(before, weights(model.structure.vgg)) is not learns
     assert ("VGG" in model.networks) is learns
     if not learns:
-        assert all(p.grad is None and not p.requires_grad for p in model.vgg.parameters())
+        assert all(p.grad is None and not p.requires_grad for p in model.structure.vgg.parameters())
     rates = [group["lr"] for group in model.optimizers["F"].param_groups]
     assert rates == ([1e-4, 5e-5] if learns else [1e-4])
 
@@ -347,13 +347,14 @@ def test_optional_terms_are_what_their_names_say(build: Callable[[str], SpatialC
     a, b = images["A"], images["B"]
     with torch.no_grad():
         fake, identity = model.translate(a), model.translate(b)
-        at = {layers: [model.vgg(image, layers) for image in (fake, a, b)]
+        at = {layers: [model.structure.vgg(image, layers) for image in (fake, a, b)]
               for layers in (PERCEPTUAL_LAYERS, STYLE_LAYERS)}
         expected = {
             "G_identity": 2 * (identity - b).abs().mean(),
             "G_perceptual": 3 * perceptual_loss(*at[PERCEPTUAL_LAYERS][:2]),
             "G_style": 5 * style_loss(at[STYLE_LAYERS][0], at[STYLE_LAYERS][2]),
-            "G_spatial_idt": 7 * model.structure(*(model.vgg(image, model.layers) for image in (b, identity))),
+            "G_spatial_idt": 7 * model.structure.loss(*(
+                model.structure.vgg(image, model.structure.layers) for image in (b, identity))),
         }
     model.set_input(images)
     losses = model.optimize_parameters()
@@ -449,7 +450,7 @@ def test_stored_images_come_back_on_the_device_of_the_new_ones() -> None:
 def test_heads_are_drawn_as_published_whatever_the_networks_are(
     build: Callable[[str], SpatialCorrelativeModel], flags: str
 ) -> None:
-    for name, weight in build(f"--learned_attn {flags}").structure.named_parameters():
+    for name, weight in build(f"--learned_attn {flags}").structure.loss.named_parameters():
         if name.endswith("weight"):
             assert weight.std().item() == pytest.approx(0.02, rel=0.1)
 

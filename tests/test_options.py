@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from data import DATASETS, AugmentFlags
 from models import MODELS
 from models.sc import SpatialFlags
+from models.structure import StructureFlags
 from models.test import SuffixFlags
 from options import (
     TEST,
@@ -149,7 +150,8 @@ def test_options_are_typed_and_frozen() -> None:
     options = train("--lr", "1", "--ngf", "8")
     assert isinstance(options[TrainFlags].lr, float)
     assert isinstance(options[NetworkFlags].ngf, int)
-    for group in (RunFlags, DataFlags, NetworkFlags, TrainFlags, DisplayFlags, SpatialFlags, AugmentFlags):
+    for group in (RunFlags, DataFlags, NetworkFlags, TrainFlags, DisplayFlags, StructureFlags, SpatialFlags,
+                  AugmentFlags):
         name = dataclasses.fields(group)[0].name
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(options[group], name, None)
@@ -183,7 +185,7 @@ def test_switch_refuses_other_words() -> None:
 
 @pytest.mark.parametrize(("text", "count"), [("256.0", 256), ("1e2", 100), ("inf", None), ("-1", None)])
 def test_counts_may_be_written_as_the_published_scripts_do(text: str, count: int | None) -> None:
-    assert train("--patch_nums", text)[SpatialFlags].patch_nums == count
+    assert train("--patch_nums", text)[StructureFlags].patch_nums == count
     assert train("--max_dataset_size", text)[DataFlags].max_dataset_size == count
 
 
@@ -191,7 +193,7 @@ def test_counts_may_be_written_as_the_published_scripts_do(text: str, count: int
     ("4, 7, 9", ("4", "7", "9")), ("4,7", ("4", "7")), ("relu3_1 ,relu4_1", ("relu3_1", "relu4_1")), ("4,", ("4",)),
 ])
 def test_layers_are_a_list_of_numbers_or_names(text: str, layers: tuple[str, ...]) -> None:
-    assert train("--attn_layers", text)[SpatialFlags].attn_layers == layers
+    assert train("--attn_layers", text)[StructureFlags].attn_layers == layers
 
 
 def test_negative_numbers_are_values_not_flags() -> None:
@@ -222,7 +224,7 @@ def test_large_seeds_are_exact() -> None:
 
 def test_help_of_training_shows_the_flags_of_the_chosen_model(capsys: pytest.CaptureFixture[str]) -> None:
     text = help_of(capsys, TRAIN)
-    table = {f.name for group in (*TRAIN.groups, SpatialFlags, AugmentFlags) for f in flags_of(group)}
+    table = {f.name for group in (*TRAIN.groups, StructureFlags, SpatialFlags, AugmentFlags) for f in flags_of(group)}
     assert {word[2:] for line in text.splitlines() for word in line.split()[:1] if word[:2] == "--"} == table
     assert "--num_test" not in text
     assert "--model_suffix" not in text
@@ -414,7 +416,8 @@ def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 # --- anything at all
 
 
-NAMES = sorted({f.name for group in (*TRAIN.groups, *TEST.groups, SpatialFlags, AugmentFlags, SuffixFlags)
+NAMES = sorted({f.name for group in (*TRAIN.groups, *TEST.groups, StructureFlags, SpatialFlags, AugmentFlags,
+                                     SuffixFlags)
                 for f in flags_of(group)})
 VALUES = st.one_of(
     st.text(st.characters(), max_size=8), st.integers().map(str), st.floats().map(str),

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 import test as program
 from models import base as base_module
+from models import building as building_module
 from models import sc as sc_module
+from models import structure as structure_module
 from models import test as test_module
 from test import Names, translate
 from train import train
@@ -59,7 +61,7 @@ def pixels(path: Path) -> np.ndarray:
 
 def by_hand(trained: Path, image: Path) -> np.ndarray:
     """The generator of ``run`` applied to a file whose sides are multiples of 4."""
-    generator = base_module.build_generator(train_options(trained, "--init_gain 0.5"))
+    generator = building_module.build_generator(train_options(trained, "--init_gain 0.5"))
     generator.load_state_dict(load_file(trained / "checkpoints" / "run" / "latest_net_G.pth"))
     tensor = torch.from_numpy(pixels(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.inference_mode():
@@ -219,8 +221,8 @@ def test_translating_needs_neither_vgg_nor_a_discriminator(
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("built, and not needed")
 
-    for module, name in ((sc_module, "VGG16Features"), (sc_module, "build_discriminator"),
-                         (base_module, "create_discriminator")):
+    for module, name in ((structure_module, "VGG16Features"), (sc_module, "build_discriminator"),
+                         (building_module, "create_discriminator")):
         monkeypatch.setattr(module, name, refuse)
     save_noise(root / "in" / "0.png", 0)
     assert len(outputs(root, root / "in", f"--model {model}", "lsesim")) == 2

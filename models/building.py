@@ -1,0 +1,79 @@
+"""What the flags describe: networks, optimizers, and what does not go together for several models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags
+from util.errors import UserError
+
+from .networks import create_discriminator, create_generator, initialize
+
+
+def build_generator(options: Options) -> nn.Module:
+    """The generator that the flags describe, initialised."""
+    data, flags = options[DataFlags], options[NetworkFlags]
+    generator = create_generator(
+        flags.netG, input_nc=data.input_nc, output_nc=data.output_nc, ngf=flags.ngf, norm=flags.norm,
+        dropout=not flags.no_dropout, antialias=not flags.no_antialias, antialias_up=not flags.no_antialias_up,
+        size=flags.stylegan2_size or data.crop_size, downsamplings=flags.stylegan2_G_num_downsampling,
+    )
+    initialize(generator, flags.init_type, flags.init_gain)
+    return generator
+
+
+def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.Module:
+    """The discriminator that the flags describe, initialised.
+
+    Args:
+        input_nc: channels of what it judges; left out, those of translations.
+
+    Raises:
+        UserError: the crops are too small for it.
+    """
+    data, flags = options[DataFlags], options[NetworkFlags]
+    discriminator = create_discriminator(
+        flags.netD, input_nc=input_nc or data.output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D, norm=flags.norm,
+        antialias=not flags.no_antialias, size=flags.stylegan2_size or data.crop_size, tile_size=flags.D_patch_size,
+    )
+    least = int(discriminator.least_size)  # type: ignore[arg-type]
+    if "crop" in data.preprocess and data.crop_size < least:
+        raise UserError(f"--crop_size {data.crop_size} is too small for --netD {flags.netD}, which needs {least} "
+                        "pixels: enlarge it or choose another --netD or --n_layers_D")
+    initialize(discriminator, flags.init_type, flags.init_gain)
+    return discriminator
+
+
+def refuse_pool_and_penalty(options: Options) -> None:
+    """For methods without an image pool and without a gradient penalty.
+
+    Raises:
+        UserError: the options ask for one of them.
+    """
+    model, train = options[RunFlags].model, options[TrainFlags]
+    if train.pool_size:
+        raise UserError(f"--pool_size {train.pool_size}: --model {model} has no image pool; leave it out")
+    if train.gan_mode == "wgangp":
+        raise UserError(f"--gan_mode wgangp needs a gradient penalty, which --model {model} does not have: choose "
+                        "another")
+
+
+def refuse_one_domain(options: Options) -> None:
+    """For methods that need images of the target domain.
+
+    Raises:
+        UserError: the data set has none.
+    """
+    model, mode = options[RunFlags].model, options[DataFlags].dataset_mode
+    if mode == "single":
+        raise UserError(f"--dataset_mode {mode} has no images of the target domain, without which --model {model} "
+                        "cannot be trained: use unaligned or aligned")
+
+
+def adam(groups: list[dict[str, Any]], train: TrainFlags) -> torch.optim.Adam:
+    """Adam with the flags' rate and momenta; a group's own ``lr`` wins."""
+    return torch.optim.Adam(groups, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)
+
