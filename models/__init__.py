@@ -2,12 +2,14 @@
 
 from .base import Model
 from .cut import ContrastiveModel
+from .cycle_gan import CycleModel
 from .pix2pix import PairedModel
 from .sc import SpatialCorrelativeModel
 from .test import TestModel
 
 MODELS: dict[str, type[Model]] = {
     "sc": SpatialCorrelativeModel,
+    "cycle_gan": CycleModel,
     "cut": ContrastiveModel,
     "pix2pix": PairedModel,
     "test": TestModel,

@@ -13,13 +13,18 @@ from util.errors import UserError
 from .networks import create_discriminator, create_generator, initialize
 
 
-def build_generator(options: Options) -> nn.Module:
-    """The generator that the flags describe, initialised."""
+def build_generator(options: Options, *, input_nc: int | None = None, output_nc: int | None = None) -> nn.Module:
+    """The generator that the flags describe, initialised.
+
+    Args:
+        input_nc, output_nc: channels, where they are not those of the flags.
+    """
     data, flags = options[DataFlags], options[NetworkFlags]
     generator = create_generator(
-        flags.netG, input_nc=data.input_nc, output_nc=data.output_nc, ngf=flags.ngf, norm=flags.norm,
-        dropout=not flags.no_dropout, antialias=not flags.no_antialias, antialias_up=not flags.no_antialias_up,
-        size=flags.stylegan2_size or data.crop_size, downsamplings=flags.stylegan2_G_num_downsampling,
+        flags.netG, input_nc=input_nc or data.input_nc, output_nc=output_nc or data.output_nc, ngf=flags.ngf,
+        norm=flags.norm, dropout=not flags.no_dropout, antialias=not flags.no_antialias,
+        antialias_up=not flags.no_antialias_up, size=flags.stylegan2_size or data.crop_size,
+        downsamplings=flags.stylegan2_G_num_downsampling,
     )
     initialize(generator, flags.init_type, flags.init_gain)
     return generator
@@ -53,12 +58,21 @@ def refuse_pool_and_penalty(options: Options) -> None:
     Raises:
         UserError: the options ask for one of them.
     """
-    model, train = options[RunFlags].model, options[TrainFlags]
-    if train.pool_size:
-        raise UserError(f"--pool_size {train.pool_size}: --model {model} has no image pool; leave it out")
-    if train.gan_mode == "wgangp":
-        raise UserError(f"--gan_mode wgangp needs a gradient penalty, which --model {model} does not have: choose "
-                        "another")
+    model, size = options[RunFlags].model, options[TrainFlags].pool_size
+    if size:
+        raise UserError(f"--pool_size {size}: --model {model} has no image pool; leave it out")
+    refuse_penalty(options)
+
+
+def refuse_penalty(options: Options) -> None:
+    """For methods without a gradient penalty.
+
+    Raises:
+        UserError: the options ask for an objective that needs one.
+    """
+    if options[TrainFlags].gan_mode == "wgangp":
+        raise UserError(f"--gan_mode wgangp needs a gradient penalty, which --model {options[RunFlags].model} does not "
+                        "have: choose another")
 
 
 def refuse_one_domain(options: Options) -> None:

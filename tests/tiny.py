@@ -19,6 +19,9 @@ LOSSES = "--attn_layers relu1_2,relu2_1 --vgg_weights random --patch_nums 8 --pa
 METHODS = {
     "FSeSim": f"--model sc {LOSSES}",
     "LSeSim": f"--model sc {LOSSES} --learned_attn --augment",
+    "CycleGAN": "--model cycle_gan",
+    "CycleGAN with FSeSim": f"--model cycle_gan {LOSSES} --structure fsesim",
+    "CycleGAN with LSeSim": f"--model cycle_gan {LOSSES} --structure lsesim --augment",
     "CUT": "--model cut --nce_layers 0,4,8,12 --num_patches 16 --netF_nc 8",
     "FastCUT": "--model cut --CUT_mode FastCUT --num_patches 16 --netF_nc 8",
     "pix2pix": "--model pix2pix",

@@ -1,0 +1,160 @@
+"""CycleGAN (Zhu, Park, Isola, Efros: ICCV 2017, arXiv 1703.10593), with its cycles or with structure in their place.
+
+A generator G_A translates A to B and G_B translates B to A; a discriminator D_A compares the outputs of G_A with real
+images of B, and D_B those of G_B with real images of A:
+
+    L_G = L_GAN(D_A, G_A(A)) + L_GAN(D_B, G_B(B))
+        + lambda_A * |G_B(G_A(A)) - A| + lambda_B * |G_A(G_B(B)) - B|                            cycles
+        + lambda_identity * (lambda_B * |G_A(B) - B| + lambda_A * |G_B(A) - A|)                  identities
+
+With ``--structure fsesim`` or ``lsesim`` the line of the cycles becomes, as in the single-modal experiments of Zheng,
+Cham and Cai (CVPR 2021, arXiv 2104.00854) but in both directions,
+
+        + lambda_spatial * (L_structure(A, G_A(A)) + L_structure(B, G_B(B)))                     structure
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from options import DataFlags, Options, TrainFlags, flag
+from util.errors import UserError
+
+from .base import Model, translate_any_size
+from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty
+from .image_pool import ImagePool
+from .structure import Pair, Structure, StructureFlags, check_structure
+
+
+@dataclass(frozen=True)
+class CycleFlags:
+    """Two generators, one for each direction."""
+
+    lambda_A: float = flag(10.0, "weight of the cycle A to B to A", minimum=0)
+    lambda_B: float = flag(10.0, "weight of the cycle B to A to B", minimum=0)
+    lambda_identity: float = flag(0.5, "weight of the L1 distance between a real image and what the generator into its "
+                                  "own domain makes of it, as a multiple of the cycles' weights", minimum=0)
+    structure: str = flag("none", "what keeps the structure in the place of the cycles: fsesim, lsesim (which learns "
+                          "best with --augment), or none: the cycles", choices=("none", "fsesim", "lsesim"))
+
+
+class CycleModel(Model):
+    """``--model cycle_gan``. Networks: G_A, G_B, D_A, D_B and, with ``--structure lsesim``, F."""
+
+    flags: ClassVar[tuple[type, ...]] = (CycleFlags, StructureFlags)
+    published = ("G_A", "G_B", "D_A", "D_B")
+    learned_losses = ("F",)
+
+    @classmethod
+    def defaults(cls, training: bool) -> Mapping[str, Any]:
+        return {"lr": 0.0002, "n_epochs": 100, "n_epochs_decay": 100} if training else {}
+
+    @classmethod
+    def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"learned_attn": typed.get("structure") == "lsesim"}
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        flags, structure = options[CycleFlags], options[StructureFlags]
+        if structure.learned_attn != (flags.structure == "lsesim"):
+            raise UserError(f"--learned_attn and --structure {flags.structure} contradict each other: type --structure "
+                            "fsesim or lsesim alone")
+        if flags.structure != "none":
+            check_structure(options)
+        if TrainFlags not in options:
+            return
+        refuse_one_domain(options)
+        refuse_penalty(options)
+        data = options[DataFlags]
+        if flags.lambda_identity and (flags.lambda_A or flags.lambda_B) and data.input_nc != data.output_nc:
+            raise UserError("--lambda_identity gives each generator images of its own target domain: it needs "
+                            "--input_nc equal to --output_nc, or 0")
+
+    def __init__(self, options: Options, *, training: bool) -> None:
+        super().__init__(options, training=training)
+        data = options[DataFlags]
+        self.images: dict[str, Tensor] = {}
+        self.networks["G_A"] = build_generator(options)
+        if not training:
+            return
+        self.cycle, train = options[CycleFlags], options[TrainFlags]
+        self.gan_mode, self.lambda_spatial = train.gan_mode, options[StructureFlags].lambda_spatial
+        self.networks |= {
+            "G_B": build_generator(options, input_nc=data.output_nc, output_nc=data.input_nc),
+            "D_A": build_discriminator(options), "D_B": build_discriminator(options, input_nc=data.input_nc)}
+        self.pools = {"A": ImagePool(train.pool_size), "B": ImagePool(train.pool_size)}
+        self.memory |= {f"pool_{name}": pool for name, pool in self.pools.items()}
+        trained = {"G": ("G_A", "G_B"), "D_A": ("D_A",), "D_B": ("D_B",)}
+        self.optimizers = {optimizer: adam([{"params": self.networks[name].parameters()} for name in names], train)
+                           for optimizer, names in trained.items()}
+        self.by_structure = self.cycle.structure != "none"
+        if self.by_structure:
+            self.structure = Structure(self, options)
+        if train.ema:
+            for name in ("G_A", "G_B"):
+                self.keep_average(name, train.ema)
+
+    def set_input(self, batch: Mapping[str, Any]) -> None:
+        names = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B"}
+        self.images = {name: batch[key] for key, name in names.items() if key in batch}
+
+    def translate(self, images: Tensor) -> Tensor:
+        return self._generate("G_A", images)
+
+    def _generate(self, name: str, images: Tensor) -> Tensor:
+        return translate_any_size(self.networks[name], images)
+
+    def visuals(self) -> dict[str, Tensor]:
+        order = ("real_A", "fake_B", "rec_A", "idt_B", "real_B", "fake_A", "rec_B", "idt_A")
+        return {name: self.images[name].detach() for name in order if name in self.images}
+
+    def optimize_parameters(self) -> dict[str, Tensor]:
+        """Heads, if there are any, then both discriminators, then both generators, all on the same translations."""
+        images = self.images
+        images["fake_B"] = self._generate("G_A", images["real_A"])
+        images["fake_A"] = self._generate("G_B", images["real_B"])
+        losses: dict[str, Tensor] = {}
+        if self.by_structure:
+            pairs = [Pair(images["real_A"], images["fake_B"], images["real_B"], images.get("aug_A"),
+                          images.get("aug_B")),
+                     Pair(images["real_B"], images["fake_A"], images["real_A"], images.get("aug_B"),
+                          images.get("aug_A"))]
+            losses, seen = self.structure.prepare(pairs)
+            terms = {f"G_spatial_{name}": self.lambda_spatial * self.structure.distance(features)
+                     for name, features in zip("AB", seen, strict=True)}
+        else:
+            terms = self._cycles()
+        for name, real, fake in (("A", "real_B", "fake_B"), ("B", "real_A", "fake_A")):
+            losses |= self.optimize_discriminator(
+                f"D_{name}", images[real], self.pools[name].query(images[fake]), gan_mode=self.gan_mode)
+            terms[f"G_GAN_{name}"] = self.adversarial(f"D_{name}", images[fake], gan_mode=self.gan_mode)
+        terms |= self._identities()
+        total = torch.stack(list(terms.values())).sum()
+        self.minimize("G", total)
+        return {name: loss.detach() for name, loss in (losses | terms | {"G": total}).items()}
+
+    def _cycles(self) -> dict[str, Tensor]:
+        """How far each image is from what comes back from the other domain; those of weight 0 are left out."""
+        terms = {}
+        for name, fake, back, weight in (("A", "fake_B", "G_B", self.cycle.lambda_A),
+                                         ("B", "fake_A", "G_A", self.cycle.lambda_B)):
+            if weight:
+                restored = self.images[f"rec_{name}"] = self._generate(back, self.images[fake])
+                terms[f"G_cycle_{name}"] = weight * F.l1_loss(restored, self.images[f"real_{name}"])
+        return terms
+
+    def _identities(self) -> dict[str, Tensor]:
+        """How far each image is from its translation into its own domain."""
+        terms = {}
+        for name, real, weight in (("A", "real_B", self.cycle.lambda_B), ("B", "real_A", self.cycle.lambda_A)):
+            if weight := weight * self.cycle.lambda_identity:
+                same = self._generate(f"G_{name}", self.images[real])
+                self.images[f"idt_{real[-1]}"] = same
+                terms[f"G_idt_{name}"] = weight * F.l1_loss(same, self.images[real])
+        return terms
