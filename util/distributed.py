@@ -7,6 +7,7 @@ that what is drawn image by image (image pool, dropout, points of the gradient p
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,5 +85,6 @@ def joined(world: World, device: torch.device) -> Iterator[World]:
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     yield world  # after an error the process ends, and would only wait for the others below
+    gc.collect()  # reducers are parts of cycles; those that outlive the group abort the process at its end
     dist.barrier()  # without it gloo of torch 2.6 was once seen to wait for ever in the next line
     dist.destroy_process_group()
