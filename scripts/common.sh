@@ -1,0 +1,43 @@
+# Sourced by the scripts beside it. They take
+#     bash scripts/train_cut.sh DATAROOT NAME [FLAGS]     FLAGS go to the program; what is typed last counts
+#     bash scripts/train_cut.sh --demo [FLAGS]            minutes on the bundled images, as the experiment demo_cut
+# print the command that they run, and run it with .venv's Python or, where there is none, with python3.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# start DEMO_DATAROOT ARGUMENTS...: read what the user typed.
+start() {
+    local script
+    script=$(basename "$0" .sh)
+    demo=no
+    if [ "${2:-}" = --demo ]; then
+        demo=yes
+        place=(--dataroot "$1" --name "demo_${script#*_}") typed=("${@:3}")
+    elif [ $# -ge 3 ] && [[ $2 != -* ]] && [[ $3 != -* ]]; then
+        place=(--dataroot "$2" --name "$3") typed=("${@:4}")
+    else
+        echo "usage: bash scripts/$script.sh DATAROOT NAME [FLAGS], or --demo [FLAGS]" >&2
+        exit 2
+    fi
+}
+
+# train FLAGS... [-- FLAGS OF THE DEMO ALONE...]
+train() {
+    local flags=() rest=no word
+    for word in "$@"; do
+        if [ "$word" = -- ]; then rest=yes; elif [ $rest = no ] || [ $demo = yes ]; then flags+=("$word"); fi
+    done
+    # The size at which a CPU learns drawings in minutes; quickstart.sh says why.
+    [ $demo = no ] || flags=(--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008
+        --ema 0.99 --n_epochs 2 --n_epochs_decay 2 --print_freq 200 --save_latest_freq 800 "${flags[@]}")
+    run train.py "${flags[@]}"
+}
+
+# run PROGRAM FLAGS...: say it and do it; what the user typed comes last.
+run() {
+    local python=.venv/bin/python command
+    [ -x $python ] || python=python3
+    command=("$python" "$1" "${place[@]}" "${@:2}" ${typed[@]+"${typed[@]}"})
+    printf '$ %s\n' "$(printf '%q ' "${command[@]}")"
+    exec "${command[@]}"
+}
