@@ -42,7 +42,7 @@ class ResnetGenerator(nn.Module):
         layers = [nn.ReflectionPad2d(3), nn.Conv2d(input_nc, ngf, 7, bias=bias), norm_layer(norm, ngf),
                   nn.ReLU(True)]
         for channels in (ngf, 2 * ngf):
-            layers += _halve(channels, norm, antialias)
+            layers += halve(channels, norm, antialias)
         layers += [ResnetBlock(4 * ngf, norm=norm, dropout=dropout) for _ in range(blocks)]
         self.encoder_depth = len(layers)
         for channels in (4 * ngf, 2 * ngf):
@@ -100,7 +100,8 @@ class ResnetBlock(nn.Module):
         return output
 
 
-def _halve(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
+def halve(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
+    """Layers that halve height and width and double ``channels``."""
     stride = 1 if antialias else 2
     convolution = nn.Conv2d(channels, 2 * channels, 3, stride=stride, padding=1, bias=norm_needs_bias(norm))
     layers: list[nn.Module] = [convolution, norm_layer(norm, 2 * channels), nn.ReLU(True)]
