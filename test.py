@@ -66,17 +66,17 @@ def translate(options: Options) -> None:
     names, written = Names(), set()
     with torch.inference_mode():
         for batch in equal_neighbours(itertools.islice(loader.epoch(0), total), wanted, data.batch_size):
-            pictures = {"real_A": batch["A"], "fake_B": translate_images(model, batch["A"], device, tiling)}
+            pictures = {"real_A": batch["A"]} | translate_images(model, batch["A"], device, tiling)
             if "B" in batch:
                 pictures["real_B"] = batch["B"]
             for index, path in enumerate(batch["A_paths"]):
                 images = {label: picture[index] for label, picture in pictures.items()}
-                files = {LABELS[label]: f"images/{label}/{names.of(path)}.png" for label in images}
+                files = {label: f"images/{label}/{names.of(path)}.png" for label in images}
                 for label, image in images.items():
-                    save_image(image, folder / files[LABELS[label]], flags.aspect_ratio)
-                    written.add(folder / files[LABELS[label]])
+                    save_image(image, folder / files[label], flags.aspect_ratio)
+                    written.add(folder / files[label])
                 if page:
-                    page.add_row(Path(path).name, files)
+                    page.add_row(Path(path).name, {caption(label): file for label, file in files.items()})
                 progress.advance(1)
                 if progress.seen % REPORT_EVERY == 0:
                     progress.scalars(progress.seen, {})
@@ -85,6 +85,11 @@ def translate(options: Options) -> None:
         warn(f"{len(older)} images of an earlier run remain in {folder / 'images'} beside the new ones")
     where = page.save() if page else folder / "images"
     print(f"{total} of {len(loader)} images translated: {where}")
+
+
+def caption(label: str) -> str:
+    """What a picture is called on the page: ``fake_B_2`` is output 2."""
+    return LABELS.get(label, label.replace("fake_B_", "output "))
 
 
 def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int) -> Iterator[Batch]:

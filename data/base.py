@@ -41,6 +41,8 @@ class ImageDataset(ABC):
     """
 
     flags: ClassVar[tuple[type, ...]] = ()
+    test_flags: ClassVar[tuple[type, ...]] = ()
+    inherited: ClassVar[tuple[str, ...]] = ()
     policy: Policy
     items: int
     cache: Cache | None = None

@@ -3,6 +3,7 @@
 from .base import Model
 from .cut import ContrastiveModel
 from .cycle_gan import CycleModel
+from .munit_sc import MultiModalModel
 from .pix2pix import PairedModel
 from .sc import SpatialCorrelativeModel
 from .test import TestModel
@@ -12,6 +13,7 @@ MODELS: dict[str, type[Model]] = {
     "cycle_gan": CycleModel,
     "cut": ContrastiveModel,
     "pix2pix": PairedModel,
+    "munit_sc": MultiModalModel,
     "test": TestModel,
 }
 """What ``--model`` chooses from."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -42,6 +42,8 @@ class Model(ABC):
     """
 
     flags: ClassVar[tuple[type, ...]] = ()
+    test_flags: ClassVar[tuple[type, ...]] = ()
+    inherited: ClassVar[tuple[str, ...]] = ()
     published: tuple[str, ...] = ("G",)
     learned_losses: tuple[str, ...] = ()
 
@@ -78,6 +80,10 @@ class Model(ABC):
     @abstractmethod
     def translate(self, images: Tensor) -> Tensor:
         """Translate [B, C, H, W] in [-1, 1] to the other domain, at the same height and width."""
+
+    def translators(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """All ways in which test.py translates an image, each as `translate` does, by the name of the result."""
+        return {"fake_B": self.translate}
 
     @abstractmethod
     def optimize_parameters(self) -> dict[str, Tensor]:
@@ -178,7 +184,7 @@ class Model(ABC):
             network.to(device)
 
 
-def translate_any_size(generator: nn.Module, images: Tensor) -> Tensor:
+def translate_any_size(generator: nn.Module, images: Tensor, *more: Tensor) -> Tensor:
     """Run a generator on images of any size, whatever multiples and least sides it asks for.
 
     The output has exactly the input's height and width: what `pad_to_fit` adds is cut off again.
@@ -186,10 +192,11 @@ def translate_any_size(generator: nn.Module, images: Tensor) -> Tensor:
     Args:
         generator: a module with integer attributes ``multiple`` and ``least_size``, itself such a multiple.
         images: [B, C, H, W].
+        more: what the generator takes beside them.
     """
     height, width = images.shape[2:]
     multiple, least = int(generator.multiple), int(generator.least_size)  # type: ignore[arg-type]
-    output: Tensor = generator(pad_to_fit(images, multiple, least))
+    output: Tensor = generator(pad_to_fit(images, multiple, least), *more)
     return output[:, :, :height, :width]
 
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 def shared_norms(networks: Iterable[nn.Module]) -> Iterator[list[SharedNorm]]:
     """Put a `SharedNorm` in the place of each normalisation by its input's statistics, for a while.
 
-    That is instance normalisation and, in training mode, batch normalisation.
+    That is instance and group normalisation and, in training mode, batch normalisation.
     """
     places = [
         (parent, name, SharedNorm(child))
         for network in networks for parent in network.modules() for name, child in parent.named_children()
-        if isinstance(child, nn.InstanceNorm2d) or (isinstance(child, nn.BatchNorm2d) and child.training)
+        if isinstance(child, nn.InstanceNorm2d | nn.GroupNorm) or (isinstance(child, nn.BatchNorm2d) and child.training)
     ]
     for parent, name, shared in places:
         setattr(parent, name, shared)
@@ -39,13 +39,13 @@ class Unmeasured(Exception):  # noqa: N818 - no error, but the way out of the ge
 
 
 class SharedNorm(nn.Module):
-    """Normalises all tiles of an image by one mean and variance a channel.
+    """Normalises all tiles of an image by one mean and variance a channel, or a group of channels.
 
     Attributes:
         learns: take them from the next input, instead of raising `Unmeasured`.
     """
 
-    def __init__(self, norm: nn.InstanceNorm2d | nn.BatchNorm2d) -> None:
+    def __init__(self, norm: nn.InstanceNorm2d | nn.GroupNorm | nn.BatchNorm2d) -> None:
         super().__init__()
         self.norm, self.learns = norm, False
         self.like = torch.zeros(())  # device and precision of the statistics
@@ -75,6 +75,9 @@ class SharedNorm(nn.Module):
     def finish(self) -> None:
         """Normalise by what was measured, from now on."""
         total, values, squares = self.sums
-        mean = values / total
-        variance = (squares / total - mean.square()).clamp(min=0)
+        mean, square = values / total, squares / total
+        if isinstance(self.norm, nn.GroupNorm):
+            size = len(mean) // self.norm.num_groups
+            mean, square = (of.view(-1, size).mean(dim=1).repeat_interleave(size) for of in (mean, square))
+        variance = (square - mean.square()).clamp(min=0)
         self.statistics, self.learns = (mean.to(self.like), variance.to(self.like)), False

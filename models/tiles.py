@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from options import DataFlags, NetworkFlags, Options, SpeedFlags, TestFlags
+from options import DataFlags, Options, SpeedFlags, TestFlags
 from util.errors import UserError
 
 from .base import Model, pad_to_fit
@@ -60,13 +60,13 @@ class Tiling:
         Raises:
             UserError: sizes that do not fit each other or the generator, or statistics that need it uncompiled.
         """
-        flags, netG = options[TestFlags], options[NetworkFlags].netG
+        flags = options[TestFlags]
         tile, overlap = flags.tile, flags.tile_overlap
         if not tile:
             return None
         multiple = math.lcm(*(int(network.multiple) for network in model.networks.values()))  # type: ignore[arg-type]
         if tile % multiple:
-            raise UserError(f"--tile {tile} is no multiple of {multiple}, which --netG {netG} needs: use "
+            raise UserError(f"--tile {tile} is no multiple of {multiple}, which the generator needs: use "
                             f"{-(-tile // multiple) * multiple}")
         if overlap > tile - multiple:
             raise UserError(f"--tile_overlap {overlap} is too much for --tile {tile}: enlarge --tile or lower "
@@ -103,15 +103,17 @@ def blend_weights(starts: list[int], size: int, ramp: int) -> Tensor:
     return shares[tiles, tiles] - shares[tiles + 1, tiles]
 
 
-def translate_images(model: Model, images: Tensor, device: torch.device, tiling: Tiling | None) -> Tensor:
-    """Translate [B, C, H, W], in tiles where asked for, with a model on ``device``.
+def translate_images(model: Model, images: Tensor, device: torch.device, tiling: Tiling | None) -> dict[str, Tensor]:
+    """Translate [B, C, H, W] in all the model's ways, in tiles where asked for, with a model on ``device``.
 
     Returns:
-        [B, C', H, W], on ``device``; from tiles, where the images are.
+        By name [B, C', H, W], on ``device``; from tiles, where the images are.
     """
     if tiling is None:
-        return model.translate(images.to(device, non_blocking=True))
-    return translate_tiled(model.translate, images, tiling, device=device, networks=model.networks.values())
+        images = images.to(device, non_blocking=True)
+        return {name: translate(images) for name, translate in model.translators().items()}
+    return {name: translate_tiled(translate, images, tiling, device=device, networks=model.networks.values())
+            for name, translate in model.translators().items()}
 
 
 def translate_tiled(

@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any, ClassVar, NoReturn, Protocol
@@ -23,6 +23,10 @@ class OwnsFlags(Protocol):
 
     flags: ClassVar[tuple[type, ...]]
     """Flag groups of its own."""
+    test_flags: ClassVar[tuple[type, ...]]
+    """Those that only testing has."""
+    inherited: ClassVar[tuple[str, ...]]
+    """Flags of its own whose default in testing is what the experiment was trained with."""
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:
@@ -95,6 +99,8 @@ def parse(
 
     owners = (models[model], datasets[dataset])
     groups = (*program.groups, *(group for owner in owners for group in owner.flags))
+    if not program.training:
+        groups += tuple(group for owner in owners for group in owner.test_flags)
     table = _table(groups)
     if unknown := sorted(set(overrides) - set(table)):
         raise KeyError(f"--model {model} or --dataset_mode {dataset} overrides unknown flags: {unknown}")
@@ -108,7 +114,8 @@ def parse(
     if values["suffix"]:
         values["name"] += "_" + _fill_in(values["suffix"], values)
     _check_name(values["name"])
-    values |= {name: value for name, value in _recorded(program, table, values).items() if name not in typed}
+    inherited = {*program.inherited, *(name for owner in owners for name in owner.inherited if program.inherited)}
+    values |= {name: value for name, value in _recorded(inherited, table, values).items() if name not in typed}
     values |= program.settled(values)
     options = Options([group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], defaults)
     for owner in owners:
@@ -180,15 +187,15 @@ def _unknown(argument: str, names: Sequence[str]) -> str:
     return f"--{name} is not a flag of this program with this model and data set; {hint}"
 
 
-def _recorded(program: Program, table: Mapping[str, Flag], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The inherited flags as the experiment's own options file has them, where there is one."""
+def _recorded(inherited: Collection[str], table: Mapping[str, Flag], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Inherited flags as the experiment's own options file has them, where there is one."""
     path = Path(values["checkpoints_dir"]) / values["name"] / "train_opt.json"
     try:
-        if not program.inherited or not path.is_file():
+        if not inherited or not path.is_file():
             return {}
         recorded = json.loads(path.read_text(encoding="utf-8"))
         return {
-            name: table[name].convert(show(recorded[name])) for name in program.inherited if name in recorded
+            name: table[name].convert(show(recorded[name])) for name in inherited if name in recorded
         }
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be used ({error}); repair or remove it, and type the flags of the "

@@ -153,5 +153,7 @@ def test_help_names_the_models_own_flags_only(capsys: pytest.CaptureFixture[str]
     text = capsys.readouterr().out
     mode = MODELS[name].defaults(program.training).get("dataset_mode", "unaligned")
     groups = (*program.groups, *MODELS[name].flags, *DATASETS[mode].flags)
+    if not program.training:
+        groups += MODELS[name].test_flags
     shown = {line.split()[0][2:] for line in text.splitlines() if line.startswith("  --")}
     assert shown == {f.name for group in groups for f in flags_of(group)}

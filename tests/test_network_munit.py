@@ -71,6 +71,7 @@ def test_keys_of_the_state_dicts_name_the_parts() -> None:
 
 
 def test_a_block_gives_features_the_means_and_deviations_of_the_style() -> None:
+    torch.manual_seed(0)
     block = AdaptiveBlock(2).double()
     x, style = (torch.randn(3, *shape, dtype=torch.float64) for shape in ((2, 6, 5), (8,)))
     scale, shift = 1 + style[:, 4:6], style[:, 6:8]

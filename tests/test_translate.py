@@ -337,8 +337,8 @@ def test_tiles_change_nothing_about_smaller_images(root: Path) -> None:
 
 
 @pytest.mark.parametrize(("flags", "name", "message"), [
-    ("--tile 130", "run", "--tile 130 is no multiple of 4, which --netG resnet_6blocks needs: use 132"),
-    ("--tile 64", "unet", "--tile 64 is no multiple of 128, which --netG unet_128 needs: use 128"),
+    ("--tile 130", "run", "--tile 130 is no multiple of 4, which the generator needs: use 132"),
+    ("--tile 64", "unet", "--tile 64 is no multiple of 128, which the generator needs: use 128"),
     ("--tile 128", "run", "--tile_overlap 128 is too much for --tile 128: enlarge --tile or lower --tile_overlap to at "
                           "most 124"),
     ("--tile 64 --tile_overlap 61", "run", "--tile_overlap 61 is too much for --tile 64"),

@@ -25,6 +25,7 @@ METHODS = {
     "CUT": "--model cut --nce_layers 0,4,8,12 --num_patches 16 --netF_nc 8",
     "FastCUT": "--model cut --CUT_mode FastCUT --num_patches 16 --netF_nc 8",
     "pix2pix": "--model pix2pix",
+    "MUNIT": f"--model munit_sc {LOSSES} --style_dim 3",
 }
 """Every method, for tests of what all must do."""
 SIZES = "--load_size 20 --crop_size 16"
@@ -34,6 +35,8 @@ class NoModel:
     """A model without flags, for tests of the data sets alone."""
 
     flags: ClassVar[tuple[type, ...]] = ()
+    test_flags: ClassVar[tuple[type, ...]] = ()
+    inherited: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def defaults(cls, training: bool) -> dict[str, Any]:
