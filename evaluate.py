@@ -1,4 +1,8 @@
-"""Score translated images: ``python evaluate.py metrics --outputs DIR --real DIR [--truth DIR] ...``."""
+"""Score translated images.
+
+    python evaluate.py metrics --outputs DIR --real DIR [--truth DIR] ...      # against real images
+    python evaluate.py diversity --outputs DIR DIR ...                         # styles against each other
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metrics.diversity import score_styles
 from metrics.report import Request, score, table, write_json
 from options.parser import HelpFormatter, Parser
 from util.device import choose_device
@@ -33,8 +38,21 @@ def _metrics_flags(parser: argparse.ArgumentParser) -> None:
         help="what was translated, under the same names as the outputs: scored too (default: left out)")
     add("--truth", type=Path, metavar="DIR",
         help="true counterparts, under the same names as the outputs: line IoU and colour error (default: left out)")
+    _shared_flags(parser)
+    add("--record", type=_record, nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="further entries for the JSON file; numbers are stored as numbers (default: none)")
+
+
+def _diversity_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--outputs", type=Path, nargs="+", required=True, metavar="DIR",
+                        help="the translations, a folder for each style, under the same names; required")
+    _shared_flags(parser)
+
+
+def _shared_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--layer", default="relu4_3", metavar="NAME",
-        help="VGG16 layer of the Fréchet distance (default: %(default)s)")
+        help="VGG16 layer whose features are compared (default: %(default)s)")
     add("--vgg_weights", default="bundled", metavar="NAME",
         help="VGG16 weights: bundled, imagenet or a file (default: %(default)s)")
     add("--batch_size", type=_positive, default=16, metavar="INT", help="images in a batch (default: %(default)s)")
@@ -42,8 +60,6 @@ def _metrics_flags(parser: argparse.ArgumentParser) -> None:
         help="device: a GPU's number, -1 for the CPU, auto for the best there is (default: %(default)s)")
     add("--json", type=Path, metavar="FILE",
         help="also write the scores, and what they depend on, to this file (default: no file)")
-    add("--record", type=_record, nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="further entries for the JSON file; numbers are stored as numbers (default: none)")
 
 
 def _run_metrics(flags: argparse.Namespace) -> None:
@@ -58,8 +74,19 @@ def _run_metrics(flags: argparse.Namespace) -> None:
         write_json(flags.json, scores)
 
 
+def _run_diversity(flags: argparse.Namespace) -> None:
+    scores = score_styles(flags.outputs, layer=flags.layer, weights=flags.vgg_weights,
+                          device=choose_device(flags.gpu_ids), batch_size=flags.batch_size)
+    print(f"mean distance between two styles of an image     {scores['distance_styles']:10.4g}\n"
+          f"mean distance between two images in one style    {scores['distance_images']:10.4g}\n"
+          f"quotient (higher is more diverse)                {scores['style_diversity']:10.4g}")
+    if flags.json:
+        write_json(flags.json, scores)
+
+
 COMMANDS = {
     "metrics": Command("score a folder of translations", _metrics_flags, _run_metrics),
+    "diversity": Command("compare translations of the same images in several styles", _diversity_flags, _run_diversity),
 }
 
 
@@ -84,7 +111,7 @@ def _record(text: str) -> tuple[str, Any]:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The subcommand and its flags, checked one by one."""
-    parser = Parser(prog="evaluate.py", description=__doc__.partition(":")[0], allow_abbrev=False)
+    parser = Parser(prog="evaluate.py", description=__doc__.partition(".")[0], allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         command.add_flags(commands.add_parser(

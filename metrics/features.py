@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from metrics.images import read_image
-from models.networks.vgg import BUNDLED, IMAGENET_URL, VGG16Features, layer_strides
+from models.networks.vgg import BUNDLED, IMAGENET_URL, LAYERS, VGG16Features, layer_index, layer_strides
 from util.errors import UserError
 from util.files import sha256
 
@@ -42,6 +43,18 @@ def vgg_features(
     batches = _batches(paths, batch_size, least=layer_strides([layer])[0])
     maps = (network(batch.to(device))[0] for batch in batches)
     return torch.cat([features.mean(dim=(-2, -1)).cpu() for features in maps])
+
+
+def feature_conditions(layer: str, weights: str) -> dict[str, Any]:
+    """What numbers made of `vgg_features` depend on. Call it once they have been computed."""
+    return {
+        "feature_network": "vgg16",
+        "feature_layer": LAYERS[layer_index(layer)],
+        "feature_pooling": "spatial mean",
+        "resizing": "none",
+        "vgg_weights": weights,
+        "vgg_weights_sha256": weights_sha256(weights),
+    }
 
 
 def weights_sha256(weights: str) -> str | None:

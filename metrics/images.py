@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import PIL
 import torch
 from torch import Tensor
 
@@ -43,3 +45,8 @@ def read_image(path: Path) -> Tensor:
     """
     image = load_image(path, 3)
     return (image / 255 if image.dtype == torch.uint8 else image) * 2 - 1
+
+
+def program_conditions(device: torch.device | str) -> dict[str, Any]:
+    """What numbers made of `read_image` and networks depend on, beside the files."""
+    return {"torch_version": torch.__version__, "pillow_version": PIL.__version__, "device": str(device)}

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import PIL
 import torch
 
-from metrics.features import vgg_features, weights_sha256
+from metrics.features import feature_conditions, vgg_features
 from metrics.frechet import frechet_distance, gaussian
-from metrics.images import partners, read_image
+from metrics.images import partners, program_conditions, read_image
 from metrics.paired import LINE_THRESHOLD, colour_error, line_iou
-from models.networks.vgg import LAYERS, layer_index
 from util.errors import UserError
 from util.files import replacing
 from util.images import find_images
@@ -137,14 +135,7 @@ def _conditions(request: Request, outputs: int, real: int) -> dict[str, Any]:
     return {
         "images_outputs": outputs,
         "images_real": real,
-        "feature_network": "vgg16",
-        "feature_layer": LAYERS[layer_index(request.layer)],
-        "feature_pooling": "spatial mean",
-        "resizing": "none",
-        "vgg_weights": request.weights,
-        "vgg_weights_sha256": weights_sha256(request.weights),
+        **feature_conditions(request.layer, request.weights),
         "line_threshold": LINE_THRESHOLD,
-        "torch_version": torch.__version__,
-        "pillow_version": PIL.__version__,
-        "device": str(request.device),
+        **program_conditions(request.device),
     }
