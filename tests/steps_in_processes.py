@@ -13,10 +13,16 @@ from torch import Tensor
 from data import DATASETS
 from models import MODELS
 from models.execution import prepare
+from models.munit_sc import MultiModalModel
 from options import TRAIN, RunFlags, SpeedFlags, TrainFlags, parse
 from util.distributed import World, joined
 
 IMAGES = 4  # in a step, of all processes
+
+
+def drawn_together(images: Tensor, style_dim: int) -> Tensor:
+    """Two styles, each for all images."""
+    return torch.randn(2, style_dim, dtype=images.dtype).repeat_interleave(len(images), dim=0)
 
 
 def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
@@ -27,6 +33,8 @@ def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
     for network in (*model.networks.values(), *model.constants.values()):
         network.double()
     prepare(model, torch.device("cpu"), options[SpeedFlags], world)
+    if isinstance(model, MultiModalModel):  # draws for each image; processes of one seed all draw the same
+        model.draw_styles = lambda images: drawn_together(images, model.style_dim)
     found: dict[str, Tensor] = {}
     for step in range(2):
         generator = torch.Generator().manual_seed(step)
