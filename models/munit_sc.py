@@ -170,8 +170,8 @@ class MultiModalModel(Model):
     def optimize_parameters(self) -> dict[str, Tensor]:
         """Heads, then D, then G and E, all on the same translations.
 
-        Those in the second styles only serve mode seeking: both are drawn alike, so what the losses ask of the first
-        holds for all.
+        Those in the second styles only serve mode seeking and the style's reconstruction: both are drawn alike, so that
+        what the other losses ask of the first holds for all.
         """
         images, count = self.images, len(self.images["real_A"])
         styles = self.draw_styles(images["real_A"])
@@ -182,18 +182,17 @@ class MultiModalModel(Model):
         pair = Pair(images["real_A"], fake_B, images["real_B"], images.get("aug_A"), images.get("aug_B"))
         losses, (seen,) = self.structure.prepare([pair])
         losses |= self.optimize_discriminator("D", images["real_B"], fake_B, gan_mode=self.gan_mode)
-        losses |= self._optimize_generator(seen, styles)
+        losses |= self._optimize_generator(seen, drawn, styles)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _optimize_generator(self, seen: dict[str, Features], styles: Tensor) -> dict[str, Tensor]:
-        flags, images, fake_B = self.weights, self.images, self.images["fake_B"]
-        style_rec = F.l1_loss(self.encode_style(fake_B), styles[:len(fake_B)])
-        losses = {"G_GAN": self.adversarial("D", fake_B, gan_mode=self.gan_mode),
-                  "G_style_rec": flags.lambda_style_rec * style_rec}
+    def _optimize_generator(self, seen: dict[str, Features], drawn: Tensor, styles: Tensor) -> dict[str, Tensor]:
+        flags, images = self.weights, self.images
+        losses = {"G_GAN": self.adversarial("D", images["fake_B"], gan_mode=self.gan_mode),
+                  "G_style_rec": flags.lambda_style_rec * F.l1_loss(self.encode_style(drawn), styles)}
         if self.structure.flags.lambda_spatial:
             losses["G_spatial"] = self.structure.flags.lambda_spatial * self.structure.distance(seen)
         if flags.lambda_ms:
-            losses["G_ms"] = flags.lambda_ms * mode_seeking_loss(fake_B, images["other_B"], *styles.chunk(2))
+            losses["G_ms"] = flags.lambda_ms * mode_seeking_loss(*drawn.chunk(2), *styles.chunk(2))
         if flags.lambda_identity:
             images["idt_B"] = self.translate_in(self.encode_style(images["real_B"]), images["real_B"])
             losses["G_identity"] = flags.lambda_identity * F.l1_loss(images["idt_B"], images["real_B"])

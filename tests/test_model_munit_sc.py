@@ -95,7 +95,7 @@ class PlainStep:
         losses |= {
             "G_GAN": (self.d(fake) - 1).square().mean(),
             "G_spatial": 10 * self.structure(a, fake),
-            "G_style_rec": 2 * (self.e(fake) - s).abs().mean(),
+            "G_style_rec": (self.e(fake) - s).abs().mean() + (self.e(other) - t).abs().mean(),
             "G_ms": 0.3 * sum(apart) / len(apart),
             "G_identity": 3 * (self.picture(b, self.e(b)) - b).abs().mean(),
         }
