@@ -41,6 +41,7 @@ METHODS = {
     "cycle_gan-LSeSim": f"--model cycle_gan {STRUCTURE} --structure lsesim --augment",
     "cut": "--model cut",
     "FastCUT": "--model cut --CUT_mode FastCUT",
+    "munit_sc": f"--model munit_sc {STRUCTURE} --learned_attn --augment",
 }
 """Name in the table, and what ``train.py`` is told beside `COMMON`."""
 COMMON = ("--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99 "

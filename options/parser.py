@@ -114,7 +114,7 @@ def parse(
     if values["suffix"]:
         values["name"] += "_" + _fill_in(values["suffix"], values)
     _check_name(values["name"])
-    inherited = {*program.inherited, *(name for owner in owners for name in owner.inherited if program.inherited)}
+    inherited = set() if program.training else {*program.inherited, *(n for owner in owners for n in owner.inherited)}
     values |= {name: value for name, value in _recorded(inherited, table, values).items() if name not in typed}
     values |= program.settled(values)
     options = Options([group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], defaults)

@@ -119,7 +119,7 @@ class TwiceFlags:
 
 
 def model_with(flags: tuple[type, ...], defaults: Mapping[str, Any]) -> Any:
-    owner = type("Owner", (), {"flags": flags})
+    owner = type("Owner", (), {"flags": flags, "test_flags": (), "inherited": ()})
     owner.defaults = classmethod(lambda cls, training: defaults)
     owner.implied = classmethod(lambda cls, typed: {})
     owner.check = classmethod(lambda cls, options: None)
