@@ -43,7 +43,7 @@ class StyleFlags:
     style_dim: int = flag(8, "numbers in a style", minimum=1, maximum=4096)
     lambda_style_rec: float = flag(1.0, "weight of the L1 distance between a style and what the style encoder reads "
                                    "off the translation", above=0)
-    lambda_ms: float = flag(0.1, "weight of mode seeking: more of it makes two styles of an image differ more",
+    lambda_ms: float = flag(0.02, "weight of mode seeking: more of it makes two styles of an image differ more",
                             minimum=0)
     lambda_identity: float = flag(1.0, "weight of the L1 distance between a real B and its translation in its own "
                                   "style", minimum=0)

@@ -187,7 +187,7 @@ def test_steps_work_with(build: Build, flags: str) -> None:
 
 def test_defaults(tmp_path: Path) -> None:
     options = train_options(tmp_path, "--model munit_sc", defaults=())
-    assert options[StyleFlags] == StyleFlags(style_dim=8, lambda_style_rec=1, lambda_ms=0.1, lambda_identity=1)
+    assert options[StyleFlags] == StyleFlags(style_dim=8, lambda_style_rec=1, lambda_ms=0.02, lambda_identity=1)
     assert options[TrainFlags].pool_size == 0
     assert ChosenStyleFlags not in options
 
