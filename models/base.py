@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from options import Options
+from options import Options, TrainFlags
 from util.checkpoints import AVERAGE
 
+from .augment import diff_augment
 from .descent import Descent
 from .losses.gan import Prediction, gan_loss, gradient_penalty
 from .networks import MinibatchDeviation
@@ -39,6 +40,8 @@ class Model(ABC):
         memory: whatever else must be restored when a run resumes.
         learned_losses: those of the networks that are parts of a loss, and always computed in float32.
         descent: how gradients become steps.
+        augmentation: how what discriminators see is changed, see `diff_augment`.
+        judged_channels: of the pictures that discriminators see side by side as channels; empty: of one picture.
     """
 
     flags: ClassVar[tuple[type, ...]] = ()
@@ -49,7 +52,8 @@ class Model(ABC):
 
     def __init__(self, options: Options, *, training: bool) -> None:
         """Build everything; with ``training`` also what only training needs."""
-        del options, training
+        self.augmentation: tuple[str, ...] = options[TrainFlags].diff_augment if training else ()
+        self.judged_channels: tuple[int, ...] = ()
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.constants: dict[str, nn.Module] = {}
@@ -128,14 +132,16 @@ class Model(ABC):
         """One step of the discriminator ``name``, which outside this step is not trained by what passes through it.
 
         Args:
-            real, fake: what it must tell apart, [B, C, H, W]; no gradient reaches ``fake``.
+            real, fake: what it must tell apart, [B, C, H, W]; no gradient reaches ``fake``. It sees them through
+                ``--diff_augment``, and where it sees them the penalty holds its slope too: nowhere else is it used.
             gan_mode: see `gan_loss`.
             penalty: weight of the gradient penalty.
 
         Returns:
             Its losses, ``D_real``, ``D_fake`` and, with a penalty, ``D_penalty`` for a discriminator ``D``.
         """
-        discriminator, fake = self.networks[name].requires_grad_(True), fake.detach()
+        discriminator = self.networks[name].requires_grad_(True)
+        real, fake = self.augment(real), self.augment(fake.detach())
         of_real, of_fake = judge(discriminator, real, fake)
         losses = {f"{name}_real": gan_loss(of_real, True, mode=gan_mode, for_discriminator=True),
                   f"{name}_fake": gan_loss(of_fake, False, mode=gan_mode, for_discriminator=True)}
@@ -153,10 +159,15 @@ class Model(ABC):
         """The generator's adversarial loss: how little the discriminator ``name`` takes ``fake`` for real.
 
         Args:
-            fake: [B, C, H, W]; gradients reach it.
+            fake: [B, C, H, W]; gradients reach it, through ``--diff_augment``.
             gan_mode: see `gan_loss`.
         """
-        return gan_loss(self.networks[name](fake), True, mode=gan_mode, for_discriminator=False)
+        scores = self.networks[name](self.augment(fake))
+        return gan_loss(scores, True, mode=gan_mode, for_discriminator=False)
+
+    def augment(self, images: Tensor) -> Tensor:
+        """What a discriminator sees of [B, C, H, W]."""
+        return diff_augment(images, self.augmentation, channels=self.judged_channels)
 
     def keep_average(self, name: str, decay: float) -> None:
         """Keep an exponential moving average of a network's weights beside it, published as ``NAME_ema``.

@@ -61,7 +61,8 @@ class PairedModel(Model):
             return
         data, train = options[DataFlags], options[TrainFlags]
         self.lambda_L1, self.gan_mode = options[PairFlags].lambda_L1, train.gan_mode
-        self.discriminator = build_discriminator(options, input_nc=data.input_nc + data.output_nc)
+        self.judged_channels = data.input_nc, data.output_nc
+        self.discriminator = build_discriminator(options, input_nc=sum(self.judged_channels))
         self.networks["D"] = self.discriminator
         self.optimizers = {name: adam([{"params": network.parameters()}], train)
                            for name, network in self.networks.items()}

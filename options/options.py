@@ -76,5 +76,5 @@ def show(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, tuple | list):
-        return ",".join(str(item) for item in value)
+        return ",".join(str(item) for item in value) or "none"
     return str(value)

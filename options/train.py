@@ -5,10 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags, stylegan2_size
-from .flag import flag
+from .flag import comma_list, flag
 from .parser import Program
 
 GAN_MODES = ("lsgan", "vanilla", "hinge", "nonsaturating", "wgangp")
+POLICIES = ("color", "translation", "cutout")
+
+
+def some_policies(text: str) -> tuple[str, ...]:
+    """``"color,cutout"`` to ``("color", "cutout")``; ``none`` to no policy."""
+    policies = () if text.strip() == "none" else comma_list(text)
+    if unknown := [policy for policy in policies if policy not in POLICIES]:
+        raise ValueError(f"'{unknown[0]}' is neither none nor a list of some of {', '.join(POLICIES)}")
+    return policies
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,9 @@ class TrainFlags:
     grad_accum: int = flag(1, "batches whose gradients add up to one step, as of a batch so many times larger, in the "
                            "memory of one", minimum=1)
     pool_size: int = flag(50, "how many past translations the discriminator is shown again; 0: none", minimum=0)
+    diff_augment: tuple[str, ...] = flag(
+        (), "change at random, differentiably, what discriminators see, real and generated: some of color,translation,"
+        "cutout; for few images", parse=some_policies)
     ema: float = flag(0.0, "decay a step of a moving average of the generator's weights, saved as EPOCH_net_G_ema.pth; "
                       "0: none, 0.999 is usual in long trainings", minimum=0, maximum=0.999999)
     continue_train: bool = flag(False, "go on from the saved state, by default the latest one")
