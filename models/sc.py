@@ -23,6 +23,7 @@ from .base import Model, translate_any_size
 from .building import adam, build_discriminator, build_generator, refuse_one_domain
 from .image_pool import ImagePool
 from .losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
+from .networks.features import VGG16
 from .structure import Features, Pair, Structure, StructureFlags, check_structure
 
 
@@ -53,6 +54,9 @@ class SpatialCorrelativeModel(Model):
             return
         refuse_one_domain(options)
         flags, data, speed = options[SpatialFlags], options[DataFlags], options[SpeedFlags]
+        for name in ("lambda_perceptual", "lambda_style"):
+            if getattr(flags, name) and (network := options[StructureFlags].feature_net) != VGG16:
+                raise UserError(f"--{name} compares features of VGG16: it does not go with --feature_net {network}")
         for name in ("lambda_identity", "lambda_spatial_idt"):
             if getattr(flags, name) and data.input_nc != data.output_nc:
                 raise UserError(f"--{name} translates real B images: it needs --input_nc equal to --output_nc")

@@ -24,7 +24,7 @@ from .base import Model
 from .building import adam
 from .losses.spatial_correlative import SpatialCorrelativeLoss
 from .networks import initialize
-from .networks.vgg import LAYERS, VGG16Features, layer_channels, layer_index, layer_strides
+from .networks.features import VGG16, canonical_layers, create_features, feature_shapes
 
 Features = dict[str, Tensor]
 """Layer name to [B, C, H, W]."""
@@ -34,9 +34,12 @@ Features = dict[str, Tensor]
 class StructureFlags:
     """The spatially-correlative loss."""
 
+    feature_net: str = flag(
+        VGG16, "network whose features are compared: vgg16, torchvision/NAME or timm/NAME, such as "
+        "torchvision/convnext_tiny or timm/vit_small_patch14_dinov2.lvd142m")
     attn_layers: tuple[str, ...] = flag(
-        ("4", "7", "9"), "VGG16 layers, by name or by number of the ReLU from 0: 4,7,9 is relu3_1,relu4_1,relu4_3",
-        parse=comma_list)
+        ("4", "7", "9"), "its layers, by name: layer2, say, or blocks.5; of VGG16 also by number of the ReLU from 0: "
+        "4,7,9 is relu3_1,relu4_1,relu4_3", parse=comma_list)
     patch_nums: int | None = flag(256, "query positions a layer; inf or -1: every position", parse=count_or_all)
     patch_size: int = flag(
         64, "side of the window of keys around a query, in positions of the feature map. 256-pixel crops give maps "
@@ -48,9 +51,10 @@ class StructureFlags:
     learned_attn: bool = flag(False, "LSeSim: learn the self-similarity (best with --augment)")
     T: float = flag(0.07, "temperature of the contrastive loss", above=0)
     lambda_spatial: float = flag(10.0, "weight of the spatially-correlative loss", minimum=0)
-    vgg_weights: str = flag("bundled", "VGG16 weights: bundled, imagenet (torchvision's, downloaded once), random, or "
-                            "a file")
-    vgg_lr_scale: float = flag(0.0, "learning rate of LSeSim's VGG16, as a multiple of --lr; 0: frozen", minimum=0)
+    vgg_weights: str = flag("bundled", "weights of --feature_net: bundled (VGG16 alone), imagenet (the pretrained ones "
+                            "of torchvision or timm, downloaded once), random, or a file")
+    vgg_lr_scale: float = flag(0.0, "learning rate of LSeSim's --feature_net, as a multiple of --lr; 0: frozen",
+                               minimum=0)
 
 
 class Pair(NamedTuple):
@@ -73,11 +77,15 @@ def check_structure(options: Options) -> None:
         UserError: they do.
     """
     flags = options[StructureFlags]
-    layers = layer_names(flags.attn_layers)
+    layers = layer_names(flags.attn_layers, flags.feature_net)
     if TrainFlags not in options:
         return
+    if flags.feature_net != VGG16 and flags.vgg_weights == "bundled":
+        raise UserError(f"--feature_net {flags.feature_net} is not bundled: add --vgg_weights imagenet, which is "
+                        "downloaded once, or a file")
     data = options[DataFlags]
-    side = min(data.crop_size // stride for stride in layer_strides(layers))
+    shapes = feature_shapes(flags.feature_net, layers, data.crop_size, data.crop_size)
+    side = min(min(height, width) for _, height, width in shapes)
     if side == 0 and "crop" in data.preprocess:
         raise UserError(f"--crop_size {data.crop_size} leaves no feature at {layers[-1]} of --attn_layers: enlarge "
                         "it or choose earlier layers")
@@ -86,7 +94,7 @@ def check_structure(options: Options) -> None:
         raise UserError(f"--loss_mode l1 needs at least four keys a query, --patch_size {flags.patch_size} with "
                         f"--crop_size {data.crop_size} leaves {keys}: enlarge them or use --loss_mode cos")
     if flags.vgg_lr_scale and not flags.learned_attn:
-        raise UserError("--vgg_lr_scale trains the VGG16 of LSeSim: it needs --learned_attn")
+        raise UserError("--vgg_lr_scale trains the --feature_net of LSeSim: it needs --learned_attn")
 
 
 class Structure:
@@ -99,7 +107,7 @@ class Structure:
         model: whose part it is.
         options: with `StructureFlags` and `TrainFlags`.
         weight: of all uses of the loss together; 0: it is not used, and heads are not trained.
-        more_layers: VGG16 layers that other losses of the model look at.
+        more_layers: layers of VGG16, which must be the network, that other losses of the model look at.
     """
 
     def __init__(
@@ -107,16 +115,18 @@ class Structure:
     ) -> None:
         self.model, self.flags = model, options[StructureFlags]
         flags, used = self.flags, self.flags.lambda_spatial if weight is None else weight
-        self.layers = layer_names(flags.attn_layers)
+        self.layers = layer_names(flags.attn_layers, flags.feature_net)
         self.learns = flags.learned_attn and used > 0
+        self.wanted = tuple(sorted({*(self.layers if used else ()), *more_layers}))
+        channels: dict[str, int] = {}
+        if self.wanted:
+            self.vgg = create_features(flags.feature_net, self.wanted, flags.vgg_weights, frozen=not flags.vgg_lr_scale)
+            channels = dict(zip(self.wanted, self.vgg.channels, strict=True))
+            model.constants["VGG"] = self.vgg
         self.loss = SpatialCorrelativeLoss(
             patch_count=flags.patch_nums, patch_size=flags.patch_size, normalize=flags.use_norm, temperature=flags.T,
             mode="l1" if flags.loss_mode == "l1" else "cos",
-            head_channels=layer_channels(self.layers) if self.learns else None)
-        self.wanted = tuple(sorted({*(self.layers if used else ()), *more_layers}))
-        if self.wanted:
-            self.vgg = VGG16Features(self.wanted, flags.vgg_weights, frozen=not flags.vgg_lr_scale)
-            model.constants["VGG"] = self.vgg
+            head_channels=[channels[layer] for layer in self.layers] if self.learns else None)
         if self.learns:
             self._build_heads(options[TrainFlags])
 
@@ -211,14 +221,14 @@ class Structure:
         return loss
 
 
-def layer_names(layers: Sequence[str]) -> tuple[str, ...]:
-    """``("4", "relu4_1")`` to ``("relu3_1", "relu4_1")``.
+def layer_names(layers: Sequence[str], network: str = VGG16) -> tuple[str, ...]:
+    """``("4", "relu4_1")`` of VGG16 to ``("relu3_1", "relu4_1")``; names of other networks are as typed.
 
     Raises:
         UserError: VGG16 has no such layer, or one is named twice.
     """
     try:
-        names = tuple(LAYERS[layer_index(layer)] for layer in layers)
+        names = canonical_layers(network, layers)
     except UserError as error:
         raise UserError(f"--attn_layers: {error}") from None
     if len(set(names)) < len(names):

@@ -72,7 +72,7 @@ class VGG16Features(nn.Module):
         super().__init__()
         if not layers:
             raise UserError("VGG16 features: no layer is asked for")
-        self.layers = tuple(layers)
+        self.layers, self.channels = tuple(layers), layer_channels(layers)
         self.depth = 1 + max(layer_index(layer) for layer in layers)
         self.frozen = frozen
         with torch.device("meta"):  # neither time nor random numbers for weights that are replaced below
@@ -125,7 +125,7 @@ def _load_weights(weights: str, expected: Mapping[str, Tensor]) -> dict[str, Ten
     if weights == "random":
         return _random_weights(expected)
     path = BUNDLED if weights == "bundled" else Path(weights)
-    state = _download() if weights == "imagenet" else _read(path)
+    state = _download() if weights == "imagenet" else read_weights(path)
     for key, value in expected.items():
         if key not in state:
             deepest = LAYERS[len(expected) // 2 - 1]
@@ -137,7 +137,12 @@ def _load_weights(weights: str, expected: Mapping[str, Tensor]) -> dict[str, Ten
     return {key: state[key].float() for key in expected}
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of a .safetensors or .pth file.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
     if not path.is_file():
         raise UserError(f"--vgg_weights: there is no file {path}: use bundled, imagenet, random or the path of "
                         "a .safetensors or .pth file")
