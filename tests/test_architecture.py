@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "benchmarks": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
 }
 PROGRAMS = ("train", "test", "evaluate")
-OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "torchvision", "requests", "h5py", "cv2")
+OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2")
 
 
 def part_of(module: str) -> str | None:
@@ -133,7 +133,7 @@ def test_training_runs_without_optional_packages(tmp_path: Path) -> None:
     data = make_images(tmp_path / "data", "trainA", "trainB")
     (tmp_path / "run.py").write_text(f"""
 import runpy, sys
-for name in ("visdom", "dominate", "requests", "h5py", "cv2", "scipy", "skimage"):
+for name in ("visdom", "dominate", "requests", "h5py", "cv2", "scipy", "skimage", "timm"):
     sys.modules[name] = None  # `import` raises ImportError
 sys.path.insert(0, {str(ROOT)!r})
 runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")

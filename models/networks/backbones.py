@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from util.errors import UserError
 
+TIMM = (1, 0, 22)  # the first whose networks can be built without memory, on the meta device
 
 def build_backbone(name: str, layers: Sequence[str], *, pretrained: bool) -> nn.Module:
     """A network that takes normalised images [B, 3, H, W] to a list of [B, C, h, w], one for each of the layers.
@@ -119,6 +120,9 @@ def _import_timm(name: str) -> ModuleType:
         import timm  # noqa: PLC0415 - optional
     except ImportError:
         raise UserError(f"--feature_net timm/{name} needs the package timm: pip install timm") from None
+    if tuple(int(part) for part in timm.__version__.split(".")[:3]) < TIMM:
+        raise UserError(f"--feature_net timm/{name} needs timm {'.'.join(map(str, TIMM))} or later, not "
+                        f"{timm.__version__}: pip install --upgrade timm")
     module: ModuleType = timm
     return module
 
