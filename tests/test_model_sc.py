@@ -203,7 +203,7 @@ def test_no_vgg_is_built_where_no_weight_needs_it(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("VGG16 was built")
 
-    monkeypatch.setattr(structure_module, "VGG16Features", refuse)
+    monkeypatch.setattr(structure_module, "create_features", refuse)
     model = build("--lambda_spatial 0 --learned_attn --lambda_identity 1")
     model.set_input(batch())
     assert "G_identity" in model.optimize_parameters()
