@@ -62,7 +62,7 @@ def translate(options: Options) -> None:
     page = open_results_page(folder, f"{run.name}, {data.phase}, {tag}", flags.display_winsize, warn)
     total = min(len(loader), flags.num_test or len(loader))
     progress = TerminalSink(total)
-    wanted = ("A", "B") if data.dataset_mode == "aligned" else ("A",)
+    wanted = ("A", "B")
     names, written = Names(), set()
     with torch.inference_mode():
         for batch in equal_neighbours(itertools.islice(loader.epoch(0), total), wanted, data.batch_size):
@@ -93,10 +93,10 @@ def caption(label: str) -> str:
 
 
 def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int) -> Iterator[Batch]:
-    """Join up to ``count`` batches that follow each other and whose images ``names`` are equal in size."""
-    for _, equal in itertools.groupby(batches, lambda batch: [batch[name].shape[1:] for name in names]):
+    """Join up to ``count`` batches that follow each other and whose images, those of ``names``, are equal in size."""
+    for shapes, equal in itertools.groupby(batches, lambda batch: {n: batch[n].shape[1:] for n in names if n in batch}):
         while some := list(itertools.islice(equal, count)):
-            joined: Batch = {name: torch.cat([batch[name] for batch in some]) for name in names}
+            joined: Batch = {name: torch.cat([batch[name] for batch in some]) for name in shapes}
             yield joined | {"A_paths": [path for batch in some for path in batch["A_paths"]]}
 
 

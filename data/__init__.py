@@ -10,11 +10,12 @@ from .single import SingleDataset
 from .unaligned import UnalignedDataset
 from .waiting import Waiting
 
-DATASETS: dict[str, type[UnalignedDataset] | type[SingleDataset] | type[AlignedDataset]] = {
+DATASETS: dict[str, type[ImageDataset]] = {
     "unaligned": UnalignedDataset,
     "single": SingleDataset,
     "aligned": AlignedDataset,
 }
+"""What ``--dataset_mode`` chooses from."""
 
 __all__ = [
     "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "ImageDataset", "Loader", "SampleKey", "SingleDataset",

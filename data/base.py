@@ -47,6 +47,10 @@ class ImageDataset(ABC):
     items: int
     cache: Cache | None = None
 
+    @abstractmethod
+    def __init__(self, options: Options, *, training: bool) -> None:
+        """Find the images; in training also those of the target domain, and with random crops."""
+
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:
         """No shared default changes."""

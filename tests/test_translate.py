@@ -221,7 +221,7 @@ def test_translating_needs_neither_vgg_nor_a_discriminator(
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("built, and not needed")
 
-    for module, name in ((structure_module, "VGG16Features"), (sc_module, "build_discriminator"),
+    for module, name in ((structure_module, "create_features"), (sc_module, "build_discriminator"),
                          (building_module, "create_discriminator")):
         monkeypatch.setattr(module, name, refuse)
     save_noise(root / "in" / "0.png", 0)
