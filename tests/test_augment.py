@@ -126,6 +126,11 @@ def test_type_shape_and_layout_of_the_images_do_not_matter(dtype: torch.dtype) -
     torch.testing.assert_close(changed.float(), expected, atol=0.03 if dtype == torch.bfloat16 else 1e-6, rtol=0)
 
 
+def test_the_host_does_not_wait_for_the_device() -> None:
+    """On the meta device there are no values to wait for, and asking for one raises."""
+    assert diff_augment(images().to("meta"), POLICIES).shape == (2, 3, 6, 5)
+
+
 def options(root: Path, flags: str, method: str = "FSeSim") -> Options:
     return train_options(root, flags, defaults=(NETWORKS, SIZES, METHODS[method]))
 
