@@ -46,6 +46,7 @@ from util.device import choose_device, to_device
 from util.distributed import World, joined
 from util.errors import UserError, run_program
 from util.files import move_aside
+from util.health import Watch
 from util.loggers import JsonLinesSink, Sink, open_html, open_visdom
 from util.meter import LossMeter
 from util.terminal import TerminalSink
@@ -54,7 +55,7 @@ from util.terminal import TerminalSink
 # schedules overrule.
 FREE = {*(f.name for group in (DisplayFlags, LoadingFlags, SpeedFlags) for f in fields(group)), "name", "suffix",
         "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter", "epoch_count",
-        "max_iters", "continue_train"} - {"amp"}
+        "max_iters", "continue_train", "on_nan"} - {"amp"}
 KEPT = {"lr", "beta1", "beta2", "lr_decay_iters", "vgg_lr_scale"}
 
 
@@ -198,10 +199,13 @@ def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], 
     """
     model, progress, display = run.model, run.progress, run.options[DisplayFlags]
     losses, waiting, shown = LossMeter(), Waiting(), progress.images
+    watch = watch_over(run, sinks)
     while progress.images < total:
         batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
         for group in groups(batches, run.options[TrainFlags].grad_accum):
-            step_losses = model.train_step([finish(to_device(batch, device)) for batch in group])
+            finished = [finish(to_device(batch, device)) for batch in group]
+            watch.before(device)
+            step_losses = model.train_step(finished)
             losses.add(step_losses)
             run.epoch_losses.add({"G": step_losses["G"]})
 
@@ -211,25 +215,43 @@ def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], 
                 progress.images_in_epoch += count
                 progress.images += count
             seen = progress.images
+            watch.after(seen, finished, step_losses, model.descent.left_out)
             for sink in sinks:
                 sink.advance(seen - before)
             if seen // display.print_freq > before // display.print_freq:
                 report(run, sinks, losses, waiting)
+                for text in model.descent.warnings():
+                    watch.tell(text)
             if seen // display.display_freq > before // display.display_freq:
                 shown = show_samples(sinks, seen, model)
             if seen // display.save_latest_freq > before // display.save_latest_freq:
+                watch.settle()
                 run.save(f"iter_{seen}" if display.save_by_iter else "latest")
             if seen >= total:
                 break
         if progress.images_in_epoch >= len(loader):
             run.end_epoch()
             if (progress.epoch - 1) % display.save_epoch_freq == 0:
+                watch.settle()
                 run.save(str(progress.epoch - 1))
                 run.save("latest")
+    watch.settle()
     run.save("latest")
     report(run, sinks, losses, waiting)
     if shown < progress.images:
         show_samples(sinks, progress.images, model)
+
+
+def watch_over(run: Run, sinks: Sequence[Sink]) -> Watch:
+    """What looks at every step's numbers; its warnings go to the sinks."""
+    def warn(text: str) -> None:
+        for sink in sinks:
+            sink.message(f"warning: {text}")
+
+    stop = run.options[TrainFlags].on_nan == "stop"
+    run.model.descent.stop_at_fault = stop
+    return Watch(run.folder, run.model.networks, {"options": run.options.as_dict()}, stop=stop, warn=warn,
+                 world=run.world)
 
 
 def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

@@ -30,6 +30,9 @@ class TrainFlags:
     pool_size: int = flag(50, "how many past translations the discriminator is shown again; 0: none", minimum=0)
     ema: float = flag(0.0, "decay a step of a moving average of the generator's weights, saved as EPOCH_net_G_ema.pth; "
                       "0: none, 0.999 is usual in long trainings", minimum=0, maximum=0.999999)
+    on_nan: str = flag("stop", "what to do about a step with a loss or gradient that is not finite, which never "
+                       "reaches the weights: stop, or skip it, until ten come in a row. Its batch is kept in "
+                       "checkpoints_dir/name/nonfinite_IMAGES.pth", choices=("skip", "stop"))
     continue_train: bool = flag(False, "go on from the saved state, by default the latest one")
     epoch_count: int = flag(1, "number of the first epoch, where no saved state tells it", minimum=1)
 

@@ -47,11 +47,14 @@ def test_half_precision_losses_are_summed_in_full_precision():
     assert meter.means()["G"] == pytest.approx(1.0)
 
 
-def test_a_loss_that_is_not_finite_shows():
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_does_not_hide_the_others(value):
     meter = LossMeter()
-    meter.add({"G": torch.tensor(math.nan)})
-    meter.add({"G": torch.tensor(1.0)})
-    assert math.isnan(meter.means()["G"])
+    for loss in (1.0, value, 3.0):
+        meter.add({"G": torch.tensor(loss)})
+    assert meter.means() == {"G": 2.0}
+    meter.add({"G": torch.tensor(value)})
+    assert math.isnan(meter.means()["G"]), "no value was finite"
 
 
 def test_adding_never_reads_a_value():

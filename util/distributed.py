@@ -65,6 +65,13 @@ class World:
         dist.all_reduce(numbers)
         return dict(zip(values, (numbers / self.size).tolist(), strict=True))
 
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes, on the device of ``values``, which does not wait. All must call it."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
     def same(self, value: Any) -> Any:
         """The first process's ``value``, on all. All must call it."""
         if self.size == 1:
