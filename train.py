@@ -206,8 +206,8 @@ def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], 
             finished = [finish(to_device(batch, device)) for batch in group]
             watch.before(device)
             step_losses = model.train_step(finished)
-            losses.add(step_losses)
-            run.epoch_losses.add({"G": step_losses["G"]})
+            losses.add(step_losses, model.descent.left_out)
+            run.epoch_losses.add({"G": step_losses["G"]}, model.descent.left_out)
 
             before = progress.images
             for _ in group:

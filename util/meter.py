@@ -14,24 +14,27 @@ class LossMeter:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, Tensor | int] = {}
+        self._counts: dict[str, Tensor | float] = {}
 
-    def add(self, losses: Mapping[str, Tensor]) -> None:
+    def add(self, losses: Mapping[str, Tensor], left_out: Tensor | int = 0) -> None:
         """Add one step's losses; one that has several elements counts with their mean.
 
-        A name may be absent in some steps, or not finite: its mean is over the other steps.
+        A name may be absent in some steps: its mean is over the steps that have it.
+
+        Args:
+            losses: by name.
+            left_out: the scalar 1 for a step that was left out, whose losses are then not added.
         """
         for name, loss in losses.items():
             # mean() gives a tensor of our own: a loss of a captured graph is overwritten by the next replay.
             value = loss.detach().float().mean()
-            finite = value.isfinite()
-            value = value.nan_to_num(0, 0, 0)
+            value = value if isinstance(left_out, int) else value.where(left_out == 0, 0)
             self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts[name] + finite if name in self._counts else finite.long()
+            self._counts[name] = self._counts.get(name, 0) + (1 - left_out)
 
     def means(self) -> dict[str, float]:
-        """The means since the last call, by name in order of appearance; NaN where no value was finite."""
-        means = {name: float(total) / count if (count := int(self._counts[name])) else math.nan
+        """The means since the last call, by name in order of appearance; NaN where every step was left out."""
+        means = {name: float(total) / count if (count := float(self._counts[name])) else math.nan
                  for name, total in self._sums.items()}
         self._sums.clear()
         self._counts.clear()
@@ -39,7 +42,7 @@ class LossMeter:
 
     def state_dict(self) -> dict[str, Any]:
         """What has been added since the last report."""
-        return {"sums": dict(self._sums), "counts": {name: int(count) for name, count in self._counts.items()}}
+        return {"sums": dict(self._sums), "counts": {name: float(count) for name, count in self._counts.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`; a sum loaded on the CPU moves to the losses' device when one is added to it."""
