@@ -10,7 +10,8 @@ on where it stopped, to the same weights as a run that never did. On several dev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -184,7 +185,8 @@ def train_in(world: World, device: torch.device, options: Options) -> None:
     lines = [*(f"note: {note}" for note in notes), *describe(run, device, len(loader))]
     sinks = open_sinks(run, total, lines) if world.is_first else []
     try:
-        loop(run, loader, device, sinks, total)
+        with loader.naming_lost_workers():
+            loop(run, loader, device, sinks, total)
     finally:
         for sink in sinks:
             sink.close()
@@ -199,7 +201,8 @@ def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], 
     """
     model, progress, display = run.model, run.progress, run.options[DisplayFlags]
     losses, waiting, shown = LossMeter(), Waiting(), progress.images
-    watch = watch_over(run, sinks)
+    loader.warn = warning(sinks)
+    watch = watch_over(run, loader.warn)
     while progress.images < total:
         batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
         for group in groups(batches, run.options[TrainFlags].grad_accum):
@@ -215,13 +218,11 @@ def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], 
                 progress.images_in_epoch += count
                 progress.images += count
             seen = progress.images
-            watch.after(seen, finished, step_losses, model.descent.left_out)
+            watch.after(seen, finished, step_losses, model.descent.scale(), model.descent.left_out)
             for sink in sinks:
                 sink.advance(seen - before)
             if seen // display.print_freq > before // display.print_freq:
                 report(run, sinks, losses, waiting)
-                for text in model.descent.warnings():
-                    watch.tell(text)
             if seen // display.display_freq > before // display.display_freq:
                 shown = show_samples(sinks, seen, model)
             if seen // display.save_latest_freq > before // display.save_latest_freq:
@@ -242,12 +243,19 @@ def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], 
         show_samples(sinks, progress.images, model)
 
 
-def watch_over(run: Run, sinks: Sequence[Sink]) -> Watch:
-    """What looks at every step's numbers; its warnings go to the sinks."""
+def warning(sinks: Sequence[Sink]) -> Callable[[str], None]:
+    """What tells the user; of several processes only the first one has sinks."""
     def warn(text: str) -> None:
         for sink in sinks:
             sink.message(f"warning: {text}")
+        if not sinks:
+            sys.stderr.write(f"train.py: warning: {text}\n")
 
+    return warn
+
+
+def watch_over(run: Run, warn: Callable[[str], None]) -> Watch:
+    """What looks at every step's numbers."""
     stop = run.options[TrainFlags].on_nan == "stop"
     run.model.descent.stop_at_fault = stop
     return Watch(run.folder, run.model.networks, {"options": run.options.as_dict()}, stop=stop, warn=warn,

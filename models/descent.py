@@ -83,12 +83,9 @@ class Descent:
         if not self.stop_at_fault:
             self._fault = torch.zeros_like(self._fault)
 
-    def warnings(self) -> list[str]:
-        """What the user should know about the scale of fp16 losses; the host waits for the device."""
-        if self.scaler.is_enabled() and self.scaler.get_scale() < 1:
-            return ["--amp fp16: the scale of the losses has fallen below 1, so gradients overflow whatever it is and "
-                    "most steps are left out; use --amp bf16 or no"]
-        return []
+    def scale(self) -> Tensor:
+        """By what the losses are multiplied, a scalar on the model's device."""
+        return self.scaler.scale(torch.ones_like(self.left_out))
 
     def _step(self, name: str, optimizer: torch.optim.Optimizer) -> None:
         """Step, unless this step is faulty."""

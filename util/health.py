@@ -26,7 +26,7 @@ class Step:
 
     seen: int
     names: tuple[str, ...]
-    numbers: Tensor  # of the losses, and whether the step was left out
+    numbers: Tensor  # losses, their scale, and whether the step was left out
     ready: torch.cuda.Event | None
     batches: Sequence[Mapping[str, Any]]
     random: dict[str, Tensor]  # before the step
@@ -63,7 +63,8 @@ class Watch:
             self._random["cuda"] = torch.cuda.get_rng_state(device)
 
     def after(
-        self, seen: int, batches: Sequence[Mapping[str, Any]], losses: Mapping[str, Tensor], left_out: Tensor
+        self, seen: int, batches: Sequence[Mapping[str, Any]], losses: Mapping[str, Tensor], scale: Tensor,
+        left_out: Tensor,
     ) -> None:
         """After a step: send its numbers on their way, and look at those that have come.
 
@@ -71,12 +72,13 @@ class Watch:
             seen: images seen with this step.
             batches: what it was made on.
             losses: scalars by name.
+            scale: by what losses are multiplied before their gradients are taken, a scalar.
             left_out: the scalar 1 if the step was left out, else 0.
 
         Raises:
             UserError: a step was faulty, and training should stop.
         """
-        values = [value.detach().float().mean() for value in (*losses.values(), left_out)]
+        values = [value.detach().float().mean() for value in (*losses.values(), scale, left_out)]
         numbers = torch.stack([value.to(values[0].device) for value in values])
         ready = None
         if numbers.device.type == "cuda":
@@ -100,21 +102,21 @@ class Watch:
             self._look_at(self._steps.popleft())
 
     def tell(self, text: str) -> None:
-        """Warn, once for each text."""
-        if text not in self._told:
+        """Warn, once for each text, from the first process alone."""
+        if self.world.is_first and text not in self._told:
             self._told.add(text)
             self._warn(text)
 
     def _look_at(self, step: Step) -> None:
         if step.ready:
             step.ready.synchronize()
-        *values, left_out = step.numbers.tolist()
+        *values, scale, left_out = step.numbers.tolist()
         losses = dict(zip(step.names, values, strict=True))
         if left_out:
             self._handle(step, losses)
             return
         self.in_a_row = 0
-        for text in self.symptoms.see(losses):
+        for text in self.symptoms.see(losses, scale):
             self.tell(text)
 
     def _handle(self, step: Step, losses: Mapping[str, float]) -> None:
@@ -123,19 +125,16 @@ class Watch:
         stop = self.stop or self.in_a_row >= IN_A_ROW
         bad = [name for name, value in losses.items() if not torch.tensor(value).isfinite()]
         kept = f"; {self._keep(step, losses)} holds the step" if stop or self.left_out <= FILES else ""
-        faults = [fault for fault in self.world.gather((bad, paths_of(step.batches))) if fault[0]]
-        names = sorted({name for of, _ in faults for name in of})
-        # Where every loss is finite, it is a gradient that is not, and that has to do with all images of the step.
-        images = [path for _, paths in faults or [(bad, paths_of(step.batches))] for path in paths]
-        what = f"{', '.join(names)} not finite" if names else "a gradient not finite, though all losses are"
-        text = f"the step to image {step.seen} has {what} (images {shortened(images)}){kept}"
+        of_all = self.world.gather((bad, paths_of(step.batches)))
+        text = self.world.same(f"the step to image {step.seen} has {fault_of(of_all)}") + kept
         if self.stop:
             raise UserError(f"{text}; lower --lr, leave out --amp, or go on with --on_nan skip, which leaves out such "
                             "steps")
         if stop:
             raise UserError(f"{text}, the {IN_A_ROW}th in a row: the weights before them are still good; lower --lr or "
                             "leave out --amp, and go on with --continue_train")
-        self._warn(f"{text}; it was left out, --on_nan skip")
+        if self.world.is_first:
+            self._warn(f"{text}; it was left out, --on_nan skip")
 
     def _keep(self, step: Step, losses: Mapping[str, float]) -> str:
         """Write a step's file; returns its path, or why there is none."""
@@ -153,6 +152,10 @@ class Watch:
         return str(path)
 
 
+COLLAPSED = ("--amp fp16: the scale of the losses has fallen below 1, so that gradients overflow whatever it is and "
+             "many steps are left out; use --amp bf16 or no")
+
+
 class Symptoms:
     """Judges the losses of a training step by step, with running means."""
 
@@ -165,17 +168,22 @@ class Symptoms:
         self.short: dict[str, float] = {}
         self.long: dict[str, float] = {}
 
-    def see(self, losses: Mapping[str, float]) -> list[str]:
-        """Take one step's finite losses; returns sentences for the user, the same ones as long as it is so."""
+    def see(self, losses: Mapping[str, float], scale: float = 1.0) -> list[str]:
+        """Take one step's finite losses, and the scale of their gradients in fp16.
+
+        Returns:
+            Sentences for the user, the same ones as long as it is so.
+        """
         self.steps += 1
         for name, value in losses.items():
             size = abs(value)
             for means, least in ((self.short, self.SHORT), (self.long, self.LONG)):
                 weight = max(least, 1 / self.steps)  # at first a plain mean
                 means[name] = means.get(name, size) * (1 - weight) + size * weight
+        collapsed = [COLLAPSED] if scale < 1 else []
         if self.steps * self.LONG < 1:
-            return []
-        return [*self._spikes(), *self._winners()]
+            return collapsed
+        return [*collapsed, *self._spikes(), *self._winners()]
 
     def _spikes(self) -> list[str]:
         total = self.short.get("G", 0.0)
@@ -192,6 +200,16 @@ class Symptoms:
             "--pool_size"
             for name in names if max(self.long[f"{name}_real"], self.long.get(f"{name}_fake", 1.0)) < self.WON
         ]
+
+
+def fault_of(processes: Sequence[tuple[Sequence[str], Sequence[str]]]) -> str:
+    """What was not finite, from each process's losses that were not, and its images."""
+    # Where every loss is finite, it is a gradient that is not, and that has to do with all images of the step.
+    faults = [process for process in processes if process[0]]
+    names = sorted({name for of, _ in faults for name in of})
+    images = [path for _, paths in faults or processes for path in paths]
+    what = f"{', '.join(names)} not finite" if names else "a gradient not finite, though all losses are"
+    return f"{what} (images {shortened(images)})"
 
 
 def paths_of(batches: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -181,8 +181,7 @@ def test_overflow_by_the_scale_of_fp16_is_no_fault_and_a_loss_that_is_none_is(bu
 def test_a_collapsed_scale_of_fp16_is_told(build: Build, scale: float, told: int) -> None:
     model = build(f"{METHODS['FSeSim']} --amp fp16")
     model.descent.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-    model.descent.scaler.scale(torch.ones(()))
-    assert len(model.descent.warnings()) == told
+    assert len(Symptoms().see({}, model.descent.scale().item())) == told
 
 
 # --- the program
@@ -278,7 +277,7 @@ def test_a_step_that_cannot_be_kept_is_told_all_the_same(build: Build, tmp_path:
     model = build()
     watch = Watch(tmp_path / "file", model.networks, {}, stop=False, warn=told.append)
     watch.before(CPU)
-    watch.after(1, [batch(0)], {"G": torch.tensor(math.nan)}, torch.ones(()))
+    watch.after(1, [batch(0)], {"G": torch.tensor(math.nan)}, torch.ones(()), torch.ones(()))
     assert "could not be written" in told[0]
     assert "a.png, b.png" in told[0]
 
@@ -292,7 +291,7 @@ def test_numbers_of_a_gpu_are_read_some_steps_later_and_all_before_a_save(tmp_pa
     told: list[str] = []
     watch = Watch(tmp_path, {}, {}, stop=False, warn=told.append)
     for seen in range(1, 5):
-        watch.send(Step(seen, ("G",), torch.tensor([math.nan, 1.0]), Event(), [batch(0)], {}))  # type: ignore[arg-type]
+        watch.send(Step(seen, ("G",), torch.tensor([math.nan, 1.0, 1.0]), Event(), [batch(0)], {}))  # type: ignore[arg-type]
         assert len(told) == len(waited) == max(0, seen - 2)
     watch.settle()
     assert len(told) == len(waited) == 4
@@ -337,7 +336,7 @@ def test_a_discriminator_that_is_only_sure_of_real_images_has_not_won() -> None:
 
 def test_warnings_reach_the_terminal_once(root: Path, monkeypatch: pytest.MonkeyPatch,
                                           capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(Symptoms, "see", lambda self, losses: ["look at this"])
+    monkeypatch.setattr(Symptoms, "see", lambda self, losses, scale: ["look at this"])
     program.train(train_options(root, flags_of("--max_iters 4")))
     assert capsys.readouterr().out.count("warning: look at this\n") == 1
 
