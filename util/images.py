@@ -117,6 +117,16 @@ def image_outline(path: Path, channels: int) -> Tensor:
         return torch.empty(channels, image.height, image.width, dtype=dtype, device="meta")
 
 
+def image_mode(path: Path) -> str:
+    """Pillow's word for a file's channels and depth, such as ``RGB``, ``L`` or ``I;16``.
+
+    Raises:
+        BadImage: the file is no image, or too large.
+    """
+    with _opened(path) as image:
+        return image.mode
+
+
 def to_uint8(image: Tensor) -> NDArray[np.uint8]:
     """Convert an image to 8 bits, rounding to the nearest level.
 
