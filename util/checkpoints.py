@@ -225,12 +225,19 @@ def load_into(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
         *(f"{key} is unknown" for key in state if key not in own),
         *(f"{key} is {list(getattr(value, 'shape', []))} instead of {list(own[key].shape)}"
           for key, value in state.items() if key in own and getattr(value, "shape", None) != own[key].shape),
+        *(f"{key} holds no plain numbers" for key, value in state.items() if key in own and not is_plain(value)),
     ]
     if differences:
         raise UserError(
             f"{path} does not fit this {type(network).__name__}: {differences[0]}, {len(differences)} such differences "
             "in all; use the --netG, --netD, --ngf, --ndf, --norm and channel flags that it was trained with")
     network.load_state_dict(state)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a network can take its weights from ``value``: real numbers, each of which is there."""
+    return (isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_complex()
+            and not value.is_meta and not value.is_quantized and not value.is_nested)
 
 
 def _save(content: Mapping[str, Any], temporary: Path, path: Path) -> None:
