@@ -91,8 +91,10 @@ class Descent:
         """Step, unless this step is faulty."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         moments = moments_of(optimizer)
-        # After the last network of a step there is nothing that could fail and undo it.
-        undoable = self._steps_before[-1:] != [name] or self._steps_before.count(name) > 1
+        # After the last network of a step there is nothing that could fail and undo it; and it does not step itself,
+        # where fused steps are known to read what tells them so.
+        is_last = self._steps_before[-1:] == [name] and self._steps_before.count(name) == 1
+        undoable = not is_last or self._fault.device.type not in ("cpu", "cuda")
         if undoable:
             self._undo.keep(name, [*parameters, *moments])
         if self.scaler.is_enabled():
