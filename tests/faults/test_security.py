@@ -151,8 +151,8 @@ def test_a_suffix_reaches_no_attribute(suffix: str, tmp_path: Path) -> None:
         assert options[RunFlags].name == f"experiment_name_{suffix}"
 
 
-@pytest.mark.parametrize("flag", ["--epoch", "--phase"])
-@pytest.mark.parametrize("value", ["../x", "/etc", "a/b", "..", ".", "", "a\\b", "-x", "a b", "C:x"])
+@pytest.mark.parametrize("flag", ["--epoch", "--phase", "--model_suffix"])
+@pytest.mark.parametrize("value", ["../x", "/etc", "a/b", "..", ".", "a\\b", "-x", "a b", "C:x", "/../x"])
 def test_parts_of_file_names_lead_nowhere_else(flag: str, value: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=flag):
         parse(TEST, MODELS, DATASETS, ["--dataroot", str(tmp_path), f"{flag}={value}"])
