@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shlex
 import signal
@@ -33,6 +34,44 @@ def start(root: Path, flags: str, *, processes: int = 1, program: str = "train.p
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None)  # noqa: PLW1509 - no threads here
 
 
+class Forked:
+    """A training in a process of its own that need not import torch: it is forked from one that has."""
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train"])
+
+    def __init__(self, root: Path, flags: str, log: Path) -> None:
+        places = ["--dataroot", str(root), "--checkpoints_dir", str(root / "checkpoints")]
+        self.log = log
+        self.process = self.context.Process(target=_run, args=(["train.py", *places, *shlex.split(flags)], log))
+        self.process.start()
+
+    def kill(self) -> int | None:
+        """SIGKILL; returns how it ended."""
+        self.process.kill()
+        return self.end()
+
+    def end(self) -> int | None:
+        """Wait for its end; returns its exit code."""
+        self.process.join(2 * MINUTE)
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+
+def _run(argv: list[str], log: Path) -> None:
+    import train
+    from util.errors import run_program
+
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    torch.set_num_threads(1)
+    sys.argv = argv
+    run_program("train.py", train.main)
+
+
 def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Its exit code, output and errors; a process that does not end is a failure."""
     try:
@@ -49,13 +88,14 @@ def lines(root: Path, name: str = "experiment_name") -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | Forked) -> None:
     """Wait until the condition holds while the process runs."""
     start = time.monotonic()
     while not condition():
         if process.poll() is not None or time.monotonic() - start > 2 * MINUTE:
-            os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
-            raise AssertionError(f"the training did not get there: {process.returncode}, {process.communicate()}")
+            process.kill()
+            said = process.log.read_text() if isinstance(process, Forked) else process.communicate()
+            raise AssertionError(f"the training did not get there: {process.poll()}, {said}")
         time.sleep(0.001)
 
 
