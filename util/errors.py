@@ -1,4 +1,4 @@
-"""The one exception that means 'the user can fix this'."""
+"""Exceptions that mean 'the user can fix this', and how programs end."""
 
 from __future__ import annotations
 
