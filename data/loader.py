@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from util.errors import UserError
+from util.signals import leave_to_parent
 
 from .base import ImageDataset
 from .batch import Batch, collate, finish
@@ -70,7 +71,7 @@ class Loader:
             epoch_batches, self._length, batch_size, seed=seed, shuffle=shuffle, rank=rank, world_size=world_size))
         self._batches = DataLoader(
             _Batches(dataset, finished), batch_sampler=self._sampler, collate_fn=_as_it_is, num_workers=num_workers,
-            persistent_workers=num_workers > 0, pin_memory=pin_memory,
+            persistent_workers=num_workers > 0, pin_memory=pin_memory, worker_init_fn=leave_to_parent,
             generator=torch.Generator(),  # DataLoader draws from it; otherwise it would from the global one
         )
 

@@ -65,6 +65,8 @@ class DisplayFlags:
     save_latest_freq: int = flag(5000, "images between two saves of the latest state", minimum=1)
     save_epoch_freq: int = flag(10, "epochs between two saves under the epoch's number", minimum=1)
     save_by_iter: bool = flag(False, "keep every save_latest_freq save as iter_N instead of overwriting latest")
+    keep_last: int = flag(0, "keep the newest so many of the saves by epoch, and of those by iteration; 0: all",
+                          minimum=0)
     display_winsize: int = flag(256, "width of an image on pages and in visdom, in pixels", minimum=1)
     display_ncols: int = flag(4, "images in a row in visdom; 0: one window an image", minimum=0)
     display_id: int | None = flag(None, "number of the first visdom window; left out or 0: no visdom", minimum=0)

@@ -208,6 +208,8 @@ def test_damaged_checkpoint_is_one_sentence(
 ) -> None:
     path = checkpoints / "run" / name
     path.write_bytes(content if isinstance(content, bytes) else path.read_bytes()[:-200])
+    says(train("--continue_train"), path, "is broken")
+    (checkpoints / "run" / "latest_manifest.json").unlink()
     says(train("--continue_train"), path, "cannot be read as a checkpoint")
     if "net" in name:
         says(translate(), path, "cannot be read as a checkpoint")
@@ -246,6 +248,7 @@ def test_state_of_something_else_is_one_sentence(
     state = torch.load(path, weights_only=True)
     change(state)
     torch.save(state, path)
+    (checkpoints / "run" / "latest_manifest.json").unlink()
     says(train("--continue_train", "--max_iters", "4"), path, "does not fit this run", "remove it")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from .distributed import ALONE, World
+
 
 class LossMeter:
     """Sums losses on their own device; the host waits for the device only in `means`."""
@@ -40,10 +42,11 @@ class LossMeter:
         self._counts.clear()
         return means
 
-    def state_dict(self) -> dict[str, Any]:
-        """What has been added since the last report."""
-        return {"sums": dict(self._sums), "counts": {name: float(count) for name, count in self._counts.items()}}
+    def state_dict(self, world: World = ALONE) -> dict[str, Any]:
+        """What has been added since the last report: the mean of all processes' sums, which all must call for."""
+        sums = {name: float(total) for name, total in self._sums.items()}
+        return {"sums": world.mean(sums), "counts": {name: float(count) for name, count in self._counts.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`; a sum loaded on the CPU moves to the losses' device when one is added to it."""
+        """Go on from `state_dict`; a sum becomes a tensor on the losses' device when one is added to it."""
         self._sums, self._counts = dict(state["sums"]), dict(state["counts"])

@@ -14,9 +14,9 @@ from cli import ROOT, TINY, make_images, run
 from data import DATASETS
 from models import MODELS
 from options import TEST, TRAIN, RunFlags, parse
-from util.checkpoints import load_file
 from util.errors import UserError
 from util.pages import ResultsPage
+from util.state_dicts import load_file
 
 SKIPPED = {".venv", "tests", "checkpoints", "results", ".git"}
 
