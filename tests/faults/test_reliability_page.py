@@ -14,7 +14,7 @@ SOURCES = {path: path.read_text(encoding="utf-8") for path in Path(__file__).par
 
 def test_every_test_that_the_page_names_exists() -> None:
     named = re.findall(r"`((?:tests/)?test_\w+\.py)?(?:::(test_\w+))?`", "\n".join(ROWS))
-    assert len(named) > 60
+    assert len(named) >= 40
     for name, test in named:
         files = [ROOT / name if "/" in name else Path(__file__).with_name(name)] if name else list(SOURCES)
         texts = [SOURCES.get(file) or file.read_text(encoding="utf-8") for file in files]
