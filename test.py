@@ -64,7 +64,7 @@ def translate(options: Options) -> None:
     progress = TerminalSink(total)
     wanted = ("A", "B")
     names, written = Names(), set()
-    with torch.inference_mode():
+    with torch.inference_mode(), loader.naming_lost_workers():
         for batch in equal_neighbours(itertools.islice(loader.epoch(0), total), wanted, data.batch_size):
             pictures = {"real_A": batch["A"]} | translate_images(model, batch["A"], device, tiling)
             if "B" in batch:

@@ -3,15 +3,17 @@
     python train.py --dataroot datasets/lineart2color --name colours --model sc --learned_attn --augment
 
 Everything of the run is in checkpoints/NAME: options, losses, sample page, checkpoints. ``--continue_train`` goes
-on where it stopped, to the same weights as a run that never did. On several devices, each with its own batches:
+on where it stopped, to the same weights as a run that never did. SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 save first.
+On several devices, each with its own batches:
 
     torchrun --nproc_per_node=8 train.py ...
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ from options import (
     parse,
 )
 from util.checkpoints import (
+    LATEST,
+    find_whole,
     load_published,
     load_state,
     refusing_foreign_state,
@@ -45,16 +49,18 @@ from util.checkpoints import (
 from util.device import choose_device, to_device
 from util.distributed import World, joined
 from util.errors import UserError, run_program
-from util.files import move_aside
+from util.files import move_aside, remove_leftovers
+from util.health import Watch
 from util.loggers import JsonLinesSink, Sink, open_html, open_visdom
 from util.meter import LossMeter
+from util.signals import Signals
 from util.terminal import TerminalSink
 
 # Flags that may change from one part of a run to the next without a word, and those that the saved optimizers and
 # schedules overrule.
 FREE = {*(f.name for group in (DisplayFlags, LoadingFlags, SpeedFlags) for f in fields(group)), "name", "suffix",
         "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter", "epoch_count",
-        "max_iters", "continue_train"} - {"amp"}
+        "max_iters", "continue_train", "on_nan"} - {"amp"}
 KEPT = {"lr", "beta1", "beta2", "lr_decay_iters", "vgg_lr_scale"}
 
 
@@ -65,6 +71,14 @@ class Progress:
     epoch: int
     images_in_epoch: int = 0
     images: int = 0  # over all epochs and resumed runs
+
+    def count(self, group: Sequence[Batch], loader: Loader) -> int:
+        """Take note of batches that were trained on; returns how many images have been seen."""
+        for _ in group:
+            count = loader.images_after(self.images_in_epoch)
+            self.images_in_epoch += count
+            self.images += count
+        return self.images
 
 
 @dataclass
@@ -79,19 +93,23 @@ class Run:
     schedulers: dict[str, Scheduler]
     progress: Progress
     world: World
+    losses: LossMeter = field(default_factory=LossMeter)  # since the last report
     epoch_losses: LossMeter = field(default_factory=LossMeter)  # what the plateau policy looks at
+    saved: Progress | None = None  # as the latest state that this process has written
 
-    def save(self, tag: str) -> None:
+    def save(self, tag: str = LATEST, also: str | None = None) -> None:
         """Write the checkpoint ``tag``; all processes come together for it, and the first one writes."""
-        sums = self.epoch_losses.state_dict()
         save_checkpoint(self.folder, tag, self.model, {
             "progress": asdict(self.progress),
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.schedulers.items()},
-            "epoch_losses": {**sums, "sums": self.world.mean(sums["sums"])},
+            "losses": self.losses.state_dict(self.world),
+            "epoch_losses": self.epoch_losses.state_dict(self.world),
             "options": self.options.as_dict(),
             "seed": self.seed,
             "first_epoch": self.first_epoch,
-        }, self.world)
+        }, self.world, also=also, keep_last=self.options[DisplayFlags].keep_last)
+        if tag == LATEST:
+            self.saved = replace(self.progress)
 
     def resume(self, tag: str, state: Mapping[str, Any] | None) -> list[str]:
         """Go back to the checkpoint ``tag``; returns what the user should know."""
@@ -111,6 +129,7 @@ class Run:
                                 f"flags of its training ({'; '.join(changes.values())})")
             notes = restore(self.model, state, self.folder, tag, self.world)
             self.progress = Progress(**state["progress"])
+            self.losses.load_state_dict(state.get("losses", {"sums": {}, "counts": {}}))  # older states have none
             self.epoch_losses.load_state_dict(state["epoch_losses"])
             for name, scheduler in self.schedulers.items():
                 if name in state["schedulers"]:
@@ -132,23 +151,29 @@ class Run:
 
 
 def main() -> None:
-    train(parse(TRAIN, MODELS, DATASETS))
+    sys.exit(train(parse(TRAIN, MODELS, DATASETS)))
 
 
-def train(options: Options) -> None:
-    """Run the training that the options describe, from its start or from a checkpoint."""
+def train(options: Options) -> int:
+    """Run the training that the options describe, from its start or from a checkpoint.
+
+    Returns:
+        The exit code: 0 at its end, that of the signal where one has stopped it.
+    """
     world = World.of_environment()
     device = choose_device(options[RunFlags].gpu_ids, world)
-    with joined(world, device):
-        train_in(world, device, options)
+    with Signals(world) as signals, joined(world, device):
+        train_in(world, device, options, signals)
+    return signals.code
 
 
-def train_in(world: World, device: torch.device, options: Options) -> None:
+def train_in(world: World, device: torch.device, options: Options, signals: Signals) -> None:
     """This process's part of the training."""
     general, data, flags = options[RunFlags], options[DataFlags], options[TrainFlags]
     loading = options[LoadingFlags]
     folder = Path(general.checkpoints_dir) / general.name
     tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
+    tag, notes = find_whole(folder, tag) if flags.continue_train else (tag, [])
     state = load_state(folder, tag) if flags.continue_train else None
     last_epoch = flags.n_epochs + flags.n_epochs_decay
     if state is None and last_epoch < flags.epoch_count:
@@ -172,7 +197,7 @@ def train_in(world: World, device: torch.device, options: Options) -> None:
         torch.backends.cudnn.benchmark = False  # images of many sizes: each would start a search for algorithms
     run = Run(options, folder, seed, first_epoch, model, build_schedulers(model, flags, first_epoch),
               Progress(first_epoch), world)
-    notes = run.resume(tag, state) if flags.continue_train else make_room(folder, world)
+    notes += run.resume(tag, state) if flags.continue_train else make_room(folder, world)
 
     start = run.progress
     if start.images_in_epoch > len(loader):
@@ -183,53 +208,81 @@ def train_in(world: World, device: torch.device, options: Options) -> None:
     lines = [*(f"note: {note}" for note in notes), *describe(run, device, len(loader))]
     sinks = open_sinks(run, total, lines) if world.is_first else []
     try:
-        loop(run, loader, device, sinks, total)
+        with signals.held(), loader.naming_lost_workers():
+            loop(run, loader, device, sinks, total=total, signals=signals)
     finally:
         for sink in sinks:
             sink.close()
     if world.is_first:
-        print(f"done: {run.progress.images} images seen; everything is in {folder}")
+        print(f"stopped by a signal after {run.progress.images} of {total} images; --continue_train goes on"
+              if signals.code else f"done: {run.progress.images} images seen; everything is in {folder}")
 
 
-def loop(run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], total: int) -> None:
-    """Train until ``total`` images have been seen; frequencies are in images, whatever the batch size.
+def loop(
+    run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], *, total: int, signals: Signals
+) -> None:
+    """Train until ``total`` images have been seen or a signal stops it, and save.
 
-    What the frequencies leave unreported at the end is reported then.
+    Frequencies are in images, whatever the batch size. What they leave unreported at the end is reported then; after a
+    signal, the resumed run does it.
     """
     model, progress, display = run.model, run.progress, run.options[DisplayFlags]
-    losses, waiting, shown = LossMeter(), Waiting(), progress.images
-    while progress.images < total:
+    waiting, start, shown = Waiting(), progress.images, progress.images
+    loader.warn = warning(sinks)
+    watch = watch_over(run, loader.warn)
+    while progress.images < total and not signals.code:
         batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
         for group in groups(batches, run.options[TrainFlags].grad_accum):
-            step_losses = model.train_step([finish(to_device(batch, device)) for batch in group])
-            losses.add(step_losses)
-            run.epoch_losses.add({"G": step_losses["G"]})
+            finished = [finish(to_device(batch, device)) for batch in group]
+            watch.before(device)
+            step_losses = model.train_step(finished)
+            run.losses.add(step_losses, model.descent.left_out)
+            run.epoch_losses.add({"G": step_losses["G"]}, model.descent.left_out)
 
-            before = progress.images
-            for _ in group:
-                count = loader.images_after(progress.images_in_epoch)
-                progress.images_in_epoch += count
-                progress.images += count
-            seen = progress.images
+            before, seen = progress.images, progress.count(group, loader)
+            watch.after(seen, finished, step_losses, model.descent.scale(), model.descent.left_out)
             for sink in sinks:
                 sink.advance(seen - before)
             if seen // display.print_freq > before // display.print_freq:
-                report(run, sinks, losses, waiting)
+                report(run, sinks, waiting)
             if seen // display.display_freq > before // display.display_freq:
                 shown = show_samples(sinks, seen, model)
             if seen // display.save_latest_freq > before // display.save_latest_freq:
-                run.save(f"iter_{seen}" if display.save_by_iter else "latest")
-            if seen >= total:
+                watch.settle()
+                run.save(f"iter_{seen}" if display.save_by_iter else LATEST)
+            if seen >= total or signals.agreed():
                 break
         if progress.images_in_epoch >= len(loader):
             run.end_epoch()
             if (progress.epoch - 1) % display.save_epoch_freq == 0:
-                run.save(str(progress.epoch - 1))
-                run.save("latest")
-    run.save("latest")
-    report(run, sinks, losses, waiting)
-    if shown < progress.images:
+                watch.settle()
+                run.save(also=str(progress.epoch - 1))
+    watch.settle()
+    if run.saved != progress:
+        run.save()
+    if start < progress.images and not signals.code:
+        report(run, sinks, waiting)
+    if shown < progress.images and not signals.code:
         show_samples(sinks, progress.images, model)
+
+
+def warning(sinks: Sequence[Sink]) -> Callable[[str], None]:
+    """What tells the user; of several processes only the first one has sinks."""
+    def warn(text: str) -> None:
+        for sink in sinks:
+            sink.message(f"warning: {text}")
+        if not sinks:
+            sys.stderr.write(f"train.py: warning: {text}\n")
+
+    return warn
+
+
+def watch_over(run: Run, warn: Callable[[str], None]) -> Watch:
+    """What looks at every step's numbers."""
+    stop = run.options[TrainFlags].on_nan == "stop"
+    run.model.descent.stop_at_fault = stop
+    return Watch(run.folder, run.model.networks, {"options": run.options.as_dict()}, stop=stop, warn=warn,
+                 world=run.world)
 
 
 def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
@@ -239,9 +292,9 @@ def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
         yield group
 
 
-def report(run: Run, sinks: Sequence[Sink], losses: LossMeter, waiting: Waiting) -> None:
+def report(run: Run, sinks: Sequence[Sink], waiting: Waiting) -> None:
     """Send the mean losses since the last report, if there are any, and the share of time spent waiting for data."""
-    if values := losses.means():
+    if values := run.losses.means():
         values = run.world.mean({**values, "data_wait": waiting.share()})
         for sink in sinks:
             sink.scalars(run.progress.images, values)
@@ -274,6 +327,7 @@ def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
     """The loggers, of which the terminal begins with ``lines``; one that cannot run is left out with a warning."""
     display, seen = run.options[DisplayFlags], run.progress.images
     name = run.options[RunFlags].name
+    remove_leftovers(run.folder)
     run.options.save(run.folder, "train_opt")
     terminal = TerminalSink(total, seen)
     for line in (run.options.as_text(), *lines):

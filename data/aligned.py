@@ -14,7 +14,7 @@ from util.images import find_images
 
 from .base import AugmentFlags, Reader, TwoDomainDataset, raw_entries
 from .keys import SampleKey
-from .transforms import Policy, plan_crop, size_of
+from .transforms import plan_crop, size_of
 
 
 class AlignedDataset(TwoDomainDataset):
@@ -28,6 +28,7 @@ class AlignedDataset(TwoDomainDataset):
     """
 
     def __init__(self, options: Options, *, training: bool) -> None:
+        super().__init__(options, training=training)
         flags = options[DataFlags]
         root, phase = Path(flags.dataroot), flags.phase
         folder_a, folder_b, together = root / f"{phase}A", root / f"{phase}B", root / phase
@@ -46,7 +47,6 @@ class AlignedDataset(TwoDomainDataset):
         self.swap = flags.direction == "BtoA"
         self.channels = (flags.input_nc, flags.output_nc)
         self.augment = training and options[AugmentFlags].augment
-        self.policy = Policy.of(flags, training=training)
 
     def __len__(self) -> int:
         return self.items
@@ -59,10 +59,10 @@ class AlignedDataset(TwoDomainDataset):
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         generator = key.generator()
-        images = self.load(key.index)
+        item, images = self.load(key.index)
         crop = plan_crop(size_of(images[0]), self.policy, generator)
         sample: dict[str, Any] = {}
-        for name, file, image in zip("AB", self.files(key.index), images, strict=True):
+        for name, file, image in zip("AB", self.files(item), images, strict=True):
             sample |= raw_entries(name, file, image, crop, generator if self.augment else None)
         return sample
 

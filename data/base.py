@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +11,17 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
-from options import DataFlags, Options, flag
+from options import DataFlags, LoadingFlags, Options, flag
 from util.errors import UserError
-from util.images import image_outline, load_image
+from util.images import BadImage, image_outline, load_image
 
 from .batch import CHOICES, Choices
 from .cache import Cache
 from .keys import SampleKey
 from .transforms import Crop, Policy, cut, plan_jitter, scale, scaled_size, size_of
+from .unreadable import Unreadable
 
 Reader = Callable[[Path, int], Tensor]
 """From a file and a number of channels to an image: `load_image` or `image_outline`."""
@@ -37,7 +40,10 @@ class ImageDataset(ABC):
     Attributes:
         policy: how images are brought to size.
         items: how many things can be loaded by themselves: images, or pairs of them.
+        unreadable: the items that turned out to be so.
         cache: all of them, once they are kept in memory.
+        held: for each worker process its number and the item that it read last, [workers, 2] in shared memory, where
+            somebody may want to know.
     """
 
     flags: ClassVar[tuple[type, ...]] = ()
@@ -46,10 +52,14 @@ class ImageDataset(ABC):
     policy: Policy
     items: int
     cache: Cache | None = None
+    held: Tensor | None = None
 
-    @abstractmethod
     def __init__(self, options: Options, *, training: bool) -> None:
-        """Find the images; in training also those of the target domain, and with random crops."""
+        """A subclass also finds the images, in training those of the target domain too."""
+        # A translation under another image's name would be wrong: outside training nothing stands in.
+        most = options[LoadingFlags].max_bad_images if training and LoadingFlags in options else 0
+        self.unreadable = Unreadable(self.files, self.group, most)
+        self.policy = Policy.of(options[DataFlags], training=training)
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:
@@ -80,14 +90,40 @@ class ImageDataset(ABC):
     def decode(self, item: int, read: Reader) -> Sequence[Tensor]:
         """The images of an item, [C, H, W], as ``read`` gives them."""
 
-    def load(self, item: int) -> list[Tensor]:
-        """The images of an item, scaled: uint8 or float32 in [0, 1], [C, H, W]. Not to be changed."""
-        if self.cache is not None:
-            return self.cache[item]
+    def group(self, item: int) -> range:
+        """The items that may stand in for one that cannot be read."""
+        del item
+        return range(self.items)
+
+    def load(self, item: int) -> tuple[int, list[Tensor]]:
+        """The images of an item, or of one that stands in for it.
+
+        Returns:
+            Whose they are, and the images, scaled: uint8 or float32 in [0, 1], [C, H, W]. Not to be changed.
+
+        Raises:
+            UserError: too many items cannot be read.
+        """
+        while True:
+            other = self.unreadable.stand_in(item)
+            try:
+                return other, self.cache[other] if self.cache is not None else self.read(other)
+            except BadImage as error:
+                self.unreadable.note(other, str(error))
+
+    def read(self, item: int) -> list[Tensor]:
+        """The images of an item from their files, scaled.
+
+        Raises:
+            BadImage: a file cannot be read.
+            UserError: the images do not fit each other.
+        """
+        if self.held is not None and (worker := get_worker_info()):
+            self.held[worker.id] = torch.tensor([os.getpid(), item])
         return [scale(image, self.policy) for image in self.decode(item, load_image)]
 
     def outline(self, item: int) -> list[Tensor]:
-        """What `load` will return, without the pixels: on the ``meta`` device."""
+        """What `read` will return, without the pixels: on the ``meta`` device."""
         images = self.decode(item, image_outline)
         return [image.new_empty(len(image), *scaled_size(*size_of(image), self.policy)) for image in images]
 

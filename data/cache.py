@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from util.errors import UserError
+from util.images import BadImage
 from util.loggers import Sink
 
 from .memory import room
+from .unreadable import Unreadable
 
 REPORTS = 5  # how often the terminal hears how far it is, where it has no bar
 
@@ -68,37 +70,54 @@ class Loads(Protocol):
 
     items: int
     cache: Cache | None
+    unreadable: Unreadable
 
     def files(self, item: int) -> Sequence[Path]: ...
 
     def outline(self, item: int) -> list[Tensor]: ...
 
-    def load(self, item: int) -> list[Tensor]: ...
+    def read(self, item: int) -> list[Tensor]: ...
 
 
 def keep_in_memory(dataset: Loads, progress: Sink) -> None:
     """Load every image of ``dataset`` now, in threads, and never again.
 
-    To be called before worker processes start. Each process of a distributed job has a cache of its own.
+    To be called before worker processes start. Each process of a distributed job has a cache of its own. Items that
+    cannot be read are noted.
 
     Args:
         dataset: gets a `Cache`.
         progress: told about every item.
 
     Raises:
-        UserError: there is not enough memory, or a file is unreadable.
+        UserError: there is not enough memory, or too many files are unreadable.
     """
+    def outline(item: int) -> list[Tensor] | BadImage:
+        try:
+            return dataset.outline(item)
+        except BadImage as error:
+            return error
+
+    def keep(item: int) -> BadImage | None:
+        if isinstance(outlined := outlines[item], BadImage):
+            return outlined
+        try:
+            images = dataset.read(item)
+        except BadImage as error:
+            return error
+        for place, image in zip(cache[item], images, strict=True):
+            if place.shape != image.shape or place.dtype != image.dtype:
+                raise UserError(f"--cache ram: {dataset.files(item)[0]} is not what its header says; save it anew "
+                                "or use --cache none")
+            place.copy_(image)
+        return None
+
     with ThreadPoolExecutor() as threads:
-        cache = Cache(list(threads.map(dataset.outline, range(dataset.items))))
-
-        def keep(item: int) -> None:
-            for place, image in zip(cache[item], dataset.load(item), strict=True):
-                if place.shape != image.shape or place.dtype != image.dtype:
-                    raise UserError(f"--cache ram: {dataset.files(item)[0]} is not what its header says; save it anew "
-                                    "or use --cache none")
-                place.copy_(image)
-
-        for done, _ in enumerate(threads.map(keep, range(dataset.items)), start=1):
+        outlines = list(threads.map(outline, range(dataset.items)))
+        cache = Cache([[] if isinstance(images, BadImage) else images for images in outlines])
+        for done, error in enumerate(threads.map(keep, range(dataset.items)), start=1):
+            if error is not None:
+                dataset.unreadable.note(done - 1, str(error))
             progress.advance(1)
             if done * REPORTS // dataset.items > (done - 1) * REPORTS // dataset.items:
                 progress.scalars(done, {})

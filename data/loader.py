@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -10,9 +12,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from util.errors import UserError
+from util.signals import leave_to_parent
 
+from .base import ImageDataset
 from .batch import Batch, collate, finish
 from .keys import SampleKey, epoch_batches
+from .unreadable import refuse_too_many
+
+NEWS = "unreadable"
+"""The entry of a batch in which a worker process tells what it could not read."""
+LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))?([\d, ]+)\)[^.\n]*")
+"""How torch says that a worker process has ended."""
 
 
 class Samples(Protocol):
@@ -43,18 +53,25 @@ class Loader:
         finished: `finish` the batches where they are loaded. Otherwise they come raw, a quarter of the size, to be
             finished by the caller, on a GPU best.
         rank, world_size: which process this is, and of how many.
+
+    Attributes:
+        warn: takes a sentence about an image that cannot be read.
     """
 
     def __init__(
         self, dataset: Samples, *, batch_size: int, num_workers: int, seed: int, shuffle: bool,
         pin_memory: bool = False, finished: bool = True, rank: int = 0, world_size: int = 1,
     ) -> None:
-        self._length, self._global_batch = len(dataset), world_size * batch_size
+        self._dataset, self._length, self._global_batch = dataset, len(dataset), world_size * batch_size
+        self._unreadable: dict[str, str] = {}
+        self.warn: Callable[[str], None] = lambda text: None
+        if num_workers and isinstance(dataset, ImageDataset):
+            dataset.held = torch.full((num_workers, 2), -1).share_memory_()
         self._sampler = _BatchSampler(partial(
             epoch_batches, self._length, batch_size, seed=seed, shuffle=shuffle, rank=rank, world_size=world_size))
         self._batches = DataLoader(
             _Batches(dataset, finished), batch_sampler=self._sampler, collate_fn=_as_it_is, num_workers=num_workers,
-            persistent_workers=num_workers > 0, pin_memory=pin_memory,
+            persistent_workers=num_workers > 0, pin_memory=pin_memory, worker_init_fn=leave_to_parent,
             generator=torch.Generator(),  # DataLoader draws from it; otherwise it would from the global one
         )
 
@@ -81,12 +98,52 @@ class Loader:
         if epoch < 0 or not 0 <= skip <= len(self):
             raise ValueError(f"there is no epoch {epoch} with {skip} of {len(self)} images seen")
         self._sampler.epoch, self._sampler.skip = epoch, skip
+        self._note(take_news(self._dataset))  # of the cache; before worker processes take copies of it
         for batch in self._batches:
             if isinstance(batch, UserError):
                 # Not `raise batch`: its traceback would hold this frame and the frame it, and workers that wait
                 # for the garbage collector miss their orderly end and are killed after seconds.
                 raise UserError(*batch.args)
+            self._note(batch.pop(NEWS, []))
             yield batch
+
+    def _note(self, unreadable: Sequence[tuple[str, str]]) -> None:
+        """Take down images that some worker process could not read, and warn about each once.
+
+        Raises:
+            UserError: they are too many.
+        """
+        for reason, stand_in in unreadable:
+            if reason not in self._unreadable:
+                self._unreadable[reason] = stand_in
+                self.warn(f"{reason}; meanwhile {stand_in} takes its place")
+        if isinstance(self._dataset, ImageDataset):
+            refuse_too_many(list(self._unreadable), self._dataset.unreadable.most)
+
+    @contextmanager
+    def naming_lost_workers(self) -> Iterator[None]:
+        """Within this context a worker process that dies is a sentence with the file that it held.
+
+        Raises:
+            UserError: one has died. torch interrupts whatever the main process does, in `epoch` or elsewhere.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if not (lost := LOST.search(str(error))):
+                raise
+            files = self._held_by([int(process) for process in re.findall(r"\d+", lost[1])])
+            reading = f" while it read {', '.join(files)}" if files else ""
+            raise UserError(f"a process that loads images has ended ({lost[0]}){reading}; if memory has run out, lower "
+                            "--num_threads or --batch_size, otherwise look at the file with --num_threads 0") from error
+
+    def _held_by(self, processes: Sequence[int]) -> list[str]:
+        """The files of the items that these worker processes read last."""
+        if not isinstance(self._dataset, ImageDataset) or self._dataset.held is None:
+            return []
+        held: dict[int, int] = dict(self._dataset.held.tolist())
+        files = [file for process in processes if process in held for file in self._dataset.files(held[process])]
+        return [str(file) for file in dict.fromkeys(files)]
 
 
 class _BatchSampler(Sampler[list[SampleKey]]):
@@ -113,8 +170,16 @@ class _Batches(Dataset[Any]):
         try:
             batch = collate([self.dataset[key] for key in keys])
         except UserError as error:
-            return error
-        return finish(batch) if self.finished else batch
+            return UserError(*error.args)
+        batch = finish(batch) if self.finished else batch
+        if news := take_news(self.dataset):
+            batch[NEWS] = news
+        return batch
+
+
+def take_news(dataset: Samples) -> list[tuple[str, str]]:
+    """Which images a data set could not read, and what takes their places; each once."""
+    return dataset.unreadable.news() if isinstance(dataset, ImageDataset) else []
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -13,7 +13,7 @@ from util.images import find_images
 
 from .base import ImageDataset, Reader, raw_entries
 from .keys import SampleKey
-from .transforms import Policy, plan_crop, size_of
+from .transforms import plan_crop, size_of
 
 
 class SingleDataset(ImageDataset):
@@ -23,12 +23,12 @@ class SingleDataset(ImageDataset):
     """
 
     def __init__(self, options: Options, *, training: bool) -> None:
+        super().__init__(options, training=training)
         flags = options[DataFlags]
         root = Path(flags.dataroot)
         self.paths = [root] if root.is_file() else find_images(root, "--dataroot", flags.max_dataset_size)
         self.channels = flags.input_nc
         self.items = len(self.paths)
-        self.policy = Policy.of(flags, training=training)
 
     def __len__(self) -> int:
         return self.items
@@ -40,6 +40,6 @@ class SingleDataset(ImageDataset):
         return [read(self.paths[item], self.channels)]
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
-        (image,) = self.load(key.index)
+        item, (image,) = self.load(key.index)
         crop = plan_crop(size_of(image), self.policy, key.generator())
-        return raw_entries("A", self.paths[key.index], image, crop)
+        return raw_entries("A", self.paths[item], image, crop)

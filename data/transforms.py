@@ -85,6 +85,10 @@ def scale(image: Tensor, policy: Policy) -> Tensor:
     size = scaled_size(*size_of(image), policy)
     if size_of(image) == size:
         return image
+    if size == (1, 1) and not image.is_floating_point():  # torch's code for 8 bits fails at a single pixel
+        values: Tensor = scale(F.to_dtype(image, torch.float32, scale=True), policy)
+        single: Tensor = F.to_dtype(values, torch.uint8, scale=True)
+        return single
     image = F.resize(image, list(size), interpolation=F.InterpolationMode.BICUBIC, antialias=True)
     # Bicubic overshoots at edges; for integers the resize itself clamps.
     return image.clamp(0, 1) if image.is_floating_point() else image

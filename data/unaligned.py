@@ -15,7 +15,7 @@ from util.images import find_images
 
 from .base import AugmentFlags, Reader, TwoDomainDataset, raw_entries
 from .keys import SampleKey
-from .transforms import Policy, plan_crop, size_of
+from .transforms import plan_crop, size_of
 
 
 class UnalignedDataset(TwoDomainDataset):
@@ -30,6 +30,7 @@ class UnalignedDataset(TwoDomainDataset):
     """
 
     def __init__(self, options: Options, *, training: bool) -> None:
+        super().__init__(options, training=training)
         flags = options[DataFlags]
         source, target = ("A", "B") if flags.direction == "AtoB" else ("B", "A")
         folder_a, folder_b = (Path(flags.dataroot, flags.phase + domain) for domain in (source, target))
@@ -46,7 +47,6 @@ class UnalignedDataset(TwoDomainDataset):
         self.channels_a, self.channels_b = flags.input_nc, flags.output_nc
         self.serial = flags.serial_batches
         self.augment = training and options[AugmentFlags].augment
-        self.policy = Policy.of(flags, training=training)
 
     def __len__(self) -> int:
         return max(len(self.paths_a), len(self.paths_b))
@@ -55,6 +55,11 @@ class UnalignedDataset(TwoDomainDataset):
         """Those of A first, then those of B."""
         first = len(self.paths_a)
         return [self.paths_a[item] if item < first else self.paths_b[item - first]]
+
+    def group(self, item: int) -> range:
+        """Those of the same domain."""
+        first = len(self.paths_a)
+        return range(first) if item < first else range(first, self.items)
 
     def decode(self, item: int, read: Reader) -> Sequence[Tensor]:
         channels = self.channels_a if item < len(self.paths_a) else self.channels_b
@@ -67,10 +72,10 @@ class UnalignedDataset(TwoDomainDataset):
         items = [key.index % len(self.paths_a)]
         if self.paths_b:
             items.append(len(self.paths_a) + (key.index if self.serial else drawn) % len(self.paths_b))
-        images = [image for item in items for image in self.load(item)]
-        crops = [plan_crop(size_of(image), self.policy, generator) for image in images]
+        loaded = [self.load(item) for item in items]
+        crops = [plan_crop(size_of(image), self.policy, generator) for _, (image,) in loaded]
         sample: dict[str, Any] = {}
-        for name, item, image, crop in zip("AB", items, images, crops, strict=False):
+        for name, (item, (image,)), crop in zip("AB", loaded, crops, strict=False):
             (file,) = self.files(item)
             sample |= raw_entries(name, file, image, crop, generator if self.augment else None)
         return sample

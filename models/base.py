@@ -112,6 +112,7 @@ class Model(ABC):
         """
         losses: dict[str, Tensor] = {}
         counts = [len(batch["A"]) for batch in batches]
+        self.descent.begin(self.networks.values())
         for number, (batch, count) in enumerate(zip(batches, counts, strict=True), 1):
             self.descent.share, self.descent.is_last = count / sum(counts), number == len(batches)
             self.set_input(batch)
@@ -181,11 +182,12 @@ class Model(ABC):
 
     @torch.no_grad()
     def update_averages(self) -> None:
-        """Move the averages towards their networks; once a step."""
+        """Move the averages towards their networks; once a step, unless the step was left out."""
         for name, decay in self.decays.items():
             average, network = self.networks[name + AVERAGE], self.networks[name]
+            weight = (1 - decay) * (1 - self.descent.left_out)
             for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
+                mean.lerp_(value, weight.to(mean.dtype))
             for kept, current in zip(average.buffers(), network.buffers(), strict=True):
                 kept.copy_(current)
 

@@ -62,7 +62,7 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World 
         scaler = torch.amp.GradScaler(device.type, enabled=flags.amp == "fp16")
         together = world.size > 1
         reducers = {name: reducer_of(optimizer) for name, optimizer in model.optimizers.items()} if together else {}
-        model.descent = Descent(scaler, reducers)
+        model.descent = Descent(scaler, reducers, world)
         if scaler.is_enabled():
             model.memory["scaler"] = scaler
 

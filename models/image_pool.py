@@ -26,11 +26,11 @@ class ImagePool:
 
     def _exchange(self, image: Tensor) -> Tensor:
         if len(self.images) < self.size:
-            self.images.append(image.clone())
+            self.images.append(finite_copy(image))
             return image
         if torch.rand(()).item() < 0.5:
             index = int(torch.randint(self.size, ()).item())
-            older, self.images[index] = self.images[index], image.clone()
+            older, self.images[index] = self.images[index], finite_copy(image)
             if older.shape == image.shape:  # in training without a crop sizes change from batch to batch
                 return older.to(image.device)  # a resumed run's stored images are on the CPU
         return image
@@ -42,3 +42,8 @@ class ImagePool:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over stored images, as far as the pool has room."""
         self.images = list(state["images"])[: self.size]
+
+
+def finite_copy(image: Tensor) -> Tensor:
+    """A copy without NaN and infinities: one image that is not finite would spoil the steps that it is drawn for."""
+    return image.nan_to_num(0.0, 1.0, -1.0)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from options import Options, TrainFlags, flag
+from options.flag import plain_name_or_none
 from util.errors import UserError
 
 from .base import Model, translate_any_size
@@ -19,7 +20,8 @@ from .building import build_generator
 class SuffixFlags:
     """Which generator of the checkpoint."""
 
-    model_suffix: str = flag("", "load EPOCH_net_G<suffix>.pth, as in _A for one half of a CycleGAN")
+    model_suffix: str = flag("", "load EPOCH_net_G<suffix>.pth, as in _A for one half of a CycleGAN",
+                             parse=plain_name_or_none)
 
 
 class TestModel(Model):

@@ -118,6 +118,11 @@ def plain_name(text: str) -> str:
     return text
 
 
+def plain_name_or_none(text: str) -> str:
+    """A `plain_name`, or nothing."""
+    return plain_name(text) if text else ""
+
+
 def _flag_of(f: Field[Any], hint: Any) -> Flag:
     if f.default is MISSING:
         raise TypeError(f"flag {f.name} has no default")

@@ -42,6 +42,9 @@ class TrainFlags:
         "cutout; for few images", parse=some_policies)
     ema: float = flag(0.0, "decay a step of a moving average of the generator's weights, saved as EPOCH_net_G_ema.pth; "
                       "0: none, 0.999 is usual in long trainings", minimum=0, maximum=0.999999)
+    on_nan: str = flag("stop", "what to do about a step with a loss or gradient that is not finite, which never "
+                       "reaches the weights: stop, or skip it, until ten come in a row. Its batch is kept in "
+                       "checkpoints_dir/name/nonfinite_IMAGES.pth", choices=("skip", "stop"))
     continue_train: bool = flag(False, "go on from the saved state, by default the latest one")
     epoch_count: int = flag(1, "number of the first epoch, where no saved state tells it", minimum=1)
 
@@ -52,6 +55,8 @@ class LoadingFlags:
 
     cache: str = flag("none", "ram: decode and scale every image once, before training begins, into memory that all "
                       "workers share; each process of a torchrun job has its own", choices=("ram", "none"))
+    max_bad_images: int = flag(10, "how many images may be unreadable: each is named and another takes its place; one "
+                               "more ends the training", minimum=0)
     augment_on: str = flag("auto", "where images are converted, mirrored and jittered: in the workers, or batch by "
                            "batch on the training device; auto: on the device where it is not the CPU",
                            choices=("workers", "device", "auto"))
@@ -72,6 +77,8 @@ class DisplayFlags:
     save_latest_freq: int = flag(5000, "images between two saves of the latest state", minimum=1)
     save_epoch_freq: int = flag(10, "epochs between two saves under the epoch's number", minimum=1)
     save_by_iter: bool = flag(False, "keep every save_latest_freq save as iter_N instead of overwriting latest")
+    keep_last: int = flag(0, "keep the newest so many of the saves by epoch, and of those by iteration; 0: all",
+                          minimum=0)
     display_winsize: int = flag(256, "width of an image on pages and in visdom, in pixels", minimum=1)
     display_ncols: int = flag(4, "images in a row in visdom; 0: one window an image", minimum=0)
     display_id: int | None = flag(None, "number of the first visdom window; left out or 0: no visdom", minimum=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +26,8 @@ from util.checkpoints import (
     save_checkpoint,
 )
 from util.errors import UserError
+from util.files import sha256
+from util.random_states import random_states, restore_random_states
 
 
 def build(root: Path, flags: str = "", seed: int = 0) -> Model:
@@ -76,13 +79,16 @@ def test_files_are_plain_state_dicts_under_the_published_keys(tmp_path: Path, fi
     assert flat(dict(model.networks[name].state_dict())) == flat({key: published[key] for key in saved})
 
 
-def test_a_checkpoint_is_three_files_that_hold_data_alone(tmp_path: Path) -> None:
+def test_a_checkpoint_is_three_files_that_hold_data_alone_and_their_manifest(tmp_path: Path) -> None:
     model = build(tmp_path, "--learned_attn --augment")
     step(model)
     save_checkpoint(tmp_path / "run", "5", model, {"extra": {"epoch": 5, "note": "text", "sizes": [1, 2]}})
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert names == ["5_net_D.pth", "5_net_G.pth", "5_state.pth"]
-    for name in names:
+    assert names == ["5_manifest.json", "5_net_D.pth", "5_net_G.pth", "5_state.pth"]
+    manifest = json.loads((tmp_path / "run" / names[0]).read_text())
+    for name in names[1:]:
+        file = tmp_path / "run" / name
+        assert manifest[name[2:]] == {"bytes": file.stat().st_size, "sha256": sha256(file)}
         assert isinstance(torch.load(tmp_path / "run" / name, weights_only=True), dict)
     state = load_state(tmp_path / "run", "5")
     assert state["extra"] == {"epoch": 5, "note": "text", "sizes": [1, 2]}
@@ -145,13 +151,12 @@ def test_an_interrupted_save_changes_nothing(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_the_state_takes_its_place_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_manifest_takes_its_place_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     renamed = []
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", lambda path, target: renamed.append(target.name) or replace(path, target))
     save_checkpoint(tmp_path, "latest", build(tmp_path), {})
-    assert sorted(renamed[:2]) == ["latest_net_D.pth", "latest_net_G.pth"]
-    assert renamed[2:] == ["latest_state.pth"]
+    assert renamed == ["latest_state.pth", "latest_net_G.pth", "latest_net_D.pth", "latest_manifest.json"]
 
 
 @pytest.mark.parametrize("name", ["G", "D"])
@@ -162,6 +167,7 @@ def test_networks_of_another_save_are_not_continued_with_the_state(tmp_path: Pat
     older = (folder / f"latest_net_{name}.pth").read_bytes()
     train(train_options(tmp_path, "--max_iters 2 --continue_train"))
     (folder / f"latest_net_{name}.pth").write_bytes(older)
+    (folder / "latest_manifest.json").unlink()  # which would tell it by itself
     with pytest.raises(UserError, match=rf"latest_net_{name}\.pth was written by another save than .*--epoch"):
         train(train_options(tmp_path, "--max_iters 3 --continue_train"))
     (folder / "latest_state.pth").unlink()
@@ -195,13 +201,13 @@ def test_the_random_state_of_the_own_device_is_saved_and_restored(monkeypatch: p
 
     saved, here = Module(), Module()
     monkeypatch.setattr(torch, "get_device_module", lambda device: saved)
-    states = checkpoints._random_states(torch.device("cuda", 1))
+    states = random_states(torch.device("cuda", 1))
     assert states.keys() == {"cpu", "cuda"}
     here.state = torch.tensor([5])
     monkeypatch.setattr(torch, "get_device_module", lambda device: here)
-    assert checkpoints._restore_random_states(states, torch.device("cuda", 0)) == []
+    assert restore_random_states(states, torch.device("cuda", 0)) == []
     assert here.state == 3
-    notes = checkpoints._restore_random_states({"cpu": states["cpu"]}, torch.device("cuda", 0))
+    notes = restore_random_states({"cpu": states["cpu"]}, torch.device("cuda", 0))
     assert "no random state for the device cuda" in notes[0]
 
 

@@ -108,7 +108,7 @@ def test_progress_is_told_image_by_image(root):
 def test_unreadable_file_is_named_as_without_the_cache(root, content):
     bad = root / "two/trainB/1.png"
     bad.write_bytes(content or bad.read_bytes()[:-400])
-    data = dataset(root / "two", SMALL)
+    data = dataset(root / "two", f"{SMALL} --max_bad_images 0")
     with pytest.raises(UserError, match=r"trainB/1\.png cannot be read as an image \([^\n]*\); repair or remove it"):
         keep_in_memory(data, Sink())
     assert data.cache is None

@@ -193,7 +193,8 @@ def sentence(batches: Loader) -> str:
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("content", ["text", "truncated"])
 def test_unreadable_file_is_one_sentence_from_every_process(tmp_path, workers, content):
-    text = sentence(loader(damaged(tmp_path, content), "--serial_batches", workers=workers, batch_size=1))
+    text = sentence(loader(damaged(tmp_path, content), "--serial_batches", "--max_bad_images", "0", workers=workers,
+                           batch_size=1))
     assert re.fullmatch(r"\S*trainB/1\.png cannot be read as an image \([^\n]*\); [^\n]*", text)
     assert "Traceback" not in text
 
@@ -210,7 +211,7 @@ def test_images_of_different_sizes_in_a_batch_are_named(tmp_path, workers):
 
 def test_workers_end_with_their_loader_after_an_error(tmp_path):
     before = set(multiprocessing.active_children())
-    batches = loader(damaged(tmp_path, "text"), "--serial_batches", workers=2, batch_size=1)
+    batches = loader(damaged(tmp_path, "text"), "--serial_batches", "--max_bad_images", "0", workers=2, batch_size=1)
     gc.disable()  # a reference cycle would keep them
     try:
         assert sentence(batches)

@@ -109,7 +109,8 @@ def test_a_failing_process_ends_the_job_with_its_error(tmp_path: Path) -> None:
     root = save_folders(tmp_path, counts=(6, 6))
     (root / "trainA" / "3.png").write_bytes(b"no image")
     start = time.monotonic()
-    run = torchrun(2, "train.py", "--dataroot", root, "--checkpoints_dir", root / "checkpoints", *TINY)
+    run = torchrun(2, "train.py", "--dataroot", root, "--checkpoints_dir", root / "checkpoints", *TINY,
+                   "--max_bad_images", "0")
     assert run.returncode != 0
     assert time.monotonic() - start < 120
     errors = [line for line in run.stderr.splitlines() if line.startswith("train.py: error:")]

@@ -15,6 +15,7 @@ from models.execution import prepare
 from options import SpeedFlags
 from test import translate
 from train import train
+from util.health import Watch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -81,10 +82,34 @@ def test_nothing_in_a_step_waits_for_the_device(root: Path, method: str, speed: 
     prepare(model, torch.device("cuda", 0), options[SpeedFlags])
     names = ("A", "B", "A_aug", "B_aug")
     batch = {name: torch.rand(1, 3, 16, 16, device="cuda") for name in names}
-    model.train_step([batch])
+    watch = Watch(root, model.networks, {}, stop=False, warn=pytest.fail)
+
+    def step(seen: int) -> None:
+        watch.before(torch.device("cuda", 0))
+        losses = model.train_step([batch])
+        watch.after(seen, [batch], losses, model.descent.scale(), model.descent.left_out)
+
+    for seen in range(4):
+        step(seen)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        model.train_step([batch])
+        step(4)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_step_on_spoilt_images_leaves_no_trace_on_the_device(root: Path) -> None:
+    options = train_options(root, f"{FLAGS} --learned_attn --augment --ema 0.9")
+    model = MODELS["sc"](options, training=True)
+    prepare(model, torch.device("cuda", 0), options[SpeedFlags])
+    batch = {name: torch.rand(1, 3, 16, 16, device="cuda") for name in ("A", "B", "A_aug", "B_aug")}
+    for _ in range(2):
+        model.train_step([batch])
+    before = {name: [value.clone() for value in net.state_dict().values()] for name, net in model.networks.items()}
+    model.train_step([batch | {"A": batch["A"] * math.nan}])
+    assert model.descent.left_out.item() == 1
+    for name, network in model.networks.items():
+        assert all(torch.equal(*pair) for pair in zip(before[name], network.state_dict().values(), strict=True)), name
+    model.train_step([batch])
+    assert model.descent.left_out.item() == 0

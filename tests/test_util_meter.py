@@ -54,6 +54,16 @@ def test_a_loss_that_is_not_finite_shows():
     assert math.isnan(meter.means()["G"])
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, 2.0])
+def test_a_step_that_was_left_out_does_not_count(value):
+    meter = LossMeter()
+    for loss, left_out in ((1.0, 0.0), (value, 1.0), (3.0, 0.0)):
+        meter.add({"G": torch.tensor(loss)}, torch.tensor(left_out))
+    assert meter.means() == {"G": 2.0}
+    meter.add({"G": torch.tensor(value)}, torch.tensor(1.0))
+    assert math.isnan(meter.means()["G"]), "no step counts"
+
+
 def test_adding_never_reads_a_value():
     meter = LossMeter()
     meter.add({"G": torch.ones((), device="meta")})  # a tensor without values

@@ -38,8 +38,10 @@ def main() -> None:
     file, scales, open_sinks = Path(sys.argv.pop(1)), Scales(), train.open_sinks
     train.open_sinks = lambda *arguments: [*open_sinks(*arguments), scales]
     sys.stdout.isatty = lambda: True  # type: ignore[method-assign]  # for the progress bar
-    train.main()
-    file.write_text(json.dumps(scales.weights))
+    try:
+        train.main()  # which exits
+    finally:
+        file.write_text(json.dumps(scales.weights))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """Checkpoints: ``EPOCH_net_G.pth`` and so on are plain state dicts, ``EPOCH_state.pth`` is everything else.
 
-All files are written whole before the first one replaces its predecessor, the state's last. The state holds the
-networks' SHA-256, by which a resumed run notices files of another save. Nothing in a file is executed.
+``EPOCH_manifest.json`` has their sizes and SHA-256. Before ``latest`` is replaced it becomes ``previous``, so that at
+every moment one of the two is whole. The state holds the networks' SHA-256 too, by which a resumed run notices files of
+another save where there is no manifest. Nothing in a file is executed.
 """
 
 from __future__ import annotations
 
-import os
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,10 +18,17 @@ from torch import nn
 
 from .distributed import ALONE, World
 from .errors import UserError, explain
-from .files import replacing, sha256
+from .files import sha256
+from .filesets import fault, link_set, member, remove_older, replacing_set, tags
+from .random_states import random_states, restore_random_states
+from .state_dicts import INTACT, load_file, load_into, save_file, size_of
 
 AVERAGE = "_ema"
 """Ends the name of a network that is the moving average of another."""
+LATEST, PREVIOUS = "latest", "previous"
+NUMBERED = (r"\d+", r"iter_\d+")
+"""Tags of saves that are not replaced by later ones: epochs, and images seen."""
+STATE = "state.pth"
 
 
 class Trainable(Protocol):
@@ -37,18 +45,19 @@ class Trainable(Protocol):
 
 def network_path(folder: Path, tag: str, name: str) -> Path:
     """``folder/latest_net_G.pth``."""
-    return folder / f"{tag}_net_{name}.pth"
+    return member(folder, tag, f"net_{name}.pth")
 
 
 def state_path(folder: Path, tag: str) -> Path:
     """``folder/latest_state.pth``."""
-    return folder / f"{tag}_state.pth"
+    return member(folder, tag, STATE)
 
 
 def save_checkpoint(
-    folder: Path, tag: str, model: Trainable, extra: Mapping[str, Any], world: World = ALONE
+    folder: Path, tag: str, model: Trainable, extra: Mapping[str, Any], world: World = ALONE, *,
+    also: str | None = None, keep_last: int = 0,
 ) -> None:
-    """Write the model's published networks, then everything else that resuming needs; from the first process alone.
+    """Write the model's published networks, and everything else that resuming needs; from the first process alone.
 
     Args:
         folder: the experiment's folder.
@@ -56,30 +65,58 @@ def save_checkpoint(
         model: its networks, optimizers and memory.
         extra: the loop's own state (counters, schedulers, options): tensors, numbers, strings, dicts and lists.
         world: the processes that train together, all of which must call this.
+        also: a second tag for the same files.
+        keep_last: of the epochs' saves only so many stay, and as many of the iterations'; 0: all.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: a file cannot be written; in all processes.
         RuntimeError: the processes' networks are no longer the same.
     """
     memory = world.gather({name: item.state_dict() for name, item in model.memory.items()})
     refuse_drift(model, world)
-    if not world.is_first:
-        return
-    last = state_path(folder, tag)
-    files = {name: network_path(folder, tag, name) for name in model.published}
-    with ExitStack() as stack:
-        # Files take their places where the stack unwinds: in reverse order.
-        temporary = {path: stack.enter_context(replacing(path)) for path in (last, *files.values())}
-        for name, path in files.items():
-            _save(model.networks[name].state_dict(), temporary[path], path)
-        state = {
-            "networks": {n: net.state_dict() for n, net in model.networks.items() if n not in model.published},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers.items()},
-            "memory": memory,
-            "random": _random_states(_device(model)),
-            "sha256": {name: sha256(temporary[path]) for name, path in files.items()},
-        }
-        _save({**state, **extra}, temporary[last], last)
+    failure = None
+    if world.is_first:
+        try:
+            _write(folder, tag, model, {"memory": memory, **extra})
+            names = [STATE, *(f"net_{name}.pth" for name in model.published)]
+            if also:
+                link_set(folder, tag, also, names)
+            for pattern in NUMBERED if keep_last else ():
+                remove_older(folder, pattern, keep_last, names)
+        except UserError as error:
+            failure = str(error)
+        except OSError as error:
+            failure = f"the checkpoint {tag} could not be written to {folder} ({error.strerror}); {INTACT}"
+    if sentence := world.same(failure):
+        raise UserError(sentence)
+
+
+def _write(folder: Path, tag: str, model: Trainable, extra: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all."""
+    networks = {name: network.state_dict() for name, network in model.networks.items()}
+    state = {
+        "networks": {name: content for name, content in networks.items() if name not in model.published},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers.items()},
+        "random": random_states(_device(model)),
+        **extra,
+    }
+    files = {name: f"net_{name}.pth" for name in model.published}
+    _require_room(folder, tag, size_of([state, *(networks[name] for name in files)]))
+    # The state comes first: networks alone would look like a published checkpoint to go on from.
+    keep = PREVIOUS if tag == LATEST else None
+    with replacing_set(folder, tag, [STATE, *files.values()], keep) as temporary:
+        for name, file in files.items():
+            save_file(networks[name], temporary[file], member(folder, tag, file))
+        state["sha256"] = {name: sha256(temporary[file]) for name, file in files.items()}
+        save_file(state, temporary[STATE], member(folder, tag, STATE))
+
+
+def _require_room(folder: Path, tag: str, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(f"the checkpoint {tag} needs {needed / 1e6:.1f} MB, but {folder} has {free / 1e6:.1f} MB left; "
+                        f"{INTACT}")
 
 
 def refuse_drift(model: Trainable, world: World) -> None:
@@ -94,6 +131,26 @@ def refuse_drift(model: Trainable, world: World) -> None:
     sums_of_all = world.gather({name: torch.stack(of).nan_to_num().tolist() for name, of in sums.items()})
     if drifted := {name for other in sums_of_all for name in other if other[name] != sums_of_all[0][name]}:
         raise RuntimeError(f"the weights of network {', '.join(sorted(drifted))} differ between processes")
+
+
+def find_whole(folder: Path, tag: str) -> tuple[str, list[str]]:
+    """The checkpoint to go on from: ``tag``, or for a broken ``latest`` the save before it.
+
+    Networks without a state are taken as they are: somebody has put them there.
+
+    Returns:
+        Its tag, and sentences for the user.
+
+    Raises:
+        UserError: it is broken, and no other one is meant.
+    """
+    if not state_path(folder, tag).exists() or (broken := fault(folder, tag)) is None:
+        return tag, []
+    if tag == LATEST and state_path(folder, PREVIOUS).exists() and fault(folder, PREVIOUS) is None:
+        return PREVIOUS, [f"{broken}; so the training goes on from the save before it, {PREVIOUS}"]
+    others = [other for other in tags(folder, STATE) if other != tag]
+    raise UserError(f"{broken}; continue from another --epoch ({', '.join(others) or 'there is none'}), or remove "
+                    f"{state_path(folder, tag)} to go on from the networks alone")
 
 
 def load_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> None:
@@ -181,7 +238,7 @@ def restore(
         if name in memory:
             item.load_state_dict(memory[name])
     notes = [f"the checkpoint has no network {name}; it starts afresh" for name in missing]
-    return notes + _restore_random_states(state["random"], _device(model))
+    return notes + restore_random_states(state["random"], _device(model))
 
 
 def follow_layout(optimizer: torch.optim.Optimizer) -> None:
@@ -195,72 +252,5 @@ def follow_layout(optimizer: torch.optim.Optimizer) -> None:
                 values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def load_file(path: Path) -> dict[str, Any]:
-    """Read a file of tensors and plain values onto the CPU.
-
-    Raises:
-        UserError: the file is missing or damaged, or holds anything but data.
-    """
-    if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}; check --name, --checkpoints_dir and --epoch")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch reports damage by a dozen exception types
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
-        raise UserError(f"{path} cannot be read as a checkpoint ({reason}); use another --epoch") from error
-    if not isinstance(loaded, dict):
-        raise UserError(f"{path} holds no state dict but a {type(loaded).__name__}")
-    return loaded
-
-
-def load_into(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
-    """Load a state dict strictly; buffers and parameters must agree in name and shape.
-
-    Raises:
-        UserError: it belongs to another architecture; says where they first differ.
-    """
-    own = network.state_dict()
-    differences = [
-        *(f"{key} is missing" for key in own if key not in state),
-        *(f"{key} is unknown" for key in state if key not in own),
-        *(f"{key} is {list(getattr(value, 'shape', []))} instead of {list(own[key].shape)}"
-          for key, value in state.items() if key in own and getattr(value, "shape", None) != own[key].shape),
-    ]
-    if differences:
-        raise UserError(
-            f"{path} does not fit this {type(network).__name__}: {differences[0]}, {len(differences)} such differences "
-            "in all; use the --netG, --netD, --ngf, --ndf, --norm and channel flags that it was trained with")
-    network.load_state_dict(state)
-
-
-def _save(content: Mapping[str, Any], temporary: Path, path: Path) -> None:
-    try:
-        with temporary.open("wb") as file:  # given a path, torch would write its name into the file
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        raise UserError(f"{path} could not be written ({error}); free some space or choose another "
-                        "--checkpoints_dir; the checkpoints written before are intact") from error
-
-
 def _device(model: Trainable) -> torch.device:
     return next(p.device for network in model.networks.values() for p in network.parameters())
-
-
-def _random_states(device: torch.device) -> dict[str, Any]:
-    """States of the CPU's generator and the run's own device's: asking others would start their drivers."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device).get_rng_state()
-    return states
-
-
-def _restore_random_states(states: Mapping[str, Any], device: torch.device) -> list[str]:
-    torch.set_rng_state(states["cpu"])
-    if device.type not in states:
-        return [f"the checkpoint has no random state for the device {device.type}, so random choices there differ "
-                "from those of an uninterrupted run"]
-    if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[device.type])
-    return []

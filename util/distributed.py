@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
-from .errors import UserError
+from .errors import JobError, UserError, explain
+
+LOST = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited")
+"""What gloo and nccl say when another process is gone."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,13 @@ class World:
         dist.all_reduce(numbers)
         return dict(zip(values, (numbers / self.size).tolist(), strict=True))
 
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes, on the device of ``values``, which does not wait. All must call it."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
     def same(self, value: Any) -> Any:
         """The first process's ``value``, on all. All must call it."""
         if self.size == 1:
@@ -73,18 +85,63 @@ class World:
         dist.broadcast_object_list(values)
         return values[0]
 
+    def start_max(self, value: int) -> Callable[[], int]:
+        """Begin to find the greatest ``value`` of all processes; what is returned waits for it. All must call it."""
+        if self.size == 1:
+            return lambda: value
+        greatest = torch.tensor(value)
+        work = dist.all_reduce(greatest, dist.ReduceOp.MAX, async_op=True)
+
+        def wait() -> int:
+            work.wait()
+            return int(greatest)
+
+        return wait
+
 
 ALONE = World()
 
 
 @contextmanager
 def joined(world: World, device: torch.device) -> Iterator[World]:
-    """Connect the processes (nccl between GPUs, gloo between CPUs) for as long as the block runs."""
+    """Connect the processes (nccl between GPUs, gloo between CPUs) for as long as the block runs.
+
+    Raises:
+        JobError: instead of an error that has a sentence for people; and where another process has ended.
+    """
     if world.size == 1:
         yield world
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    yield world  # after an error the process ends, and would only wait for the others below
+    store = next(rendezvous("env://"))[0]
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", store=store, rank=world.rank,
+                            world_size=world.size)
+    try:
+        yield world  # after an error the process ends, and would only wait for the others below
+    except Exception as error:
+        said = _is_said(store)
+        if (sentence := _sentence(error)) is None:
+            raise
+        traceback.clear_frames(error.__traceback__)
+        gc.collect()  # see below
+        raise JobError(sentence, said) from error
     gc.collect()  # reducers are parts of cycles; those that outlive the group abort the process at its end
     dist.barrier()  # without it gloo of torch 2.6 was once seen to wait for ever in the next line
     dist.destroy_process_group()
+
+
+def _sentence(error: Exception) -> str | None:
+    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in LOST):
+        return ("another process of this training was killed, or its machine has failed; --continue_train goes on from "
+                "the last save")
+    return explain(error)
+
+
+def _is_said(store: Any) -> bool:
+    """Whether another process has said before this one why the training ends.
+
+    A process takes note of it before it ends, so before the others can lose it.
+    """
+    try:
+        return bool(store.add("errors", 1) > 1)
+    except RuntimeError:  # the process that held the store is gone as well
+        return False

@@ -1,4 +1,4 @@
-"""The one exception that means 'the user can fix this'."""
+"""Exceptions that mean 'the user can fix this', and how programs end."""
 
 from __future__ import annotations
 
@@ -16,20 +16,34 @@ class UserError(Exception):
     """A mistake in the command line, the data or a file: one sentence saying what, where and what to do."""
 
 
+class JobError(UserError):
+    """What ends a training in several processes.
+
+    Args:
+        sentence: for people.
+        said: whether another process of the job says why it ends; this one then ends silently.
+    """
+
+    def __init__(self, sentence: str, said: bool) -> None:
+        super().__init__(sentence)
+        self.said = said
+
+
 def run_program(name: str, main: Callable[[], None]) -> NoReturn:
     """Run ``main`` and end the process: 0 on success, 2 after a `UserError`, 130 after Ctrl-C.
 
     A user's mistake is printed as one line on standard error, and so is what the system refuses (a file, space,
-    memory); every other exception keeps its traceback.
+    memory); every other exception keeps its traceback. Of the processes of a job one speaks for all.
     """
     try:
         main()
     except (UserError, OSError, MemoryError, RuntimeError) as error:
         if (reason := explain(error)) is None:
             raise
-        if os.environ.get("RANK", "0") != "0":
-            time.sleep(2)  # torchrun ends this process meanwhile if the first one has said the same
-        sys.stderr.write(f"{name}: error: {reason}\n")
+        if not isinstance(error, JobError) and os.environ.get("RANK", "0") != "0":
+            time.sleep(5)  # torchrun ends this process meanwhile if the first one has said the same
+        if not (isinstance(error, JobError) and error.said):
+            sys.stderr.write(f"{name}: error: {reason}\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{name}: interrupted\n")

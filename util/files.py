@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def temporary_in(folder: Path) -> Iterator[Path]:
+    """Yield a free path in ``folder``, which is made where it is missing; whatever is there at the end is removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not made of the final name, which may already be as long as names can get.
+    temporary = folder / f".{uuid.uuid4().hex}.tmp"
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -16,14 +30,25 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part; after an error the old file is still there.
     Missing folders are made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not made of path's own name, which may already be as long as names can get.
-    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
-    try:
+    with temporary_in(path.parent) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files, at any depth, of processes that were killed."""
+    for path in folder.rglob(".*.tmp"):
+        if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name):
+            path.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def move_aside(path: Path) -> Path | None:

@@ -20,9 +20,21 @@ from util.files import replacing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+"""What is decoded, whatever a file's name ends in: of Pillow's dozens of decoders, some run other programs."""
+
+MOST_PIXELS = 178_956_970
+"""Of an image file, unless the environment says otherwise: half a gigabyte in colour."""
+
+Image.MAX_IMAGE_PIXELS = None  # `_refuse_bomb` instead, before a pixel is decoded: a warning helps nobody here
+
 # What Pillow raises, depending on the format, for files that are damaged, foreign or absurdly large.
-_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, Image.DecompressionBombError)
+_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)
 _WHITE = (255, 255, 255, 255)
+
+
+class BadImage(UserError):  # noqa: N818 - as UserError, told to people
+    """A file that cannot be read as an image."""
 
 
 def is_image(path: Path) -> bool:
@@ -76,9 +88,9 @@ def load_image(path: Path, channels: int) -> Tensor:
         divided by 65535, float files hold [0, 1] already. (Pillow reads 16-bit colour as 8-bit.)
 
     Raises:
-        UserError: the file is unreadable, truncated, no image, or out of range.
+        BadImage: the file is unreadable, truncated, no image, too large, or out of range.
     """
-    with _naming(path), Image.open(path) as image:
+    with _opened(path) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I"):
@@ -95,14 +107,24 @@ def image_outline(path: Path, channels: int) -> Tensor:
     orientation that a PNG tells only behind its pixels is not seen.
 
     Raises:
-        UserError: the file is no image.
+        BadImage: the file is no image, or too large.
     """
-    with _naming(path), Image.open(path) as image:
+    with _opened(path) as image:
         # PNG's own getexif would decode the file, to look behind the pixels.
         if Image.Image.getexif(image).get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
             return load_image(path, channels).to("meta")
         dtype = torch.float32 if image.mode.startswith("I") or image.mode == "F" else torch.uint8
         return torch.empty(channels, image.height, image.width, dtype=dtype, device="meta")
+
+
+def image_mode(path: Path) -> str:
+    """Pillow's word for a file's channels and depth, such as ``RGB``, ``L`` or ``I;16``.
+
+    Raises:
+        BadImage: the file is no image, or too large.
+    """
+    with _opened(path) as image:
+        return image.mode
 
 
 def to_uint8(image: Tensor) -> NDArray[np.uint8]:
@@ -156,15 +178,31 @@ def save_image(image: Tensor, path: Path, aspect_ratio: float = 1.0) -> None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Whatever Pillow raises becomes a `UserError` that names the file."""
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The file with its header read; whatever Pillow raises, now or later, becomes a `BadImage` that names it."""
     try:
-        yield
+        with Image.open(path, formats=FORMATS) as image:
+            _refuse_bomb(path, *image.size)
+            yield image
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file any more, or its link is broken; restore it") from None
+        raise BadImage(f"{path}: there is no such file any more, or its link is broken; restore it") from None
     except _UNREADABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
+        raise BadImage(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
+
+
+def _refuse_bomb(path: Path, width: int, height: int) -> None:
+    """Raise `BadImage` for a header that asks for more memory than an image should: a few bytes can ask for gigabytes.
+
+    Raises:
+        UserError: the environment's limit is no number.
+    """
+    text = os.environ.get("MAX_IMAGE_PIXELS", str(MOST_PIXELS))
+    if not text.isdecimal():
+        raise UserError(f"the environment has MAX_IMAGE_PIXELS {text}, which is no number of pixels; unset it")
+    if width * height > int(text):
+        raise BadImage(f"{path} has {width}x{height} pixels, and more than {text} are taken for an attack; scale "
+                       "it down or remove it, or set MAX_IMAGE_PIXELS in the environment")
 
 
 def _from_8_bit(image: Image.Image, channels: int) -> Tensor:
@@ -183,7 +221,7 @@ def _from_samples(samples: NDArray[np.float32], maximum: float, path: Path, chan
     values = samples / np.float32(maximum)
     slack = 0.05  # resampling overshoots a little; more means another scale, and guessing it would be wrong
     if not np.all((values >= -slack) & (values <= 1 + slack)):
-        raise UserError(
+        raise BadImage(
             f"{path} has values outside the range of an image (0 to 1 for floats, 0 to 65535 for integers);"
             " convert it to 8 or 16 bits"
         )

@@ -25,5 +25,8 @@ class Sink:
     def images(self, step: int, images: Mapping[str, Tensor]) -> None:
         """Take images by name: [C, H, W], or [B, C, H, W] of which the first; in [-1, 1], C = 1 or 3."""
 
+    def message(self, text: str) -> None:
+        """Take a sentence for the user."""
+
     def close(self) -> None:
         """Finish; nothing may be sent afterwards."""

@@ -1,0 +1,215 @@
+"""Look at a whole data set before training does: what is in it, and what is wrong with it.
+
+    python -m data.check datasets/lineart2color
+    python -m data.check datasets/pairs --dataset_mode aligned
+
+Exit code 0: nothing that would stop or spoil a training. 2: unreadable images, pairs without partner, or folders that
+look swapped or share more than a tenth of their images. Fewer equal images, there or in one folder, are told as notes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from util.errors import UserError, run_program
+from util.files import sha256
+from util.images import BadImage, find_images, image_mode, load_image
+from util.terminal import TerminalSink
+
+from .aligned import match_pairs
+
+PHASES = ("train", "val", "test")
+SHOWN = 3  # examples of each finding
+LEVELS = 4  # of each colour, in the histogram by which folders are compared
+SHARED = 0.1  # of the smaller folder's images: more are no chance
+APART = 0.5  # times as far as the own domain: then a folder looks like the other one
+
+
+class Found(NamedTuple):
+    """One image file."""
+
+    path: Path
+    digest: str
+    size: tuple[int, int]
+    """Width and height."""
+    mode: str
+    """Pillow's word for channels and depth."""
+    colours: Tensor
+    """Shares of the coarse colours, [LEVELS ** 3]."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What one folder holds."""
+
+    name: str
+    images: Sequence[Found]
+    unreadable: Sequence[str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="data.check", description="Look at a whole data set before training does.")
+    parser.add_argument("dataroot", type=Path, help="what --dataroot will be")
+    parser.add_argument("--dataset_mode", choices=("unaligned", "aligned", "single"), default="unaligned",
+                        help="how the images will be used; aligned: names are compared too (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=4, help="files that are read at once (default: %(default)s)")
+    flags = parser.parse_args()
+    if not flags.dataroot.is_dir():
+        raise UserError(f"there is no folder {flags.dataroot}")
+    if flags.threads < 1:
+        raise UserError(f"--threads {flags.threads}: at least one is needed")
+    places = folders_of(flags.dataroot)
+    paths = {name: find_images(place, "dataroot") for name, place in places.items()}
+    progress = TerminalSink(sum(map(len, paths.values())))
+    folders = [look_at(name, of, flags.threads, progress) for name, of in paths.items()]
+    progress.close()
+    for folder in folders:
+        print("\n".join(describe(folder)))
+    shared = list(find_shared(folders))
+    for is_fault, text in shared:
+        if not is_fault:
+            print(f"note: {text}")
+    faults = [*find_unreadable(folders), *(text for is_fault, text in shared if is_fault),
+              *find_swapped({folder.name: folder for folder in folders})]
+    if flags.dataset_mode == "aligned":
+        faults += find_unpaired(flags.dataroot, places)
+    for fault in faults:
+        print(f"fault: {fault}")
+    if faults:
+        raise UserError(f"{flags.dataroot} has {len(faults)} kinds of faults, which are named above; mend them first")
+    print("no faults found")
+
+
+def folders_of(root: Path) -> dict[str, Path]:
+    """The folders that training and testing would look at, by name; of a plain folder of images, itself."""
+    names = [phase + domain for phase in PHASES for domain in ("A", "B", "")]
+    return {name: root / name for name in names if (root / name).is_dir()} or {root.name: root}
+
+
+def look_at(name: str, paths: Sequence[Path], threads: int, progress: TerminalSink) -> Folder:
+    """Read every file of a folder as training would."""
+    images, unreadable = [], []
+    with ThreadPoolExecutor(threads) as pool:
+        for found in pool.map(examine, paths):
+            if isinstance(found, Found):
+                images.append(found)
+            else:
+                unreadable.append(found)
+            progress.advance(1)
+            if progress.seen % 1000 == 0:
+                progress.scalars(progress.seen, {})
+    return Folder(name, images, unreadable)
+
+
+def examine(path: Path) -> Found | str:
+    """An image file, decoded; or why it cannot be."""
+    try:
+        image, mode = load_image(path, 3), image_mode(path)
+        return Found(path, sha256(path), (image.shape[2], image.shape[1]), mode, coarse_colours(image))
+    except BadImage as error:
+        return str(error)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+
+
+def coarse_colours(image: Tensor) -> Tensor:
+    """Which share of the pixels of [3, H, W], uint8 or float in [0, 1], falls to each of some coarse colours."""
+    step = max(1, min(image.shape[1:]) // 64)
+    pixels = image[:, ::step, ::step].reshape(3, -1)
+    levels = pixels.long() * LEVELS // 256 if pixels.dtype == torch.uint8 else (pixels * LEVELS).long()
+    red, green, blue = levels.clamp(max=LEVELS - 1)
+    counts = torch.bincount((red * LEVELS + green) * LEVELS + blue, minlength=LEVELS**3)
+    return counts / counts.sum()
+
+
+def describe(folder: Folder) -> Iterator[str]:
+    """A folder's images in a few lines: how many, how large, which modes, which are the same."""
+    readable = len(folder.images)
+    yield f"{folder.name}: {readable} images" + f", {len(folder.unreadable)} unreadable" * bool(folder.unreadable)
+    if readable:
+        widths, heights = zip(*(found.size for found in folder.images), strict=True)
+        sizes = Counter(found.size for found in folder.images)
+        (width, height), count = sizes.most_common(1)[0]
+        yield (f"  {len(sizes)} sizes, width {min(widths)} to {max(widths)}, height {min(heights)} to {max(heights)}; "
+               f"most often {width}x{height} ({count})")
+        modes = Counter(found.mode for found in folder.images)
+        yield "  " + ", ".join(f"{mode}: {count}" for mode, count in modes.most_common())
+    if same := groups_of_equals(folder.images):
+        yield f"  {sum(map(len, same)) - len(same)} images are copies of others: {examples(map(joined, same))}"
+
+
+def find_unreadable(folders: Sequence[Folder]) -> Iterator[str]:
+    """Files that training could not read."""
+    for folder in folders:
+        if folder.unreadable:
+            yield f"{len(folder.unreadable)} files in {folder.name} are unreadable: {examples(folder.unreadable)}"
+
+
+def find_shared(folders: Sequence[Folder]) -> Iterator[tuple[bool, str]]:
+    """Files of one content in two folders, and whether they are so many that it is a fault."""
+    for one, other in combinations(folders, 2):
+        digests = {found.digest: found.path for found in one.images}
+        shared = [joined([digests[found.digest], found.path]) for found in other.images if found.digest in digests]
+        if shared:
+            smaller = min(len(one.images), len(other.images))
+            yield (len(shared) > SHARED * smaller,
+                   f"{one.name} and {other.name} share {len(shared)} images: {examples(shared)}")
+
+
+def find_swapped(folders: Mapping[str, Folder]) -> Iterator[str]:
+    """Pairs of test or validation domains whose colours are those of the other domain of the training images."""
+    means = {name: torch.stack([found.colours for found in folder.images]).mean(0)
+             for name, folder in folders.items() if folder.images}
+
+    def distance(one: str, other: str) -> float:
+        return float((means[one] - means[other]).abs().sum())
+
+    for phase in PHASES[1:]:
+        if not {f"{of}{domain}" for of in ("train", phase) for domain in "AB"} <= means.keys():
+            continue
+        if all(distance(f"{phase}{domain}", f"train{other}") < APART * distance(f"{phase}{domain}", f"train{domain}")
+               for domain, other in ("AB", "BA")):
+            yield f"{phase}A looks like trainB and {phase}B like trainA: one of the two seems to be swapped"
+
+
+def find_unpaired(root: Path, places: Mapping[str, Path]) -> Iterator[str]:
+    """Where images that should be pairs have no partner."""
+    for phase in PHASES:
+        if {f"{phase}A", f"{phase}B"} <= places.keys():
+            try:
+                match_pairs(root / f"{phase}A", root / f"{phase}B")
+            except UserError as error:
+                yield str(error)
+
+
+def groups_of_equals(images: Sequence[Found]) -> list[list[Path]]:
+    """Files of the same content."""
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for found in images:
+        groups[found.digest].append(found.path)
+    return [paths for paths in groups.values() if len(paths) > 1]
+
+
+def joined(paths: Sequence[Path]) -> str:
+    """Files that are the same; folder and name are enough to find them."""
+    return " = ".join(f"{path.parent.name}/{path.name}" for path in paths[:SHOWN]) + " = ..." * (len(paths) > SHOWN)
+
+
+def examples(texts: Iterator[str] | Sequence[str]) -> str:
+    """The first of many."""
+    listed = list(texts)
+    return "; ".join(listed[:SHOWN]) + "; ..." * (len(listed) > SHOWN)
+
+
+if __name__ == "__main__":
+    run_program("data.check", main)

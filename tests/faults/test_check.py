@@ -1,0 +1,136 @@
+"""``python -m data.check``: what it finds in a data set, and when it objects."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np
+import pytest
+from cli import ROOT, run_process
+from PIL import Image
+from tiny import save_folders, save_noise
+
+from data import check
+from util.errors import run_program
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def look(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
+    with mock.patch.object(sys, "argv", ["data.check", *map(str, arguments)]), pytest.raises(SystemExit) as end:
+        run_program("data.check", check.main)
+    return Outcome(int(end.value.code or 0), *capsys.readouterr())
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Warm images in A and cold ones in B, for training and testing."""
+    random = np.random.default_rng(0)
+    for phase in ("train", "test"):
+        for domain, colour in (("A", (255, 128, 0)), ("B", (0, 64, 255))):
+            for index in range(12):
+                path = tmp_path / f"{phase}{domain}/{index}.png"
+                path.parent.mkdir(exist_ok=True)
+                pixels = random.integers(0, 2, (20, 24, 1)) * np.array(colour)
+                Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return tmp_path
+
+
+def test_a_good_data_set_is_described(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_noise(root / "trainA/large.png", 1, size=(100, 80), mode="L")
+    outcome = look(capsys, root)
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert "trainA: 13 images" in lines
+    assert "  2 sizes, width 24 to 100, height 20 to 80; most often 24x20 (12)" in lines
+    assert "  RGB: 12, L: 1" in lines
+    assert lines[-1] == "no faults found"
+    assert "copies" not in outcome.out
+
+
+def test_the_bundled_data_set_has_no_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert look(capsys, ROOT / "datasets/lineart2color").code == 0
+
+
+def test_unreadable_files_are_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "trainB/3.png").write_text("no image")
+    (root / "testA/4.png").write_bytes((root / "testA/4.png").read_bytes()[:60])
+    outcome = look(capsys, root)
+    assert outcome.code == 2
+    assert "trainB: 11 images, 1 unreadable" in outcome.out
+    assert f"fault: 1 files in trainB are unreadable: {root / 'trainB/3.png'} cannot be read as an image" in outcome.out
+    assert f"fault: 1 files in testA are unreadable: {root / 'testA/4.png'}" in outcome.out
+    assert outcome.err == (f"data.check: error: {root} has 2 kinds of faults, which are named above; mend them first\n")
+
+
+def test_copies_in_a_folder_are_told_and_are_no_fault(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("copy", "again"):
+        shutil.copy(root / "trainA/1.png", root / f"trainA/{name}.png")
+    outcome = look(capsys, root)
+    assert outcome.code == 0
+    assert "  2 images are copies of others: trainA/1.png = trainA/again.png = trainA/copy.png" in outcome.out
+
+
+@pytest.mark.parametrize(("count", "code"), [(1, 0), (2, 2), (12, 2)])
+def test_domains_that_share_images_are_a_fault_if_they_are_many(
+    root: Path, capsys: pytest.CaptureFixture[str], count: int, code: int
+) -> None:
+    for index in range(count):
+        shutil.copy(root / f"trainA/{index}.png", root / f"trainB/{index}.png")
+    outcome = look(capsys, root)
+    assert outcome.code == code
+    assert f"{'fault' if code else 'note'}: trainA and trainB share {count} images: trainA/0.png = trainB/0.png" in (
+        outcome.out)
+
+
+def test_swapped_test_folders_are_a_fault(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "testA").rename(root / "other")
+    (root / "testB").rename(root / "testA")
+    (root / "other").rename(root / "testB")
+    outcome = look(capsys, root)
+    assert outcome.code == 2
+    assert "fault: testA looks like trainB and testB like trainA: one of the two seems to be swapped" in outcome.out
+
+
+def test_pairs_without_partner_are_a_fault_where_pairs_are_meant(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "trainB/5.png").unlink()
+    assert look(capsys, root).code == 0
+    outcome = look(capsys, root, "--dataset_mode", "aligned")
+    assert outcome.code == 2
+    assert "1 images have no partner of the same name" in outcome.out
+    assert "trainA/5.png" in outcome.out
+
+
+def test_a_plain_folder_and_any_number_of_threads(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = [look(capsys, root / "trainA", "--threads", threads) for threads in (1, 3)]
+    assert outcomes[0].code == 0
+    assert "trainA: 12 images" in outcomes[0].out
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("arguments", [
+    ["nowhere"], [], ["."], ["datasets", "--threads", "0"], ["datasets", "--threads", "x"]])
+def test_wrong_arguments_are_one_sentence(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets").mkdir()
+    outcome = look(capsys, *arguments)
+    assert outcome.code == 2
+    assert outcome.err.splitlines()[-1].startswith("data.check: error: ")
+
+
+def test_it_runs_as_a_program(tmp_path: Path) -> None:
+    outcome = run_process("-m", "data.check", save_folders(tmp_path))
+    assert (outcome.code, outcome.err) == (0, ""), outcome.err
+    assert outcome.out.endswith("no faults found\n")

@@ -1,0 +1,278 @@
+"""Downloads over a bad network from a server that may lie, and archives that would like to write elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import stat
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from util.download import download, unpack
+from util.errors import UserError
+
+CONTENT = np.random.default_rng(0).bytes(300_000)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT, as badly as its attributes say."""
+
+    breaks: int = 0
+    """How many of the first answers break off half way."""
+    codes: tuple[int, ...] = ()
+    """Codes of the first answers."""
+    ranges: bool = True
+    length: bool = True
+    content: bytes = CONTENT
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/file.zip"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server = self.server
+        server.asked.append(self.headers.get("Range", ""))
+        number = len(server.asked)
+        if number <= len(server.codes):
+            self.send_error(server.codes[number - 1])
+            return
+        start = int(self.headers["Range"][6:-1]) if "Range" in self.headers and server.ranges else 0
+        if start and start >= len(server.content):
+            self.send_error(416)
+            return
+        body = server.content[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+        if server.length:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:len(body) // 2] if number <= server.breaks else body)
+
+    def log_message(self, *_: object) -> None:
+        """Quietly."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Server() as serving:
+        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield serving
+        serving.shutdown()
+        thread.join()
+
+
+def test_a_file_comes_whole_and_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
+    counts: list[int] = []
+    path = tmp_path / "deep" / "file.zip"
+    assert download(server.url, path, DIGEST, counts.append) == path
+    assert path.read_bytes() == CONTENT
+    assert sum(counts) == len(CONTENT)
+    download(server.url, path, DIGEST.upper())
+    assert len(server.asked) == 1
+    assert [file.name for file in path.parent.iterdir()] == ["file.zip"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_connection_goes_on(server: Server, tmp_path: Path, ranges: bool) -> None:
+    server.breaks, server.ranges = 2, ranges
+    download(server.url, tmp_path / "file", DIGEST)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert server.asked == ["", "bytes=150000-", "bytes=225000-" if ranges else "bytes=150000-"]
+
+
+def test_a_download_that_was_given_up_goes_on_next_time(server: Server, tmp_path: Path) -> None:
+    server.breaks = 5
+    with pytest.raises(UserError, match="run it again to go on where it stopped"):
+        download(server.url, tmp_path / "file", DIGEST)
+    assert not (tmp_path / "file").exists()
+    download(server.url, tmp_path / "file", DIGEST)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert int(server.asked[-1][6:-1]) > 280_000
+
+
+def test_an_overloaded_server_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.codes = (503, 429)
+    download(server.url, tmp_path / "file", DIGEST)
+    assert len(server.asked) == 3
+
+
+def test_a_wrong_address_is_one_sentence(server: Server, tmp_path: Path) -> None:
+    server.codes = (404,) * 9
+    with pytest.raises(UserError, match=r"file\.zip cannot be downloaded \(404 Not Found\); check it"):
+        download(server.url, tmp_path / "file", DIGEST)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://a/b", "/etc/passwd", ""])
+def test_only_the_network_is_asked(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError, match="is no address of a file to download"):
+        download(url, tmp_path / "file", DIGEST)
+
+
+def test_no_answer_is_one_sentence(server: Server, tmp_path: Path) -> None:
+    server.server_close()
+    with pytest.raises(UserError, match=r"cannot be downloaded \(.*refused.*\); run it again"):
+        download(server.url, tmp_path / "file", DIGEST)
+
+
+@pytest.mark.parametrize("name", ["file", "file.part"])
+def test_another_content_is_refused_and_removed(server: Server, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"what was there before")
+    server.content = CONTENT[:-1] + b"x"
+    with pytest.raises(UserError, match=f"is not the expected file: its SHA-256 is .* instead of {DIGEST}"):
+        download(server.url, tmp_path / "file", DIGEST)
+    assert not (tmp_path / "file.part").exists()
+
+
+def test_a_whole_part_is_taken_for_what_it_is(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.part").write_bytes(CONTENT)
+    download(server.url, tmp_path / "file", DIGEST)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_an_endless_file_is_cut_off(server: Server, tmp_path: Path, length: bool) -> None:
+    server.length = length
+    with pytest.raises(UserError, match="has more than 1000 bytes"):
+        download(server.url, tmp_path / "file", DIGEST, most=1000)
+    assert not list(tmp_path.iterdir())
+
+
+# --- archives
+
+
+FILES = {"set/trainA/1.png": b"one", "set/trainB/2.png": b"two" * 100}
+
+
+def make_zip(path: Path, files: dict[str, bytes], modes: dict[str, int] | None = None) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = (modes or {}).get(name, stat.S_IFREG | 0o644) << 16
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return path
+
+
+def make_tar(path: Path, files: dict[str, bytes], kinds: dict[str, bytes] | None = None) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.type = (kinds or {}).get(name, tarfile.REGTYPE)
+            if member.isreg():
+                member.size = len(content)
+            else:
+                member.linkname = content.decode()
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+MAKERS: dict[str, Callable[..., Path]] = {"zip": make_zip, "tar": make_tar}
+makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+@makers
+def test_archives_are_unpacked(tmp_path: Path, make: Callable[..., Path]) -> None:
+    folder = unpack(make(tmp_path / "a", FILES), tmp_path / "deep" / "out")
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert found == FILES
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
+
+
+@makers
+@pytest.mark.parametrize("name", [
+    "../evil", "a/../../evil", "/tmp/evil", "C:\\evil", "C:evil", "..\\evil", "\\\\host\\evil", "a/b\x00c", "a\nb", ".",
+    "file:stream"])
+def test_paths_out_of_the_folder_are_refused(tmp_path: Path, make: Callable[..., Path], name: str) -> None:
+    archive = make(tmp_path / "a", {**FILES, name: b"evil"})
+    before = set(tmp_path.rglob("*"))
+    if name == "a/b\x00c":  # the writers and readers of both formats end a name there
+        unpack(archive, tmp_path / "out")
+        assert (tmp_path / "out/a/b").read_bytes() == b"evil"
+        return
+    with pytest.raises(UserError, match=r"holds '.*', which leads out of the folder; it was not unpacked"):
+        unpack(archive, tmp_path / "out")
+    assert set(tmp_path.rglob("*")) == before, "nothing was written"
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_links_and_devices_in_tar_are_refused(tmp_path: Path, kind: bytes) -> None:
+    archive = make_tar(tmp_path / "a", {"link": b"/etc/passwd", "link/file": b"x"}, {"link": kind})
+    with pytest.raises(UserError, match="holds 'link', which is a link or a device"):
+        unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR])
+def test_links_and_devices_in_zip_are_refused(tmp_path: Path, kind: int) -> None:
+    archive = make_zip(tmp_path / "a", {"link": b"/etc/passwd"}, {"link": kind | 0o777})
+    with pytest.raises(UserError, match="holds 'link', which is a link or a device"):
+        unpack(archive, tmp_path / "out")
+
+
+@makers
+def test_archives_that_unfold_without_end_are_refused(tmp_path: Path, make: Callable[..., Path]) -> None:
+    archive = make(tmp_path / "a", {"zeros": bytes(10**7)})
+    assert archive.stat().st_size < 50_000
+    with pytest.raises(UserError, match="unfolds to more than 1000000 bytes"):
+        unpack(archive, tmp_path / "out", most=10**6)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@makers
+def test_damaged_archives_are_one_sentence(tmp_path: Path, make: Callable[..., Path]) -> None:
+    whole = make(tmp_path / "a", {name: np.random.default_rng(1).bytes(5000) for name in FILES}).read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        content = bytearray(whole[:random.integers(1, len(whole))] if random.random() < 0.5 else whole)
+        content[random.integers(len(content))] ^= 255
+        (tmp_path / "b").write_bytes(content)
+        said = ""
+        try:
+            unpack(tmp_path / "b", tmp_path / "out")
+        except UserError as error:
+            said = str(error)
+        assert "\n" not in said
+        assert bool(said) != (tmp_path / "out").exists(), "either a sentence or a folder"
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+@makers
+def test_two_files_of_one_name_are_refused(tmp_path: Path, make: Callable[..., Path]) -> None:
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        unpack(make(tmp_path / "a", {"x": b"1", "./x": b"2"}), tmp_path / "out")
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "a", FILES)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="exists already"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_unpacked_files_get_no_permissions_from_the_archive(tmp_path: Path) -> None:
+    folder = unpack(make_zip(tmp_path / "a", {"x": b"1"}, {"x": stat.S_IFREG | stat.S_ISUID | 0o777}), tmp_path / "out")
+    mode = (folder / "x").stat().st_mode
+    assert not mode & (stat.S_ISUID | stat.S_IXUSR)
+    assert os.access(folder / "x", os.R_OK)

@@ -1,0 +1,116 @@
+"""Two thousand random command lines: each is options or one sentence."""
+
+from __future__ import annotations
+
+import random
+import shlex
+from pathlib import Path
+
+import pytest
+from tiny import METHODS, NETWORKS, SIZES, save_folders
+
+from data import DATASETS
+from models import MODELS
+from options import TEST, TRAIN, Options, Program, parse
+from options.flag import Flag, flags_of
+from options.options import show
+from util.errors import UserError, explain
+
+COUNT = 2000
+PARTS = 20
+NASTY = (
+    "", " ", "-", "--", "---", "-1", "0", "1", "1.5", "-0.0", "1e9", "1e400", "-1e400", "nan", "inf", "-inf", "NaN",
+    "9" * 30, "9" * 5000, "0x10", "1_000", "१", "½", "true", "no", "None", "none", "[]", "{}", "{name}", "{x}", "%s",
+    "%", "a b", "a,b", ",", ",,", "4,7", "relu3_1", "a\nb", "\0", "\x1b[31m", "\udce4", "ä", "漢", "🙂", "../x", "/",
+    "//", ".", "..", "~", "$HOME", "`ls`", ";ls", "con", "a" * 300, "sc", "cut", "test", "lsgan", "basic", "single",
+    "aligned", "--name", "--model", "-h=", "@file", "\\", "'", '"',
+)
+
+
+def flags(program: Program) -> list[Flag]:
+    groups = (*program.groups, *(group for owner in (*MODELS.values(), *DATASETS.values()) for group in owner.flags))
+    return [flag for group in groups for flag in flags_of(group)]
+
+
+def value(chance: random.Random, flag: Flag) -> str:
+    """Mostly something that could be meant, sometimes anything."""
+    kind = chance.random()
+    if kind < 0.2:
+        return chance.choice(NASTY)
+    if kind < 0.25:
+        return "".join(chr(chance.choice((chance.randrange(1, 128), chance.randrange(128, 0x3000))))
+                       for _ in range(chance.randrange(12)))
+    if flag.choices:
+        return chance.choice(flag.choices)
+    if flag.base_type is bool:
+        return chance.choice(("true", "false", "1", "off"))
+    if flag.base_type in (int, float):
+        return chance.choice((str(chance.randrange(-2, 300)), f"{chance.gauss(0, 1):.3g}", show(flag.default)))
+    return show(flag.default)
+
+
+def command_line(chance: random.Random, program: Program, root: Path) -> list[str]:
+    known = flags(program)
+    words = ["--dataroot", str(root)] if chance.random() < 0.9 else []
+    for flag in chance.sample(known, chance.randrange(1, 8)):
+        text = value(chance, flag)
+        words += chance.choice(([f"--{flag.name}", text], [f"--{flag.name}={text}"], [f"--{flag.name}"],
+                                [f"-{flag.name}", text], [f"--{flag.name[:-1]}", text])
+                               if chance.random() < 0.2 else ([f"--{flag.name}", text],))
+    if chance.random() < 0.05:
+        words.insert(chance.randrange(len(words) + 1), chance.choice(NASTY))
+    return words
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_folders(tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_random_command_line_is_options_or_one_sentence(
+    part: int, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chance = random.Random(part)
+    accepted = 0
+    for _ in range(COUNT // PARTS):
+        program = chance.choice((TRAIN, TEST))
+        words = command_line(chance, program, root)
+        try:
+            outcome: Options | str = parse(program, MODELS, DATASETS, words)
+        except Exception as error:
+            outcome = explain(error) or ""  # as the programs do it
+            if not outcome:
+                pytest.fail(f"a traceback, {type(error).__name__}: {error}, from {shlex.join(words)}")
+        if isinstance(outcome, Options):
+            outcome.save(tmp_path / "saved", "opt")
+            accepted += 1
+        else:
+            assert 10 < len(outcome) < 20_000, words
+    assert accepted, "some are good"
+    assert capsys.readouterr() == ("", "")
+    assert {path.name for path in tmp_path.iterdir()} <= {"saved"}, "parsing writes nothing"
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_options_typed_out_in_full_are_the_same_options(method: str, root: Path) -> None:
+    once = parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(root), *shlex.split(f"{method} {NETWORKS} {SIZES}")])
+    typed = [word for name, of in once.as_dict().items() if of is not None for word in (f"--{name}", show(of))]
+    assert parse(TRAIN, MODELS, DATASETS, typed).as_dict() == once.as_dict()
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_random_good_options_survive_being_typed_out(part: int, root: Path) -> None:
+    chance, good = random.Random(1000 + part), 0
+    for _ in range(100):
+        words = command_line(chance, TRAIN, root)
+        try:
+            once = parse(TRAIN, MODELS, DATASETS, words)
+        except UserError:
+            continue
+        values = {name: of for name, of in once.as_dict().items() if of is not None and name != "suffix"}
+        again = parse(TRAIN, MODELS, DATASETS, [f"--{name}={show(of)}" for name, of in values.items()])
+        assert {**again.as_dict(), "suffix": once.as_dict()["suffix"]} == once.as_dict(), words
+        good += 1
+    assert good

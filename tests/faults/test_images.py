@@ -1,0 +1,265 @@
+"""Image files that cannot be read, that ask for too much, or that end the process that reads them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cli import make_images, run, run_process
+from PIL import Image
+from tiny import NETWORKS, NoModel, save_noise, train_options
+
+from data import DATASETS, Loader, keep_in_memory
+from options import TRAIN, DataFlags, parse
+from train import train
+from util.errors import UserError
+from util.images import image_outline, load_image
+from util.loggers import Sink
+
+COUNTS = (5, 7)
+BAD = ("trainA/1.png", "trainB/0.png", "trainB/1.png")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two domains, of which three images are a text, cut off, and empty."""
+    for domain, count in zip("AB", COUNTS, strict=True):
+        for index in range(count):
+            save_noise(tmp_path / f"train{domain}/{index}.png", seed=10 * index + (domain == "B"), size=(40, 40))
+    (tmp_path / BAD[0]).write_text("I am no image.")
+    (tmp_path / BAD[1]).write_bytes((tmp_path / BAD[1]).read_bytes()[:-600])
+    (tmp_path / BAD[2]).write_bytes(b"")
+    return tmp_path
+
+
+def loader(
+    root: Path, flags: str = "", *, workers: int = 0, warn: Callable[[str], None] = lambda text: None
+) -> Loader:
+    options = parse(TRAIN, {"sc": NoModel}, DATASETS, [
+        "--dataroot", str(root), *shlex.split(f"--load_size 20 --crop_size 16 {flags}")])
+    dataset = DATASETS[options[DataFlags].dataset_mode](options, training=True)
+    if "--cache ram" in flags:
+        keep_in_memory(dataset, Sink())
+    batches = Loader(dataset, batch_size=2, num_workers=workers, seed=3, shuffle=True)
+    batches.warn = warn
+    return batches
+
+
+def epochs(batches: Loader, *, first: int = 0, skip: int = 0) -> list[dict[str, Any]]:
+    return [batch for epoch in range(first, 3) for batch in batches.epoch(epoch, skip if epoch == first else 0)]
+
+
+def assert_same(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name], name
+
+
+# --- stand-ins
+
+
+def test_unreadable_images_are_replaced_by_the_next_readable_ones(root: Path) -> None:
+    shown = [path for batch in epochs(loader(root)) for name in "AB" for path in batch[f"{name}_paths"]]
+    assert not {str(root / bad) for bad in BAD} & set(shown)
+    assert shown.count(str(root / "trainA/2.png")) > shown.count(str(root / "trainA/3.png")), "it stands in for 1"
+    assert {Path(path).parent.name for path in shown} == {"trainA", "trainB"}
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("flags", ["", "--augment", "--cache ram"])
+def test_stand_ins_are_the_same_for_all_workers_caches_and_resumes(root: Path, workers: int, flags: str) -> None:
+    whole = epochs(loader(root, flags.replace("--cache ram", "")))
+    assert_same(whole, epochs(loader(root, flags, workers=workers)))
+    assert_same(whole[6:], epochs(loader(root, flags, workers=workers), first=1, skip=4))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_each_unreadable_image_is_named_once_with_its_stand_in(root: Path, workers: int, cache: str) -> None:
+    told: list[str] = []
+    epochs(loader(root, f"--cache {cache}", workers=workers, warn=told.append))
+    assert len(told) == 3
+    for bad, good in zip(BAD, ("trainA/2.png", "trainB/2.png", "trainB/2.png"), strict=True):
+        (text,) = (text for text in told if text.startswith(str(root / bad)))
+        assert "cannot be read as an image" in text
+        assert text.endswith(f"meanwhile {root / good} takes its place")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("cache", ["ram", "none"])
+def test_one_unreadable_image_too_many_ends_the_training(root: Path, workers: int, cache: str) -> None:
+    with pytest.raises(UserError, match=r"3 images cannot be read, .* more than --max_bad_images 2; .*data\.check"):
+        epochs(loader(root, f"--max_bad_images 2 --cache {cache}", workers=workers))
+    assert epochs(loader(root, f"--max_bad_images 3 --cache {cache}", workers=workers))
+
+
+def test_a_domain_without_a_readable_image_ends_the_training(root: Path) -> None:
+    for path in (root / "trainA").iterdir():
+        path.write_text("no image")
+    with pytest.raises(UserError, match=r"none of the 5 images in \S*trainA can be read: \S*trainA/\d.png cannot be"):
+        epochs(loader(root))
+
+
+def test_an_unreadable_half_takes_its_whole_pair_along(root: Path) -> None:
+    for index in (5, 6):
+        (root / f"trainB/{index}.png").unlink()
+    shown = epochs(loader(root, "--dataset_mode aligned"))
+    for batch in shown:
+        for first, second in zip(batch["A_paths"], batch["B_paths"], strict=True):
+            assert Path(first).name == Path(second).name
+            assert Path(first).stem in ("2", "3", "4")
+
+
+def test_in_testing_nothing_stands_in(root: Path, tmp_path: Path) -> None:
+    options = parse(TRAIN, {"sc": NoModel}, DATASETS, ["--dataroot", str(root), "--dataset_mode", "single"])
+    dataset = DATASETS["single"](options, training=False)
+    with pytest.raises(UserError, match=r"trainA/1\.png cannot be read as an image"):
+        list(Loader(dataset, batch_size=1, num_workers=0, seed=0, shuffle=False).epoch(0))
+
+
+def test_an_image_that_disappears_during_training_is_replaced(root: Path) -> None:
+    told: list[str] = []
+    batches = loader(root, warn=told.append)
+    list(batches.epoch(0))
+    (root / "trainA/4.png").unlink()
+    list(batches.epoch(1))
+    assert "trainA/4.png: there is no such file any more" in told[-1]
+    assert told[-1].endswith(f"meanwhile {root / 'trainA/0.png'} takes its place")
+
+
+def test_training_names_unreadable_images_and_goes_on(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(train_options(root, "--name run --seed 1 --no_html --max_iters 21"))
+    out = capsys.readouterr().out
+    assert out.count("warning: ") == 3
+    assert "done: 21 images seen" in out
+    with pytest.raises(UserError, match=r"cannot be read as an image .* repair or remove it$"):
+        train(train_options(root, "--name run --seed 1 --no_html --max_iters 21 --max_bad_images 0"))
+
+
+# --- headers that ask for too much, and decoders that nobody asked for
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """A PNG of some hundred bytes that unfolds to ``width * height`` pixels."""
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = {b"IHDR": header, b"IDAT": zlib.compress(bytes(99)), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in parts.items())
+
+
+@pytest.mark.parametrize("read", [load_image, image_outline])
+@pytest.mark.parametrize("size", [(20_000, 20_000), (2_000_000_000, 2), (2**31 - 1, 2**31 - 1)])
+def test_a_decompression_bomb_is_refused_before_it_unfolds(
+    tmp_path: Path, read: Callable[[Path, int], object], size: tuple[int, int]
+) -> None:
+    (tmp_path / "bomb.png").write_bytes(huge_png(*size))
+    with pytest.raises(UserError, match=r"bomb\.png (has \d+x\d+ pixels, and more than|cannot be read)"):
+        read(tmp_path / "bomb.png", 3)
+
+
+def test_the_limit_of_pixels_can_be_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_noise(tmp_path / "a.png", 0, size=(10, 10))
+    monkeypatch.setenv("MAX_IMAGE_PIXELS", "99")
+    with pytest.raises(UserError, match=r"10x10 pixels, and more than 99 .* set MAX_IMAGE_PIXELS in the environment"):
+        load_image(path, 3)
+    monkeypatch.setenv("MAX_IMAGE_PIXELS", "100")
+    assert load_image(path, 3).shape == (3, 10, 10)
+    monkeypatch.setenv("MAX_IMAGE_PIXELS", "many")
+    with pytest.raises(UserError, match="MAX_IMAGE_PIXELS many, which is no number"):
+        load_image(path, 3)
+
+
+def test_large_photographs_are_no_bombs(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    Image.new("1", (13_000, 13_000)).save(tmp_path / "large.png")
+    assert image_outline(tmp_path / "large.png", 3).shape == (3, 13_000, 13_000)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("name", ["EPS", "PDF", "GIF", "ICO", "PPM"])
+def test_a_file_of_another_format_is_not_decoded_whatever_its_name_says(tmp_path: Path, name: str) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        Image.new("RGB", (9, 9)).save(file, format=name)
+    with pytest.raises(UserError, match=r"a\.png cannot be read as an image"):
+        load_image(tmp_path / "a.png", 3)
+
+
+# --- worker processes that die
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
+    """A decoder that ends its process at one file."""
+    def load(path: Path, channels: int) -> torch.Tensor:
+        if path.as_posix().endswith(name):
+            os.kill(os.getpid(), number)
+        return load_image(path, channels)
+
+    monkeypatch.setattr("data.base.load_image", load)
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    return make_images(tmp_path / "good", "trainA", "trainB", count=6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_worker_that_dies_is_told_with_the_file_it_held(
+    good: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    kill_at(monkeypatch, "trainA/3.png", number)
+    batches = loader(good, workers=2)
+    with pytest.raises(UserError) as caught, batches.naming_lost_workers():
+        epochs(batches)
+    assert f"while it read {good / 'trainA/3.png'}; if memory has run out, lower --num_threads" in str(caught.value)
+    assert "DataLoader worker (pid" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_errors_keep_their_names(good: Path) -> None:
+    with pytest.raises(RuntimeError, match="shapes") as caught, loader(good, workers=1).naming_lost_workers():
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+    assert not isinstance(caught.value, UserError)
+
+
+def test_a_program_whose_worker_dies_ends_with_one_sentence(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(f"""
+import os, signal, sys
+sys.path[:0] = [{str(Path(__file__).parents[2])!r}]
+import data.base, train
+from util.errors import run_program
+decode = data.base.load_image
+def load(path, channels):
+    if path.name == "3.png":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return decode(path, channels)
+data.base.load_image = load
+run_program("train.py", train.main)
+""")
+    outcome = run_process(tmp_path / "run.py", "--dataroot", good, "--checkpoints_dir", tmp_path, "--gpu_ids", "-1",
+                          "--num_threads", "2", "--crop_size", "16", "--load_size", "16", "--vgg_weights", "random",
+                          "--attn_layers", "1,2", *shlex.split(NETWORKS))
+    assert outcome.code == 2, outcome.err
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("train.py: error: a process that loads images has ended (DataLoader worker (pid")
+    assert "3.png; if memory has run out" in line
+
+
+# --- the program that looks at a whole data set beforehand is tested in test_check.py
+
+
+def test_translating_an_unreadable_image_is_one_sentence(root: Path) -> None:
+    outcome = run("test.py", "--dataroot", root / BAD[0], "--name", "none", "--checkpoints_dir", root)
+    assert outcome.code == 2
+    assert np.size(outcome.err.splitlines()) == 1

@@ -1,0 +1,375 @@
+"""Losses and gradients that are not finite: the step leaves no trace, and the user learns what happened."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cli import ROOT
+from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
+
+import train as program
+from models import MODELS, Model
+from models.execution import prepare
+from options import RunFlags, SpeedFlags
+from util.errors import UserError
+from util.health import IN_A_ROW, Step, Symptoms, Watch
+
+CPU = torch.device("cpu")
+Build = Callable[..., Model]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    def build(flags: str = METHODS["LSeSim"]) -> Model:
+        options = train_options(tmp_path, flags, defaults=(NETWORKS, SIZES))
+        torch.manual_seed(0)
+        model = MODELS[options[RunFlags].model](options, training=True)
+        prepare(model, CPU, options[SpeedFlags])
+        return model
+
+    return build
+
+
+def batch(seed: int = 0, spoilt: float | None = None) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    images = {name: 2 * torch.rand(1, 3, 16, 16, generator=generator) - 1 for name in ("A", "B", "A_aug", "B_aug")}
+    if spoilt is not None:
+        images["A"][0, 0, 3, 3] = spoilt
+    return {**images, "A_paths": ["a.png"], "B_paths": ["b.png"]}
+
+
+def state(model: Model) -> dict[str, Any]:
+    """Everything that a step may change, but for the image pool."""
+    return copy.deepcopy({
+        **{f"network {name}": dict(network.state_dict()) for name, network in model.networks.items()},
+        **{f"optimizer {name}": dict(enumerate(optimizer.state.values()))
+           for name, optimizer in model.optimizers.items()},
+    })
+
+
+def differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
+    if isinstance(first, dict):
+        for key in first.keys() | second.keys():
+            yield from differences(first.get(key), second.get(key), f"{path}.{key}")
+    elif not torch.equal(first, second):
+        yield path
+
+
+def moments_are_zero(model: Model) -> bool:
+    values = [value for optimizer in model.optimizers.values() for of in optimizer.state.values()
+              for value in of.values()]
+    return all(bool((value == 0).all()) for value in values)
+
+
+# --- the step itself
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("spoilt", [math.nan, math.inf])
+def test_a_step_on_spoilt_images_leaves_no_trace(build: Build, method: str, spoilt: float) -> None:
+    model = build(f"{method} --ema 0.9 --norm batch --netD n_layers")
+    for seed in range(2):
+        model.train_step([batch(seed)])
+    before = state(model)
+    model.train_step([batch(2, spoilt)])
+    assert model.descent.left_out == 1
+    assert not list(differences(before, state(model)))
+    losses = model.train_step([batch(3)])
+    assert model.descent.left_out == 0
+    assert all(loss.isfinite() for loss in losses.values())
+    assert list(differences(before, state(model))), "training goes on"
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+@pytest.mark.parametrize("last", ["F", "D", "G"])
+def test_networks_that_were_optimised_before_the_fault_are_put_back(build: Build, steps: int, last: str) -> None:
+    model = build()
+    minimize = model.minimize
+    for seed in range(steps):
+        model.train_step([batch(seed)])
+    before = state(model)
+    model.minimize = lambda name, loss: minimize(name, loss * (math.nan if name == last else 1))  # type: ignore[method-assign]
+    model.train_step([batch(9)])
+    assert model.descent.left_out == 1
+    after = state(model)
+    if not steps:
+        assert moments_are_zero(model)
+        before, after = ({name: of for name, of in found.items() if "network" in name} for found in (before, after))
+    assert not list(differences(before, after))
+
+
+def test_a_gradient_that_is_not_finite_is_a_fault_though_all_losses_are(build: Build) -> None:
+    model = build()
+    model.train_step([batch(0)])
+    before = state(model)
+    weight = next(model.networks["G"].parameters())
+    hook = weight.register_hook(lambda gradient: gradient * math.inf)
+    losses = model.train_step([batch(1)])
+    hook.remove()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert model.descent.left_out == 1
+    assert not list(differences(before, state(model)))
+
+
+def test_one_spoilt_batch_of_several_leaves_the_whole_step_out(build: Build) -> None:
+    model = build()
+    model.train_step([batch(0), batch(1)])
+    before = state(model)
+    model.train_step([batch(2, math.nan), batch(3)])
+    assert model.descent.left_out == 1
+    assert not list(differences(before, state(model)))
+
+
+def test_after_a_step_left_out_training_goes_on_as_if_it_had_not_been(build: Build) -> None:
+    flags = f"{METHODS['LSeSim']} --pool_size 0 --ema 0.9"
+    one, other = build(flags), build(flags)
+    for model, seeds in ((one, (0, 1, 2)), (other, (0, 7, 1, 2))):
+        for seed in seeds:
+            torch.manual_seed(seed)
+            model.train_step([batch(seed, math.nan if seed == 7 else None)])
+    assert not list(differences(state(one), state(other)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_the_discriminators_history_stays_finite(build: Build, size: int) -> None:
+    model = build(f"{METHODS['LSeSim']} --pool_size {size}")
+    for seed in range(6):
+        model.train_step([batch(seed, math.nan if seed < 4 else None)])
+    assert model.descent.left_out == 0
+    assert all(image.isfinite().all() for image in model.memory["pool"].state_dict()["images"])
+
+
+def test_when_asked_to_stop_no_later_step_touches_the_weights(build: Build) -> None:
+    model = build()
+    model.descent.stop_at_fault = True
+    model.train_step([batch(0)])
+    before = state(model)
+    for seed in range(1, 4):
+        model.train_step([batch(seed, math.nan if seed == 1 else None)])
+        assert model.descent.left_out == 1
+    assert not list(differences(before, state(model)))
+
+
+# --- half precision
+
+
+def test_overflow_by_the_scale_of_fp16_is_no_fault_and_a_loss_that_is_none_is(build: Build) -> None:
+    model = build(f"{METHODS['LSeSim']} --amp fp16")
+    model.descent.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
+    model.train_step([batch(0)])
+    assert model.descent.left_out == 0
+    before = state(model)
+    model.descent.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    model.train_step([batch(1, math.nan)])
+    assert model.descent.left_out == 1
+    for name in ("F", "D", "G"):
+        assert not list(differences(before[f"network {name}"], state(model)[f"network {name}"])), name
+
+
+@pytest.mark.parametrize(("scale", "told"), [(1024.0, 0), (0.5, 1)])
+def test_a_collapsed_scale_of_fp16_is_told(build: Build, scale: float, told: int) -> None:
+    model = build(f"{METHODS['FSeSim']} --amp fp16")
+    model.descent.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    assert len(Symptoms().see({}, model.descent.scale().item())) == told
+
+
+# --- the program
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return save_folders(tmp_path / "data", counts=(4, 4))
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
+    """Put NaN into the batches of these numbers, from 1, on their way to the model."""
+    finish, count = program.finish, 0
+
+    def finished(images: dict[str, Any]) -> dict[str, Any]:
+        nonlocal count
+        count += 1
+        done = finish(images)
+        return {name: value * math.nan if name == "A" and count in numbers else value for name, value in done.items()}
+
+    monkeypatch.setattr(program, "finish", finished)
+
+
+def flags_of(more: str) -> str:
+    return f"--name run --seed 1 --no_html --print_freq 1 {more}"
+
+
+def test_stop_names_losses_and_images_and_keeps_what_repeats_the_fault(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, 3)
+    options = train_options(root, flags_of("--learned_attn --augment --max_iters 5"))
+    with pytest.raises(UserError) as caught:
+        program.train(options)
+    file = root / "checkpoints/run/nonfinite_3.pth"
+    text = str(caught.value)
+    kept = torch.load(file, weights_only=True)
+    assert "the step to image 3 has D_fake, F_contrastive, G, G_GAN, G_spatial not finite" in text
+    assert str(file) in text
+    assert kept["batches"][0]["A_paths"][0] in text
+    assert "--on_nan skip" in text
+    assert "\n" not in text
+
+    torch.manual_seed(99)
+    model = MODELS["sc"](options, training=True)
+    for name, network in model.networks.items():
+        network.load_state_dict(kept["networks"][name])
+    torch.set_rng_state(kept["random"]["cpu"])
+    losses = model.train_step(kept["batches"])
+    assert {name for name, loss in losses.items() if not loss.isfinite()} == {
+        name for name, loss in kept["losses"].items() if not math.isfinite(loss)}
+    for name, loss in losses.items():
+        if loss.isfinite():
+            assert loss.item() == kept["losses"][name], name
+    assert model.descent.left_out == 1
+
+
+def test_stop_keeps_the_last_checkpoint_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = root / "checkpoints/run"
+    program.train(train_options(root, flags_of("--max_iters 2")))
+    before = {path.name: path.read_bytes() for path in folder.glob("*.pth")}
+    spoil(monkeypatch, 1)
+    with pytest.raises(UserError, match="not finite"):
+        program.train(train_options(root, flags_of("--max_iters 4 --continue_train --save_latest_freq 1")))
+    assert {path.name: path.read_bytes() for path in folder.glob("*.pth") if "nonfinite" not in path.name} == before
+
+
+def test_skip_says_so_and_goes_on(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(monkeypatch, 2, 3, 5, 7, 8)
+    program.train(train_options(root, flags_of("--max_iters 9 --on_nan skip")))
+    lines = capsys.readouterr().out.splitlines()
+    told = [line for line in lines if line.startswith("warning: the step to image")]
+    assert [line.split()[5] for line in told] == ["2", "3", "5", "7", "8"]
+    assert all("it was left out" in line for line in told)
+    assert len(list((root / "checkpoints/run").glob("nonfinite_*.pth"))) == 3, "no more files than that"
+    log = [json.loads(line) for line in (root / "checkpoints/run/loss_log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in log if record["G"] == "nan"] == [2, 3, 5, 7, 8]
+    for network in (root / "checkpoints/run").glob("latest_net_*.pth"):
+        assert all(value.isfinite().all() for value in torch.load(network, weights_only=True).values())
+
+
+def test_skip_ends_when_nothing_else_comes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, *range(3, 100))
+    with pytest.raises(UserError, match=rf"the step to image {2 + IN_A_ROW} .*, the {IN_A_ROW}th in a row"):
+        program.train(train_options(root, flags_of("--max_iters 50 --on_nan skip")))
+
+
+def test_a_step_that_cannot_be_kept_is_told_all_the_same(build: Build, tmp_path: Path) -> None:
+    told: list[str] = []
+    (tmp_path / "file").write_text("in the way")
+    model = build()
+    watch = Watch(tmp_path / "file", model.networks, {}, stop=False, warn=told.append)
+    watch.before(CPU)
+    watch.after(1, [batch(0)], {"G": torch.tensor(math.nan)}, torch.ones(()), torch.ones(()))
+    assert "could not be written" in told[0]
+    assert "a.png, b.png" in told[0]
+
+
+def test_numbers_of_a_gpu_are_read_some_steps_later_and_all_before_a_save(tmp_path: Path) -> None:
+    class Event:
+        def synchronize(self) -> None:
+            waited.append(1)
+
+    waited: list[int] = []
+    told: list[str] = []
+    watch = Watch(tmp_path, {}, {}, stop=False, warn=told.append)
+    for seen in range(1, 5):
+        watch.send(Step(seen, ("G",), torch.tensor([math.nan, 1.0, 1.0]), Event(), [batch(0)], {}))  # type: ignore[arg-type]
+        assert len(told) == len(waited) == max(0, seen - 2)
+    watch.settle()
+    assert len(told) == len(waited) == 4
+
+
+# --- symptoms
+
+
+def told_by(values: Callable[[int], dict[str, float]], steps: int) -> list[tuple[int, str]]:
+    told: dict[str, int] = {}
+    symptoms = Symptoms()
+    for step in range(steps):
+        for text in symptoms.see(values(step)):
+            told.setdefault(text, step)
+    return [(step, text) for text, step in told.items()]
+
+
+def test_ordinary_losses_are_no_symptom() -> None:
+    noise = torch.Generator().manual_seed(0)
+    assert not told_by(lambda step: {"G": float(torch.rand((), generator=noise)) * 4, "D_real": 0.2 * (step % 3),
+                                     "D_fake": 0.1 * (step % 2)}, 3000)
+
+
+def test_a_leap_of_the_generators_loss_is_told_once() -> None:
+    (step, text), = told_by(lambda step: {"G": 1.0 if step < 1000 else 100.0}, 1200)
+    assert 1000 <= step < 1010
+    assert "G has leapt" in text
+    assert "--lr" in text
+
+
+@pytest.mark.parametrize("name", ["D", "D_A"])
+def test_a_discriminator_that_has_won_is_told_once(name: str) -> None:
+    (step, text), = told_by(
+        lambda step: {"G": 1.0, f"{name}_real": 0.25 if step < 100 else 1e-4, f"{name}_fake": 1e-4}, 8000)
+    assert 500 < step < 4000
+    assert f"discriminator {name} has won" in text
+
+
+def test_a_discriminator_that_is_only_sure_of_real_images_has_not_won() -> None:
+    assert not told_by(lambda _: {"G": 1.0, "D_real": 1e-4, "D_fake": 0.2}, 4000)
+
+
+def test_warnings_reach_the_terminal_once(root: Path, monkeypatch: pytest.MonkeyPatch,
+                                          capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(Symptoms, "see", lambda self, losses, scale: ["look at this"])
+    program.train(train_options(root, flags_of("--max_iters 4")))
+    assert capsys.readouterr().out.count("warning: look at this\n") == 1
+
+
+# --- several processes
+
+
+def in_two_processes(root: Path, flags: str) -> subprocess.CompletedProcess[str]:
+    """Train where the second process's second batch is spoilt."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         str(ROOT / "tests/faults/nan_on_one_rank.py"), "--dataroot", str(root), "--checkpoints_dir",
+         str(root / "checkpoints"), "--gpu_ids", "-1", "--num_threads", "0",
+         *shlex.split(f"{NETWORKS} {SIZES} {METHODS['LSeSim']} {flags_of(flags)}")],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.mark.parametrize("amp", ["no", pytest.param("fp16", marks=pytest.mark.long)])
+def test_all_processes_leave_out_the_step_that_one_cannot_take(root: Path, amp: str) -> None:
+    done = in_two_processes(root, f"--max_iters 8 --on_nan skip --amp {amp}")  # a save refuses weights that differ
+    assert done.returncode == 0, done.stderr
+    (spoilt,) = (line.split()[1] for line in done.stderr.splitlines() if line.startswith("spoilt "))
+    (told,) = (line for line in done.stdout.splitlines() if line.startswith("warning: the step to image 4"))
+    assert f"(images {spoilt}, " in told
+    assert "F_contrastive" in told
+    files = {path.name for path in (root / "checkpoints/run").glob("nonfinite_*")}
+    assert files == {"nonfinite_4.pth", "nonfinite_4_rank1.pth"}
+
+
+@pytest.mark.long
+def test_all_processes_stop_at_the_step_that_one_cannot_take(root: Path) -> None:
+    done = in_two_processes(root, "--max_iters 8")
+    assert "train.py: error: the step to image 4 has D_fake, F_contrastive" in done.stderr
+    assert len({line for line in done.stderr.splitlines() if line.startswith("train.py: error:")}) == 1
+    assert not (root / "checkpoints/run/latest_net_G.pth").exists()

@@ -1,0 +1,113 @@
+"""What a resumed run goes on with, beyond what test_train.py holds: nothing is left out, and curves go on."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
+from trainings import content, differing
+
+from train import train
+from util.checkpoints import load_file
+from util.errors import UserError
+
+EVERYTHING = ("--ema 0.9 --pool_size 3 --amp fp16 --no_dropout false --n_epochs 1 --grad_accum 2 --save_latest_freq 3")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return save_folders(tmp_path)
+
+
+def run(root: Path, flags: str, name: str, method: str = METHODS["LSeSim"]) -> Path:
+    options = train_options(root, f"--seed 3 --no_html --name {name} {flags}", defaults=(NETWORKS, method, SIZES))
+    assert train(options) == 0
+    return root / "checkpoints" / name
+
+
+def reports(folder: Path) -> dict[int, dict[str, float]]:
+    """The log's losses by step."""
+    found = [json.loads(line) for line in (folder / "loss_log.jsonl").read_text().splitlines()]
+    return {line["step"]: {key: value for key, value in line.items() if key not in ("step", "time", "data_wait")}
+            for line in found}
+
+
+def test_a_run_with_everything_in_its_state_resumes_to_the_bit(root: Path) -> None:
+    whole = content(run(root, f"{EVERYTHING} --max_iters 13", "whole"))
+    run(root, f"{EVERYTHING} --max_iters 6", "parts")
+    parts = content(run(root, f"{EVERYTHING} --max_iters 13 --continue_train", "parts"))
+    assert differing(whole, parts) == []
+    for part in ("net_G.", "net_D.", "state.networks.F.", "state.optimizers.G.", "state.optimizers.D.",
+                 "state.optimizers.F.", "state.memory.0.scaler.scale", "state.memory.0.pool.images.2",
+                 "state.random.cpu", "state.schedulers.G.", "state.losses.sums.", "state.epoch_losses.sums.G",
+                 "state.progress.images_in_epoch"):
+        assert any(key.startswith(part) for key in whole), f"the state has no {part}"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_random_number_comes_from_python_or_numpy(root: Path, method: str) -> None:
+    """Their states are in no checkpoint, as nothing uses them."""
+    flags = "--no_dropout false" if method == "pix2pix" else "--pool_size 2" if "CUT" not in method else ""
+    if method == "pix2pix":
+        for path in sorted((root / "trainB").glob("*.png"))[3:]:
+            path.unlink()
+    before = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002 - the global state is what it is about
+    run(root, f"--max_iters 3 {flags}", "run", METHODS[method])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
+
+
+def test_curves_of_a_resumed_run_are_those_of_an_uninterrupted_one(root: Path) -> None:
+    flags = "--print_freq 4 --save_latest_freq 3"
+    whole = reports(run(root, f"{flags} --max_iters 13", "whole"))
+    run(root, f"{flags} --max_iters 6", "parts")
+    parts = reports(run(root, f"{flags} --max_iters 13 --continue_train", "parts"))
+    assert list(whole) == [4, 8, 12, 13]
+    assert list(parts) == [4, 6, 8, 12, 13]  # 6 was the end of the first part
+    assert {step: parts[step] for step in whole} == whole
+
+
+def test_an_older_state_without_sums_goes_on(root: Path) -> None:
+    folder = run(root, "--max_iters 3", "run")
+    state = load_file(folder / "latest_state.pth")
+    del state["losses"]
+    torch.save(state, folder / "latest_state.pth")
+    (folder / "latest_manifest.json").unlink()
+    run(root, "--max_iters 5 --continue_train", "run")
+    assert list(reports(folder)) == [3, 5]
+
+
+@pytest.mark.parametrize(("first", "then", "says"), [
+    ("", "--batch_size 2", "--batch_size is 2, was 1"),
+    ("", "--lr 0.01", "--lr is 0.01, was 0.0001; the saved value stays in force"),
+    ("", "--lambda_spatial 3", "--lambda_spatial is 3.0, was 10.0"),
+    ("", "--no_flip", "--no_flip is True, was False"),
+    ("", "--amp bf16", "--amp is bf16, was no"),
+])
+def test_flags_that_contradict_the_checkpoint_are_named(
+    root: Path, capsys: pytest.CaptureFixture[str], first: str, then: str, says: str
+) -> None:
+    run(root, f"--max_iters 2 {first}", "run")
+    capsys.readouterr()
+    run(root, f"--max_iters 3 --continue_train {then}", "run")
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    assert notes == [f"note: {says}"]
+
+
+@pytest.mark.parametrize(("flags", "says"), [
+    ("--ngf 3", "does not fit this ResnetGenerator.*--ngf"),
+    ("--netD pixel", "does not fit this .*--netD"),
+    ("--learned_attn false", "trained network F, which this run would drop: .*--learned_attn"),
+    ("--max_dataset_size 2", "--max_dataset_size of its training"),
+])
+def test_flags_that_would_lose_what_was_trained_are_refused(root: Path, flags: str, says: str) -> None:
+    folder = run(root, "--max_iters 3", "run")
+    before: dict[str, Any] = content(folder)
+    with pytest.raises(UserError, match=says):
+        run(root, f"--max_iters 5 --continue_train {flags}", "run")
+    assert differing(before, content(folder)) == []

@@ -1,0 +1,190 @@
+"""SIGTERM, SIGINT and SIGUSR1: the step is finished, the state saved, the exit code what schedulers understand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from cli import TINY_TEST
+from tiny import save_folders, train_options
+from trainings import FLAGS, content, differing, end, lines, start, wait_until
+
+from models import MODELS
+from train import train
+from util.distributed import ALONE
+from util.signals import Signals
+
+ENDLESS = f"{FLAGS} --print_freq 1 --n_epochs 100000"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return save_folders(tmp_path)
+
+
+# --- as a user sees it ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 75)])
+def test_a_signal_to_the_whole_group_saves_and_tells_the_scheduler(root: Path, name: str, code: int) -> None:
+    """As Ctrl-C and schedulers do it: the workers that load images get the signal too."""
+    process = start(root, f"{ENDLESS} --num_threads 2")
+    wait_until(lambda: lines(root) >= 3, process)
+    os.killpg(process.pid, getattr(signal, name))
+    ended, out, err = end(process)
+    assert ended == code, err
+    assert "Traceback" not in err
+    assert "error" not in err
+    assert out.splitlines()[-1].startswith("stopped by a signal after")
+    state = content(root / "checkpoints" / "experiment_name")
+    assert state["state.progress.images"] == lines(root)
+    assert ("once more, and it ends at once" in err) == (name == "SIGINT")
+
+
+def test_a_second_ctrl_c_ends_at_once(root: Path) -> None:
+    process = start(root, f"{ENDLESS} --batch_size 3 --load_size 256 --crop_size 256 --ngf 8")  # a step takes a while
+    wait_until(lambda: lines(root) >= 1, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    code, out, err = end(process)
+    assert code == 130, err
+    assert "Traceback" not in err
+    assert err.rstrip().endswith("train.py: interrupted")
+    assert "stopped by a signal" not in out
+    assert not list((root / "checkpoints" / "experiment_name").glob("*.pth"))
+
+
+def test_ctrl_c_ends_a_translation_without_a_traceback(root: Path) -> None:
+    train(train_options(root, "--max_iters 1 --no_html"))
+    many = save_folders(root / "many", "test", (1000, 0))
+    process = start(root, f"{' '.join(TINY_TEST)} --num_threads 2 --num_test inf --dataroot {many / 'testA'} "
+                          f"--results_dir {root / 'results'}", program="test.py")
+    wait_until(lambda: any(root.glob("results/*/*/images/*/*.png")), process)
+    os.killpg(process.pid, signal.SIGINT)
+    code, _, err = end(process)
+    assert (code, err.strip()) == (130, "test.py: interrupted")
+
+
+# --- to the bit, in this process ------------------------------------------------------------------------------------
+
+
+def send_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int) -> None:
+    """Send this process a signal in the middle of a step."""
+    model_class, taken = MODELS["sc"], []
+    step = model_class.optimize_parameters
+
+    def interrupted(self: Any) -> Any:
+        taken.append(1)
+        if len(taken) == steps:
+            os.kill(os.getpid(), number)
+        return step(self)
+
+    monkeypatch.setattr(model_class, "optimize_parameters", interrupted)
+
+
+@pytest.mark.parametrize(("steps", "number", "code"), [
+    (3, signal.SIGTERM, 143), (5, signal.SIGINT, 130), (6, signal.SIGUSR1, 75)])
+def test_a_stopped_run_goes_on_to_the_bit(
+    root: Path, monkeypatch: pytest.MonkeyPatch, steps: int, number: int, code: int
+) -> None:
+    def run(name: str, flags: str = "") -> int:
+        return train(train_options(root, f"--seed 3 --max_iters 9 --no_html --name {name} --print_freq 2 {flags}"))
+
+    assert run("whole") == 0
+    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    with monkeypatch.context() as patch:
+        send_after(patch, steps, number)
+        assert run("stopped") == code
+    assert {s: signal.getsignal(s) for s in before} == before
+    whole, stopped = (root / "checkpoints" / name for name in ("whole", "stopped"))
+    assert content(stopped)["state.progress.images"] == steps  # 5 is an epoch's end
+    assert run("stopped", "--continue_train") == 0
+    assert differing(content(whole), content(stopped)) == []
+
+
+def test_a_signal_in_the_last_step_changes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    send_after(monkeypatch, 4, signal.SIGTERM)
+    assert train(train_options(root, "--max_iters 4 --no_html")) == 0
+
+
+def test_a_signal_waits_for_the_end_of_a_save(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = torch.save
+
+    def interrupted(*arguments: Any) -> None:
+        save(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    assert train(train_options(root, "--max_iters 9 --no_html --save_latest_freq 2")) == 143
+    assert content(root / "checkpoints" / "experiment_name")["state.progress.images"] == 2
+
+
+def test_a_signal_before_the_first_step_ends_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    monkeypatch.setattr("train.prepare", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        train(train_options(root, "--max_iters 9 --no_html"))
+    assert ended.value.code == 75
+    assert not (root / "checkpoints" / "experiment_name").exists()
+
+
+def test_a_second_sigint_does_not_wait_but_a_second_sigterm_does() -> None:
+    with Signals(ALONE) as signals, signals.held():
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_the_parent_has_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Signals(ALONE) as signals, signals.held():
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not signals.agreed()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_processes_agree_on_one_step() -> None:
+    """Three threads stand for three processes; the second gets a signal in its fourth step."""
+    meeting, values = threading.Barrier(3), [0, 0, 0]
+
+    def world_of(rank: int) -> Any:
+        def start_max(value: int) -> Any:
+            values[rank] = value
+            meeting.wait()
+            greatest = max(values)
+            meeting.wait()
+            return lambda: greatest
+        return SimpleNamespace(size=3, is_first=rank == 0, start_max=start_max)
+
+    stops: dict[int, tuple[int, int]] = {}
+
+    def run(rank: int) -> None:
+        signals = Signals(world_of(rank))
+        with signals.held():
+            for step in range(1, 10):
+                if (rank, step) == (1, 4):
+                    signals._receive(signal.SIGTERM, None)
+                if signals.agreed():
+                    stops[rank] = (step, signals.code)
+                    return
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert stops == dict.fromkeys(range(3), (5, 143))

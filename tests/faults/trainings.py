@@ -1,0 +1,124 @@
+"""Trainings to be hurt: in a process of their own, and what is left of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from cli import ROOT
+from tiny import LOSSES, NETWORKS, SIZES
+
+from util.checkpoints import LATEST, find_whole, load_file
+
+FLAGS = f"{NETWORKS} {LOSSES} {SIZES} --gpu_ids -1 --num_threads 0 --seed 3 --no_html"
+MINUTE = 60.0
+
+
+def start(root: Path, flags: str, *, processes: int = 1, program: str = "train.py") -> subprocess.Popen[str]:
+    """Start a tiny training, the leader of a process group of its own, that hears Ctrl-C wherever pytest runs."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] * (processes > 1)
+    return subprocess.Popen(
+        [sys.executable, *launcher, program, "--dataroot", root, "--checkpoints_dir", root / "checkpoints",
+         *shlex.split(flags)],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None)  # noqa: PLW1509 - no threads here
+
+
+class Forked:
+    """A training in a process of its own that need not import torch: it is forked from one that has."""
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train"])
+
+    def __init__(self, root: Path, flags: str, log: Path) -> None:
+        places = ["--dataroot", str(root), "--checkpoints_dir", str(root / "checkpoints")]
+        self.log = log
+        self.process = self.context.Process(target=_run, args=(["train.py", *places, *shlex.split(flags)], log))
+        self.process.start()
+
+    def kill(self) -> int | None:
+        """SIGKILL; returns how it ended."""
+        self.process.kill()
+        return self.end()
+
+    def end(self) -> int | None:
+        """Wait for its end; returns its exit code."""
+        self.process.join(2 * MINUTE)
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+
+def _run(argv: list[str], log: Path) -> None:
+    import train
+    from util.errors import run_program
+
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    torch.set_num_threads(1)
+    sys.argv = argv
+    run_program("train.py", train.main)
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Its exit code, output and errors; a process that does not end is a failure."""
+    try:
+        out, err = process.communicate(timeout=2 * MINUTE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError(f"the training did not end: {process.communicate()}") from None
+    return process.returncode, out, err
+
+
+def lines(root: Path, name: str = "experiment_name") -> int:
+    """How many reports the log has."""
+    log = root / "checkpoints" / name / "loss_log.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | Forked) -> None:
+    """Wait until the condition holds while the process runs."""
+    start = time.monotonic()
+    while not condition():
+        if process.poll() is not None or time.monotonic() - start > 2 * MINUTE:
+            process.kill()
+            said = process.log.read_text() if isinstance(process, Forked) else process.communicate()
+            raise AssertionError(f"the training did not get there: {process.poll()}, {said}")
+        time.sleep(0.001)
+
+
+def content(folder: Path, tag: str = LATEST) -> dict[str, bytes | Any]:
+    """Every tensor, number and text of a checkpoint but its options, by name; tensors as bytes."""
+    files = {part: load_file(folder / f"{tag}_{part}.pth") for part in ("net_G", "net_D", "state")}
+    files["state"].pop("options")
+    return dict(leaf for part, file in files.items() for leaf in _leaves(file, part))
+
+
+def whole_content(folder: Path) -> dict[str, bytes | Any]:
+    """That of the checkpoint that a resumed run would take; fails where there is none."""
+    return content(folder, find_whole(folder, LATEST)[0])
+
+
+def differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """Names of what differs."""
+    return sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
+
+
+def _leaves(value: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [leaf for key, item in value.items() for leaf in _leaves(item, f"{path}.{key}")]
+    if isinstance(value, list | tuple):
+        return [leaf for key, item in enumerate(value) for leaf in _leaves(item, f"{path}.{key}")]
+    return [(path, value.numpy().tobytes() if isinstance(value, torch.Tensor) else value)]

@@ -1,0 +1,223 @@
+"""Watching a training's numbers: steps that were left out, losses that leap, a discriminator that has won."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .distributed import ALONE, World
+from .errors import UserError
+from .files import replacing
+
+LAG = 2  # steps that a GPU's numbers are read later: it has come to them by then, and the host need not wait
+IN_A_ROW = 10  # steps left out, after which nothing will come of the next either
+FILES = 3  # of steps left out that are kept; each is as large as the networks
+
+
+@dataclass
+class Step:
+    """What is remembered of a step until its numbers are there, and kept in a file if they are not finite."""
+
+    seen: int
+    names: tuple[str, ...]
+    numbers: Tensor  # losses, their scale, and whether the step was left out
+    ready: torch.cuda.Event | None
+    batches: Sequence[Mapping[str, Any]]
+    random: dict[str, Tensor]  # before the step
+
+
+class Watch:
+    """Reads every step's losses without holding the device up, and says what the user should know.
+
+    All processes of a job read the same steps at the same time, so that they decide alike.
+
+    Args:
+        folder: where files of faulty steps go: ``nonfinite_SEEN.pth``, readable with ``weights_only=True``.
+        networks: what goes into them beside the batches and the random state.
+        extra: whatever else does, such as the options.
+        stop: raise `UserError` at a faulty step; otherwise warn, and stop after `IN_A_ROW` of them in a row.
+        warn: takes a sentence for the user; from the first process alone.
+    """
+
+    def __init__(
+        self, folder: Path, networks: Mapping[str, nn.Module], extra: Mapping[str, Any], *, stop: bool,
+        warn: Callable[[str], None], world: World = ALONE,
+    ) -> None:
+        self.folder, self.networks, self.extra, self.stop, self.world = folder, networks, extra, stop, world
+        self.symptoms = Symptoms()
+        self.left_out = self.in_a_row = 0
+        self._warn, self._told = warn, set[str]()
+        self._steps: deque[Step] = deque()
+        self._random: dict[str, Tensor] = {}
+
+    def before(self, device: torch.device) -> None:
+        """Before a step on ``device``: note the random states."""
+        self._random = {"cpu": torch.get_rng_state()}
+        if device.type == "cuda":
+            self._random["cuda"] = torch.cuda.get_rng_state(device)
+
+    def after(
+        self, seen: int, batches: Sequence[Mapping[str, Any]], losses: Mapping[str, Tensor], scale: Tensor,
+        left_out: Tensor,
+    ) -> None:
+        """After a step: send its numbers on their way, and look at those that have come.
+
+        Args:
+            seen: images seen with this step.
+            batches: what it was made on.
+            losses: scalars by name.
+            scale: by what losses are multiplied before their gradients are taken, a scalar.
+            left_out: the scalar 1 if the step was left out, else 0.
+
+        Raises:
+            UserError: a step was faulty, and training should stop.
+        """
+        values = [value.detach().float().mean() for value in (*losses.values(), scale, left_out)]
+        numbers = torch.stack([value.to(values[0].device) for value in values])
+        ready = None
+        if numbers.device.type == "cuda":
+            numbers, ready = numbers.to("cpu", non_blocking=True), torch.cuda.Event()
+            ready.record()
+        self.send(Step(seen, tuple(losses), numbers, ready, batches, self._random))
+
+    def send(self, step: Step) -> None:
+        """Take a step whose numbers may still be on their way."""
+        self._steps.append(step)
+        while len(self._steps) > (LAG if step.ready else 0):
+            self._look_at(self._steps.popleft())
+
+    def settle(self) -> None:
+        """Look at every step whose numbers have not been read yet; before weights are saved.
+
+        Raises:
+            UserError: as in `after`.
+        """
+        while self._steps:
+            self._look_at(self._steps.popleft())
+
+    def tell(self, text: str) -> None:
+        """Warn, once for each text, from the first process alone."""
+        if self.world.is_first and text not in self._told:
+            self._told.add(text)
+            self._warn(text)
+
+    def _look_at(self, step: Step) -> None:
+        if step.ready:
+            step.ready.synchronize()
+        *values, scale, left_out = step.numbers.tolist()
+        losses = dict(zip(step.names, values, strict=True))
+        if left_out:
+            self._handle(step, losses)
+            return
+        self.in_a_row = 0
+        for text in self.symptoms.see(losses, scale):
+            self.tell(text)
+
+    def _handle(self, step: Step, losses: Mapping[str, float]) -> None:
+        """Keep a faulty step, say so, and raise if it is time to stop."""
+        self.left_out, self.in_a_row = self.left_out + 1, self.in_a_row + 1
+        stop = self.stop or self.in_a_row >= IN_A_ROW
+        bad = [name for name, value in losses.items() if not torch.tensor(value).isfinite()]
+        kept = f"; {self._keep(step, losses)} holds the step" if stop or self.left_out <= FILES else ""
+        of_all = self.world.gather((bad, paths_of(step.batches)))
+        text = self.world.same(f"the step to image {step.seen} has {fault_of(of_all)}") + kept
+        if self.stop:
+            raise UserError(f"{text}; lower --lr, leave out --amp, or go on with --on_nan skip, which leaves out such "
+                            "steps")
+        if stop:
+            raise UserError(f"{text}, the {IN_A_ROW}th in a row: the weights before them are still good; lower --lr or "
+                            "leave out --amp, and go on with --continue_train")
+        if self.world.is_first:
+            self._warn(f"{text}; it was left out, --on_nan skip")
+
+    def _keep(self, step: Step, losses: Mapping[str, float]) -> str:
+        """Write a step's file; returns its path, or why there is none."""
+        of_rank = f"_rank{self.world.rank}" if self.world.rank else ""
+        path = self.folder / f"nonfinite_{step.seen}{of_rank}.pth"
+        content = {
+            **self.extra, "seen": step.seen, "losses": dict(losses), "batches": [dict(batch) for batch in step.batches],
+            "random": step.random, "networks": {name: net.state_dict() for name, net in self.networks.items()},
+        }
+        try:
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                torch.save(content, file)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            return f"{path} could not be written ({error}), so no file"
+        return str(path)
+
+
+COLLAPSED = ("--amp fp16: the scale of the losses has fallen below 1, so that gradients overflow whatever it is and "
+             "many steps are left out; use --amp bf16 or no")
+
+
+class Symptoms:
+    """Judges the losses of a training step by step, with running means."""
+
+    SPIKE = 10.0  # times the long mean
+    SHORT, LONG = 1 / 10, 1 / 500  # weights of the newest value in the two means
+    WON = 0.01  # least squares and cross-entropies of an undecided discriminator are 0.25 and 0.69
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.short: dict[str, float] = {}
+        self.long: dict[str, float] = {}
+
+    def see(self, losses: Mapping[str, float], scale: float = 1.0) -> list[str]:
+        """Take one step's finite losses, and the scale of their gradients in fp16.
+
+        Returns:
+            Sentences for the user, the same ones as long as it is so.
+        """
+        self.steps += 1
+        for name, value in losses.items():
+            size = abs(value)
+            for means, least in ((self.short, self.SHORT), (self.long, self.LONG)):
+                weight = max(least, 1 / self.steps)  # at first a plain mean
+                means[name] = means.get(name, size) * (1 - weight) + size * weight
+        collapsed = [COLLAPSED] if scale < 1 else []
+        if self.steps * self.LONG < 1:
+            return collapsed
+        return [*collapsed, *self._spikes(), *self._winners()]
+
+    def _spikes(self) -> list[str]:
+        total = self.short.get("G", 0.0)
+        if total <= self.SPIKE * self.long.get("G", 0.0):
+            return []
+        return ["the generator's loss G has leapt to more than ten times its mean; if it stays there, lower --lr, or "
+                "go on from an earlier --epoch"]
+
+    def _winners(self) -> list[str]:
+        names = [name.removesuffix("_real") for name in self.long if name.endswith("_real")]
+        return [
+            f"the discriminator {name} has won: {name}_real and {name}_fake have stayed near 0, so that the generator "
+            "hardly learns from it; try a lower --lr, a smaller --ndf or --n_layers_D, --gan_mode lsgan, or a larger "
+            "--pool_size"
+            for name in names if max(self.long[f"{name}_real"], self.long.get(f"{name}_fake", 1.0)) < self.WON
+        ]
+
+
+def fault_of(processes: Sequence[tuple[Sequence[str], Sequence[str]]]) -> str:
+    """What was not finite, from each process's losses that were not, and its images."""
+    # Where every loss is finite, it is a gradient that is not, and that has to do with all images of the step.
+    faults = [process for process in processes if process[0]]
+    names = sorted({name for of, _ in faults for name in of})
+    images = [path for _, paths in faults or processes for path in paths]
+    what = f"{', '.join(names)} not finite" if names else "a gradient not finite, though all losses are"
+    return f"{what} (images {shortened(images)})"
+
+
+def paths_of(batches: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The images' files, as far as the batches name them."""
+    return [path for batch in batches for name, paths in batch.items() if name.endswith("_paths") for path in paths]
+
+
+def shortened(items: Sequence[str], most: int = 8) -> str:
+    """The items, of many the first ones and a count."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more

@@ -1,0 +1,86 @@
+"""Signals that ask a training to stop: it finishes its step and saves before it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from .distributed import World
+
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: os.EX_TEMPFAIL}
+"""Exit codes that schedulers understand: ended, interrupted, and 75 for 'run me again'."""
+NOTICE = b"\nSIGINT: the training saves after this step and stops; once more, and it ends at once\n"
+
+
+class Signals:
+    """While ``with Signals(world) as signals`` runs, the signals of `CODES` end the process with their code.
+
+    At once, but inside ``with signals.held()``: there they wait until the program asks with `agreed`, on which all
+    processes stop after the same step, whichever of them has got the signal. A second SIGINT does not wait.
+
+    Attributes:
+        code: the exit code that the processes have agreed on; 0 as long as there is none.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.code = 0
+        self._world = world
+        self._held = False
+        self._received = 0
+        self._pending: Callable[[], int] = lambda: 0
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Signals:
+        # What the parent had this process ignore (nohup, a shell's background job) stays ignored.
+        self._handlers = {s: signal.getsignal(s) for s in CODES if signal.getsignal(s) is not signal.SIG_IGN}
+        for number in self._handlers:
+            signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside the block signals wait for `agreed`; what it has not told by then is forgotten."""
+        self._held = True
+        yield
+        self._pending()  # no process may leave while the others still ask it
+        self._held = False
+
+    def agreed(self) -> bool:
+        """Whether to stop now. All processes must call it, once a step, and all get the same answer.
+
+        Processes find their answer together while the next step runs, so that asking costs no waiting, and a signal
+        counts one step later.
+        """
+        answer = self._world.start_max(self._received)
+        if self._world.size == 1:
+            self._pending = answer
+        self.code, self._pending = self._pending(), answer
+        return self.code != 0
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        again = number == signal.SIGINT and self._received == CODES[signal.SIGINT]
+        if again or not self._held:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(CODES[signal.Signals(number)])
+        self._received = CODES[signal.Signals(number)]
+        if number == signal.SIGINT and self._world.is_first:
+            os.write(2, NOTICE)  # Python's own files cannot be written to in mid-write
+
+
+def leave_to_parent(worker: int) -> None:
+    """For a process that loads data: signals to the whole group are its parent's to answer, who still needs it.
+
+    The parent itself ends a worker that hangs with a SIGTERM, by then the second one.
+    """
+    del worker
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -1,0 +1,81 @@
+"""Files of tensors and plain values: state dicts of networks, and whatever else a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import UserError
+
+INTACT = "free some space or choose another --checkpoints_dir; the checkpoints written before are intact"
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """Read a file of tensors and plain values onto the CPU.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds anything but data.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}; check --name, --checkpoints_dir and --epoch")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch reports damage by a dozen exception types
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
+        raise UserError(f"{path} cannot be read as a checkpoint ({reason}); use another --epoch") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path} holds no state dict but a {type(loaded).__name__}")
+    return loaded
+
+
+def load_into(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Load a state dict strictly; buffers and parameters must agree in name and shape.
+
+    Raises:
+        UserError: it belongs to another architecture; says where they first differ.
+    """
+    own = network.state_dict()
+    differences = [
+        *(f"{key} is missing" for key in own if key not in state),
+        *(f"{key} is unknown" for key in state if key not in own),
+        *(f"{key} is {list(getattr(value, 'shape', []))} instead of {list(own[key].shape)}"
+          for key, value in state.items() if key in own and getattr(value, "shape", None) != own[key].shape),
+        *(f"{key} holds no plain numbers" for key, value in state.items() if key in own and not is_plain(value)),
+    ]
+    if differences:
+        raise UserError(
+            f"{path} does not fit this {type(network).__name__}: {differences[0]}, {len(differences)} such differences "
+            "in all; use the --netG, --netD, --ngf, --ndf, --norm and channel flags that it was trained with")
+    network.load_state_dict(state)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a network can take its weights from ``value``: real numbers, each of which is there."""
+    return (isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_complex()
+            and not value.is_meta and not value.is_quantized and not value.is_nested)
+
+
+def save_file(content: Mapping[str, Any], temporary: Path, path: Path) -> None:
+    """Write tensors and plain values to a temporary file that shall become ``path``.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        with temporary.open("wb") as file:  # given a path, torch would write its name into the file
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise UserError(f"{path} could not be written ({error}); {INTACT}") from error
+
+
+def size_of(content: Any) -> int:
+    """About how many bytes a file of this content has."""
+    if isinstance(content, torch.Tensor):
+        return content.nbytes + 256  # its entry in the archive
+    if isinstance(content, Mapping):
+        return sum(map(size_of, content.values()))
+    return sum(map(size_of, content)) if isinstance(content, list | tuple) else 0
