@@ -1,0 +1,58 @@
+"""The comparison of methods: what it runs, what it keeps, and what its table says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import METHODS as TINY
+from tiny import save_folders
+
+from benchmarks import compare
+from models import MODELS
+from util.errors import UserError
+
+SMALL = "--nce_layers 0,4 --netD pixel --ngf 2 --ndf 2 --num_threads 0"
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    for phase in ("train", "test"):
+        save_folders(tmp_path / "data", phase, counts=(2, 2))
+    return ["--device", "cpu", "--threads", "1", "--dataroot", str(tmp_path / "data"), "--seeds", "1", "--epochs", "1",
+            "0", "--extra", SMALL, "--methods", "FastCUT", "--rounds", "1", "--json", str(tmp_path / "table.json"),
+            "--checkpoints_dir", str(tmp_path / "checkpoints"), "--results_dir", str(tmp_path / "results")]
+
+
+def test_every_model_for_unpaired_images_is_compared() -> None:
+    compared = {flags.split()[1] for flags in compare.METHODS.values()}
+    assert compared == {flags.split()[1] for flags in TINY.values()} - {"pix2pix", "sinsc"}
+    assert compared <= set(MODELS)
+
+
+def test_a_method_is_trained_translated_scored_and_put_into_the_table(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare.main([*arguments, "--measure"])
+    inputs, row = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert (inputs["method"], row["method"], row["seeds"]) == ("untranslated inputs", "FastCUT", 1)
+    scores = json.loads((tmp_path / "results" / "FastCUT-1" / "metrics.json").read_text())
+    assert row["Fréchet"] == scores["frechet_outputs"] != inputs["Fréchet"] == scores["frechet_inputs"]
+    assert row["seconds a step"] > 0
+    assert row["M parameters"] > 0
+    assert row["peak MiB"] > 0
+    assert inputs["seconds a step"] is None
+    assert "| FastCUT" not in capsys.readouterr().out
+
+    def refuse(*command: str, threads: int | None) -> None:
+        raise AssertionError(f"run again: {command}")
+
+    monkeypatch.setattr(compare, "call", refuse)
+    compare.main([*arguments, "--markdown"])
+    assert "| FastCUT" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_is_named(arguments: list[str]) -> None:
+    with pytest.raises(UserError, match=r"train\.py ended with exit code 2"):
+        compare.main([*arguments, "--extra", "--netG unknown"])
