@@ -7,6 +7,7 @@ from .cache import keep_in_memory
 from .keys import SampleKey
 from .loader import Loader
 from .single import SingleDataset
+from .singleimage import SingleImageDataset
 from .unaligned import UnalignedDataset
 from .waiting import Waiting
 
@@ -14,9 +15,10 @@ DATASETS: dict[str, type[UnalignedDataset] | type[SingleDataset] | type[AlignedD
     "unaligned": UnalignedDataset,
     "single": SingleDataset,
     "aligned": AlignedDataset,
+    "singleimage": SingleImageDataset,
 }
 
 __all__ = [
     "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "ImageDataset", "Loader", "SampleKey", "SingleDataset",
-    "UnalignedDataset", "Waiting", "finish", "keep_in_memory",
+    "SingleImageDataset", "UnalignedDataset", "Waiting", "finish", "keep_in_memory",
 ]
