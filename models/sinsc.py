@@ -37,8 +37,8 @@ class SingleImageModel(SpatialCorrelativeModel):
     def check(cls, options: Options) -> None:
         super().check(options)
         if TrainFlags in options and options[TrainFlags].gan_mode == "wgangp":
-            raise UserError("--gan_mode wgangp needs a gradient penalty other than R1, the one of --model sinsc: choose "
-                            "another, nonsaturating say")
+            raise UserError("--gan_mode wgangp needs a gradient penalty other than R1, the one of --model sinsc: "
+                            "choose another, nonsaturating say")
 
     def discriminate(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         return self.optimize_discriminator("D", real, fake, gan_mode=self.gan_mode, r1=self.weights.lambda_gradient)
