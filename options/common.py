@@ -53,8 +53,8 @@ class DataFlags:
     crop_size: int = flag(256, "size of the square that is cut out", minimum=1, maximum=65536)
     max_dataset_size: int | None = flag(None, "use at most this many images of a folder; inf: all",
                                         parse=count_or_all)
-    preprocess: str = flag("resize_and_crop", "how images are scaled and cropped; zoom_and_patch scales only those "
-                           "above --load_size, and zooms out of each crop at random", choices=PREPROCESS_MODES)
+    preprocess: str = flag("resize_and_crop", "how images are scaled and cropped; zoom_and_patch scales images down to "
+                           "--load_size at most, and zooms out of each crop at random", choices=PREPROCESS_MODES)
     random_scale_max: float = flag(3.0, "with --preprocess zoom_and_patch: the largest factor by which training images "
                                    "are scaled down at random, height and width each by its own", minimum=1)
     no_flip: bool = flag(False, "do not mirror training images at random")
