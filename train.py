@@ -34,6 +34,7 @@ from options import (
     RunFlags,
     SpeedFlags,
     TrainFlags,
+    has_crop,
     parse,
 )
 from util.checkpoints import (
@@ -193,7 +194,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
                     finished=loading.finished_by_workers(device.type), rank=world.rank, world_size=world.size)
     model = MODELS[general.model](options, training=True)
     prepare(model, device, options[SpeedFlags], world)
-    if "crop" not in data.preprocess:
+    if not has_crop(data.preprocess):
         torch.backends.cudnn.benchmark = False  # images of many sizes: each would start a search for algorithms
     run = Run(options, folder, seed, first_epoch, model, build_schedulers(model, flags, first_epoch),
               Progress(first_epoch), world)

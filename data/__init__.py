@@ -7,6 +7,7 @@ from .cache import keep_in_memory
 from .keys import SampleKey
 from .loader import Loader
 from .single import SingleDataset
+from .singleimage import SingleImageDataset
 from .unaligned import UnalignedDataset
 from .waiting import Waiting
 
@@ -14,10 +15,11 @@ DATASETS: dict[str, type[ImageDataset]] = {
     "unaligned": UnalignedDataset,
     "single": SingleDataset,
     "aligned": AlignedDataset,
+    "singleimage": SingleImageDataset,
 }
 """What ``--dataset_mode`` chooses from."""
 
 __all__ = [
     "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "ImageDataset", "Loader", "SampleKey", "SingleDataset",
-    "UnalignedDataset", "Waiting", "finish", "keep_in_memory",
+    "SingleImageDataset", "UnalignedDataset", "Waiting", "finish", "keep_in_memory",
 ]

@@ -131,7 +131,7 @@ class ImageDataset(ABC):
 def raw_entries(
     name: str, file: Path, image: Tensor, crop: Crop, generator: torch.Generator | None = None
 ) -> dict[str, Any]:
-    """The entries of one image in a raw sample: its crop (a view), what is still to be done to it, and its path.
+    """The entries of one image in a raw sample: its crop (mostly a view), what is still to be done to it, and its path.
 
     Args:
         name: ``A`` or ``B``.

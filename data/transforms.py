@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from options import DataFlags
+from options import DataFlags, has_crop
 
 BRIGHTNESS = CONTRAST = SATURATION = 0.5
 HUE = 0.3
@@ -29,22 +29,27 @@ class Policy:
     random_crop: bool
     """Crop anywhere; otherwise in the centre."""
     random_flip: bool
+    zoom_max: float = 1.0
+    """The largest factor by which ``zoom_and_patch`` scales down, at random."""
 
     @classmethod
     def of(cls, flags: DataFlags, *, training: bool) -> Policy:
         """Random crops and flips are for training; a test shows the centre, unmirrored."""
         return cls(flags.preprocess, flags.load_size, flags.crop_size, random_crop=training,
-                   random_flip=training and not flags.no_flip)
+                   random_flip=training and not flags.no_flip, zoom_max=flags.random_scale_max if training else 1.0)
 
 
 class Crop(NamedTuple):
-    """A box inside a scaled image, and whether it is mirrored left and right afterwards. In pixels."""
+    """A box inside a scaled image, and what is done to it afterwards. In pixels."""
 
     top: int
     left: int
     height: int
     width: int
     mirror: bool
+    """Whether left and right change places."""
+    resized: tuple[int, int] | None = None
+    """(height, width) that the box is scaled to; None: its own."""
 
 
 class Jitter(NamedTuple):
@@ -63,9 +68,9 @@ def scaled_size(height: int, width: int, policy: Policy) -> tuple[int, int]:
     """(height, width) before the crop.
 
     Modes: ``resize_and_crop`` scales to a square of load_size, ``scale_width`` to that width and
-    ``scale_shortside_and_crop`` to that shorter side (these two keep the aspect), ``crop`` and ``none`` do
-    not scale. In modes with a crop, an image that would be smaller than it is enlarged, aspect kept, until it
-    fits.
+    ``scale_shortside_and_crop`` to that shorter side (these two keep the aspect), ``zoom_and_patch`` down to that
+    longer side, ``crop`` and ``none`` do not scale. In modes with a crop, an image that would be smaller than it is
+    enlarged, aspect kept, until it fits.
     """
     mode, short = policy.preprocess, min(height, width)
     if mode == "resize_and_crop":
@@ -75,14 +80,20 @@ def scaled_size(height: int, width: int, policy: Policy) -> tuple[int, int]:
         multiply, divide = policy.load_size, width
     elif mode == "scale_shortside_and_crop":
         multiply, divide = policy.load_size, short
-    if "crop" in mode and short * multiply < policy.crop_size * divide:
+    elif mode == "zoom_and_patch" and max(height, width) > policy.load_size:
+        multiply, divide = policy.load_size, max(height, width)
+    if has_crop(mode) and short * multiply < policy.crop_size * divide:
         multiply, divide = policy.crop_size, short
     return max(1, round(height * multiply / divide)), max(1, round(width * multiply / divide))
 
 
 def scale(image: Tensor, policy: Policy) -> Tensor:
     """Bring [C, H, W], uint8 or float in [0, 1], to its `scaled_size` (bicubic, antialiased); the dtype stays."""
-    size = scaled_size(*size_of(image), policy)
+    return resize(image, scaled_size(*size_of(image), policy))
+
+
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Scale [C, H, W], uint8 or float in [0, 1], to ``size`` (height, width): bicubic, antialiased; the dtype stays."""
     if size_of(image) == size:
         return image
     if size == (1, 1) and not image.is_floating_point():  # torch's code for 8 bits fails at a single pixel
@@ -97,21 +108,31 @@ def scale(image: Tensor, policy: Policy) -> Tensor:
 def plan_crop(size: tuple[int, int], policy: Policy, generator: torch.Generator) -> Crop:
     """Draw what is shown of a scaled image of ``size`` (height, width): a square of crop_size, or all of it.
 
-    Three numbers are always drawn, whatever the mode and the size, so that later draws stay the same.
+    ``zoom_and_patch`` is to scale both sides of the image, each by a factor drawn from [1 / zoom_max, 1], and then to
+    cut the square out of it. That comes to cutting out a larger box and scaling that alone.
+
+    Three numbers are always drawn, five by ``zoom_and_patch``, whatever the size, so that later draws stay the same.
     """
     height, width = size
-    crop_height, crop_width = (policy.crop_size, policy.crop_size) if "crop" in policy.preprocess else size
+    crop_height, crop_width = (policy.crop_size, policy.crop_size) if has_crop(policy.preprocess) else size
+    resized = None
+    if policy.preprocess == "zoom_and_patch":
+        resized, least = (crop_height, crop_width), 1 / policy.zoom_max
+        factors = (least + (1 - least) * torch.rand(2, generator=generator, dtype=torch.float64)).tolist()
+        crop_height, crop_width = (
+            min(round(policy.crop_size / factor), side) for factor, side in zip(factors, size, strict=True))
     vertical, horizontal, mirror = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
     if not policy.random_crop:
         vertical = horizontal = 0.5
     top = min(int(vertical * (height - crop_height + 1)), height - crop_height)
     left = min(int(horizontal * (width - crop_width + 1)), width - crop_width)
-    return Crop(top, left, crop_height, crop_width, policy.random_flip and mirror < 0.5)
+    return Crop(top, left, crop_height, crop_width, policy.random_flip and mirror < 0.5, resized)
 
 
 def cut(image: Tensor, crop: Crop) -> Tensor:
-    """The box of [..., H, W], a view, not yet mirrored."""
-    return image[..., crop.top:crop.top + crop.height, crop.left:crop.left + crop.width]
+    """The box of [C, H, W], not yet mirrored: a view, or resized."""
+    box = image[..., crop.top:crop.top + crop.height, crop.left:crop.left + crop.width]
+    return box if crop.resized is None else resize(box, crop.resized)
 
 
 def plan_jitter(generator: torch.Generator) -> Jitter:

@@ -38,15 +38,20 @@ class UnalignedDataset(TwoDomainDataset):
         for folder in folders:
             if not folder.is_dir():
                 raise UserError(
-                    f"--dataroot: there is no folder {folder}, which --dataset_mode unaligned needs;"
+                    f"--dataroot: there is no folder {folder}, which --dataset_mode {flags.dataset_mode} needs;"
                     " for a plain folder or one file use --dataset_mode single"
                 )
-        self.paths_a, *paths_b = (find_images(folder, "--dataroot", flags.max_dataset_size) for folder in folders)
+        self.paths_a, *paths_b = (self.find(folder, flags.max_dataset_size) for folder in folders)
         self.paths_b = paths_b[0] if training else []
         self.items = len(self.paths_a) + len(self.paths_b)
         self.channels_a, self.channels_b = flags.input_nc, flags.output_nc
         self.serial = flags.serial_batches
         self.augment = training and options[AugmentFlags].augment
+
+    @staticmethod
+    def find(folder: Path, limit: int | None) -> list[Path]:
+        """The images of a domain, at most ``limit``."""
+        return find_images(folder, "--dataroot", limit)
 
     def __len__(self) -> int:
         return max(len(self.paths_a), len(self.paths_b))

@@ -6,11 +6,13 @@ from .cycle_gan import CycleModel
 from .munit_sc import MultiModalModel
 from .pix2pix import PairedModel
 from .sc import SpatialCorrelativeModel
+from .sinsc import SingleImageModel
 from .test import TestModel
 
 MODELS: dict[str, type[Model]] = {
     "sc": SpatialCorrelativeModel,
     "cycle_gan": CycleModel,
+    "sinsc": SingleImageModel,
     "cut": ContrastiveModel,
     "pix2pix": PairedModel,
     "munit_sc": MultiModalModel,

@@ -16,7 +16,7 @@ from util.checkpoints import AVERAGE
 
 from .augment import diff_augment
 from .descent import Descent
-from .losses.gan import Prediction, gan_loss, gradient_penalty
+from .losses.gan import Prediction, gan_loss, gradient_penalty, r1_penalty
 from .networks import MinibatchDeviation
 
 
@@ -128,7 +128,7 @@ class Model(ABC):
         self.descent.minimize(name, self.optimizers[name], loss)
 
     def optimize_discriminator(
-        self, name: str, real: Tensor, fake: Tensor, *, gan_mode: str, penalty: float = 0.0
+        self, name: str, real: Tensor, fake: Tensor, *, gan_mode: str, penalty: float = 0.0, r1: float = 0.0
     ) -> dict[str, Tensor]:
         """One step of the discriminator ``name``, which outside this step is not trained by what passes through it.
 
@@ -136,10 +136,12 @@ class Model(ABC):
             real, fake: what it must tell apart, [B, C, H, W]; no gradient reaches ``fake``. It sees them through
                 ``--diff_augment``, and where it sees them the penalty holds its slope too: nowhere else is it used.
             gan_mode: see `gan_loss`.
-            penalty: weight of the gradient penalty.
+            penalty: weight of the gradient penalty, see `gradient_penalty`.
+            r1: weight of the gradient penalty at real images, see `r1_penalty`.
 
         Returns:
-            Its losses, ``D_real``, ``D_fake`` and, with a penalty, ``D_penalty`` for a discriminator ``D``.
+            Its losses, ``D_real``, ``D_fake`` and, where weighted, ``D_penalty`` and ``D_R1`` for a discriminator
+            ``D``.
         """
         discriminator = self.networks[name].requires_grad_(True)
         real, fake = self.augment(real), self.augment(fake.detach())
@@ -152,6 +154,9 @@ class Model(ABC):
             images = (image[..., :height, :width] for image in (real, fake))  # they differ in training without a crop
             losses[f"{name}_penalty"] = gradient_penalty(discriminator, *images, weight=penalty)
             total = total + losses[f"{name}_penalty"]
+        if r1:
+            losses[f"{name}_R1"] = r1_penalty(discriminator, real, gamma=r1)
+            total = total + losses[f"{name}_R1"]
         self.minimize(name, total)
         discriminator.requires_grad_(False)
         return losses

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags
+from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags, has_crop
 from util.errors import UserError
 
 from .networks import create_discriminator, create_generator, initialize
@@ -45,7 +45,7 @@ def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.
         antialias=not flags.no_antialias, size=flags.stylegan2_size or data.crop_size, tile_size=flags.D_patch_size,
     )
     least = int(discriminator.least_size)  # type: ignore[arg-type]
-    if "crop" in data.preprocess and data.crop_size < least:
+    if has_crop(data.preprocess) and data.crop_size < least:
         raise UserError(f"--crop_size {data.crop_size} is too small for --netD {flags.netD}, which needs {least} "
                         "pixels: enlarge it or choose another --netD or --n_layers_D")
     initialize(discriminator, flags.init_type, flags.init_gain)

@@ -108,10 +108,14 @@ class SpatialCorrelativeModel(Model):
             images["idt_B"] = self.translate(images["real_B"])
         pair = Pair(images["real_A"], fake_B, images["real_B"], images.get("aug_A"), images.get("aug_B"))
         losses, (seen,) = self.structure.prepare([pair])
-        losses |= self.optimize_discriminator(
-            "D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode, penalty=flags.lambda_gradient)
+        losses |= self.discriminate(images["real_B"], self.pool.query(fake_B))
         losses |= self._optimize_generator(seen)
         return {name: loss.detach() for name, loss in losses.items()}
+
+    def discriminate(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """The discriminator's step."""
+        return self.optimize_discriminator(
+            "D", real, fake, gan_mode=self.gan_mode, penalty=self.weights.lambda_gradient)
 
     def _optimize_generator(self, seen: dict[str, Features]) -> dict[str, Tensor]:
         flags, images = self.weights, self.images

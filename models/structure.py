@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from options import DataFlags, Options, TrainFlags, flag
+from options import DataFlags, Options, TrainFlags, flag, has_crop
 from options.flag import comma_list, count_or_all
 from util.errors import UserError
 
@@ -86,7 +86,7 @@ def check_structure(options: Options) -> None:
     data = options[DataFlags]
     shapes = feature_shapes(flags.feature_net, layers, data.crop_size, data.crop_size)
     side = min(min(height, width) for _, height, width in shapes)
-    if side == 0 and "crop" in data.preprocess:
+    if side == 0 and has_crop(data.preprocess):
         raise UserError(f"--crop_size {data.crop_size} leaves no feature at {layers[-1]} of --attn_layers: enlarge "
                         "it or choose earlier layers")
     keys = min(flags.patch_size, side) ** 2

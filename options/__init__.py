@@ -1,6 +1,6 @@
 """Command lines: flag groups, the parser, and the typed options that it returns."""
 
-from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags
+from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags, has_crop
 from .flag import flag
 from .options import Options
 from .parser import OwnsFlags, Program, parse
@@ -9,5 +9,5 @@ from .train import TRAIN, DisplayFlags, LoadingFlags, TrainFlags
 
 __all__ = [
     "TEST", "TRAIN", "DataFlags", "DisplayFlags", "LoadingFlags", "NetworkFlags", "Options", "OwnsFlags", "Program",
-    "RunFlags", "SpeedFlags", "TestFlags", "TrainFlags", "flag", "parse",
+    "RunFlags", "SpeedFlags", "TestFlags", "TrainFlags", "flag", "has_crop", "parse",
 ]

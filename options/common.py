@@ -10,10 +10,16 @@ from typing import Any
 from .flag import count_or_all, flag, plain_name
 
 PREPROCESS_MODES = (
-    "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "none",
+    "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "zoom_and_patch",
+    "none",
 )
 GENERATORS = ("resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128", "stylegan2", "smallstylegan2")
 DISCRIMINATORS = ("basic", "n_layers", "pixel", "multi", "stylegan2", "tilestylegan2")
+
+
+def has_crop(preprocess: str) -> bool:
+    """Whether all images of a training get one size: --crop_size."""
+    return "crop" in preprocess or preprocess == "zoom_and_patch"
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,10 @@ class DataFlags:
     crop_size: int = flag(256, "size of the square that is cut out", minimum=1, maximum=65536)
     max_dataset_size: int | None = flag(None, "use at most this many images of a folder; inf: all",
                                         parse=count_or_all)
-    preprocess: str = flag("resize_and_crop", "how images are scaled and cropped", choices=PREPROCESS_MODES)
+    preprocess: str = flag("resize_and_crop", "how images are scaled and cropped; zoom_and_patch scales images down to "
+                           "--load_size at most, and zooms out of each crop at random", choices=PREPROCESS_MODES)
+    random_scale_max: float = flag(3.0, "with --preprocess zoom_and_patch: the largest factor by which training images "
+                                   "are scaled down at random, height and width each by its own", minimum=1)
     no_flip: bool = flag(False, "do not mirror training images at random")
     input_nc: int = flag(3, "channels of input images: 3 for colour, 1 for greyscale", minimum=1)
     output_nc: int = flag(3, "channels of output images: 3 for colour, 1 for greyscale", minimum=1)

@@ -21,15 +21,17 @@ start() {
     fi
 }
 
+# The size at which a CPU learns drawings in minutes; quickstart.sh says why.
+small=(--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99
+    --n_epochs 2 --n_epochs_decay 2 --print_freq 200 --save_latest_freq 800)
+
 # train FLAGS... [-- FLAGS OF THE DEMO ALONE...]
 train() {
     local flags=() rest=no word
     for word in "$@"; do
         if [ "$word" = -- ]; then rest=yes; elif [ $rest = no ] || [ $demo = yes ]; then flags+=("$word"); fi
     done
-    # The size at which a CPU learns drawings in minutes; quickstart.sh says why.
-    [ $demo = no ] || flags=(--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008
-        --ema 0.99 --n_epochs 2 --n_epochs_decay 2 --print_freq 200 --save_latest_freq 800 "${flags[@]}")
+    [ $demo = no ] || flags=("${small[@]}" "${flags[@]}")
     run train.py "${flags[@]}"
 }
 

@@ -1,4 +1,4 @@
-"""The data sets `unaligned`, `single` and `aligned`, from the command line to samples."""
+"""The data sets, from the command line to samples."""
 
 from __future__ import annotations
 
@@ -285,7 +285,8 @@ def test_crop_larger_than_load_size_is_fine_where_they_do_not_meet(tmp_path, pre
 
 @pytest.mark.parametrize("mode", list(DATASETS))
 def test_data_sets_survive_pickling_for_workers_that_are_spawned(tmp_path, mode):
-    data = dataset(folders(tmp_path, count_b=3), f"{SMALL} --dataset_mode {mode}")
+    counts = (1, 1) if mode == "singleimage" else (3, 3)
+    data = dataset(folders(tmp_path, "train", *counts), f"{SMALL} --dataset_mode {mode}")
     copy = pickle.loads(pickle.dumps(data))
     assert torch.equal(sample_of(copy, 1, 5)["A"], sample_of(data, 1, 5)["A"])
 

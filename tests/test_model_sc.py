@@ -124,16 +124,20 @@ class PlainStep:
             parameter.grad = gradient
         self.optimizers[name].step()
 
+    def train_heads(self, images: dict[str, Tensor], fake: Tensor) -> Tensor:
+        a, positions = images["A"], self.positions()
+        translated = self.over_layers(plain_contrast, positions, a, fake, images["B"].flip(2, 3))
+        jittered = self.over_layers(plain_contrast, positions, a, images["A_aug"], images["B_aug"].flip(2, 3))
+        loss = (translated + jittered) / 2
+        self.descend("F", loss)
+        return loss
+
     def __call__(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
         a, b = images["A"], images["B"]
         fake = self.g(a)
         losses = {}
         if self.learned:
-            positions = self.positions()
-            translated = self.over_layers(plain_contrast, positions, a, fake.detach(), b.flip(2, 3))
-            jittered = self.over_layers(plain_contrast, positions, a, images["A_aug"], images["B_aug"].flip(2, 3))
-            losses["F_contrastive"] = (translated + jittered) / 2
-            self.descend("F", losses["F_contrastive"])
+            losses["F_contrastive"] = self.train_heads(images, fake.detach())
         losses["D_real"] = (self.d(b) - 1).square().mean()
         losses["D_fake"] = self.d(fake.detach()).square().mean()
         self.descend("D", (losses["D_real"] + losses["D_fake"]) / 2)

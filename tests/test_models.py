@@ -16,6 +16,7 @@ import test as translation
 from data import DATASETS
 from models import MODELS, Model
 from models.execution import prepare
+from models.networks.equalized import EqualConv2d, EqualLinear
 from options import TEST, TRAIN, Options, Program, RunFlags, SpeedFlags, parse
 from options.flag import flags_of
 from train import train
@@ -39,6 +40,12 @@ def build(tmp_path: Path) -> Build:
         return model
 
     return build
+
+
+def images_for(root: Path, method: str, count: int, phase: str = "train") -> Path:
+    """``count`` images of each domain below ``root``, or the one that the method's data set takes."""
+    single = "singleimage" in MODELS[METHODS[method].split()[1]].defaults(training=True).values()
+    return save_folders(root, phase, counts=(1, 1) if single else (count, count))
 
 
 def batch(seed: int = 0, count: int = 2, channels: int = 3) -> dict[str, Tensor]:
@@ -92,7 +99,7 @@ def test_half_precision_is_for_networks_and_not_for_losses(build: Build, method:
     computed: dict[str, set[torch.dtype]] = {}
     for name, network in half.networks.items():
         for module in network.modules():
-            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear | EqualConv2d | EqualLinear):
                 module.register_forward_hook(
                     lambda _, __, output, name=name: computed.setdefault(name, set()).add(output.dtype))
     before, losses = weights(half), []
@@ -118,7 +125,7 @@ def test_accumulated_batches_make_one_step(build: Build, method: str) -> None:
 
 @EVERY
 def test_a_run_resumes_to_the_bit(tmp_path: Path, method: str) -> None:
-    root = save_folders(tmp_path, counts=(4, 4))
+    root = images_for(tmp_path, method, 4)
     flags = "--seed 3 --ema 0.9 --no_html --n_epochs 1 --n_epochs_decay 2"
     train(options_of(root, method, f"{flags} --name whole --max_iters 6"))
     train(options_of(root, method, f"{flags} --name parts --max_iters 3"))
@@ -135,13 +142,13 @@ def test_a_run_resumes_to_the_bit(tmp_path: Path, method: str) -> None:
 @EVERY
 @pytest.mark.parametrize("flags", ["", "--use_ema"])
 def test_a_trained_model_translates(tmp_path: Path, method: str, flags: str) -> None:
-    root = save_folders(tmp_path, counts=(2, 2))
+    root = images_for(tmp_path, method, 2)
     train(options_of(root, method, "--seed 3 --ema 0.9 --no_html --max_iters 1"))
-    save_folders(tmp_path, "test", counts=(2, 2))
+    images_for(tmp_path, method, 2, "test")
     model = METHODS[method].split()[1]
-    translation.translate(translate_options(root, root, f"--model {model} {flags}"))
+    translation.translate(translate_options(root, root, f"--model {model} --phase test {flags}"))
     outputs = list((root / "results").glob("*/*/images/fake_B/*.png"))
-    assert len(outputs) == 2
+    assert len(outputs) == len(list((root / "testA").iterdir()))
     assert {Image.open(path).size for path in outputs} == {(24, 20)}
 
 

@@ -42,15 +42,16 @@ def test_the_demo_trains_on_bundled_images_and_says_how(tmp_path: Path, script: 
     assert (tmp_path / f"demo_{script.removeprefix('train_')}" / "latest_state.pth").is_file()
 
 
-def test_a_trained_demo_is_tested(tmp_path: Path) -> None:
-    assert run("train_sc", "--demo", *short("train_sc", tmp_path), "--name", "demo_sc").returncode == 0
-    done = run("test_sc", "--demo", "--gpu_ids", "-1", "--num_threads", "0", "--num_test", "1",
+@pytest.mark.parametrize("model", ["sc", "sinsc"])
+def test_a_trained_demo_is_tested(tmp_path: Path, model: str) -> None:
+    assert run(f"train_{model}", "--demo", *short(f"train_{model}", tmp_path)).returncode == 0
+    done = run(f"test_{model}", "--demo", "--gpu_ids", "-1", "--num_threads", "0", "--num_test", "1",
                "--checkpoints_dir", str(tmp_path), "--results_dir", str(tmp_path / "results"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((tmp_path / "results").rglob("fake_B/*.png"))) == 1
 
 
-@pytest.mark.parametrize("script", [*TRAINING, "test_sc"])
+@pytest.mark.parametrize("script", [*TRAINING, "test_sc", "test_sinsc"])
 @pytest.mark.parametrize("arguments", [[], ["folder"], ["--lr", "0.1"], ["folder", "--lr", "0.1"]])
 def test_without_data_root_and_name_the_usage_is_shown(script: str, arguments: list[str]) -> None:
     done = run(script, *arguments)

@@ -16,12 +16,15 @@ from options import TEST, TRAIN, Options, parse
 
 NETWORKS = "--netG resnet_6blocks --ngf 2 --netD n_layers --n_layers_D 1 --ndf 2"
 LOSSES = "--attn_layers relu1_2,relu2_1 --vgg_weights random --patch_nums 8 --patch_size 4"
+SINGLE = "--netG smallstylegan2 --netD stylegan2 --ngf 1 --ndf 1 --batch_size 1 --max_dataset_size 4"
 METHODS = {
     "FSeSim": f"--model sc {LOSSES}",
     "LSeSim": f"--model sc {LOSSES} --learned_attn --augment",
     "CycleGAN": "--model cycle_gan",
     "CycleGAN with FSeSim": f"--model cycle_gan {LOSSES} --structure fsesim",
     "CycleGAN with LSeSim": f"--model cycle_gan {LOSSES} --structure lsesim --augment",
+    "single-image FSeSim": f"--model sinsc {SINGLE} {LOSSES}",
+    "single-image LSeSim": f"--model sinsc {SINGLE} {LOSSES} --learned_attn --augment",
     "CUT": "--model cut --nce_layers 0,4,8,12 --num_patches 16 --netF_nc 8",
     "FastCUT": "--model cut --CUT_mode FastCUT --num_patches 16 --netF_nc 8",
     "pix2pix": "--model pix2pix",

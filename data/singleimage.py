@@ -1,0 +1,49 @@
+"""One image of each domain, of which training sees patches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from options import DataFlags, Options
+from util.errors import UserError
+from util.images import find_images
+
+from .unaligned import UnalignedDataset
+
+EPOCH = 100_000
+"""Patches in an epoch, as in the published code."""
+
+
+class SingleImageDataset(UnalignedDataset):
+    """``{phase}A`` and ``{phase}B`` in --dataroot with one image each: an `UnalignedDataset` of many patches.
+
+    An epoch has --max_dataset_size patches of each image, `EPOCH` if that is left out. Testing shows A once, by
+    default the one that was trained with, since there is no other.
+    """
+
+    @classmethod
+    def defaults(cls, training: bool) -> Mapping[str, Any]:
+        return {"cache": "ram"} if training else {"phase": "train"}
+
+    def __init__(self, options: Options, *, training: bool) -> None:
+        super().__init__(options, training=training)
+        self.patches = (options[DataFlags].max_dataset_size or EPOCH) if training else 1
+
+    @staticmethod
+    def find(folder: Path, limit: int | None) -> list[Path]:
+        """The one image in ``folder``; ``limit`` is not about it.
+
+        Raises:
+            UserError: there are several.
+        """
+        del limit
+        images = find_images(folder, "--dataroot")
+        if len(images) > 1:
+            raise UserError(f"--dataroot: --dataset_mode singleimage needs one image in {folder}, which holds "
+                            f"{len(images)}; remove the others or use --dataset_mode unaligned")
+        return images
+
+    def __len__(self) -> int:
+        return self.patches

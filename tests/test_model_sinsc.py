@@ -1,0 +1,141 @@
+"""Model sinsc: what one step computes, and the way from two images to a translation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_model_sc import PlainStep, batch, plain_distance
+from tiny import LOSSES, METHODS, NETWORKS, SIZES, save_folders, save_noise, train_options, translate_options
+from torch import Tensor, nn
+
+import test as translation
+from models import MODELS, Model
+from options import Options, TestFlags
+from train import train
+from util.errors import UserError
+
+NETWORK_SIZES = "--ngf 1 --ndf 1 --crop_size 16 --max_dataset_size 8 --batch_size 4"
+
+
+@pytest.fixture
+def parse(tmp_path: Path) -> Callable[..., Options]:
+    def parse(flags: str = "", method: str = "single-image FSeSim") -> Options:
+        return train_options(tmp_path, flags, defaults=(NETWORKS, SIZES, METHODS[method]))
+
+    return parse
+
+
+def squared_slopes(discriminator: nn.Module, images: Tensor) -> Tensor:
+    """|dD(x)/dx|^2 of each image by itself, [B]."""
+    slopes = []
+    for image in images:
+        x = image[None].clone().requires_grad_()
+        slopes.append(torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)[0].square().sum())
+    return torch.stack(slopes)
+
+
+class PlainSingleStep(PlainStep):
+    """One optimisation step, written straight from the mathematics."""
+
+    def __init__(self, model: Model, learned: bool) -> None:
+        super().__init__(model, learned)
+        self.optimizers = {name: torch.optim.Adam(network.parameters(), lr=0.001, betas=(0.0, 0.99))
+                           for name, network in self.networks.items()}
+
+    def __call__(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
+        a, b = images["A"], images["B"]
+        fake, losses = self.g(a), {}
+        if self.learned:
+            losses["F_contrastive"] = self.train_heads(images, fake.detach())
+        losses["D_real"] = (1 + (-self.d(b)).exp()).log().mean()
+        losses["D_fake"] = (1 + self.d(fake.detach()).exp()).log().mean()
+        losses["D_R1"] = 3 / 2 * squared_slopes(self.d, b).mean()
+        self.descend("D", (losses["D_real"] + losses["D_fake"]) / 2 + losses["D_R1"])
+        losses["G_GAN"] = (1 + (-self.d(fake)).exp()).log().mean()
+        losses["G_spatial"] = 10 * self.over_layers(plain_distance, self.positions(), a, fake)
+        losses["G_identity"] = 2 * (self.g(b) - b).abs().mean()
+        losses["G"] = losses["G_GAN"] + losses["G_spatial"] + losses["G_identity"]
+        self.descend("G", losses["G"])
+        return losses
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_steps_equal_the_plain_formulas(parse: Callable[..., Options], learned: bool) -> None:
+    flags = "--pool_size 0 --lambda_gradient 3 --lambda_identity 2"
+    torch.manual_seed(0)
+    model = MODELS["sinsc"](parse(flags + " --learned_attn --augment" * learned), training=True)
+    for network in (*model.networks.values(), *model.constants.values()):
+        network.double()
+    images = batch(count=2, dtype=torch.float64)
+    plain = PlainSingleStep(model, learned)
+    for seed in range(2):
+        model.set_input(images)
+        torch.manual_seed(seed)
+        losses = model.optimize_parameters()
+        torch.manual_seed(seed)
+        expected = plain(images)
+        assert losses.keys() == expected.keys()
+        for name, loss in expected.items():
+            assert losses[name].item() == pytest.approx(loss.item(), rel=1e-9), name
+        for name, network in plain.networks.items():
+            for theirs, ours in zip(network.parameters(), model.networks[name].parameters(), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_without_its_weight_there_is_no_penalty(parse: Callable[..., Options]) -> None:
+    model = MODELS["sinsc"](parse("--lambda_gradient 0"), training=True)
+    assert "D_R1" not in model.train_step([batch()])
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    ("--gan_mode wgangp", "wgangp needs a gradient penalty other than R1"),
+    ("--amp fp16", "--lambda_gradient needs second derivatives"),
+])
+def test_what_does_not_go_with_the_penalty_is_refused(parse: Callable[..., Options], flags: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(flags)
+
+
+@pytest.fixture
+def two_images(tmp_path: Path) -> Path:
+    save_noise(tmp_path / "trainA/photo.png", 0, size=(71, 45))
+    save_noise(tmp_path / "trainB/painting.png", 1, size=(40, 62))
+    return tmp_path
+
+
+def translated(root: Path, flags: str = "") -> np.ndarray:
+    options = translate_options(root, root, f"--model sinsc {flags}")
+    translation.translate(options)
+    (file,) = (root / options[TestFlags].results_dir).glob("*/*/images/fake_B/*.png")
+    assert file.name == "photo.png"
+    return np.array(Image.open(file))
+
+
+def test_from_two_images_to_a_translation_at_the_photographs_own_size(two_images: Path) -> None:
+    """With the published networks, at a few channels; 71x45 pixels are no multiple of 4."""
+    flags = f"--model sinsc {NETWORK_SIZES} {LOSSES} --n_epochs 1 --n_epochs_decay 1 --no_html --seed 1"
+    train(train_options(two_images, flags, defaults=()))
+    path = two_images / "checkpoints/experiment_name/latest_net_G.pth"
+    weights = torch.load(path, weights_only=True)
+    strengths = [name for name in weights if name.endswith("noise.weight")]
+    assert len(strengths) == 2
+    torch.save(weights | dict.fromkeys(strengths, torch.ones(1)), path)
+    picture = translated(two_images)
+    assert picture.shape == (45, 71, 3)
+    assert np.array_equal(translated(two_images, "--seed 2"), picture), "no noise in evaluation mode, the default"
+    assert not np.array_equal(translated(two_images, "--eval false"), picture)
+
+
+def test_any_images_can_be_translated_afterwards(two_images: Path) -> None:
+    flags = f"--model sinsc --netG smallstylegan2 {NETWORK_SIZES} {LOSSES} --max_iters 4 --no_html --seed 1"
+    train(train_options(two_images, flags, defaults=()))
+    other = save_folders(two_images / "other", counts=(2, 2)) / "trainA"
+    options = translate_options(other, two_images, "--eval")
+    translation.translate(options)
+    outputs = sorted((two_images / "results").glob("*/*/images/fake_B/*.png"))
+    assert [Image.open(path).size for path in outputs] == [(24, 20)] * 2
