@@ -97,7 +97,7 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     if size_of(image) == size:
         return image
     if size == (1, 1) and not image.is_floating_point():  # torch's code for 8 bits fails at a single pixel
-        values: Tensor = scale(F.to_dtype(image, torch.float32, scale=True), policy)
+        values: Tensor = resize(F.to_dtype(image, torch.float32, scale=True), size)
         single: Tensor = F.to_dtype(values, torch.uint8, scale=True)
         return single
     image = F.resize(image, list(size), interpolation=F.InterpolationMode.BICUBIC, antialias=True)

@@ -27,7 +27,7 @@ from models.losses.spatial_correlative import (
     structure_distance,
     window_positions,
 )
-from options.common import PREPROCESS_MODES
+from options.common import PREPROCESS_MODES, has_crop
 from options.flag import count_or_all, flag, flags_of, plain_name
 from util.health import Symptoms
 
@@ -35,8 +35,9 @@ FEW = settings(max_examples=60, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**31 - 1)
 SIDES = st.integers(1, 40)
 POLICIES = st.builds(
-    lambda mode, crop, more, random_crop, flip: Policy(mode, crop + more, crop, random_crop, flip),
-    st.sampled_from(PREPROCESS_MODES), st.integers(1, 24), st.integers(0, 12), st.booleans(), st.booleans())
+    lambda mode, crop, more, random_crop, flip, zoom: Policy(mode, crop + more, crop, random_crop, flip, zoom),
+    st.sampled_from(PREPROCESS_MODES), st.integers(1, 24), st.integers(0, 12), st.booleans(), st.booleans(),
+    st.floats(1, 5))
 
 
 def noise(seed: int, *shape: int) -> Tensor:
@@ -55,8 +56,10 @@ def test_a_crop_lies_inside_its_image_and_has_the_promised_size(
     crop = plan_crop(size, policy, torch.Generator().manual_seed(seed))
     assert 0 <= crop.top <= crop.top + crop.height <= size[0]
     assert 0 <= crop.left <= crop.left + crop.width <= size[1]
-    wanted = (policy.crop_size, policy.crop_size) if "crop" in policy.preprocess else size
-    assert (crop.height, crop.width) == wanted
+    wanted = (policy.crop_size, policy.crop_size) if has_crop(policy.preprocess) else size
+    assert (crop.resized or (crop.height, crop.width)) == wanted
+    assert crop.height >= wanted[0], "zooming is out of the crop, not into it"
+    assert crop.width >= wanted[1]
     assert policy.random_flip or not crop.mirror
     if not policy.random_crop:
         assert abs(2 * crop.top - (size[0] - crop.height)) <= 1, "tests show the centre"
