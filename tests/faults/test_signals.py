@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,14 @@ ENDLESS = f"{FLAGS} --print_freq 1 --n_epochs 100000"
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return save_folders(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """SIGINT is answered, although whoever started the tests in the background may have had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 # --- as a user sees it ----------------------------------------------------------------------------------------------
