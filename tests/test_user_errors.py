@@ -66,7 +66,7 @@ WRONG_FLAGS = {
     "unknown flag": (["--lambda_spatal", "1"], ["--lambda_spatal", "--lambda_spatial"]),
     "model": (["--model", "gcgan"], ["--model gcgan", "sc"]),
     "model --augment": (["--model", "gcgan", "--augment"], ["--model gcgan", "sc"]),
-    "data set": (["--dataset_mode", "video"], ["--dataset_mode video", "aligned, single, unaligned"]),
+    "data set": (["--dataset_mode", "video"], ["--dataset_mode video", "aligned, single, singleimage, unaligned"]),
     "data set of one domain": (["--dataset_mode", "single"], ["--dataset_mode single", "unaligned"]),
     "layer": (["--attn_layers", "4,13"], ["--attn_layers", "'13'", "relu3_1"]),
     "layer name": (["--attn_layers", "relu9_1"], ["--attn_layers", "'relu9_1'", "relu3_1"]),
