@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -50,7 +51,7 @@ from util.checkpoints import (
 from util.device import choose_device, to_device
 from util.distributed import World, joined
 from util.errors import UserError, run_program
-from util.files import move_aside, remove_leftovers
+from util.files import locked, move_aside, remove_leftovers
 from util.health import Watch
 from util.loggers import JsonLinesSink, Sink, open_html, open_visdom
 from util.meter import LossMeter
@@ -147,7 +148,7 @@ class Run:
             if isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step(loss)
             else:
-                scheduler.step()
+                skip_epochs(scheduler, 1)  # without torch's warning where a resumed run has only this left to do
         self.progress.epoch, self.progress.images_in_epoch = self.progress.epoch + 1, 0
 
 
@@ -163,7 +164,8 @@ def train(options: Options) -> int:
     """
     world = World.of_environment()
     device = choose_device(options[RunFlags].gpu_ids, world)
-    with Signals(world) as signals, joined(world, device):
+    held = locked(folder_of(options)) if world.is_first else nullcontext()
+    with Signals(world) as signals, joined(world, device), held:
         train_in(world, device, options, signals)
     return signals.code
 
@@ -172,7 +174,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     """This process's part of the training."""
     general, data, flags = options[RunFlags], options[DataFlags], options[TrainFlags]
     loading = options[LoadingFlags]
-    folder = Path(general.checkpoints_dir) / general.name
+    folder = folder_of(options)
     tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
     tag, notes = find_whole(folder, tag) if flags.continue_train else (tag, [])
     state = load_state(folder, tag) if flags.continue_train else None
@@ -231,7 +233,8 @@ def loop(
     waiting, start, shown = Waiting(), progress.images, progress.images
     loader.warn = warning(sinks)
     watch = watch_over(run, loader.warn)
-    while progress.images < total and not signals.code:
+    # A run that was killed at the end of an epoch has its last images, but may not have its save by number.
+    while (progress.images < total or progress.images_in_epoch == len(loader)) and not signals.code:
         batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
         for group in groups(batches, run.options[TrainFlags].grad_accum):
             finished = [finish(to_device(batch, device)) for batch in group]
@@ -250,7 +253,7 @@ def loop(
                 shown = show_samples(sinks, seen, model)
             if seen // display.save_latest_freq > before // display.save_latest_freq:
                 watch.settle()
-                run.save(f"iter_{seen}" if display.save_by_iter else LATEST)
+                run.save(also=f"iter_{seen}" if display.save_by_iter else None)
             if seen >= total or signals.agreed():
                 break
         if progress.images_in_epoch >= len(loader):
@@ -306,6 +309,11 @@ def show_samples(sinks: Sequence[Sink], seen: int, model: Model) -> int:
     for sink in sinks:
         sink.images(seen, model.visuals())
     return seen
+
+
+def folder_of(options: Options) -> Path:
+    """Where everything of the run is."""
+    return Path(options[RunFlags].checkpoints_dir) / options[RunFlags].name
 
 
 def make_room(folder: Path, world: World) -> list[str]:

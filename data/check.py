@@ -3,8 +3,9 @@
     python -m data.check datasets/lineart2color
     python -m data.check datasets/pairs --dataset_mode aligned
 
-Exit code 0: nothing that would stop or spoil a training. 2: unreadable images, pairs without partner, or folders that
-look swapped or share more than a tenth of their images. Fewer equal images, there or in one folder, are told as notes.
+Exit code 0: nothing that would stop or spoil a training. 2: unreadable images, pairs without partner or of two sizes,
+or folders that look swapped or share more than a tenth of their images. Fewer equal images, there or in one folder,
+are told as notes.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def main() -> None:
     faults = [*find_unreadable(folders), *(text for is_fault, text in shared if is_fault),
               *find_swapped({folder.name: folder for folder in folders})]
     if flags.dataset_mode == "aligned":
-        faults += find_unpaired(flags.dataroot, places)
+        faults += find_unpaired(flags.dataroot, {folder.name: folder for folder in folders})
     for fault in faults:
         print(f"fault: {fault}")
     if faults:
@@ -93,7 +94,7 @@ def main() -> None:
 def folders_of(root: Path) -> dict[str, Path]:
     """The folders that training and testing would look at, by name; of a plain folder of images, itself."""
     names = [phase + domain for phase in PHASES for domain in ("A", "B", "")]
-    return {name: root / name for name in names if (root / name).is_dir()} or {root.name: root}
+    return {name: root / name for name in names if (root / name).is_dir()} or {root.resolve().name: root}
 
 
 def look_at(name: str, paths: Sequence[Path], threads: int, progress: TerminalSink) -> Folder:
@@ -182,14 +183,23 @@ def find_swapped(folders: Mapping[str, Folder]) -> Iterator[str]:
             yield f"{phase}A looks like trainB and {phase}B like trainA: one of the two seems to be swapped"
 
 
-def find_unpaired(root: Path, places: Mapping[str, Path]) -> Iterator[str]:
-    """Where images that should be pairs have no partner."""
+def find_unpaired(root: Path, folders: Mapping[str, Folder]) -> Iterator[str]:
+    """Where images that should be pairs have no partner, or one of another size."""
+    sizes = {found.path: found.size for folder in folders.values() for found in folder.images}
     for phase in PHASES:
-        if {f"{phase}A", f"{phase}B"} <= places.keys():
+        if {f"{phase}A", f"{phase}B"} <= folders.keys():
             try:
-                match_pairs(root / f"{phase}A", root / f"{phase}B")
+                pairs = match_pairs(root / f"{phase}A", root / f"{phase}B")
             except UserError as error:
                 yield str(error)
+                continue
+            unequal = [pair[0].name for pair in pairs if len({sizes[path] for path in pair if path in sizes}) > 1]
+            if unequal:
+                yield f"{len(unequal)} pairs in {phase}A and {phase}B differ in size: {examples(unequal)}"
+        elif phase in folders and f"{phase}A" not in folders:  # side by side
+            odd = [str(found.path) for found in folders[phase].images if found.size[0] % 2]
+            if odd:
+                yield f"{len(odd)} images in {phase} have an odd width, so they are no two images: {examples(odd)}"
 
 
 def groups_of_equals(images: Sequence[Found]) -> list[list[Path]]:

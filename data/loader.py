@@ -129,7 +129,7 @@ class Loader:
         """
         try:
             yield
-        except RuntimeError as error:
+        except (RuntimeError, UserError) as error:  # a save that torch interrupted tells it in its own sentence
             if not (lost := LOST.search(str(error))):
                 raise
             files = self._held_by([int(process) for process in re.findall(r"\d+", lost[1])])

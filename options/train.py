@@ -76,7 +76,7 @@ class DisplayFlags:
     no_html: bool = flag(False, "do not write the web page checkpoints_dir/name/web/index.html")
     save_latest_freq: int = flag(5000, "images between two saves of the latest state", minimum=1)
     save_epoch_freq: int = flag(10, "epochs between two saves under the epoch's number", minimum=1)
-    save_by_iter: bool = flag(False, "keep every save_latest_freq save as iter_N instead of overwriting latest")
+    save_by_iter: bool = flag(False, "keep every save_latest_freq save as iter_N, too")
     keep_last: int = flag(0, "keep the newest so many of the saves by epoch, and of those by iteration; 0: all",
                           minimum=0)
     display_winsize: int = flag(256, "width of an image on pages and in visdom, in pixels", minimum=1)

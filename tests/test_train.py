@@ -124,9 +124,11 @@ class KilledError(Exception):
     """Stands for a process that is gone."""
 
 
-@pytest.mark.parametrize("images", [4, 8, 11])
-def test_a_killed_run_goes_on_from_its_last_save(root: Path, monkeypatch: pytest.MonkeyPatch, images: int) -> None:
-    flags = f"{LSESIM} --seed 3 --n_epochs 2 --save_latest_freq 3 --save_epoch_freq 1"
+@pytest.mark.parametrize(("images", "by"), [(4, ""), (4, "--save_by_iter"), (8, ""), (11, "")])
+def test_a_killed_run_goes_on_from_its_last_save(
+    root: Path, monkeypatch: pytest.MonkeyPatch, images: int, by: str
+) -> None:
+    flags = f"{LSESIM} --seed 3 --n_epochs 2 --save_latest_freq 3 --save_epoch_freq 1 {by}"
     expected = run(root, f"{flags} --max_iters 13", "whole")
     model_class = MODELS["sc"]
     step, steps = model_class.optimize_parameters, []
@@ -146,6 +148,26 @@ def test_a_killed_run_goes_on_from_its_last_save(root: Path, monkeypatch: pytest
     assert differing(expected, run(root, f"{flags} --max_iters 13 --continue_train", "killed")) == []
     steps_logged = [line["step"] for line in log_of(root, "killed")]
     assert steps_logged == sorted(set(steps_logged))
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_an_epoch_whose_last_step_was_saved_but_not_its_end_is_ended(
+    root: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    flags = f"--seed 3 --n_epochs {epochs} --n_epochs_decay 0 --save_epoch_freq 1 --save_latest_freq {EPOCH}"
+    expected = run(root, flags, "whole")
+
+    def die(self: Any) -> None:
+        raise KilledError
+
+    monkeypatch.setattr("train.Run.end_epoch", die)
+    with pytest.raises(KilledError):
+        run(root, flags, "killed")
+    monkeypatch.undo()
+    assert checkpoint(root, "killed")["state.progress.images_in_epoch"] == EPOCH
+    assert differing(expected, run(root, f"{flags} --continue_train", "killed")) == []
+    for epoch in range(1, epochs + 1):
+        assert differing(checkpoint(root, "whole", str(epoch)), checkpoint(root, "killed", str(epoch))) == []
 
 
 def test_the_seed_of_a_run_is_remembered(root: Path) -> None:

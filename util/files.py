@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -9,6 +10,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .errors import UserError
 
 
 @contextmanager
@@ -43,12 +46,42 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    """Wait until a file's content, or a folder's list of names, is on the disk.
+
+    Some network file systems cannot be asked about folders; then their word is as good as it gets.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.EBADF)):
+            raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep others that ask for ``folder`` out, as long as the block runs or the process lives.
+
+    A file beside it says so, ``.NAME.lock``, since the folder itself may be moved. It also counts on other machines
+    that share the file system; where that knows no locks, nobody is kept out.
+
+    Raises:
+        UserError: another process has it.
+    """
+    import fcntl  # noqa: PLC0415 - only on Unix, as is training
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(f".{folder.name}.lock")
+    with path.open("ab") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, it is not handed down to workers
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(f"another process is writing into {folder}; wait for its end or choose another --name "
+                                f"(if its machine has failed, remove {path})") from None
+        yield
 
 
 def move_aside(path: Path) -> Path | None:

@@ -49,9 +49,11 @@ class Signals:
     def held(self) -> Iterator[None]:
         """Inside the block signals wait for `agreed`; what it has not told by then is forgotten."""
         self._held = True
-        yield
-        self._pending()  # no process may leave while the others still ask it
-        self._held = False
+        try:
+            yield
+            self._pending()  # no process may leave while the others still ask it
+        finally:
+            self._held = False
 
     def agreed(self) -> bool:
         """Whether to stop now. All processes must call it, once a step, and all get the same answer.

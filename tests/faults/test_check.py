@@ -111,6 +111,34 @@ def test_pairs_without_partner_are_a_fault_where_pairs_are_meant(
     assert "trainA/5.png" in outcome.out
 
 
+def test_pairs_of_two_sizes_are_a_fault_where_pairs_are_meant(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_noise(root / "trainB/5.png", 1, size=(24, 22))
+    assert look(capsys, root).code == 0
+    outcome = look(capsys, root, "--dataset_mode", "aligned")
+    assert outcome.code == 2
+    assert "fault: 1 pairs in trainA and trainB differ in size: 5.png" in outcome.out
+
+
+@pytest.mark.parametrize(("width", "code"), [(24, 0), (25, 2)])
+def test_pairs_side_by_side_have_an_even_width(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], width: int, code: int
+) -> None:
+    path = save_noise(tmp_path / "train/1.png", 1, size=(width, 12))
+    outcome = look(capsys, tmp_path, "--dataset_mode", "aligned")
+    assert outcome.code == code
+    fault = f"fault: 1 images in train have an odd width, so they are no two images: {path}"
+    assert (fault in outcome.out) == bool(code)
+
+
+def test_the_folder_one_is_in_has_its_name(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root / "trainA")
+    assert "trainA: 12 images" in look(capsys, ".").out
+
+
 def test_a_plain_folder_and_any_number_of_threads(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = [look(capsys, root / "trainA", "--threads", threads) for threads in (1, 3)]
     assert outcomes[0].code == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -165,6 +167,24 @@ def test_file_systems_without_links_get_copies(tmp_path: Path, monkeypatch: pyte
         save(tmp_path, number, also=str(number))
     assert [number_of(tmp_path, tag) for tag in (LATEST, "previous", "1", "2")] == [2, 1, 1, 2]
     assert state_path(tmp_path, "2").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_file_systems_that_cannot_flush_folders_are_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == (kind == "folder"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    if kind == "file":
+        with pytest.raises(UserError, match="Invalid argument"):
+            save(tmp_path, 1)
+        return
+    for number in (1, 2):
+        save(tmp_path, number)
+    assert [number_of(tmp_path, tag) for tag in (LATEST, "previous")] == [2, 1]
 
 
 def test_a_second_tag_takes_no_second_space(tmp_path: Path) -> None:

@@ -227,6 +227,18 @@ def test_a_worker_that_dies_is_told_with_the_file_it_held(
     assert "\n" not in str(caught.value)
 
 
+def test_a_worker_that_dies_during_a_save_is_not_taken_for_a_full_disk(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch raises it wherever the main process happens to be."""
+    def interrupted(*arguments: Any) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(UserError, match=r"^a process that loads images has ended \(DataLoader worker \(pid 7\)"):
+        train(train_options(good, "--max_iters 1 --no_html"))
+
+
 def test_other_errors_keep_their_names(good: Path) -> None:
     with pytest.raises(RuntimeError, match="shapes") as caught, loader(good, workers=1).naming_lost_workers():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -12,6 +12,7 @@ from tiny import save_folders, train_options
 from trainings import FLAGS, content, end, lines, start, wait_until
 
 from train import train
+from util.errors import UserError
 
 ENDLESS = f"{FLAGS} --print_freq 2 --n_epochs 100000"
 
@@ -92,3 +93,18 @@ def test_a_first_process_that_cannot_save_ends_all_with_one_sentence(root: Path)
     assert "the checkpoint latest could not be written to" in errors(err)[0]
     assert err.count("Traceback") == 1, err  # torchrun's own
     assert err.count("exitcode  : 2") >= 1
+
+
+@pytest.mark.parametrize("flags", ["", "--continue_train"])
+def test_a_second_training_of_one_name_is_refused_until_the_first_has_ended(root: Path, flags: str) -> None:
+    process = start(root, f"{ENDLESS} --save_latest_freq 2 --num_threads 1")
+    folder = root / "checkpoints" / "experiment_name"
+    wait_until((folder / "latest_manifest.json").exists, process)
+    options = train_options(root, f"--no_html --max_iters 4 {flags}")
+    with pytest.raises(UserError, match=r"another process is writing into .*experiment_name"):
+        train(options)
+    assert process.poll() is None
+    assert not folder.with_name("experiment_name.1").exists(), "the folder of a running training was moved"
+    process.kill()  # which leaves its workers behind for a while
+    process.communicate()
+    assert train(options) == 0

@@ -155,6 +155,14 @@ def test_a_second_sigint_does_not_wait_but_a_second_sigterm_does() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_after_an_error_a_signal_ends_at_once() -> None:
+    with Signals(ALONE) as signals:
+        with pytest.raises(ValueError, match="of the step"), signals.held():
+            raise ValueError("of the step")
+        with pytest.raises(SystemExit):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_what_the_parent_has_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
