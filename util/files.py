@@ -8,7 +8,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .errors import UserError
@@ -72,15 +72,17 @@ def locked(folder: Path) -> Iterator[None]:
     """
     import fcntl  # noqa: PLC0415 - only on Unix, as is training
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_name(f".{folder.name}.lock")
-    with path.open("ab") as file:
+    with ExitStack() as stack:
         try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("ab"))
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, it is not handed down to workers
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise UserError(f"another process is writing into {folder}; wait for its end or choose another --name "
-                                f"(if its machine has failed, remove {path})") from None
+        except BlockingIOError:
+            raise UserError(f"another process is writing into {folder}; wait for its end or choose another --name (if "
+                            f"its machine has failed, remove {path})") from None
+        except OSError:
+            pass  # no locks here, or nothing can be written, which whoever writes into the folder will tell
         yield
 
 
