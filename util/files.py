@@ -70,18 +70,18 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: another process has it.
     """
-    import fcntl  # noqa: PLC0415 - only on Unix, as is training
-
     path = folder.with_name(f".{folder.name}.lock")
     with ExitStack() as stack:
         try:
+            import fcntl  # noqa: PLC0415 - only on Unix
+
             folder.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(path.open("ab"))
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, it is not handed down to workers
         except BlockingIOError:
             raise UserError(f"another process is writing into {folder}; wait for its end or choose another --name (if "
                             f"its machine has failed, remove {path})") from None
-        except OSError:
+        except (OSError, ImportError):
             pass  # no locks here, or nothing can be written, which whoever writes into the folder will tell
         yield
 

@@ -11,8 +11,10 @@ from typing import Any
 
 from .distributed import World
 
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: os.EX_TEMPFAIL}
-"""Exit codes that schedulers understand: ended, interrupted, and 75 for 'run me again'."""
+CODES = {getattr(signal, name): code
+         for name, code in (("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129), ("SIGUSR1", 75))
+         if hasattr(signal, name)}  # Windows knows the first two alone
+"""Exit codes that schedulers understand: ended, interrupted, terminal closed, and 75 (EX_TEMPFAIL): run me again."""
 NOTICE = b"\nSIGINT: the training saves after this step and stops; once more, and it ends at once\n"
 
 
@@ -83,6 +85,6 @@ def leave_to_parent(worker: int) -> None:
     The parent itself ends a worker that hangs with a SIGTERM, by then the second one.
     """
     del worker
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    for number in CODES.keys() - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -41,7 +41,8 @@ def heard() -> Iterator[None]:
 # --- as a user sees it ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 75)])
+@pytest.mark.parametrize(("name", "code"), [
+    ("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129), ("SIGUSR1", 75)])
 def test_a_signal_to_the_whole_group_saves_and_tells_the_scheduler(root: Path, name: str, code: int) -> None:
     """As Ctrl-C and schedulers do it: the workers that load images get the signal too."""
     process = start(root, f"{ENDLESS} --num_threads 2")
