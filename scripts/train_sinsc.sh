@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains sinsc, FSeSim from one photograph and one painting, with the published settings; --learned_attn --augment is
-# LSeSim. The demo takes some 20 minutes on two CPU cores.
+# LSeSim. The demo takes a quarter of an hour on a CPU core; test_sinsc.sh --demo then shows what it has learned.
 # bash scripts/train_sinsc.sh DATAROOT NAME [FLAGS], or --demo [FLAGS]
 . "$(dirname "$0")/common.sh"
 start datasets/photo2painting "$@"
