@@ -3,7 +3,8 @@
     python train.py --dataroot datasets/lineart2color --name colours --model sc --learned_attn --augment
 
 Everything of the run is in checkpoints/NAME: options, losses, sample page, checkpoints. ``--continue_train`` goes
-on where it stopped, to the same weights as a run that never did; SIGTERM, SIGINT (Ctrl-C), SIGHUP and SIGUSR1 save first.
+on where it stopped, to the same weights as a run that never did. SIGTERM, SIGINT (Ctrl-C), SIGHUP and SIGUSR1 save
+first.
 On several devices, each with its own batches:
 
     torchrun --nproc_per_node=8 train.py ...
