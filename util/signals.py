@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from .distributed import World
@@ -54,8 +55,11 @@ class Signals:
         try:
             yield
             self._pending()  # no process may leave while the others still ask it
-        finally:
-            self._held = False
+        except BaseException:
+            # When a job breaks down torchrun ends its processes at once, and they have yet to say why.
+            self._held = self._world.size > 1
+            raise
+        self._held = False
 
     def agreed(self) -> bool:
         """Whether to stop now. All processes must call it, once a step, and all get the same answer.
@@ -88,3 +92,10 @@ def leave_to_parent(worker: int) -> None:
     for number in CODES.keys() - {signal.SIGTERM}:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    sys.excepthook = silent_about_connections
+
+
+def silent_about_connections(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell uncaught errors as Python does, but not those of threads that still serve a parent which is leaving."""
+    if not issubclass(kind, OSError | EOFError):
+        sys.__excepthook__(kind, error, trace)

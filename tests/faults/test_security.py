@@ -166,7 +166,7 @@ def test_what_a_run_writes_stays_in_its_folder(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.err
     home = tmp_path / "c/deep/er"
     new = set(tmp_path.rglob("*")) - before
-    assert new == {tmp_path / "c", tmp_path / "c/deep", home, *home.rglob("*")}
+    assert new == {tmp_path / "c", tmp_path / "c/deep", tmp_path / "c/deep/.er.lock", home, *home.rglob("*")}
 
 
 # --- pages

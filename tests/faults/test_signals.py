@@ -20,7 +20,7 @@ from trainings import FLAGS, content, differing, end, lines, start, wait_until
 from models import MODELS
 from train import train
 from util.distributed import ALONE
-from util.signals import Signals
+from util.signals import CODES, Signals, silent_about_connections
 
 ENDLESS = f"{FLAGS} --print_freq 1 --n_epochs 100000"
 
@@ -32,10 +32,13 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """SIGINT is answered, although whoever started the tests in the background may have had it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals are answered, although whoever started the tests in the background may have had them ignored."""
+    before = {number: signal.getsignal(number) for number in CODES}
+    for number in CODES:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 # --- as a user sees it ----------------------------------------------------------------------------------------------
@@ -206,3 +209,11 @@ def test_processes_agree_on_one_step() -> None:
     for thread in threads:
         thread.join()
     assert stops == dict.fromkeys(range(3), (5, 143))
+
+
+@pytest.mark.parametrize(("error", "told"), [(ConnectionResetError(), False), (EOFError(), False), (KeyError(3), True)])
+def test_workers_are_silent_about_a_parent_that_leaves_and_about_nothing_else(
+    error: Exception, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent_about_connections(type(error), error, None)
+    assert bool(capsys.readouterr().err) == told
