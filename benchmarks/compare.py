@@ -23,15 +23,13 @@ from typing import Any
 
 import torch
 
-from data import DATASETS
 from models import MODELS
-from models.execution import prepare
-from options import TRAIN, DataFlags, RunFlags, SpeedFlags, parse
+from options import RunFlags
 from util.errors import UserError, run_program
 
-from .images import jittered, random_images
-from .measure import Call, median_seconds, peak_memory
+from .measure import median_seconds, peak_memory
 from .report import benchmark_parser, describe_machine, lines, not_negative, positive, table, use_device, write_json
+from .step import build_ours, training_options
 
 STRUCTURE = "--attn_layers relu3_1"
 METHODS = {
@@ -47,6 +45,7 @@ METHODS = {
 COMMON = ("--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99 "
           "--print_freq 200 --no_html --save_latest_freq 400 --save_epoch_freq 1000")
 MEASURES = {"frechet": "Fréchet", "line_iou": "line IoU", "colour_error": "colour error"}
+SIZE = "--load_size 128 --crop_size 128"  # of the images, for the noise that steps are timed on
 MIB = 2**20
 
 
@@ -141,28 +140,17 @@ def rows_of(flags: Namespace) -> list[dict[str, str | int | float | None]]:
 
 def measured(flags: Namespace, device: torch.device) -> dict[str, dict[str, float]]:
     """For each method the seconds of a step, millions of trained parameters and MiB at the peak."""
-    steps = {method: build(method, flags.extra, device) for method in flags.methods}
+    typed = {method: tuple(shlex.split(f"{COMMON} {SIZE} {METHODS[method]} {flags.extra}")) for method in flags.methods}
+    steps = {method: build_ours(of, device) for method, of in typed.items()}
     seconds = median_seconds(steps, device, rounds=flags.rounds)
     return {method: {
-        "seconds a step": seconds[method], "M parameters": parameters(method, flags.extra) / 1e6,
-        "peak MiB": peak_memory(build, method, flags.extra, device, device=device) / MIB} for method in flags.methods}
+        "seconds a step": seconds[method], "M parameters": parameters(of) / 1e6,
+        "peak MiB": peak_memory(build_ours, of, device, device=device) / MIB} for method, of in typed.items()}
 
 
-def build(method: str, extra: str, device: torch.device) -> Call:
-    """The training step of a method on noise of 128 x 128 pixels."""
-    options = parse(TRAIN, MODELS, DATASETS, shlex.split(f"--dataroot . {COMMON} {METHODS[method]} {extra}"))
-    torch.manual_seed(0)
-    model = MODELS[options[RunFlags].model](options, training=True)
-    prepare(model, device, options[SpeedFlags])
-    count = options[DataFlags].batch_size
-    batch = {name: random_images(count, 128, seed=seed).to(device) for seed, name in enumerate("AB")}
-    batch |= {f"{name}_aug": jittered(images) for name, images in batch.items()}
-    return lambda: model.train_step([batch])
-
-
-def parameters(method: str, extra: str) -> int:
+def parameters(flags: Sequence[str]) -> int:
     """Of all networks that are trained."""
-    options = parse(TRAIN, MODELS, DATASETS, shlex.split(f"--dataroot . {COMMON} {METHODS[method]} {extra}"))
+    options = training_options(flags)
     optimizers = MODELS[options[RunFlags].model](options, training=True).optimizers.values()
     return sum(p.numel() for optimizer in optimizers for group in optimizer.param_groups for p in group["params"])
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from data import DATASETS
 from models import MODELS
 from models.execution import prepare
-from options import TRAIN, DataFlags, Options, SpeedFlags, parse
+from options import TRAIN, DataFlags, Options, RunFlags, SpeedFlags, parse
 from util.errors import UserError, run_program
 
 from .images import jittered, random_images
@@ -203,7 +203,7 @@ def build_ours(flags: Sequence[str], device: torch.device) -> Call:
     batch = synthetic_batch(options, device)
     torch.compiler.reset()  # what it compiled for earlier rows counts against its limit of variants
     Settings().apply()
-    model = MODELS["sc"](options, training=True)
+    model = MODELS[options[RunFlags].model](options, training=True)
     prepare(model, device, options[SpeedFlags])
     return Settings.current().around(lambda: model.train_step([batch]))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from util.errors import UserError
-from util.images import find_images, load_image
+from util.images import find_images, load_normalized
 
 
 def partners(files: Sequence[Path], folder: Path, flag: str) -> list[Path]:
@@ -43,8 +43,7 @@ def read_image(path: Path) -> Tensor:
     Raises:
         UserError: the file cannot be read as an image.
     """
-    image = load_image(path, 3)
-    return (image / 255 if image.dtype == torch.uint8 else image) * 2 - 1
+    return load_normalized(path, 3)
 
 
 def program_conditions(device: torch.device | str) -> dict[str, Any]:

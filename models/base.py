@@ -19,6 +19,9 @@ from .descent import Descent
 from .losses.gan import Prediction, gan_loss, gradient_penalty, r1_penalty
 from .networks import MinibatchDeviation
 
+INPUTS = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B"}
+"""What a batch holds, and what it is called among a model's images."""
+
 
 class Stateful(Protocol):
     """Something beside networks and optimizers that a resumed run needs."""
@@ -39,6 +42,8 @@ class Model(ABC):
         constants: frozen networks that need a device but no saving.
         memory: whatever else must be restored when a run resumes.
         learned_losses: those of the networks that are parts of a loss, and always computed in float32.
+        images: the current ones by name, real, generated and augmented: `INPUTS`, and what a step adds.
+        shown: those of them that are `visuals`, in order.
         descent: how gradients become steps.
         augmentation: how what discriminators see is changed, see `diff_augment`.
         judged_channels: of the pictures that discriminators see side by side as channels; empty: of one picture.
@@ -48,12 +53,14 @@ class Model(ABC):
     test_flags: ClassVar[tuple[type, ...]] = ()
     inherited: ClassVar[tuple[str, ...]] = ()
     published: tuple[str, ...] = ("G",)
+    shown: tuple[str, ...] = ("real_A", "fake_B", "real_B", "idt_B")
     learned_losses: tuple[str, ...] = ()
 
     def __init__(self, options: Options, *, training: bool) -> None:
         """Build everything; with ``training`` also what only training needs."""
         self.augmentation: tuple[str, ...] = options[TrainFlags].diff_augment if training else ()
         self.judged_channels: tuple[int, ...] = ()
+        self.images: dict[str, Tensor] = {}
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.constants: dict[str, nn.Module] = {}
@@ -77,9 +84,9 @@ class Model(ABC):
     def check(cls, options: Options) -> None:
         """Raise `UserError` if the options do not fit this model."""
 
-    @abstractmethod
     def set_input(self, batch: Mapping[str, Any]) -> None:
         """Take a batch from the data set; images are [B, C, H, W] in [-1, 1], on the model's device."""
+        self.images = {name: batch[key] for key, name in INPUTS.items() if key in batch}
 
     @abstractmethod
     def translate(self, images: Tensor) -> Tensor:
@@ -97,9 +104,9 @@ class Model(ABC):
             Detached scalar losses by name; ``G`` is the generator's whole objective.
         """
 
-    @abstractmethod
     def visuals(self) -> dict[str, Tensor]:
         """The current images by name, [B, C, H, W] in [-1, 1]."""
+        return {name: self.images[name].detach() for name in self.shown if name in self.images}
 
     def train_step(self, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """One optimisation step over one batch, or over several whose gradients add up.

@@ -94,7 +94,6 @@ class ContrastiveModel(Model):
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
-        self.images: dict[str, Tensor] = {}
         self.generator = cast(ResnetGenerator, build_generator(options))
         self.networks["G"] = self.generator
         if training:
@@ -122,15 +121,8 @@ class ContrastiveModel(Model):
         if train.ema:
             self.keep_average("G", train.ema)
 
-    def set_input(self, batch: Mapping[str, Any]) -> None:
-        self.images = {"real_A": batch["A"], "real_B": batch["B"]}
-
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
-
-    def visuals(self) -> dict[str, Tensor]:
-        order = ("real_A", "fake_B", "real_B", "idt_B")
-        return {name: self.images[name].detach() for name in order if name in self.images}
 
     def optimize_parameters(self) -> dict[str, Tensor]:
         """D, then G and the heads, on the same translations."""

@@ -49,6 +49,7 @@ class CycleModel(Model):
 
     flags: ClassVar[tuple[type, ...]] = (CycleFlags, StructureFlags)
     published = ("G_A", "G_B", "D_A", "D_B")
+    shown = ("real_A", "fake_B", "rec_A", "idt_B", "real_B", "fake_A", "rec_B", "idt_A")
     learned_losses = ("F",)
 
     @classmethod
@@ -79,7 +80,6 @@ class CycleModel(Model):
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
         data = options[DataFlags]
-        self.images: dict[str, Tensor] = {}
         self.networks["G_A"] = build_generator(options)
         if not training:
             return
@@ -100,19 +100,11 @@ class CycleModel(Model):
             for name in ("G_A", "G_B"):
                 self.keep_average(name, train.ema)
 
-    def set_input(self, batch: Mapping[str, Any]) -> None:
-        names = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B"}
-        self.images = {name: batch[key] for key, name in names.items() if key in batch}
-
     def translate(self, images: Tensor) -> Tensor:
         return self._generate("G_A", images)
 
     def _generate(self, name: str, images: Tensor) -> Tensor:
         return translate_any_size(self.networks[name], images)
-
-    def visuals(self) -> dict[str, Tensor]:
-        order = ("real_A", "fake_B", "rec_A", "idt_B", "real_B", "fake_A", "rec_B", "idt_A")
-        return {name: self.images[name].detach() for name in order if name in self.images}
 
     def optimize_parameters(self) -> dict[str, Tensor]:
         """Heads, if there are any, then both discriminators, then both generators, all on the same translations."""

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags, flag
 from util.errors import UserError
-from util.images import load_image
+from util.images import load_normalized
 
 from .base import Model, pad_to_fit, translate_any_size
 from .building import adam, build_discriminator, refuse_one_domain, refuse_pool_and_penalty
@@ -65,6 +65,7 @@ class MultiModalModel(Model):
     test_flags: ClassVar[tuple[type, ...]] = (ChosenStyleFlags,)
     inherited: ClassVar[tuple[str, ...]] = ("style_dim",)
     published = ("G", "E", "D")
+    shown = ("real_A", "fake_B", "other_B", "real_B", "idt_B")
     learned_losses = ("F",)
 
     @classmethod
@@ -91,7 +92,6 @@ class MultiModalModel(Model):
         super().__init__(options, training=training)
         data, network, self.style_dim = options[DataFlags], options[NetworkFlags], options[StyleFlags].style_dim
         self.seed = options[RunFlags].seed or 0
-        self.images: dict[str, Tensor] = {}
         self.generator = MunitGenerator(
             input_nc=data.input_nc, output_nc=data.output_nc, ngf=network.ngf, style_dim=self.style_dim,
             antialias=not network.no_antialias, antialias_up=not network.no_antialias_up)
@@ -101,7 +101,7 @@ class MultiModalModel(Model):
             self.encoder = StyleEncoder(input_nc=data.output_nc, nsf=network.ngf, style_dim=self.style_dim)
             self.networks["E"] = self.encoder
         if self.chosen.style_image:
-            self.style_image = read_image(self.chosen.style_image, data.output_nc)
+            self.style_image = load_normalized(Path(self.chosen.style_image), data.output_nc)[None]
         if training:
             self._build_training(options)
 
@@ -120,10 +120,6 @@ class MultiModalModel(Model):
         if train.ema:
             for name in ("G", "E"):
                 self.keep_average(name, train.ema)
-
-    def set_input(self, batch: Mapping[str, Any]) -> None:
-        names = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B"}
-        self.images = {name: batch[key] for key, name in names.items() if key in batch}
 
     def translate(self, images: Tensor) -> Tensor:
         """In the first of the styles."""
@@ -157,10 +153,6 @@ class MultiModalModel(Model):
         styles = [torch.randn(1, self.style_dim, generator=generator) for _ in range(self.chosen.n_styles)]
         names = [f"fake_B_{number}" for number in range(1, len(styles) + 1)] if len(styles) > 1 else ["fake_B"]
         return dict(zip(names, styles, strict=True))
-
-    def visuals(self) -> dict[str, Tensor]:
-        order = ("real_A", "fake_B", "other_B", "real_B", "idt_B")
-        return {name: self.images[name].detach() for name in order if name in self.images}
 
     def draw_styles(self, images: Tensor) -> Tensor:
         """A style from N(0, I) for each of the images, and with mode seeking a second one: [B or 2 * B, style_dim]."""
@@ -199,13 +191,3 @@ class MultiModalModel(Model):
         total = torch.stack(list(losses.values())).sum()
         self.minimize("G", total)
         return losses | {"G": total}
-
-
-def read_image(path: str, channels: int) -> Tensor:
-    """The picture of ``--style_image``, [1, C, H, W] in [-1, 1].
-
-    Raises:
-        UserError: it cannot be read as an image.
-    """
-    image = load_image(Path(path), channels)
-    return (image / 255 if image.dtype == torch.uint8 else image)[None] * 2 - 1

@@ -54,7 +54,6 @@ class PairedModel(Model):
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
-        self.images: dict[str, Tensor] = {}
         self.generator = build_generator(options)
         self.networks["G"] = self.generator
         if not training:
@@ -69,14 +68,8 @@ class PairedModel(Model):
         if train.ema:
             self.keep_average("G", train.ema)
 
-    def set_input(self, batch: Mapping[str, Any]) -> None:
-        self.images = {"real_A": batch["A"], "real_B": batch["B"]}
-
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
-
-    def visuals(self) -> dict[str, Tensor]:
-        return {name: self.images[name].detach() for name in ("real_A", "fake_B", "real_B") if name in self.images}
 
     def optimize_parameters(self) -> dict[str, Tensor]:
         """D, then G, on the same translations."""

@@ -8,9 +8,8 @@ spatially-correlative loss holds the translation to the input's self-similarity 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -68,7 +67,6 @@ class SpatialCorrelativeModel(Model):
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
-        self.images: dict[str, Tensor] = {}
         self.generator = build_generator(options)
         self.networks["G"] = self.generator
         if training:
@@ -89,16 +87,8 @@ class SpatialCorrelativeModel(Model):
         if train.ema:
             self.keep_average("G", train.ema)
 
-    def set_input(self, batch: Mapping[str, Any]) -> None:
-        names = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B"}
-        self.images = {name: batch[key] for key, name in names.items() if key in batch}
-
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
-
-    def visuals(self) -> dict[str, Tensor]:
-        order = ("real_A", "fake_B", "real_B", "idt_B")
-        return {name: self.images[name].detach() for name in order if name in self.images}
 
     def optimize_parameters(self) -> dict[str, Tensor]:
         """Heads, then D, then G, all on the same translations."""

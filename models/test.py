@@ -44,16 +44,9 @@ class TestModel(Model):
         super().__init__(options, training=training)
         self.generator = build_generator(options)
         self.networks["G" + options[SuffixFlags].model_suffix] = self.generator
-        self.images: dict[str, Tensor] = {}
-
-    def set_input(self, batch: Mapping[str, Any]) -> None:
-        self.images = {"real_A": batch["A"]}
 
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
 
     def optimize_parameters(self) -> dict[str, Tensor]:
         raise TypeError("the test model has nothing to optimise")
-
-    def visuals(self) -> dict[str, Tensor]:
-        return dict(self.images)

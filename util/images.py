@@ -100,6 +100,16 @@ def load_image(path: Path, channels: int) -> Tensor:
         return _from_8_bit(upright, channels)
 
 
+def load_normalized(path: Path, channels: int) -> Tensor:
+    """`load_image` as networks take it: float32 [C, H, W] in [-1, 1].
+
+    Raises:
+        UserError: the file cannot be read as an image.
+    """
+    image = load_image(path, channels)
+    return (image / 255 if image.dtype == torch.uint8 else image) * 2 - 1
+
+
 def image_outline(path: Path, channels: int) -> Tensor:
     """What `load_image` would return, without its pixels: a tensor on the ``meta`` device.
 
