@@ -19,11 +19,13 @@ MAY_IMPORT = {
     "options": {"util"},
     "data": {"options", "util"},
     "models": {"options", "util", "models.networks", "models.losses"},
-    "metrics": {"util", "models.networks"},
+    "metrics": {"util", "models.networks", "models.losses"},
+    "evaluation": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
     "benchmarks": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
 }
 PROGRAMS = ("train", "test", "evaluate")
-OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2")
+OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
+            "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "gradio")
 
 
 def part_of(module: str) -> str | None:

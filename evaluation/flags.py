@@ -1,0 +1,51 @@
+"""Flags that several subcommands share, and what values they take."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+
+def add_device_flags(parser: argparse.ArgumentParser) -> None:
+    """Where networks run, and how many images at a time."""
+    parser.add_argument("--batch_size", type=positive, default=16, metavar="INT",
+                        help="images in a batch (default: %(default)s)")
+    parser.add_argument("--gpu_ids", default="auto", metavar="ID",
+                        help="device: a GPU's number, -1 for the CPU, auto for the best (default: %(default)s)")
+
+
+def add_vgg_flags(parser: argparse.ArgumentParser) -> None:
+    """Which features images are compared by."""
+    parser.add_argument("--layer", default="relu4_3", metavar="NAME",
+                        help="VGG16 layer whose features are compared (default: %(default)s)")
+    parser.add_argument("--vgg_weights", default="bundled", metavar="NAME",
+                        help="VGG16 weights: bundled, imagenet or a file (default: %(default)s)")
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    """Where the scores go, beside the terminal."""
+    parser.add_argument("--json", type=Path, metavar="FILE",
+                        help="also write the scores, and what they depend on, to this file (default: no file)")
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    return int(text)
+
+
+def key_value(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE``; a value that JSON reads as a finite number is one."""
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form KEY=VALUE")
+    try:
+        number = json.loads(value)
+    except ValueError:
+        return key, value
+    is_number = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    return key, number if is_number else value
