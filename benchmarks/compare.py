@@ -42,8 +42,24 @@ METHODS = {
     "munit_sc": f"--model munit_sc {STRUCTURE} --learned_attn --augment",
 }
 """Name in the table, and what ``train.py`` is told beside `COMMON`."""
+VARIANTS = {
+    f"{base}-{name}": f"{METHODS[base]} {flags}" for base, name, flags in (
+        ("sc-FSeSim", "lambda-2.5", "--lambda_spatial 2.5"),
+        ("sc-FSeSim", "lambda-40", "--lambda_spatial 40"),
+        ("sc-FSeSim", "relu2_1", "--attn_layers relu2_1"),
+        ("sc-FSeSim", "relu4_1", "--attn_layers relu4_1"),
+        ("sc-FSeSim", "both-layers", "--attn_layers relu3_1,relu4_1"),
+        ("sc-FSeSim", "patch-8", "--patch_size 8"),
+        ("sc-FSeSim", "patch-16", "--patch_size 16"),
+        ("sc-LSeSim", "T-0.02", "--T 0.02"),
+        ("sc-LSeSim", "T-0.3", "--T 0.3"),
+        ("sc-LSeSim", "patch-16", "--patch_size 16"),
+    )
+}
+"""One setting each that differs from the method's: lambda is 10, the layer relu3_1 with its whole map, T 0.07."""
+KNOWN = METHODS | VARIANTS
 COMMON = ("--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99 "
-          "--print_freq 200 --no_html --save_latest_freq 400 --save_epoch_freq 1000")
+          "--pool_size 50 --print_freq 200 --no_html --save_latest_freq 400 --save_epoch_freq 1000")
 MEASURES = {"frechet": "Fréchet", "line_iou": "line IoU", "colour_error": "colour error"}
 SIZE = "--load_size 128 --crop_size 128"  # of the images, for the noise that steps are timed on
 MIB = 2**20
@@ -62,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         costs = measured(flags, device)
         rows = [{**row, **costs.get(str(row["method"]), dict.fromkeys(next(iter(costs.values()))))} for row in rows]
     report = {"benchmark": "compare", "machine": machine, "dataroot": str(flags.dataroot), "epochs": flags.epochs,
-              "seeds": flags.seeds, "common": COMMON, "methods": METHODS}
+              "seeds": flags.seeds, "common": COMMON, "methods": {method: KNOWN[method] for method in flags.methods}}
     print(lines(machine))
     print(f"\n{table(rows, markdown=flags.markdown)}")
     if flags.json:
@@ -72,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def command_line(argv: Sequence[str] | None) -> Namespace:
     """The arguments."""
     parser = benchmark_parser("compare", "Train every method on the same images, equally long, and compare.", rounds=10)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS), help="default: all")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(KNOWN), metavar="METHOD",
+                        help=f"default: {' '.join(METHODS)}; also {' '.join(VARIANTS)}")
     parser.add_argument("--seeds", nargs="+", type=not_negative, default=[1, 2], help="of the trainings (default 1 2)")
     parser.add_argument("--epochs", nargs=2, type=not_negative, default=[1, 1], metavar=("CONSTANT", "DECAY"),
                         help="with the initial learning rate, and while it falls to zero (default 1 1)")
@@ -102,9 +119,9 @@ def run(method: str, seed: int, flags: Namespace) -> None:
              "--gpu_ids", {"cpu": "-1", "cuda": "0"}.get(flags.device, "auto"), *size]
     resumed = ["--continue_train"] if (flags.checkpoints_dir / name / "latest_state.pth").is_file() else []
     constant, decay = map(str, flags.epochs)
-    call("train.py", *where, *shlex.split(f"{COMMON} {METHODS[method]} {flags.extra}"), "--seed", str(seed),
+    call("train.py", *where, *shlex.split(f"{COMMON} {KNOWN[method]} {flags.extra}"), "--seed", str(seed),
          "--n_epochs", constant, "--n_epochs_decay", decay, *resumed, threads=flags.threads)
-    model = shlex.split(METHODS[method])[1]
+    model = shlex.split(KNOWN[method])[1]
     call("test.py", *where, "--model", model, "--dataset_mode", "aligned", "--num_test", "inf", "--use_ema",
          "--results_dir", str(flags.results_dir), threads=flags.threads)
     truth = str(flags.dataroot / "testB")

@@ -25,7 +25,8 @@ from options.flag import comma_list
 from util.errors import UserError
 
 from .base import Model, pad_to_fit, translate_any_size
-from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_pool_and_penalty
+from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty
+from .image_pool import ImagePool
 from .losses.patch_nce import PatchNCELoss
 from .networks import ResnetGenerator, initialize
 
@@ -86,7 +87,7 @@ class ContrastiveModel(Model):
         if TrainFlags not in options:
             return
         data = options[DataFlags]
-        refuse_pool_and_penalty(options)
+        refuse_penalty(options)
         refuse_one_domain(options)
         if data.input_nc != data.output_nc:
             raise UserError("--model cut encodes translations as it does inputs: it needs --input_nc equal to "
@@ -105,6 +106,8 @@ class ContrastiveModel(Model):
         self.pairs = PAIRS if flags.nce_idt and flags.lambda_NCE else PAIRS[:1]
         self.discriminator = build_discriminator(options)
         self.networks["D"] = self.discriminator
+        self.pool = ImagePool(train.pool_size)
+        self.memory["pool"] = self.pool
         groups: list[dict[str, Any]] = [{"params": self.generator.parameters()}]
         if flags.lambda_NCE:
             last = self.generator.encoder_depth - 1
@@ -130,7 +133,7 @@ class ContrastiveModel(Model):
         mirrored = flags.flip_equivariance and torch.rand(()).item() < 0.5
         outputs, keys = self._translate(mirrored)
         fake_B = mirror(images["fake_B"], mirrored)  # as it was generated
-        losses = self.optimize_discriminator("D", images["real_B"], fake_B, gan_mode=self.gan_mode)
+        losses = self.optimize_discriminator("D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode)
         terms = {"G_GAN": flags.lambda_GAN * self.adversarial("D", fake_B, gan_mode=self.gan_mode)}
         if flags.lambda_NCE:
             queries = self._pass(outputs, encode_only=True)

@@ -29,7 +29,8 @@ from util.errors import UserError
 from util.images import load_normalized
 
 from .base import Model, pad_to_fit, translate_any_size
-from .building import adam, build_discriminator, refuse_one_domain, refuse_pool_and_penalty
+from .building import adam, build_discriminator, refuse_one_domain, refuse_penalty
+from .image_pool import ImagePool
 from .losses.mode_seeking import mode_seeking_loss
 from .networks import initialize
 from .networks.munit import MunitGenerator, StyleEncoder
@@ -81,7 +82,7 @@ class MultiModalModel(Model):
                 raise UserError(f"--style_image gives one style and --n_styles {chosen.n_styles} draws others: leave "
                                 "one of them out")
             return
-        refuse_pool_and_penalty(options)
+        refuse_penalty(options)
         refuse_one_domain(options)
         data = options[DataFlags]
         if options[StyleFlags].lambda_identity and data.input_nc != data.output_nc:
@@ -113,6 +114,8 @@ class MultiModalModel(Model):
         self.weights, self.gan_mode = options[StyleFlags], train.gan_mode
         self.discriminator = build_discriminator(options)
         self.networks["D"] = self.discriminator
+        self.pool = ImagePool(train.pool_size)
+        self.memory["pool"] = self.pool
         learners = [*self.generator.parameters(), *self.encoder.parameters()]
         self.optimizers = {"G": adam([{"params": learners}], train),
                            "D": adam([{"params": self.discriminator.parameters()}], train)}
@@ -173,7 +176,7 @@ class MultiModalModel(Model):
             images["other_B"] = drawn[count:]
         pair = Pair(images["real_A"], fake_B, images["real_B"], images.get("aug_A"), images.get("aug_B"))
         losses, (seen,) = self.structure.prepare([pair])
-        losses |= self.optimize_discriminator("D", images["real_B"], fake_B, gan_mode=self.gan_mode)
+        losses |= self.optimize_discriminator("D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode)
         losses |= self._optimize_generator(seen, drawn, styles)
         return {name: loss.detach() for name, loss in losses.items()}
 

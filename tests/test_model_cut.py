@@ -247,7 +247,6 @@ def test_defaults_are_the_published_ones(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("flags", "message"), [
     ("--netG unet_128", "--netG unet_128 has no encoder"), ("--input_nc 1", "--input_nc equal to --output_nc"),
-    ("--pool_size 50", "--pool_size 50: --model cut has no image pool"),
     ("--gan_mode wgangp", "--gan_mode wgangp needs a gradient penalty"),
     ("--nce_layers 4,0", "--nce_layers: '4,0' is not a list of layers"), ("--nce_layers 4,4", "--nce_layers: '4,4'"),
     ("--nce_layers=-1,4", "--nce_layers: '-1,4'"), ("--nce_layers a", "--nce_layers: 'a' is not a list of layers"),

@@ -193,7 +193,6 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("flags", "message"), [
-    ("--pool_size 50", "--pool_size 50: --model munit_sc has no image pool"),
     ("--gan_mode wgangp", "--gan_mode wgangp needs a gradient penalty"),
     ("--dataset_mode single", "--dataset_mode single has no images of the target domain"),
     ("--input_nc 1", "--lambda_identity translates real B images: it needs --input_nc equal to --output_nc, or"),

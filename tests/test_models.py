@@ -85,6 +85,23 @@ def test_a_step_trains_every_network(build: Build, method: str) -> None:
     assert not any(image.requires_grad for image in visuals.values())
 
 
+@pytest.mark.parametrize("method", ["FSeSim", "CycleGAN", "CUT", "FastCUT", "MUNIT", "single-image FSeSim"])
+def test_with_a_pool_the_discriminator_is_shown_older_translations(build: Build, method: str) -> None:
+    model = build(method, "--pool_size 1")
+    judged: list[Tensor] = []
+    for name, network in model.networks.items():
+        if name.startswith("D"):
+            network.register_forward_pre_hook(lambda _, inputs: judged.append(inputs[0].detach()))
+    translations: list[Tensor] = []
+    shown_again = False
+    for seed in range(8):
+        model.train_step([batch(seed, count=1)])
+        shown_again |= any(torch.equal(old, image) for old in translations for image in judged)
+        translations.append(model.images["fake_B"].detach())
+        judged.clear()
+    assert shown_again, "in eight steps no translation of an earlier step was judged"
+
+
 @EVERY
 def test_greyscale_images(build: Build, method: str) -> None:
     model = build(method, "--input_nc 1 --output_nc 1")
