@@ -49,10 +49,10 @@ def test_what_a_row_says_of_a_flag_is_what_the_parser_does(name: str) -> None:
     assert here.startswith(OTHER if differs else SAME), f"{PAGE.name}: --{name}: {here}"
     for command in commands:
         kind, default = PUBLISHED[command][name]
-        text = {None: "none", "": "empty", False: "off"}.get(default, f"`{default}`".replace(" ", ""))
+        text = "off" if kind == "flag" else {None: "none", "": "empty"}.get(default, f"`{default}`".replace(" ", ""))
         assert text in published.replace(" ", ""), f"{PAGE.name}: --{name}: {command} has {default} there"
         program, *flags = command.split()
-        if name == "model" or name == "dataroot" or default is None:
+        if name in ("model", "dataroot") or default is None:
             continue
         value = [] if kind == "flag" else [str(default)]
         size = ["--crop_size", "256"] if name == "load_size" else []
