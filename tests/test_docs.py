@@ -12,13 +12,16 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 from urllib.parse import unquote, urlparse
 
 import pytest
 from cli import ROOT
 from doc_pages import PAGES, Block, Page, commands
+from test_architecture import sources
 
 import evaluate
 from data import DATASETS
@@ -28,7 +31,7 @@ from util.errors import UserError
 
 SOME_IMAGES = ROOT / "datasets" / "lineart2color"
 PROGRAMS = {"train.py": TRAIN, "test.py": TEST}
-PYTHON = re.compile(r"(\S*/)?python3?")
+PYTHON = re.compile(r"(\S*/)?python[\d.]*")
 STARTERS = ("bash", "sbatch", "torchrun", "srun", "sh")
 
 
@@ -96,6 +99,7 @@ def misunderstood_commands(page: Page) -> Iterator[tuple[int, str]]:
 
 def refusal(words: list[str]) -> str:
     """Why a command would not start; nothing where it would, or is no business of this project."""
+    words = [re.sub(r"\$\{?\w+\}?", "1", word) for word in words]  # variables stand for anything
     if not (PYTHON.fullmatch(words[0]) or words[0] in STARTERS):
         return ""
     if "-m" in words[:2]:
@@ -164,11 +168,23 @@ def parse_alone(file: str, arguments: list[str]) -> None:
         original(*args, **keywords)  # type: ignore[call-overload]
         raise Parsed
 
-    module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+    module = load(ROOT / file)
     with mock.patch.object(argparse.ArgumentParser, "parse_args", parse_args), \
             mock.patch.object(sys, "argv", [file, *arguments]), contextlib.suppress(Parsed):
         module.main()
         raise AssertionError(f"{file} has run without parsing its arguments")
+
+
+def load(path: Path) -> ModuleType:
+    """A program as a module, of its package if it is in one."""
+    if (path.parent / "__init__.py").exists():
+        return importlib.import_module(f"{path.parent.name}.{path.stem}")
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def invalid_code(page: Page) -> Iterator[tuple[int, str]]:
@@ -192,6 +208,5 @@ def fault_of(block: Block) -> str:
 
 def messages() -> set[str]:
     """Every piece of text in the programs' sources."""
-    sources = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] not in ("tests", ".venv")]
-    nodes = (node for path in sources for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    nodes = (node for path in sources() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
