@@ -52,8 +52,8 @@ class Page:
                 fence = number + 1, mark[1].strip()
             elif mark and fence is not None:
                 first, info = fence
-                words = [*info.split(), ""]
-                self.blocks.append(Block(first, words[0], UNCHECKED not in words, "\n".join(lines[first - 1:number - 1])))
+                words, code = [*info.split(), ""], "\n".join(lines[first - 1:number - 1])
+                self.blocks.append(Block(first, words[0], UNCHECKED not in words, code))
                 fence = None
         self.text = "\n".join(prose)
         self.prose = re.sub(r"`[^`]*`", lambda code: re.sub(r"[^\n]", " ", code[0]), self.text)

@@ -100,17 +100,9 @@ def misunderstood_commands(page: Page) -> Iterator[tuple[int, str]]:
 def refusal(words: list[str]) -> str:
     """Why a command would not start; nothing where it would, or is no business of this project."""
     words = [re.sub(r"\$\{?\w+\}?", "1", word) for word in words]  # variables stand for anything
-    if not (PYTHON.fullmatch(words[0]) or words[0] in STARTERS):
+    file, arguments = program_of(words)
+    if not file:
         return ""
-    if "-m" in words[:2]:
-        file, arguments = words[2].replace(".", "/") + ".py", words[3:]
-        if not (ROOT / file.split("/", maxsplit=1)[0]).exists():
-            return ""  # somebody else's
-    else:
-        place = next((number for number, word in enumerate(words) if word.endswith((".py", ".sh"))), None)
-        if place is None:
-            return ""
-        file, arguments = words[place], words[place + 1:]
     if not (ROOT / file).is_file():
         return f"there is no file {file}"
     try:
@@ -121,6 +113,17 @@ def refusal(words: list[str]) -> str:
     except SystemExit:
         return said.getvalue().strip().splitlines()[-1]
     return ""
+
+
+def program_of(words: list[str]) -> tuple[str, list[str]]:
+    """The program of this project that a command starts, and its arguments; an empty name where it is another's."""
+    if not (PYTHON.fullmatch(words[0]) or words[0] in STARTERS):
+        return "", []
+    if "-m" in words[:2]:
+        file = words[2].replace(".", "/") + ".py"
+        return (file if (ROOT / file.split("/", maxsplit=1)[0]).exists() else ""), words[3:]
+    place = next((number for number, word in enumerate(words) if word.endswith((".py", ".sh"))), None)
+    return ("", []) if place is None else (words[place], words[place + 1:])
 
 
 def understand(file: str, arguments: list[str]) -> None:
