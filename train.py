@@ -26,7 +26,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from data import DATASETS, Batch, Loader, Waiting, finish, keep_in_memory
 from models import MODELS, Model
 from models.execution import prepare
-from models.schedules import Scheduler, create_scheduler, skip_epochs
+from models.schedules import Scheduler, create_scheduler, follow_flags, skip_epochs
 from options import (
     TRAIN,
     DataFlags,
@@ -137,6 +137,7 @@ class Run:
             for name, scheduler in self.schedulers.items():
                 if name in state["schedulers"]:
                     scheduler.load_state_dict(state["schedulers"][name])
+                    follow_flags(scheduler)
                 else:
                     skip_epochs(scheduler, self.progress.epoch - self.first_epoch)
         kept = "; the saved value stays in force"

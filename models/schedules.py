@@ -55,3 +55,15 @@ def skip_epochs(scheduler: Scheduler, epochs: int) -> None:
         warnings.simplefilter("ignore", UserWarning)  # torch expects a step of the optimizer before each of these
         for _ in range(epochs):
             scheduler.step()
+
+
+def follow_flags(scheduler: Scheduler) -> None:
+    """Give a restored optimizer the rate of its schedule as the flags have it now, with other epochs perhaps.
+
+    The state's own rate is that of the flags before: 0 where the linear policy had come to its end, so that an
+    epoch beyond it would teach nothing. Other policies step from the rate that there is.
+    """
+    if isinstance(scheduler, LambdaLR):
+        rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        for group, base, factor in rates:
+            group["lr"] = base * factor(scheduler.last_epoch)

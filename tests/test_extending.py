@@ -20,7 +20,7 @@ FLAGS = "--model tint --dataset_mode edges --netG resnet_6blocks --ngf 2 --netD 
 def blocks() -> dict[str, str]:
     """The page's Python by the file that was named last before it."""
     found: dict[str, str] = {}
-    for before, code in re.findall(r"(.*?)```python\n(.*?)```", PAGE, flags=re.DOTALL):
+    for before, code in re.findall(r"(.*?)```python(?: unchecked)?\n(.*?)```", PAGE, flags=re.DOTALL):
         path = re.findall(r"`((?:models|data|tests)/\w+\.py)`", before)
         found[path[0] if "METHODS" in before else path[-1]] = code
     return found

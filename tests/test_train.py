@@ -210,6 +210,14 @@ def test_rates_fall_from_epoch_to_epoch(root: Path) -> None:
                      "state.optimizers.F.param_groups.1.lr": pytest.approx(0.1)}
 
 
+def test_a_finished_training_goes_on_at_the_rate_of_the_longer_schedule(root: Path) -> None:
+    finished = run(root, "--n_epochs 1 --n_epochs_decay 1 --seed 3")
+    assert finished["state.optimizers.G.param_groups.0.lr"] == 0
+    state = run(root, f"--n_epochs 3 --n_epochs_decay 1 --max_iters {2 * EPOCH + 2} --continue_train")
+    assert {state[f"state.optimizers.{name}.param_groups.0.lr"] for name in "GD"} == {1e-4}
+    assert {"net_G.model.1.weight", "net_D.model.0.weight"} <= set(differing(finished, state))
+
+
 @pytest.mark.parametrize(("first", "resumed"), [("", "--epoch_count 3"), ("--epoch_count 3", "")])
 def test_the_first_epoch_of_a_resumed_run_is_its_own(root: Path, first: str, resumed: str) -> None:
     flags = "--n_epochs 2 --n_epochs_decay 5 --seed 3"
