@@ -93,31 +93,31 @@ class AlignedDataset(TwoDomainDataset):
         return [decoded[channels][..., side] for channels, side in zip(self.channels, sides, strict=True)]
 
 
-def match_pairs(folder_a: Path, folder_b: Path) -> list[tuple[Path, Path]]:
+def match_pairs(folder_a: Path, folder_b: Path, flag: str = "--dataroot") -> list[tuple[Path, Path]]:
     """Files of both folders that have the same name, suffix aside, in the order of their names.
 
     Raises:
-        UserError: an image has no partner, or two images of a folder have the same name.
+        UserError: an image has no partner, or two images of a folder have the same name; it begins with ``flag``.
     """
-    by_name_a, by_name_b = _by_name(folder_a), _by_name(folder_b)
+    by_name_a, by_name_b = _by_name(folder_a, flag), _by_name(folder_b, flag)
     for present, missing, folder in ((by_name_a, by_name_b, folder_b), (by_name_b, by_name_a, folder_a)):
         lonely = [present[name] for name in present if name not in missing]
         if lonely:
             some = ", ".join(str(path) for path in lonely[:3]) + (", ..." if len(lonely) > 3 else "")
             raise UserError(
-                f"--dataroot: {len(lonely)} images have no partner of the same name in {folder}: {some};"
+                f"{flag}: {len(lonely)} images have no partner of the same name in {folder}: {some};"
                 " add the partners or remove these"
             )
     return [(by_name_a[name], by_name_b[name]) for name in by_name_a]
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def _by_name(folder: Path, flag: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in find_images(folder, "--dataroot"):
+    for path in find_images(folder, flag):
         name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise UserError(
-                f"--dataroot: {found[name]} and {path} have the same name, so their partner is ambiguous;"
+                f"{flag}: {found[name]} and {path} have the same name, so their partner is ambiguous;"
                 " remove one of them"
             )
         found[name] = path

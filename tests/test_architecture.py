@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "models.losses": set(),
     "options": {"util"},
     "data": {"options", "util"},
+    "datasets": {"options", "data", "util"},
     "models": {"options", "util", "models.networks", "models.losses"},
     "metrics": {"util", "models.networks", "models.losses"},
     "evaluation": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
@@ -25,7 +26,8 @@ MAY_IMPORT = {
 }
 PROGRAMS = ("train", "test", "evaluate")
 OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
-            "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "gradio")
+            "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "gradio",
+            "imageio_ffmpeg")
 
 
 def part_of(module: str) -> str | None:

@@ -27,7 +27,7 @@ GIGABYTE = 10**9
 
 
 def download(
-    url: str, path: Path, sha256: str, progress: Callable[[int], None] = lambda count: None, *,
+    url: str, path: Path, sha256: str | None, progress: Callable[[int], None] = lambda count: None, *,
     most: int = 100 * GIGABYTE,
 ) -> Path:
     """Download a file, unless it is there already; a broken download goes on where it stopped, now or later.
@@ -35,7 +35,7 @@ def download(
     Args:
         url: ``http`` or ``https``.
         path: where the file goes. Until it is whole and checked it is ``path.part``.
-        sha256: what the content must have, hexadecimal.
+        sha256: what the content must have, hexadecimal; None where nobody knows it: whatever comes whole is taken.
         progress: told how many bytes have come.
         most: bytes that the file may have.
 
@@ -47,7 +47,7 @@ def download(
     """
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise UserError(f"{url} is no address of a file to download: it should begin with https://")
-    if path.is_file() and sha256_of(path) == sha256.lower():
+    if path.is_file() and (sha256 is None or sha256_of(path) == sha256.lower()):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -63,10 +63,10 @@ def download(
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.filename:  # the disk, not the network
                 raise
-            reason = error
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
     else:
         raise UserError(f"{url} cannot be downloaded ({reason}); run it again to go on where it stopped")
-    if (found := sha256_of(part)) != sha256.lower():
+    if sha256 is not None and (found := sha256_of(part)) != sha256.lower():
         part.unlink()
         raise UserError(f"{url} is not the expected file: its SHA-256 is {found} instead of {sha256}; nothing of it "
                         "was kept")
@@ -80,9 +80,12 @@ def _fetch(url: str, part: Path, progress: Callable[[int], None], most: int) -> 
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing behind what we have: it is all, or of another file
-            return True
-        raise
+        if error.code != 416 or not have:
+            raise
+        if error.headers.get("Content-Range", "").rpartition("/")[2] in ("", "*", str(have)):
+            return True  # nothing behind what we have: it is all, or of another file, which its checksum tells
+        part.unlink()  # of another file for certain
+        return False
     with response:
         resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         have = have if resumed else 0
@@ -159,6 +162,8 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             _refuse_unless(member.isreg() or member.isdir(), member.name, archive)
             if (content := tar.extractfile(member)) is not None:
                 yield member.name, content
+        while tar.fileobj and tar.fileobj.read(BLOCK):  # to the end of the compressed data, where their checksum is
+            pass
 
 
 def _refuse_unless(plain: bool, name: str, archive: Path) -> None:

@@ -8,14 +8,13 @@ import os
 import shutil
 import stat
 import tarfile
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from file_server import Server, serving
 
 from util.download import download, unpack
 from util.errors import UserError
@@ -24,63 +23,10 @@ CONTENT = np.random.default_rng(0).bytes(300_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves CONTENT, as badly as its attributes say."""
-
-    breaks: int = 0
-    """How many of the first answers break off half way."""
-    codes: tuple[int, ...] = ()
-    """Codes of the first answers."""
-    ranges: bool = True
-    length: bool = True
-    content: bytes = CONTENT
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/file.zip"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        server = self.server
-        server.asked.append(self.headers.get("Range", ""))
-        number = len(server.asked)
-        if number <= len(server.codes):
-            self.send_error(server.codes[number - 1])
-            return
-        start = int(self.headers["Range"][6:-1]) if "Range" in self.headers and server.ranges else 0
-        if start and start >= len(server.content):
-            self.send_error(416)
-            return
-        body = server.content[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
-        if server.length:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[:len(body) // 2] if number <= server.breaks else body)
-
-    def log_message(self, *_: object) -> None:
-        """Quietly."""
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with Server() as serving:
-        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield serving
-        serving.shutdown()
-        thread.join()
+    with serving(monkeypatch, CONTENT) as running:
+        yield running
 
 
 def test_a_file_comes_whole_and_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
@@ -150,6 +96,22 @@ def test_a_whole_part_is_taken_for_what_it_is(server: Server, tmp_path: Path) ->
     (tmp_path / "file.part").write_bytes(CONTENT)
     download(server.url, tmp_path / "file", DIGEST)
     assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("sha256", [DIGEST, None])
+def test_a_part_that_is_longer_than_the_file_is_of_another_file(
+    server: Server, tmp_path: Path, sha256: str | None,
+) -> None:
+    (tmp_path / "file.part").write_bytes(CONTENT + b"more")
+    download(server.url, tmp_path / "file", sha256)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_without_a_checksum_whatever_comes_whole_is_taken(server: Server, tmp_path: Path) -> None:
+    server.breaks = 1
+    download(server.url, tmp_path / "file", None)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert server.asked == ["", "bytes=150000-"]
 
 
 @pytest.mark.parametrize("length", [True, False])
@@ -256,6 +218,15 @@ def test_damaged_archives_are_one_sentence(tmp_path: Path, make: Callable[..., P
         assert "\n" not in said
         assert bool(said) != (tmp_path / "out").exists(), "either a sentence or a folder"
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_a_changed_byte_of_a_compressed_tar_is_found(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "a", {"noise": np.random.default_rng(2).bytes(50_000)})
+    content = bytearray(archive.read_bytes())
+    content[25_000] ^= 1  # noise is stored as it is, which decodes all the same
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        unpack(archive, tmp_path / "out")
 
 
 @makers

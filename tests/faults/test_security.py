@@ -94,7 +94,7 @@ def test_the_search_leaves_other_things_alone(code: str) -> None:
 
 
 def test_scripts_quote_their_variables_and_build_no_commands() -> None:
-    for script in [*ROOT.glob("scripts/*.sh"), ROOT / ".ci/run"]:
+    for script in [*ROOT.glob("scripts/**/*.sh"), ROOT / ".ci/run"]:
         text = script.read_text(encoding="utf-8")
         assert "eval " not in text
         sourced = '. "$(dirname "$0")/common.sh"' in text  # which sets it

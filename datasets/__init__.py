@@ -1,0 +1,1 @@
+"""Tools that make data sets; the folders beside them are data sets."""

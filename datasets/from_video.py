@@ -1,0 +1,125 @@
+"""Make a folder of the frames of a video: every N-th, without those that hardly differ from the one before.
+
+    python datasets/from_video.py drive.mp4 --out frames --every 15
+    python datasets/from_video.py drive.mp4 --out datasets/mine/testA --start 600 --end 660
+
+Needs ffmpeg on the PATH, or the package imageio-ffmpeg, which brings one. Neighbouring frames resemble each other: take
+training and test images from different parts of a video or from different videos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/from_video.py` sees the clone
+
+from datasets.building import image_size, positive, save_png, whole_folder
+from util.errors import UserError, run_program
+
+SMALL = (32, 32)
+"""Size at which two frames are compared: what a codec does to single pixels does not count."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the flags, write the frames."""
+    parser = argparse.ArgumentParser(
+        prog="from_video.py", description="Make a folder of the frames of a video.", allow_abbrev=False)
+    add = parser.add_argument
+    add("video", type=Path, help="the file")
+    add("--out", type=Path, required=True, metavar="DIR", help="a folder that does not exist; required")
+    add("--every", type=positive, default=10, metavar="N", help="take every N-th frame (default: %(default)s)")
+    add("--differ", type=float, default=2.0, metavar="LEVELS",
+        help="leave a frame out whose grey levels, of 256, differ by less than this on average from those of the last "
+             "one that was taken; 0 takes all (default: %(default)s)")
+    add("--start", type=float, metavar="SECONDS", help="begin here (default: at the beginning)")
+    add("--end", type=float, metavar="SECONDS", help="end here (default: at the end)")
+    add("--size", type=image_size, metavar="WIDTH[xHEIGHT]", help="scale frames to this size (default: their own)")
+    flags = parser.parse_args(argv)
+    if not flags.video.is_file():
+        raise UserError(f"there is no file {flags.video}")
+    command = frames_command(find_ffmpeg(), flags.video, flags.every, flags.start, flags.end)
+    taken, seen, last = 0, 0, None
+    with whole_folder(flags.out) as folder:
+        for frame in decode(command, flags.video):
+            now = np.asarray(frame.convert("L").resize(SMALL, Image.Resampling.BOX), dtype=np.float32)
+            if last is None or float(np.abs(now - last).mean()) >= flags.differ:
+                scaled = frame.resize(flags.size, Image.Resampling.BICUBIC) if flags.size else frame
+                save_png(scaled, folder / f"{flags.video.stem}_{seen * flags.every:06d}.png")
+                taken, last = taken + 1, now
+            seen += 1
+            if seen % 100 == 0:
+                print(f"{seen} frames looked at, {taken} taken")
+        if not taken:
+            raise UserError(f"{flags.video} has no frames between --start and --end")
+    print(f"{flags.out}: {taken} of {seen} frames taken, every {flags.every} of the video")
+
+
+def find_ffmpeg() -> str:
+    """The program ffmpeg.
+
+    Raises:
+        UserError: there is none.
+    """
+    if found := shutil.which("ffmpeg"):
+        return found
+    try:
+        import imageio_ffmpeg  # noqa: PLC0415 - optional
+    except ImportError:
+        raise UserError("videos need ffmpeg: apt-get install ffmpeg, or pip install imageio-ffmpeg") from None
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+def frames_command(ffmpeg: str, video: Path, every: int, start: float | None, end: float | None) -> list[str]:
+    """The command that writes every N-th frame, as PPM, to its standard output."""
+    part = [*(["-ss", f"{start:g}"] if start is not None else []), *(["-to", f"{end:g}"] if end is not None else [])]
+    # A file alone, nothing that a playlist in it may name. New time stamps, or frames would be repeated to fill gaps.
+    return [ffmpeg, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe", *part, "-i", f"file:{video}",
+            "-map", "0:v:0", "-vf", rf"select=not(mod(n\,{every})),setpts=N/FRAME_RATE/TB",
+            "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
+
+
+def decode(command: Sequence[str], video: Path) -> Iterator[Image.Image]:
+    """The frames that ``command`` writes, one by one.
+
+    Raises:
+        UserError: ffmpeg cannot read the file; it says why.
+    """
+    with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as process:
+        assert process.stdout is not None
+        try:
+            while (pixels := read_ppm(process.stdout)) is not None:
+                yield Image.fromarray(pixels)
+        finally:
+            process.stdout.close()
+            process.wait()
+        if process.returncode:
+            said.seek(0)
+            reason = said.read().decode(errors="replace").strip().splitlines() or ["it says no more"]
+            raise UserError(f"{video}: ffmpeg cannot read this video ({reason[-1]})")
+
+
+def read_ppm(stream: IO[bytes]) -> NDArray[np.uint8] | None:
+    """The next image of a stream of binary PPM images, [H, W, 3]; None at the end, or where the last one breaks off."""
+    if stream.readline().strip() != b"P6":
+        return None
+    width, height = map(int, stream.readline().split())
+    stream.readline()  # the largest value, 255
+    content = stream.read(width * height * 3)
+    if len(content) < width * height * 3:
+        return None
+    return np.frombuffer(content, np.uint8).reshape(height, width, 3)
+
+
+if __name__ == "__main__":
+    run_program("from_video.py", main)

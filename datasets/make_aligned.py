@@ -1,0 +1,69 @@
+"""Put the images of two folders that have the same names side by side, A left and B right.
+
+    python datasets/make_aligned.py --a drawings --b coloured --out datasets/pairs
+    python train.py --dataroot datasets/pairs --dataset_mode aligned --model pix2pix ...
+
+Two folders trainA and trainB with equal names are an aligned set too, without this tool; one file a pair is what the
+pix2pix sets are made of, and cannot lose its partner.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/make_aligned.py` sees the clone
+
+from data.aligned import match_pairs
+from datasets.building import add_split_flags, picture, save_png, split, whole_folder, work_through
+from util.errors import UserError, run_program
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the flags, write the pairs."""
+    parser = argparse.ArgumentParser(
+        prog="make_aligned.py", description="Put images of two folders with the same names side by side.",
+        allow_abbrev=False)
+    add = parser.add_argument
+    add("--a", type=Path, required=True, metavar="DIR", help="left halves; required")
+    add("--b", type=Path, required=True, metavar="DIR", help="right halves, under the same names; required")
+    add("--out", type=Path, required=True, metavar="DIR", help="the data set, a folder that does not exist; required")
+    add_split_flags(parser)
+    flags = parser.parse_args(argv)
+    pairs = match_pairs(flags.a, flags.b, "--a and --b")
+    parts = split(pairs, flags.test, flags.seed)
+    with whole_folder(flags.out) as folder:
+        def write(item: tuple[str, tuple[Path, Path]]) -> None:
+            phase, (left, right) = item
+            name = left.relative_to(flags.a).with_suffix(".png")
+            save_png(side_by_side(left, right, flags.size), folder / phase / name)
+
+        work_through(write, [(phase, pair) for phase, part in zip(("train", "test"), parts, strict=True)
+                             for pair in part], flags.threads)
+    print(f"{flags.out}: {len(parts[0])} pairs in train, {len(parts[1])} in test; train.py --dataset_mode aligned "
+          "reads them")
+
+
+def side_by_side(left: Path, right: Path, size: tuple[int, int] | None) -> Image.Image:
+    """Both images in one, ``left`` on the left.
+
+    Raises:
+        UserError: they are of different sizes and ``size`` is None, or one cannot be read.
+    """
+    images = picture(left, size), picture(right, size)
+    width, height = images[0].size
+    if images[0].size != images[1].size:
+        raise UserError(f"a pair must have one size, but {left} is {width}x{height} and {right} is "
+                        f"{images[1].width}x{images[1].height}; give one with --size")
+    both = Image.new("RGB", (2 * width, height))
+    both.paste(images[0], (0, 0))
+    both.paste(images[1], (width, 0))
+    return both
+
+
+if __name__ == "__main__":
+    run_program("make_aligned.py", main)

@@ -1,0 +1,80 @@
+"""Make a data set of Cityscapes: photographs in A, coloured label maps in B; its training images are for training, its
+validation images for testing.
+
+Register at https://www.cityscapes-dataset.com, download gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip, and
+unpack both. Its licence forbids to pass the images on.
+
+    python datasets/prepare_cityscapes.py --gtFine_dir gtFine --leftImg8bit_dir leftImg8bit --out datasets/cityscapes
+    python train.py --dataroot datasets/cityscapes --direction BtoA ...      label maps to photographs
+
+Partners have equal names, so that --dataset_mode aligned and evaluate.py --truth know them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/...` sees the clone
+
+from datasets.building import add_size_flags, picture, save_png, whole_folder, work_through
+from util.errors import UserError, run_program
+
+PHASES = {"train": "train", "val": "test"}  # the labels of Cityscapes' own test images are secret
+LABELS, PHOTOS = "_gtFine_color.png", "_leftImg8bit.png"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the flags, pair the files, write the set."""
+    parser = argparse.ArgumentParser(
+        prog="prepare_cityscapes.py", description="Make a data set of Cityscapes: photographs in A, label maps in B.",
+        allow_abbrev=False)
+    add = parser.add_argument
+    add("--gtFine_dir", type=Path, required=True, metavar="DIR", help="gtFine, unpacked; required")
+    add("--leftImg8bit_dir", type=Path, required=True, metavar="DIR", help="leftImg8bit, unpacked; required")
+    add("--out", "--output_dir", type=Path, required=True, metavar="DIR",
+        help="the data set, a folder that does not exist; required")
+    add_size_flags(parser, "256")
+    add("--label_filter", choices=("nearest", "bicubic"), default="nearest",
+        help="how label maps are scaled; nearest keeps the classes' colours (default: %(default)s)")
+    flags = parser.parse_args(argv)
+    resample = Image.Resampling[flags.label_filter.upper()]
+    with whole_folder(flags.out) as folder:
+        for split, phase in PHASES.items():
+            def write(item: tuple[str, Path, Path], phase: str = phase) -> None:
+                name, photo, label = item
+                save_png(picture(photo, flags.size), folder / f"{phase}A" / name)
+                save_png(picture(label, flags.size, resample), folder / f"{phase}B" / name)
+
+            pairs = find_pairs(flags.gtFine_dir / split, flags.leftImg8bit_dir / split)
+            work_through(write, pairs, flags.threads)
+            print(f"{phase}A, {phase}B: {len(pairs)} pairs")
+    print(f"{flags.out} is ready; train with --direction BtoA for label maps to photographs")
+
+
+def find_pairs(labels: Path, photos: Path) -> list[tuple[str, Path, Path]]:
+    """Name, photograph and label map of every frame, in the order of the names.
+
+    Raises:
+        UserError: a folder is missing or holds none of its images, or a frame lacks one of the two.
+    """
+    found = []
+    for folder, end in ((photos, PHOTOS), (labels, LABELS)):
+        if not folder.is_dir():
+            raise UserError(f"there is no folder {folder}; unpack Cityscapes' archive and name the folder that holds "
+                            "train and val")
+        found.append({path.name.removesuffix(end): path for path in sorted(folder.glob(f"*/*{end}"))})
+        if not found[-1]:
+            raise UserError(f"no city in {folder} holds images that end in {end}; is it Cityscapes' folder?")
+    if lonely := sorted(found[0].keys() ^ found[1].keys()):
+        raise UserError(f"{len(lonely)} frames of {photos} and {labels} lack their photograph or label map, such as "
+                        f"{lonely[0]}; unpack both archives again")
+    return [(f"{name}.png", photo, found[1][name]) for name, photo in sorted(found[0].items())]
+
+
+if __name__ == "__main__":
+    run_program("prepare_cityscapes.py", main)

@@ -1,0 +1,239 @@
+"""Public sets: downloaded over a bad network, checked, and unpacked to the folders that training reads."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli import Outcome, make_images, run
+from file_server import Server, serving
+
+from datasets.sources import SOURCES
+
+NOTE = "grumpifycat.sha256"
+
+
+def zip_of(root: Path, top: str = "grumpifycat/", **more: bytes) -> bytes:
+    """The archive of a folder's files below ``top``, with what file managers add, and ``more``."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for path in sorted(root.rglob("*.png")):
+            archive.write(path, f"{top}{path.relative_to(root).as_posix()}")
+        archive.writestr("__MACOSX/grumpifycat/._trainA", b"")
+        archive.writestr(f"{top}.DS_Store", b"")
+        for name, content in more.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_images(tmp_path_factory.mktemp("set"), "trainA", "trainB", "testA", "testB", size=8)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, images: Path) -> Iterator[Server]:
+    with serving(monkeypatch, zip_of(images)) as running:
+        yield running
+
+
+def fetch(server: Server, out: Path, *flags: object, name: str = "grumpifycat") -> Outcome:
+    return run("datasets.download", name, "--out", out, "--url", server.url, *flags)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_set_comes_as_the_folders_that_training_reads(server: Server, tmp_path: Path) -> None:
+    outcome = fetch(server, tmp_path / "sets")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "trainA: 2 images\ntrainB: 2 images\n" in outcome.out
+    assert names(tmp_path / "sets") == ["grumpifycat", NOTE]
+    assert names(tmp_path / "sets" / "grumpifycat") == ["testA", "testB", "trainA", "trainB"]
+
+
+def test_a_set_that_is_there_is_left_alone(server: Server, tmp_path: Path) -> None:
+    fetch(server, tmp_path)
+    (tmp_path / "grumpifycat" / "mine.txt").touch()
+    outcome = fetch(server, tmp_path)
+    assert outcome.code == 0
+    assert "is there already; remove it to download it anew" in outcome.out
+    assert (tmp_path / "grumpifycat" / "mine.txt").exists()
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("fault", ["breaks", "no ranges", "overloaded", "no length"])
+def test_a_bad_network_changes_nothing(server: Server, tmp_path: Path, fault: str) -> None:
+    server.breaks = 2 if fault in ("breaks", "no ranges") else 0
+    server.ranges = fault != "no ranges"
+    server.codes = (503, 429) if fault == "overloaded" else ()
+    server.length = fault != "no length"
+    outcome = fetch(server, tmp_path)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert names(tmp_path) == ["grumpifycat", NOTE]
+
+
+def test_an_answer_that_is_longer_than_told_is_cut_and_refused(server: Server, tmp_path: Path) -> None:
+    server.lies = -1
+    outcome = fetch(server, tmp_path)
+    assert outcome.code == 2
+    assert "cannot be unpacked" in outcome.err
+    assert names(tmp_path) == []
+
+
+def test_a_download_that_was_given_up_goes_on_next_time(server: Server, tmp_path: Path) -> None:
+    server.breaks = 5
+    outcome = fetch(server, tmp_path)
+    assert outcome.code == 2
+    assert "run it again to go on where it stopped" in outcome.err
+    assert fetch(server, tmp_path).code == 0
+    assert int(server.asked[-1][6:-1]) > len(server.content) / 2
+
+
+def test_an_answer_that_is_shorter_than_told_is_asked_about_again(server: Server, tmp_path: Path) -> None:
+    server.lies = 10
+    outcome = fetch(server, tmp_path)
+    # The server has nothing behind what it gave: it is whole, as the archive itself says.
+    assert outcome.code == 0
+    assert server.asked[-1] == f"bytes={len(server.content)}-"
+    assert names(tmp_path) == ["grumpifycat", NOTE]
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_missing_archive_is_one_sentence(server: Server, tmp_path: Path, code: int) -> None:
+    server.codes = (code,)
+    outcome = fetch(server, tmp_path)
+    assert outcome.code == 2
+    assert f"cannot be downloaded ({code} " in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert names(tmp_path) == []
+
+
+def test_no_network_is_one_sentence_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    outcome = run("datasets.download", "horse2zebra", "--out", tmp_path, "--url", "http://nowhere.invalid/a.zip")
+    assert outcome.code == 2
+    assert "http://nowhere.invalid/a.zip cannot be downloaded ([Errno" in outcome.err
+    assert "Where this machine has no network, download the archive elsewhere and name the file with --archive" in \
+        outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"<html>Please log in</html>", b"", b"PK\x03\x04" + bytes(100)])
+def test_what_is_no_archive_is_not_kept(server: Server, tmp_path: Path, content: bytes) -> None:
+    whole, server.content = server.content, content
+    outcome = fetch(server, tmp_path)
+    assert outcome.code == 2
+    assert "cannot be unpacked" in outcome.err
+    assert names(tmp_path) == []
+    server.content = whole
+    assert fetch(server, tmp_path).code == 0
+
+
+def test_a_damaged_archive_is_not_kept(server: Server, tmp_path: Path) -> None:
+    content = bytearray(server.content)
+    content[200] ^= 255  # pixels of the first image
+    server.content = bytes(content)
+    outcome = fetch(server, tmp_path)
+    assert outcome.code == 2
+    assert "cannot be unpacked" in outcome.err
+    assert names(tmp_path) == []
+
+
+def test_an_archive_that_writes_elsewhere_is_refused(server: Server, tmp_path: Path, images: Path) -> None:
+    server.content = zip_of(images, **{"../evil.png": b"x"})
+    outcome = fetch(server, tmp_path / "sets")
+    assert outcome.code == 2
+    assert "which leads out of the folder; it was not unpacked" in outcome.err
+    assert names(tmp_path) == ["sets"]
+    assert names(tmp_path / "sets") == []
+
+
+def test_the_first_downloads_checksum_is_asked_of_later_ones(server: Server, tmp_path: Path, images: Path) -> None:
+    fetch(server, tmp_path)
+    digest = hashlib.sha256(server.content).hexdigest()
+    assert (tmp_path / NOTE).read_text() == f"{digest}  grumpifycat\n"
+    (tmp_path / "grumpifycat").rename(tmp_path / "first")
+    server.content = zip_of(images, more=b"other")
+    outcome = fetch(server, tmp_path)
+    assert outcome.code == 2
+    other = hashlib.sha256(server.content).hexdigest()
+    assert f"is not the expected file: its SHA-256 is {other} instead of {digest}" in outcome.err
+    assert not (tmp_path / "grumpifycat").exists()
+    assert fetch(server, tmp_path, "--sha256", other.upper()).code == 0
+    assert (tmp_path / NOTE).read_text() == f"{other}  grumpifycat\n"
+
+
+def test_a_published_checksum_is_asked_of_the_first_download(server: Server, tmp_path: Path) -> None:
+    outcome = fetch(server, tmp_path, name="horse2zebra")
+    assert outcome.code == 2
+    assert f"instead of {SOURCES['horse2zebra'].sha256}" in outcome.err
+    assert names(tmp_path) == []
+
+
+def test_an_archive_from_elsewhere_is_checked_unpacked_and_kept(tmp_path: Path, images: Path) -> None:
+    archive = tmp_path / "by_browser.zip"
+    archive.write_bytes(zip_of(images, top=""))
+    flags = ("--archive", archive, "--out", tmp_path)
+    outcome = run("datasets.download", "horse2zebra", *flags)
+    assert outcome.code == 2
+    assert "by_browser.zip is not the expected file" in outcome.err
+    assert run("datasets.download", "grumpifycat", *flags).code == 0
+    assert names(tmp_path) == ["by_browser.zip", "grumpifycat", NOTE]
+    assert names(tmp_path / "grumpifycat") == ["testA", "testB", "trainA", "trainB"]
+
+
+def test_one_folder_of_a_larger_archive_is_taken(server: Server, tmp_path: Path, images: Path) -> None:
+    inside = "contrastive-unpaired-translation-a138/datasets/single_image_monet_etretat/"
+    server.content = zip_of(images, top=inside, **{"contrastive-unpaired-translation-a138/README.md": b"text"})
+    assert fetch(server, tmp_path, name="single_image_monet_etretat").code == 0
+    assert names(tmp_path / "single_image_monet_etretat") == ["testA", "testB", "trainA", "trainB"]
+    server.content = zip_of(images)
+    outcome = fetch(server, tmp_path / "other", name="single_image_monet_etretat")
+    assert "holds no images in datasets/single_image_monet_etretat; it is another archive" in outcome.err
+
+
+def test_pairs_come_as_tar(server: Server, tmp_path: Path) -> None:
+    root = make_images(tmp_path / "pairs", "train", size=8)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(root, "edges2shoes")
+    server.content = packed.getvalue()
+    outcome = fetch(server, tmp_path, name="edges2shoes")
+    assert outcome.code == 0, outcome.err
+    assert names(tmp_path / "edges2shoes") == ["train"]
+    assert "--dataset_mode aligned reads it" in outcome.out
+
+
+def test_cityscapes_says_where_it_is_to_be_had() -> None:
+    outcome = run("datasets.download", "cityscapes")
+    assert outcome.code == 2
+    assert "register at https://www.cityscapes-dataset.com" in outcome.err
+    assert "prepare_cityscapes.py" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["zebra2horse"]])
+def test_an_unknown_name_is_answered_by_the_known_ones(arguments: list[str]) -> None:
+    outcome = run("datasets.download", *arguments)
+    assert outcome.code == 2
+    assert "name one of horse2zebra, apple2orange" in outcome.err
+
+
+def test_the_list_names_every_set() -> None:
+    outcome = run("datasets.download", "--list")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [line.split()[0] for line in outcome.out.splitlines()] == [*SOURCES, "cityscapes"]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_addresses_and_checksums_are_well_formed(name: str) -> None:
+    source = SOURCES[name]
+    assert source.address.format(name).startswith("https://")
+    assert source.sha256 is None or (len(source.sha256) == 64 and set(source.sha256) <= set("0123456789abcdef"))

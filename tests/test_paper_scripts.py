@@ -1,0 +1,128 @@
+"""The scripts of the paper's rows: every command that they run is one that the programs take."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from cli import ROOT
+
+import evaluate
+from data import DATASETS
+from datasets.sources import SOURCES
+from evaluation import metrics
+from models import MODELS
+from models.structure import StructureFlags
+from options import TEST, TRAIN, DataFlags, Options, RunFlags, parse
+
+SCRIPTS = sorted(path.stem for path in (ROOT / "scripts/paper").glob("*.sh") if path.stem != "common")
+PROGRAMS = {"train.py": TRAIN, "test.py": TEST}
+
+
+def run(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", ROOT / "scripts/paper" / f"{script}.sh", *arguments], capture_output=True, text=True,
+                          timeout=60, check=False, env={**os.environ, **variables})
+
+
+def commands(script: str, *arguments: str, **variables: str) -> dict[str, list[str]]:
+    """Program, or program and subcommand, and arguments of each command that a dry run shows."""
+    done = run(script, "--dry-run", *arguments, **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {}
+    for line in done.stdout.splitlines():
+        if line.startswith("$ "):
+            _, program, *rest = shlex.split(line[2:])
+            found[f"{program} {rest[0]}" if program == "evaluate.py" else program] = rest
+    return found
+
+
+def options_of(program: str, arguments: list[str]) -> Options:
+    """The options of a command line, whose data set need not be here."""
+    place = arguments.index("--dataroot") + 1
+    return parse(PROGRAMS[program], MODELS, DATASETS, [*arguments[:place], ".", *arguments[place + 1:]])
+
+
+def test_every_row_has_its_script() -> None:
+    assert SCRIPTS == ["apple2orange_fsesim", "apple2orange_lsesim", "horse2zebra_fsesim", "horse2zebra_lsesim",
+                       "label2photo_fsesim", "label2photo_lsesim", "single_image", "summer2winter_multimodal"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_training_and_translation_take_the_flags_and_fit_each_other(script: str) -> None:
+    found = commands(script, "--batch_size", "2")
+    training, testing = (options_of(program, found[program]) for program in ("train.py", "test.py"))
+    assert training[DataFlags].batch_size == 2, "what is typed reaches train.py"
+    assert training[RunFlags].seed == 1, "runs can be repeated"
+    assert found["train.py"][:4] == found["test.py"][:4], "data set and name"
+    for group, name in ((RunFlags, "model"), (DataFlags, "direction")):
+        assert getattr(training[group], name) == getattr(testing[group], name)
+    assert testing[DataFlags].phase == ("train" if script == "single_image" else "test")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_data_is_one_that_the_tools_make(script: str) -> None:
+    found = commands(script)
+    (tool,) = [program for program in found if program.startswith("datasets/")]
+    assert (ROOT / tool).is_file()
+    made = found[tool][0] if tool == "datasets/download.py" else Path(found[tool][-1]).name
+    assert made in SOURCES or tool == "datasets/prepare_cityscapes.py"
+    assert found["train.py"][:2] == ["--dataroot", f"datasets/{made}"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scores_are_taken_of_what_was_translated(script: str) -> None:
+    found = commands(script)
+    name = options_of("test.py", found["test.py"])[RunFlags].name
+    flags = evaluate_flags()
+    for command, arguments in found.items():
+        if command.startswith("evaluate.py") and command.split()[1] in evaluate.COMMANDS and "--metrics" in flags:
+            parsed = evaluate.parse(arguments)
+            assert f"results/{name}/" in str(getattr(parsed, "outputs", None) or parsed.images)
+    assert ("evaluate.py metrics" in found) == (script != "single_image")
+
+
+def evaluate_flags() -> str:
+    """The source of the flags of ``evaluate.py metrics``."""
+    return Path(metrics.__file__).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if name.endswith("sesim")])
+def test_the_two_methods_differ_as_the_paper_says(script: str) -> None:
+    structure = options_of("train.py", commands(script)["train.py"])[StructureFlags]
+    learned = script.endswith("lsesim")
+    assert (structure.learned_attn, structure.patch_size) == (learned, 32 if learned else 64)
+    assert structure.vgg_weights == "imagenet"
+    assert structure.attn_layers == ("4", "7"), "relu3_1 and relu4_1"
+
+
+def test_the_single_image_goes_both_ways() -> None:
+    found = commands("single_image", DIRECTION="BtoA")
+    assert {options_of(program, found[program])[DataFlags].direction for program in PROGRAMS} == {"BtoA"}
+
+
+def test_weights_from_elsewhere_reach_the_scores() -> None:
+    found = commands("label2photo_lsesim", INCEPTION="my weights.pth", SEGMENTER="drn.pt2")
+    assert "my weights.pth" in found["evaluate.py metrics"]
+    assert "drn.pt2" in found["evaluate.py cityscapes"]
+
+
+def test_numbers_of_the_paper_are_printed_beside_ours_and_agree_with_the_page() -> None:
+    said = run("label2photo_lsesim", "--dry-run").stdout
+    assert re.search(r"^FID: paper 49\.7 \(https://\S+\), ours not run here$", said, re.MULTILINE)
+    page = (ROOT / "docs/paper.md").read_text(encoding="utf-8")
+    for script in SCRIPTS:
+        for number in re.findall(r"paper (\d+\.\d+) \(", run(script, "--dry-run").stdout):
+            assert number in page, f"{script}: docs/paper.md does not have {number}"
+        assert f"{script}.sh" in page
+
+
+def test_cityscapes_missing_is_one_sentence_that_says_what_to_do() -> None:
+    done = run("label2photo_lsesim")
+    if (ROOT / "datasets/cityscapes").exists():
+        pytest.skip("it is there")
+    assert done.returncode == 2
+    assert "register at https://www.cityscapes-dataset.com" in done.stderr
