@@ -254,7 +254,7 @@ def test_paired_real_images_are_the_truth(folders: Path):
 
 
 def test_enough_images_have_precision_recall_density_and_coverage(folders: Path):
-    for name in ("inputs", "outputs", "truth", "real"):
+    for name in ("inputs", "outputs", "truth"):
         for index in range(4, 7):
             shutil.copy(folders / name / "1.png", folders / name / f"{index}.png")
     scores = run(folders, "--real", str(folders / "outputs"))

@@ -93,7 +93,7 @@ def test_the_interval_of_a_mean_is_about_two_standard_errors_to_each_side() -> N
 def test_intervals_hold_the_expected_score_most_times_and_are_of_use(
     of: Callable[[Tensor, Tensor], Statistic]
 ) -> None:
-    trials, size = 60, (40, 50)
+    trials, size = 40, (40, 50)
     values, lows, highs = [], [], []
     for trial in range(trials):
         statistic = of(draw(size[0], 4, seed=trial, scale=1.3, shift=0.3), draw(size[1], 4, seed=1000 + trial))
