@@ -231,7 +231,7 @@ def test_what_does_not_suit_few_or_small_images_is_left_out_or_warned_of(
         assert re.match(pattern, warning)
     assert capsys.readouterr().err.splitlines() == [f"evaluate.py: warning: {text}" for text in scores["warnings"]]
     assert not any(name.startswith(("ssim", "precision")) for name in scores)
-    with pytest.raises(UserError, match="--metrics ssim: .*11x11"):
+    with pytest.raises(UserError, match=r"--metrics ssim: .*11x11"):
         run(folders, "--metrics", "ssim")
 
 
@@ -241,7 +241,7 @@ def test_the_metrics_named_are_computed_and_no_others(folders: Path):
     assert measures == {"kernel", "psnr"}
     assert scores["images_truth"] == scores["images_inputs"] == COUNT
     assert "feature_network" not in run(folders, "--metrics", "psnr")
-    with pytest.raises(UserError, match="--metrics psnr compares .*--truth"):
+    with pytest.raises(UserError, match=r"--metrics psnr compares .*--truth"):
         run(folders, "--metrics", "psnr", leave_out="truth")
 
 

@@ -1,4 +1,4 @@
-"""Line overlap and colour error on pictures whose scores can be counted by hand; SSIM and PSNR as scikit-image has them."""
+"""Line overlap and colour error, counted by hand on small pictures; SSIM and PSNR, as scikit-image has them."""
 
 from __future__ import annotations
 

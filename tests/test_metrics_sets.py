@@ -50,7 +50,7 @@ def test_precision_recall_density_and_coverage_are_those_of_prdc(fakes: int, rea
     fake, real = draw(fakes, 6, seed=2, scale=scale, shift=0.3), draw(reals, 6, seed=3)
     expected = prdc.compute_prdc(real.numpy(), fake.numpy(), nearest_k=5)
     assert manifold_scores(fake, real)._asdict() == pytest.approx(expected, rel=1e-9)
-    assert all(0 < value for value in expected.values())
+    assert all(value > 0 for value in expected.values())
 
 
 def test_a_row_at_the_edge_of_a_ball_is_outside() -> None:
