@@ -46,8 +46,8 @@ def score(request: Request) -> dict[str, Any]:
             found |= _flat(scorer.pairs(images, truth), column)
     for column, images in files.items():
         found |= _flat(scorer.sets(images, keep=column == "inputs"), column)
-    warnings = list(dict.fromkeys(scorer.warnings))
-    return {key: found[key] for key in keys if key in found} | conditions | {"warnings": warnings, **request.recorded}
+    return {key: found[key] for key in keys if key in found} | conditions | {
+        "warnings": list(scorer.warnings.values()), **request.recorded}
 
 
 def table(scores: Mapping[str, Any]) -> str:

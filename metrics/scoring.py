@@ -36,8 +36,8 @@ class Scorer:
 
     def __init__(self, request: Request, real: Sequence[Path]) -> None:
         self.request, self.real, self.names = request, real, request.chosen
-        self.warnings: list[str] = []
-        """For the reader of the scores, in one sentence each."""
+        self.warnings: dict[str, str] = {}
+        """For the reader of the scores, by their subject, in one sentence each."""
         networks = {SET_METRICS[name].network for name in self.names if name in SET_METRICS}
         self.extractors: dict[str, VGGFeatures | InceptionFeatures] = {}
         if "vgg16" in networks:
@@ -98,7 +98,7 @@ class Scorer:
                 self._leave_out(name, f"it needs {metric.least} images in each folder, and one holds {fewest}")
                 continue
             if name in ("frechet", "fid") and fewest < ours.shape[1]:
-                self.warnings.append(
+                self.warnings[name] = (
                     f"{name}: {fewest} images are fewer than the {ours.shape[1]} features, which makes the distance "
                     "larger: compare it with distances of as many images alone")
             found = bootstrap_sets(metric.statistic(ours, real), (len(ours), len(real)), self.request.bootstrap,
@@ -115,9 +115,9 @@ class Scorer:
         if folder is None or not keep:
             return extractor(images)
         conditions = extractor.conditions | program_conditions(self.request.device)
-        return cached(extractor, images, conditions, folder, self.warnings.append)
+        return cached(extractor, images, conditions, folder, lambda text: self.warnings.update({text: text}))
 
     def _leave_out(self, name: str, reason: str) -> None:
         if self.request.metrics is not None:
             raise UserError(f"--metrics {name}: {reason}")
-        self.warnings.append(f"{name} is left out: {reason}")
+        self.warnings.setdefault(name, f"{name} is left out: {reason}")
