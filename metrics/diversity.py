@@ -81,7 +81,7 @@ def score_styles(
         apart = torch.stack([_between_styles(of_image, perceptual) for of_image in zip(*files, strict=True)])
         value, interval = bootstrap_mean(apart, replicates, seed, MEASURES["lpips"].bounds)
         scores |= {"lpips_diversity": value, "lpips_diversity_interval": interval, "bootstrap": replicates,
-                   "confidence": LEVEL, "seed": seed, **perceptual.conditions}
+                   "confidence": LEVEL, "bootstrap_seed": seed, **perceptual.conditions}
     return scores
 
 

@@ -56,7 +56,7 @@ class Scorer:
             self.conditions |= perceptual.conditions
         self.conditions |= {
             "prdc_neighbours": NEIGHBOURS, "line_threshold": LINE_THRESHOLD, "bootstrap": request.bootstrap,
-            "confidence": LEVEL, "seed": request.seed, **program_conditions(request.device),
+            "confidence": LEVEL, "bootstrap_seed": request.seed, **program_conditions(request.device),
         }
 
     def pairs(self, images: Sequence[Path], truth: Sequence[Path]) -> dict[str, Score]:

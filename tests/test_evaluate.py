@@ -210,7 +210,7 @@ def test_every_score_has_an_interval_that_the_seed_determines(folders: Path):
     for name in ("frechet", "kernel", "line_iou", "colour_error", "ssim", "psnr"):
         low, high = scores[f"{name}_outputs_interval"]
         assert low < scores[f"{name}_outputs"] < high
-    assert (scores["bootstrap"], scores["seed"], scores["confidence"]) == (20, 0, 0.95)
+    assert (scores["bootstrap"], scores["bootstrap_seed"], scores["confidence"]) == (20, 0, 0.95)
     assert run(folders) == scores
     assert run(folders, "--seed", "1")["frechet_outputs_interval"] != scores["frechet_outputs_interval"]
     assert not any(name.endswith("_interval") for name in run(folders, "--bootstrap", "0"))
