@@ -8,6 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from metrics.perceptual import TRUNKS
+
 
 def add_device_flags(parser: argparse.ArgumentParser) -> None:
     """Where networks run, and how many images at a time."""
@@ -25,6 +27,23 @@ def add_vgg_flags(parser: argparse.ArgumentParser) -> None:
                         help="VGG16 weights: bundled, imagenet or a file (default: %(default)s)")
 
 
+def add_lpips_flags(parser: argparse.ArgumentParser) -> None:
+    """Which network LPIPS looks through."""
+    parser.add_argument("--lpips_net", choices=list(TRUNKS), default="alex",
+                        help="network of LPIPS: AlexNet or VGG16 (default: %(default)s)")
+    parser.add_argument("--lpips_weights", type=Path, metavar="FILE",
+                        help="torchvision's weights of that network (default: downloaded once)")
+
+
+def add_bootstrap_flags(parser: argparse.ArgumentParser) -> None:
+    """How confidence intervals are made."""
+    parser.add_argument("--bootstrap", type=whole, default=100, metavar="INT",
+                        help="how often images are drawn anew for 95%% confidence intervals; 0: none "
+                             "(default: %(default)s)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="INT",
+                        help="seed of these draws (default: %(default)s)")
+
+
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """Where the scores go, beside the terminal."""
     parser.add_argument("--json", type=Path, metavar="FILE",
@@ -35,6 +54,13 @@ def positive(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """A whole number, 0 or above."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
     return int(text)
 
 

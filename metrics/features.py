@@ -15,46 +15,44 @@ from util.errors import UserError
 from util.files import sha256
 
 
-@torch.no_grad()
-def vgg_features(
-    paths: Sequence[Path],
-    *,
-    layer: str = "relu4_3",
-    batch_size: int = 16,
-    device: torch.device | str = "cpu",
-    weights: str = "bundled",
-) -> Tensor:
-    """Spatial means of VGG16 feature maps, each image at its own size and none resized.
+class VGGFeatures:
+    """Spatial means of VGG16 feature maps, each image at its own size and none resized: image files -> [N, C].
 
     Args:
-        paths: image files; neighbours of one size share a batch.
         layer: name or index of the layer, as `VGG16Features` takes it.
-        batch_size: the most images in a batch; the features do not depend on it beyond rounding.
-        device: where the network runs.
         weights: as `VGG16Features` takes them.
-
-    Returns:
-        float32 [N, C] on the CPU, in the order of ``paths``.
+        device: where the network runs.
+        batch_size: the most images in a batch; the features do not depend on it beyond rounding.
 
     Raises:
-        UserError: an unknown layer, missing weights, a file that is no image, or one too small for the layer.
+        UserError: an unknown layer, or missing weights.
     """
-    network = VGG16Features([layer], weights).to(device)
-    batches = _batches(paths, batch_size, least=layer_strides([layer])[0])
-    maps = (network(batch.to(device))[0] for batch in batches)
-    return torch.cat([features.mean(dim=(-2, -1)).cpu() for features in maps])
 
+    def __init__(
+        self, layer: str = "relu4_3", weights: str = "bundled", device: torch.device | str = "cpu",
+        batch_size: int = 16,
+    ) -> None:
+        self._network = VGG16Features([layer], weights).to(device)
+        self._least, self.device, self._batch_size = layer_strides([layer])[0], device, batch_size
+        self.conditions: dict[str, Any] = {
+            "feature_network": "vgg16",
+            "feature_layer": LAYERS[layer_index(layer)],
+            "feature_pooling": "spatial mean",
+            "resizing": "none",
+            "vgg_weights": weights,
+            "vgg_weights_sha256": weights_sha256(weights),
+        }
 
-def feature_conditions(layer: str, weights: str) -> dict[str, Any]:
-    """What numbers made of `vgg_features` depend on. Call it once they have been computed."""
-    return {
-        "feature_network": "vgg16",
-        "feature_layer": LAYERS[layer_index(layer)],
-        "feature_pooling": "spatial mean",
-        "resizing": "none",
-        "vgg_weights": weights,
-        "vgg_weights_sha256": weights_sha256(weights),
-    }
+    @torch.no_grad()
+    def __call__(self, paths: Sequence[Path]) -> Tensor:
+        """Features of image files, float32 [N, C] on the CPU, in their order; neighbours of one size share a batch.
+
+        Raises:
+            UserError: a file that is no image, or one too small for the layer.
+        """
+        batches = _batches(paths, self._batch_size, self._least)
+        maps = (self._network(batch.to(self.device))[0] for batch in batches)
+        return torch.cat([features.mean(dim=(-2, -1)).cpu() for features in maps])
 
 
 def weights_sha256(weights: str) -> str | None:

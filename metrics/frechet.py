@@ -5,51 +5,53 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metrics.bootstrap import Statistic, ones
 
-def gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [D] and unbiased covariance [D, D] of features [N, D], in float64 on the CPU.
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Squared Fréchet (2-Wasserstein) distance of the Gaussians of two sets, as the FID of Heusel et al. (2017) has it.
+
+    ``|mean_a - mean_b|^2 + tr(cov_a) + tr(cov_b) - 2 tr((cov_a cov_b)^(1/2))``, with unbiased covariances.
+
+    Args:
+        a: features [N, D].
+        b: features [M, D].
+
+    Returns:
+        The distance, at least 0, in squared units of the features.
 
     Raises:
         ValueError: fewer than two rows (no covariance), or values that are not finite.
     """
-    if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"a covariance needs features [N, D] with N >= 2, got {list(features.shape)}")
-    features = features.detach().double().cpu()
-    if not features.isfinite().all():
-        raise ValueError("the features hold values that are not finite")
-    mean = features.mean(dim=0)
-    centred = features - mean
-    return mean, centred.T @ centred / (len(features) - 1)
+    return float(frechet_statistic(a, b)(ones(a), ones(b)))
 
 
-def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
-    """Squared Fréchet (2-Wasserstein) distance of two Gaussians, as the FID of Heusel et al. (2017) has it.
+def frechet_statistic(a: Tensor, b: Tensor) -> Statistic:
+    """`frechet_distance` as a function of how often each row counts: [1]."""
+    for features in (a, b):
+        if features.ndim != 2 or len(features) < 2:
+            raise ValueError(f"a covariance needs features [N, D] with N >= 2, got {list(features.shape)}")
+        if not features.isfinite().all():
+            raise ValueError("the features hold values that are not finite")
+    rows_a, rows_b = a.detach().double().cpu(), b.detach().double().cpu()
 
-    ``|mean_a - mean_b|^2 + tr(cov_a) + tr(cov_b) - 2 tr((cov_a cov_b)^(1/2))``
+    def statistic(counts_a: Tensor, counts_b: Tensor) -> Tensor:
+        (mean_a, spread_a), (mean_b, spread_b) = _gaussian(rows_a, counts_a), _gaussian(rows_b, counts_b)
+        # The eigenvalues of cov_a cov_b are the squared singular values of R_a R_b^T where cov = R^T R. Unlike the
+        # square root of the product this holds for any rank (fewer images than features) and never turns complex.
+        overlap = torch.linalg.svdvals(spread_a @ spread_b.T).sum()
+        distance = (mean_a - mean_b).square().sum() + spread_a.square().sum() + spread_b.square().sum() - 2 * overlap
+        clipped: Tensor = distance.clamp(min=0)
+        return clipped[None]
 
-    With ``cov = L L^T``, the eigenvalues of ``cov_a cov_b`` are the squared singular values of ``L_a^T L_b``,
-    so the last trace is the sum of those singular values. Unlike the square root of the product, this holds
-    for covariances of any rank (fewer images than features) and never turns complex.
-
-    Args:
-        mean_a, mean_b: means [D].
-        cov_a, cov_b: covariances [D, D], symmetric and positive semi-definite.
-
-    Returns:
-        The distance, at least 0, in squared units of the features.
-    """
-    mean_a, cov_a, mean_b, cov_b = (t.double().cpu() for t in (mean_a, cov_a, mean_b, cov_b))
-    overlap = torch.linalg.svdvals(_factor(cov_a).T @ _factor(cov_b)).sum()
-    distance = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * overlap
-    return max(0.0, float(distance))
+    return statistic
 
 
-def _factor(covariance: Tensor) -> Tensor:
-    """L [D, rank] with ``L L^T = covariance``.
-
-    Eigenvalues that are rounding noise are left out: their square roots would not be negligible.
-    """
-    values, vectors = torch.linalg.eigh(covariance)
-    kept = values > values.abs().max() * len(values) * torch.finfo(values.dtype).eps
-    factor: Tensor = vectors[:, kept] * values[kept].sqrt()
-    return factor
+def _gaussian(rows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [D] of rows that count ``counts`` times, and R [at most D, D] with covariance R^T R."""
+    kept = counts > 0
+    rows, counts = rows[kept], counts[kept].double()
+    total = counts.sum()
+    mean = counts @ rows / total
+    centred = (counts / (total - 1)).sqrt()[:, None] * (rows - mean)
+    return mean, centred if len(rows) <= rows.shape[1] else torch.linalg.qr(centred, mode="r").R

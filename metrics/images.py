@@ -14,6 +14,10 @@ from util.errors import UserError
 from util.images import find_images, load_normalized
 
 
+class Unsuited(UserError):  # noqa: N818 - as UserError, told to people
+    """Images that are too few or too small for a score."""
+
+
 def partners(files: Sequence[Path], folder: Path, flag: str) -> list[Path]:
     """For each file, the image directly in ``folder`` whose name is the same up to the suffix.
 
@@ -44,6 +48,15 @@ def read_image(path: Path) -> Tensor:
         UserError: the file cannot be read as an image.
     """
     return load_normalized(path, 3)
+
+
+def require_one_size(path: Path, image: Tensor, partner_path: Path, partner: Tensor) -> None:
+    """Raises:
+        UserError: the images differ in size.
+    """
+    if image.shape != partner.shape:
+        sizes = [f"{t.shape[-1]}x{t.shape[-2]}" for t in (image, partner)]
+        raise UserError(f"'{path}' has {sizes[0]} pixels, its partner '{partner_path}' {sizes[1]}; make them alike")
 
 
 def program_conditions(device: torch.device | str) -> dict[str, Any]:

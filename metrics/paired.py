@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from metrics.images import Unsuited
 
 LINE_THRESHOLD = 0.5
 """Luminance, from 0 (black) to 1 (white), below which a pixel is part of a line."""
+
+PSNR_MOST = 100.0
+"""In dB. Of identical images the ratio is infinite; in 256x256 pixels, one level in one value makes 101."""
+
+WINDOW = 11
+"""Pixels along the sides of the window of `ssim`."""
 
 
 def line_mask(image: Tensor, threshold: float = LINE_THRESHOLD) -> Tensor:
@@ -51,6 +60,54 @@ def colour_error(image: Tensor, truth: Tensor) -> Tensor:
     """
     _check_shapes(image, truth)
     return (image - truth).abs().mean(dim=(-3, -2, -1)) / 2
+
+
+def psnr(image: Tensor, truth: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, 10 log10(range^2 / mean squared error): [...], at most `PSNR_MOST`.
+
+    Args:
+        image, truth: [..., 3, H, W] in [-1, 1], of one shape.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _check_shapes(image, truth)
+    error = (image - truth).double().square().mean(dim=(-3, -2, -1))
+    return (10 * torch.log10(4 / error)).clamp(max=PSNR_MOST)
+
+
+def ssim(image: Tensor, truth: Tensor) -> Tensor:
+    """Structural similarity (Wang et al., 2004): [...], from -1 to 1, which is the same image.
+
+    Their Gaussian window, 11x11 with a standard deviation of 1.5, where it lies inside the image; their constants 0.01
+    and 0.03; the mean over positions and the three channels.
+
+    Args:
+        image, truth: [..., 3, H, W] in [-1, 1], of one shape.
+
+    Raises:
+        ValueError: the shapes differ.
+        Unsuited: an image is smaller than the window.
+    """
+    _check_shapes(image, truth)
+    if min(image.shape[-2:]) < WINDOW:
+        raise Unsuited(f"SSIM needs images of {WINDOW}x{WINDOW} pixels")
+    x, y = (t.double().reshape(-1, 1, *t.shape[-2:]) for t in (image, truth))
+    mean_x, mean_y = _blurred(x), _blurred(y)
+    variance_x, variance_y = _blurred(x * x) - mean_x.square(), _blurred(y * y) - mean_y.square()
+    covariance = _blurred(x * y) - mean_x * mean_y
+    luminance, contrast = (2 * 0.01) ** 2, (2 * 0.03) ** 2  # the images' range is 2
+    similarity = ((2 * mean_x * mean_y + luminance) * (2 * covariance + contrast)
+                  / ((mean_x.square() + mean_y.square() + luminance) * (variance_x + variance_y + contrast)))
+    return similarity.mean(dim=(-2, -1)).reshape(image.shape[:-2]).mean(dim=-1)
+
+
+def _blurred(images: Tensor) -> Tensor:
+    """[N, 1, H, W] float64 -> [N, 1, H - 10, W - 10]: means weighted by the Gaussian window."""
+    steps = torch.arange(WINDOW, dtype=images.dtype, device=images.device) - WINDOW // 2
+    window = torch.exp(-steps.square() / (2 * 1.5**2))
+    window = window / window.sum()
+    return F.conv2d(F.conv2d(images, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
 
 
 def _check_shapes(image: Tensor, truth: Tensor) -> None:

@@ -17,7 +17,8 @@ SMALL = "--nce_layers 0,4 --netD pixel --ngf 2 --ndf 2 --num_threads 0"
 
 
 @pytest.fixture
-def arguments(tmp_path: Path) -> list[str]:
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     for phase in ("train", "test"):
         save_folders(tmp_path / "data", phase, counts=(2, 2))
     return ["--device", "cpu", "--threads", "1", "--dataroot", str(tmp_path / "data"), "--seeds", "1", "--epochs", "1",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from evaluate import main, parse
-from metrics.features import vgg_features, weights_sha256
-from metrics.frechet import frechet_distance, gaussian
+from metrics.features import VGGFeatures, weights_sha256
+from metrics.frechet import frechet_distance
+from metrics.kernel import kernel_distance
 from util.errors import UserError
 from util.images import find_images
 
@@ -42,14 +45,15 @@ def folders(tmp_path: Path) -> Path:
 
 def command(folders: Path, *more: str, leave_out: str = "") -> list[str]:
     """A complete command line, without one of the folders if asked."""
-    flags = ["metrics", "--layer", "relu1_2", "--vgg_weights", "random", "--gpu_ids", "-1"]
+    flags = ["metrics", "--layer", "relu1_2", "--vgg_weights", "random", "--gpu_ids", "-1",
+             "--cache_dir", str(folders / "cache"), "--bootstrap", "20"]
     for name in ("inputs", "outputs", "truth", "real"):
         if name != leave_out:
             flags += [f"--{name}", str(folders / name)]
     return [*flags, *more]
 
 
-def run(folders: Path, *more: str, leave_out: str = "") -> dict[str, object]:
+def run(folders: Path, *more: str, leave_out: str = "") -> dict[str, Any]:
     target = folders / "new" / "folder" / "metrics.json"
     main(command(folders, "--json", str(target), *more, leave_out=leave_out))
     assert [path.name for path in target.parent.iterdir()] == ["metrics.json"]  # nothing half-written stays
@@ -60,12 +64,11 @@ def run(folders: Path, *more: str, leave_out: str = "") -> dict[str, object]:
 
 def test_scores_are_those_of_the_folders(folders: Path):
     scores = run(folders)
-    outputs, inputs, real = (
-        gaussian(vgg_features(find_images(folders / name, f"--{name}"), layer="relu1_2", weights="random"))
-        for name in ("outputs", "inputs", "real")
-    )
-    assert scores["frechet_outputs"] == pytest.approx(frechet_distance(*outputs, *real), rel=1e-5)
-    assert scores["frechet_inputs"] == pytest.approx(frechet_distance(*inputs, *real), rel=1e-5)
+    features = VGGFeatures("relu1_2", "random")
+    outputs, inputs, real = (features(find_images(folders / name, "--x")) for name in ("outputs", "inputs", "real"))
+    assert scores["frechet_outputs"] == pytest.approx(frechet_distance(outputs, real), rel=1e-5)
+    assert scores["frechet_inputs"] == pytest.approx(frechet_distance(inputs, real), rel=1e-5)
+    assert scores["kernel_outputs"] == pytest.approx(kernel_distance(outputs, real), rel=1e-5)
     pairs = [
         [np.asarray(Image.open(folders / name / f"{index}.png"), dtype=float) for name in ("outputs", "truth")]
         for index in range(COUNT)
@@ -125,11 +128,17 @@ def test_table_has_a_row_for_each_measure_and_aligned_columns(folders: Path, cap
     lines = capsys.readouterr().out.splitlines()
     assert len({len(line) for line in lines}) == 1
     assert lines[0].split() == ["inputs", "outputs"]
-    for line, name in zip(lines[1:], ("frechet", "line_iou", "colour_error"), strict=True):
-        cells = [float(cell) for cell in line.split()[-2:]]
-        assert cells == pytest.approx([scores[f"{name}_inputs"], scores[f"{name}_outputs"]], rel=1e-3)
-    main(command(folders, leave_out="inputs"))
-    assert capsys.readouterr().out.splitlines()[1].split()[-2] == "-"
+    titles = ["Fréchet", "kernel", "line", "colour", "SSIM", "PSNR"]
+    assert [line.split()[0] for line in lines[1:]] == titles
+    for line, name in zip(lines[1:], ("frechet", "kernel", "line_iou", "colour_error", "ssim", "psnr"), strict=True):
+        cells = re.findall(r"(\S+) \[(\S+), (\S+)\]", line)
+        for cell, column in zip(cells, ("inputs", "outputs"), strict=True):
+            expected = [scores[f"{name}_{column}"], *scores[f"{name}_{column}_interval"]]
+            assert [float(number) for number in cell] == pytest.approx(expected, rel=1e-2)
+    main(command(folders, "--bootstrap", "0", leave_out="inputs"))
+    row = capsys.readouterr().out.splitlines()[1].split()
+    assert row[-2] == "-"
+    assert float(row[-1]) == pytest.approx(scores["frechet_outputs"], rel=1e-3)
 
 
 def spoil(folders: Path, how: str) -> None:
@@ -157,6 +166,7 @@ def spoil(folders: Path, how: str) -> None:
         ("one outputs", r"--outputs: .*outputs.*single image.*at least two"),
         ("no outputs", r"--outputs: no images directly in .*outputs"),
         ("one real", r"--real: .*real.*single image.*at least two"),
+        ("no real", r"--real: no images directly in .*real"),
     ],
 )
 def test_mistakes_in_the_folders_are_named(folders: Path, how: str, message: str):
@@ -178,12 +188,78 @@ def test_mistakes_in_the_folders_are_named(folders: Path, how: str, message: str
         (["--gpu_ids", "first"], "--gpu_ids first"),
         (["--batch_size", "0"], "--batch_size.*positive"),
         (["--output", "x"], "--output"),
+        (["--metrics", "ssim,fids"], r"--metrics: there is no 'fids'; choose from frechet, .*lpips"),
+        (["--metrics", "prdc"], r"--metrics prdc: it needs 6 images in each folder, and one holds 4"),
+        (["--metrics", "lpips", "--lpips_weights", "/nowhere.pth"], r"--lpips_weights: there is no file /nowhere\.pth"),
+        (["--metrics", "fid", "--inception_weights", "/nowhere.pth"],
+         r"--inception_weights: there is no file /nowhere\.pth; give .*weights-inception-2015-12-05-6726825d\.pth"),
+        (["--resize", "bicubic"], "--resize.*clean"),
+        (["--bootstrap", "-1"], "--bootstrap.*whole number"),
+        (["--paired"], r"--paired: '.*outputs' holds 4 images and '.*real' 5"),
+        (["--record", "bootstrap=3"], "bootstrap.*another key"),
         (["--json", "/dev/null/metrics.json"], "/dev/null/metrics.json.*cannot be written"),
     ],
 )
 def test_mistakes_on_the_command_line_are_named(folders: Path, more: list[str], message: str):
     with pytest.raises(UserError, match=message):
         main(command(folders, *more))
+
+
+def test_every_score_has_an_interval_that_the_seed_determines(folders: Path):
+    scores = run(folders)
+    for name in ("frechet", "kernel", "line_iou", "colour_error", "ssim", "psnr"):
+        low, high = scores[f"{name}_outputs_interval"]
+        assert low < scores[f"{name}_outputs"] < high
+    assert (scores["bootstrap"], scores["bootstrap_seed"], scores["confidence"]) == (20, 0, 0.95)
+    assert run(folders) == scores
+    assert run(folders, "--seed", "1")["frechet_outputs_interval"] != scores["frechet_outputs_interval"]
+    assert not any(name.endswith("_interval") for name in run(folders, "--bootstrap", "0"))
+
+
+def test_what_does_not_suit_few_or_small_images_is_left_out_or_warned_of(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("inputs", "outputs", "truth"):
+        for path in (folders / name).iterdir():
+            Image.open(path).crop((0, 0, 16, 8)).save(path)
+    scores = run(folders)
+    expected = [r"ssim is left out: .*0\.png' has 16x8 pixels, and SSIM needs images of 11x11",
+                r"frechet: 4 images are fewer than the 64 features.*larger",
+                r"prdc is left out: it needs 6 images in each folder, and one holds 4"]
+    assert len(scores["warnings"]) == len(expected)
+    for warning, pattern in zip(scores["warnings"], expected, strict=True):
+        assert re.match(pattern, warning)
+    assert capsys.readouterr().err.splitlines() == [f"evaluate.py: warning: {text}" for text in scores["warnings"]]
+    assert not any(name.startswith(("ssim", "precision")) for name in scores)
+    with pytest.raises(UserError, match=r"--metrics ssim: .*11x11"):
+        run(folders, "--metrics", "ssim")
+
+
+def test_the_metrics_named_are_computed_and_no_others(folders: Path):
+    scores = run(folders, "--metrics", "psnr,kernel")
+    measures = {name.removesuffix("_outputs") for name in scores if name.endswith("_outputs") and name[:6] != "images"}
+    assert measures == {"kernel", "psnr"}
+    assert scores["images_truth"] == scores["images_inputs"] == COUNT
+    assert "feature_network" not in run(folders, "--metrics", "psnr")
+    with pytest.raises(UserError, match=r"--metrics psnr compares .*--truth"):
+        run(folders, "--metrics", "psnr", leave_out="truth")
+
+
+def test_paired_real_images_are_the_truth(folders: Path):
+    by_truth = run(folders, "--real", str(folders / "truth"))
+    assert run(folders, "--real", str(folders / "truth"), "--paired", leave_out="truth") == by_truth
+    (folders / "truth" / "3.png").rename(folders / "truth" / "4.png")
+    with pytest.raises(UserError, match=r"--paired: '.*3\.png' has no partner"):
+        run(folders, "--real", str(folders / "truth"), "--paired", leave_out="truth")
+
+
+def test_enough_images_have_precision_recall_density_and_coverage(folders: Path):
+    for name in ("inputs", "outputs", "truth"):
+        for index in range(4, 7):
+            shutil.copy(folders / name / "1.png", folders / name / f"{index}.png")
+    scores = run(folders, "--real", str(folders / "outputs"))
+    assert scores["coverage_outputs"] > 0.5 > scores["coverage_inputs"] == 0
+    assert scores["prdc_neighbours"] == 5
 
 
 @pytest.mark.parametrize(("argv", "message"), [([], "COMMAND"), (["metric"], "metrics"), (["metrics"], "--outputs")])
@@ -204,7 +280,7 @@ def test_help_tells_of_every_flag_whether_it_is_required_or_its_default(capsys: 
     with pytest.raises(SystemExit):
         parse(["metrics", "--help"])
     entries = re.split(r"\n  (?=--)", capsys.readouterr().out)[1:]
-    assert len(entries) == 10
+    assert len(entries) == 19
     for entry in entries:
         assert "required" in entry or re.search(r"\(default:\s+\S", entry), entry
         assert "None" not in entry

@@ -11,7 +11,7 @@ from tiny import save_noise
 
 from evaluate import main
 from metrics.diversity import style_diversity
-from metrics.features import vgg_features
+from metrics.features import VGGFeatures
 from util.errors import UserError
 
 
@@ -57,7 +57,7 @@ def run(folders: list[Path], *more: str) -> dict[str, object]:
 
 def test_scores_are_those_of_the_folders(folders: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     scores = run(folders)
-    features = torch.stack([vgg_features(sorted(folder.iterdir()), layer="relu1_2", weights="random")
+    features = torch.stack([VGGFeatures("relu1_2", "random")(sorted(folder.iterdir()))
                             for folder in folders])
     styles, images = style_diversity(features)
     assert scores["distance_styles"] == pytest.approx(styles)

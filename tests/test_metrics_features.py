@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metrics.features import vgg_features, weights_sha256
+from metrics.features import VGGFeatures, weights_sha256
 from metrics.images import read_image
 from models.networks.vgg import BUNDLED, VGG16Features
 from util.errors import UserError
@@ -33,7 +33,7 @@ def files(tmp_path: Path) -> list[Path]:
 def test_features_are_the_spatial_means_of_each_images_own_map(files: list[Path], batch_size: int):
     network = VGG16Features([LAYER], "random")
     expected = [network(read_image(path)[None])[0].mean(dim=(0, 2, 3)) for path in files]
-    features = vgg_features(files, layer=LAYER, batch_size=batch_size, weights="random")
+    features = VGGFeatures(LAYER, "random", batch_size=batch_size)(files)
     assert features.shape == (7, 128)
     assert not features.requires_grad
     torch.testing.assert_close(features, torch.stack(expected), rtol=1e-4, atol=1e-5)
@@ -41,15 +41,15 @@ def test_features_are_the_spatial_means_of_each_images_own_map(files: list[Path]
 
 
 def test_bundled_weights_are_the_default(files: list[Path]):
-    features = vgg_features(files[:1], layer=LAYER)
-    torch.testing.assert_close(features, vgg_features(files[:1], layer=LAYER, weights=str(BUNDLED)))
-    assert not torch.allclose(features, vgg_features(files[:1], layer=LAYER, weights="random"))
+    features = VGGFeatures(LAYER)(files[:1])
+    torch.testing.assert_close(features, VGGFeatures(LAYER, str(BUNDLED))(files[:1]))
+    assert not torch.allclose(features, VGGFeatures(LAYER, "random")(files[:1]))
 
 
 def test_an_image_smaller_than_one_feature_is_named(tmp_path: Path):
     Image.new("RGB", (20, 3)).save(tmp_path / "flat.png")
     with pytest.raises(UserError, match=r"flat\.png.*4x4"):
-        vgg_features([tmp_path / "flat.png"], layer="relu3_1", weights="random")
+        VGGFeatures("relu3_1", "random")([tmp_path / "flat.png"])
 
 
 def test_hash_is_that_of_the_weights_file(tmp_path: Path):

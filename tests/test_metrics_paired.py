@@ -1,4 +1,4 @@
-"""Line overlap and colour error on pictures whose scores can be counted by hand."""
+"""Line overlap and colour error, counted by hand on small pictures; SSIM and PSNR, as scikit-image has them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics.images import partners, read_image
-from metrics.paired import colour_error, line_iou, line_mask
+from metrics.images import Unsuited, partners, read_image
+from metrics.paired import PSNR_MOST, colour_error, line_iou, line_mask, psnr, ssim
 from util.images import find_images
 
 DRAWINGS = Path(__file__).parent.parent / "datasets" / "lineart2color"
@@ -83,3 +83,32 @@ def test_shipped_drawings_reach_a_line_iou_of_079_against_their_coloured_counter
     ]
     assert len(scores) == 160
     assert sum(scores) / 160 == pytest.approx(0.7887, abs=5e-4)
+
+
+@pytest.fixture(params=[(16, 20), (11, 11), (40, 33)], ids=str)
+def noisy(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(2, 3, *request.param, generator=generator) * 2 - 1
+    return (truth + 0.3 * torch.randn(truth.shape, generator=generator)).clamp(-1, 1), truth
+
+
+def test_ssim_and_psnr_are_those_of_scikit_image(noisy: tuple[Tensor, Tensor]):
+    reference = pytest.importorskip("skimage.metrics")
+    for image, truth, similarity, ratio in zip(*noisy, ssim(*noisy), psnr(*noisy), strict=True):
+        arrays = (image.double().numpy(), truth.double().numpy())
+        expected = reference.structural_similarity(
+            *arrays, data_range=2, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+        assert similarity.item() == pytest.approx(expected, rel=1e-6)
+        assert ratio.item() == pytest.approx(reference.peak_signal_noise_ratio(*arrays, data_range=2), rel=1e-6)
+
+
+def test_an_image_is_like_itself():
+    image = torch.rand(3, 12, 14) * 2 - 1
+    assert ssim(image, image).item() == pytest.approx(1)
+    assert psnr(image, image).item() == PSNR_MOST
+    assert psnr(torch.ones(3, 2, 2), -torch.ones(3, 2, 2)).item() == 0
+
+
+def test_ssim_refuses_what_is_smaller_than_its_window():
+    with pytest.raises(Unsuited, match="11x11"):
+        ssim(torch.zeros(3, 10, 20), torch.zeros(3, 10, 20))

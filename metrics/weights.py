@@ -1,0 +1,53 @@
+"""Weights of networks that others trained: from a file, or downloaded once into torch's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from util.errors import UserError
+
+
+def weights_file(file: Path | None, url: str, flag: str) -> Path:
+    """``file`` if one is given, else what is behind ``url``, downloaded unless it is in torch's cache.
+
+    Args:
+        file: chosen by the user.
+        url: its file name ends in ``-`` and the first digits of the SHA-256, which a download must have.
+        flag: the flag that names ``file``; error messages begin with it.
+
+    Raises:
+        UserError: there is no such file, or it cannot be downloaded.
+    """
+    if file is not None:
+        if not file.is_file():
+            raise UserError(f"{flag}: there is no file {file}; give the path of {Path(url).name}")
+        return file
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    if not cached.is_file():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(cached), cached.stem.rpartition("-")[2], progress=False)
+        except (OSError, RuntimeError) as error:  # no network; a broken file
+            raise UserError(f"{url} cannot be downloaded ({error}); fetch it elsewhere and name it with {flag} FILE, "
+                            f"or put it into {cached.parent}") from None
+    return cached
+
+
+def read_state(path: Path, flag: str) -> dict[str, Tensor]:
+    """The state dict that a file holds, read as data alone.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the reader raises many kinds
+        raise UserError(f"{flag}: {path} is no readable state dict ({type(error).__name__}); download it "
+                        "again") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{flag}: {path} holds a {type(state).__name__} instead of a state dict")
+    return state
