@@ -45,6 +45,7 @@ class Translator:
 
     Attributes:
         model: it.
+        dataset: where the images come from.
         loader: the images, one by one, since they may differ in size.
         tiling: how images are cut; None: not at all.
         total: how many images are translated, by all processes together.
@@ -57,8 +58,8 @@ class Translator:
         run, data, flags = options[RunFlags], options[DataFlags], options[TestFlags]
         self.device, self.world = device, world
         self.use_average, self.seed, self.batch_size = flags.use_ema, run.seed or 0, data.batch_size
-        dataset = DATASETS[data.dataset_mode](options, training=False)
-        self.loader = Loader(dataset, batch_size=1, num_workers=data.num_threads, seed=self.seed,
+        self.dataset = DATASETS[data.dataset_mode](options, training=False)
+        self.loader = Loader(self.dataset, batch_size=1, num_workers=data.num_threads, seed=self.seed,
                              shuffle=not data.serial_batches, rank=world.rank, world_size=world.size)
         self.total = min(len(self.loader), flags.num_test or len(self.loader))
         self.model = MODELS[run.model](options, training=False)
