@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Examiner:
         conditions: what the scores depend on beside these weights.
 
     Raises:
-        UserError: the test set or the real images are missing, fewer than two, or cannot be read.
+        UserError: the test set or the real images are missing or fewer than two.
     """
 
     def __init__(
@@ -60,10 +61,9 @@ class Examiner:
                             "Fréchet distance needs at least two")
         limit = options[TestFlags].num_test
         count = min(len(real), limit or len(real))
-        rows = [(number, self._examined.features(image))
-                for number, image in images_of(real, entry, count, world)]
-        features = self._together(rows)
-        self._target = gaussian_of(features) if world.is_first else None
+        self._real = partial(images_of, real, entry, count, world)
+        self._target: tuple[Tensor, Tensor] | None = None  # on the first process
+        self._measured = False
         files = [dataset.files(item) for dataset, most in ((self.translator.dataset, self.translator.total),
                                                            (real, count)) for item in range(min(dataset.items, most))]
         everything = options.as_dict()
@@ -73,21 +73,27 @@ class Examiner:
             **self._examined.conditions, **{name: everything[name] for name in SETTINGS},
         }
 
-    def check_inputs(self) -> None:
-        """Read every image that is translated.
+    def read_everything(self) -> None:
+        """Read every image, so that no later call can fail for one.
 
         Raises:
             UserError: one cannot be read.
         """
         for _ in self.translator.batches():
             pass
+        self._measure_real()
 
     def scores(self, stopped: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
         """Score the translator's present weights; None where ``stopped`` has asked some process to give up.
 
         Returns:
             ``frechet`` and, where truths are known, ``line_iou`` and ``colour_error``; in all processes.
+
+        Raises:
+            UserError: an image cannot be read.
         """
+        if not self._measured:
+            self._measure_real()
         rows: list[tuple[int, Tensor, dict[str, float]]] = []
         for translated in self.translator.translations():
             if stopped():
@@ -104,10 +110,12 @@ class Examiner:
         shared: dict[str, float] | None = self._world.same(scores)
         return shared
 
-    def _together(self, rows: list[tuple[int, Tensor]]) -> list[Tensor]:
-        """The features of all processes in the images' order, on the first one."""
+    def _measure_real(self) -> None:
+        """Look at the real images, once."""
+        rows = [(number, self._examined.features(image)) for number, image in self._real()]
         found = itertools.chain.from_iterable(self._world.gather(rows))
-        return [features for _, features in sorted(found, key=lambda row: row[0])]
+        features = [of for _, of in sorted(found, key=lambda row: row[0])]
+        self._target, self._measured = gaussian_of(features) if features else None, True
 
 
 def real_images(options: Options, dataset: ImageDataset) -> tuple[ImageDataset, str]:

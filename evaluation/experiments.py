@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +17,28 @@ from options.options import show
 from util.checkpoints import LATEST, NUMBERED, load_state, network_path
 from util.errors import UserError
 from util.images import find_images, image_outline
+
+from .flags import positive
+
+
+def add_experiment_flags(parser: argparse.ArgumentParser) -> None:
+    """Where experiments are, and which images they are tried on."""
+    add = parser.add_argument
+    add("--dataroot", type=Path, metavar="DIR",
+        help="folder of the test set (testA and testB, say) (default: that of the training)")
+    add("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR",
+        help="where experiments are kept (default: %(default)s)")
+    add("--results_dir", type=Path, default=Path("results"), metavar="DIR",
+        help="where scores and pages go (default: %(default)s)")
+    add("--phase", default="test", metavar="NAME",
+        help="which part of the data set: the folders' prefix (default: %(default)s)")
+    add("--num_test", type=positive, metavar="INT", help="translate at most this many images (default: all)")
+    add("--load_size", type=positive, metavar="INT",
+        help="scale all images to squares of this side (default: their own size)")
+    add("--pairs", choices=("auto", "yes", "no"), default="auto",
+        help="whether testA and testB hold true pairs, which line IoU and colour error need; auto: if all have a "
+        "partner of the same name and size (default: %(default)s)")
+    add("--use_ema", action="store_true", help="score the moving averages of the generators (training's --ema)")
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,24 @@ def options_for_test(trained: Mapping[str, Any], *argv: str) -> Options:
     typed = [f"--{name}={show(trained[name])}" for name in inherited if name in trained]
     return parse(TEST, MODELS, DATASETS, [
         f"--model={model}", f"--dataset_mode={mode}", "--num_threads=0", *typed, *argv])
+
+
+def experiment_options(flags: argparse.Namespace, experiment: Experiment, dataroot: Path | None) -> Options:
+    """Options of test.py for an experiment and the flags of `add_experiment_flags`.
+
+    Args:
+        dataroot: the test set; None: that of the training.
+
+    Raises:
+        UserError: the test set is missing.
+    """
+    root = dataroot or Path(str(experiment.flags.get("dataroot", "")))
+    mode = mode_for_test(experiment.flags, root, flags.phase, flags.pairs)
+    scaled = [f"--load_size={flags.load_size}"] if flags.load_size else []
+    return options_for_test(
+        experiment.flags, f"--name={experiment.name}", f"--checkpoints_dir={flags.checkpoints_dir}",
+        f"--dataroot={root}", f"--dataset_mode={mode}", f"--phase={flags.phase}", f"--use_ema={flags.use_ema}",
+        f"--num_test={flags.num_test or 'inf'}", f"--batch_size={flags.batch_size}", *scaled)
 
 
 def mode_for_test(trained: Mapping[str, Any], root: Path, phase: str, pairs: str) -> str:

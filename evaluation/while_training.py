@@ -51,7 +51,7 @@ class Evaluation:
         try:
             with undisturbed(device):
                 self._examiner = Examiner(test_options(options, averaged=bool(model.decays)), device, world)
-                self._examiner.check_inputs()
+                self._examiner.read_everything()
         except UserError as error:
             raise UserError(f"--eval_freq: {error}") from error
 
