@@ -118,8 +118,9 @@ def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[st
     page = new_page(" / ".join(names), note_of(compared[0].conditions), image_width=192)
     columns, rows, marked = score_rows([{"experiment": of.experiment.name, **of.entry} for of in compared], FIRST)
     page.add(text_table("Scores; the best of each column stands out", columns, rows, marked))
-    page.add(text_table("Flags that differ", ["flag", *names],
-                        [[f"--{flag}", *values] for flag, values in differences.items()]))
+    if differences:
+        page.add(text_table("Flags that differ", ["flag", *names],
+                            [[f"--{flag}", *values] for flag, values in differences.items()]))
     for number, (name, pictures) in enumerate(compared[0].pictures):
         outputs = {of.experiment.name: of.pictures[number][1] for of in compared if number < len(of.pictures)}
         row = {"input": pictures["real_A"]} | {

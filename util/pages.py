@@ -26,6 +26,8 @@ dl{display:flex;flex-wrap:wrap;gap:6px 20px;margin:0}
 dt{font-size:12px;color:#555}
 dd{margin:0;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}
+.wide td{overflow-wrap:normal}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,28rem),1fr));gap:8px}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:3px 10px 3px 0;text-align:left;border-bottom:1px solid #e5e7eb}
 .marked{font-weight:700;background:#e3f4e5}
@@ -108,7 +110,7 @@ def charts(name: str, drawings: Sequence[str]) -> Any:
     from dominate import tags  # noqa: PLC0415
     from dominate.util import raw  # noqa: PLC0415
 
-    return tags.section(tags.h2(name), *(raw(drawing) for drawing in drawings))
+    return tags.section(tags.h2(name), tags.div(*(raw(drawing) for drawing in drawings), cls="charts"))
 
 
 def write_page(page: Any, path: Path) -> None:
