@@ -1,6 +1,8 @@
 """Score translated images.
 
     python evaluate.py metrics --outputs DIR --real DIR [--truth DIR] ...      # against real images
+    python evaluate.py epochs --name NAME [--dataroot DIR]                     # every checkpoint of an experiment
+    python evaluate.py compare NAME NAME ...                                   # several experiments side by side
     python evaluate.py diversity --outputs DIR DIR ...                         # styles against each other
 """
 
@@ -11,13 +13,15 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from evaluation import diversity, metrics
+from evaluation import compare, diversity, epochs, metrics
 from options.parser import HelpFormatter, Parser
 from util.errors import run_program
 
 COMMANDS: dict[str, ModuleType] = {
     "metrics": metrics,
     "diversity": diversity,
+    "epochs": epochs,
+    "compare": compare,
 }
 
 

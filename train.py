@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from data import DATASETS, Batch, Loader, Waiting, finish, keep_in_memory
+from evaluation.while_training import Evaluation
 from models import MODELS, Model
 from models.execution import prepare
 from models.schedules import Scheduler, create_scheduler, follow_flags, skip_epochs
@@ -31,6 +33,7 @@ from options import (
     TRAIN,
     DataFlags,
     DisplayFlags,
+    EvalFlags,
     LoadingFlags,
     Options,
     RunFlags,
@@ -61,9 +64,9 @@ from util.terminal import TerminalSink
 
 # Flags that may change from one part of a run to the next without a word, and those that the saved optimizers and
 # schedules overrule.
-FREE = {*(f.name for group in (DisplayFlags, LoadingFlags, SpeedFlags) for f in fields(group)), "name", "suffix",
-        "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter", "epoch_count",
-        "max_iters", "continue_train", "on_nan"} - {"amp"}
+FREE = {*(f.name for group in (DisplayFlags, EvalFlags, LoadingFlags, SpeedFlags) for f in fields(group)), "name",
+        "suffix", "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter",
+        "epoch_count", "max_iters", "continue_train", "on_nan"} - {"amp"}
 KEPT = {"lr", "beta1", "beta2", "lr_decay_iters", "vgg_lr_scale"}
 
 
@@ -96,6 +99,7 @@ class Run:
     schedulers: dict[str, Scheduler]
     progress: Progress
     world: World
+    evaluation: Evaluation
     losses: LossMeter = field(default_factory=LossMeter)  # since the last report
     epoch_losses: LossMeter = field(default_factory=LossMeter)  # what the plateau policy looks at
     saved: Progress | None = None  # as the latest state that this process has written
@@ -107,6 +111,7 @@ class Run:
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.schedulers.items()},
             "losses": self.losses.state_dict(self.world),
             "epoch_losses": self.epoch_losses.state_dict(self.world),
+            "evaluation": self.evaluation.state_dict(),
             "options": self.options.as_dict(),
             "seed": self.seed,
             "first_epoch": self.first_epoch,
@@ -134,6 +139,7 @@ class Run:
             self.progress = Progress(**state["progress"])
             self.losses.load_state_dict(state.get("losses", {"sums": {}, "counts": {}}))  # older states have none
             self.epoch_losses.load_state_dict(state["epoch_losses"])
+            notes += self.evaluation.load_state_dict(state.get("evaluation", {"last": 0, "best": None}))
             for name, scheduler in self.schedulers.items():
                 if name in state["schedulers"]:
                     scheduler.load_state_dict(state["schedulers"][name])
@@ -201,7 +207,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     if not has_crop(data.preprocess):
         torch.backends.cudnn.benchmark = False  # images of many sizes: each would start a search for algorithms
     run = Run(options, folder, seed, first_epoch, model, build_schedulers(model, flags, first_epoch),
-              Progress(first_epoch), world)
+              Progress(first_epoch), world, Evaluation(options, model, device, folder, world))
     notes += run.resume(tag, state) if flags.continue_train else make_room(folder, world)
 
     start = run.progress
@@ -235,6 +241,8 @@ def loop(
     waiting, start, shown = Waiting(), progress.images, progress.images
     loader.warn = warning(sinks)
     watch = watch_over(run, loader.warn)
+    evaluate = partial(run.evaluation.after, sinks=sinks, stopped=lambda: signals.received)
+    evaluate(progress.images, progress.epoch)  # what a signal has put off
     # A run that was killed at the end of an epoch has its last images, but may not have its save by number.
     while (progress.images < total or progress.images_in_epoch == len(loader)) and not signals.code:
         batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
@@ -253,6 +261,7 @@ def loop(
                 report(run, sinks, waiting)
             if seen // display.display_freq > before // display.display_freq:
                 shown = show_samples(sinks, seen, model)
+            evaluate(seen, progress.epoch, final=seen >= total)  # before a save that shall know of it
             if seen // display.save_latest_freq > before // display.save_latest_freq:
                 watch.settle()
                 run.save(also=f"iter_{seen}" if display.save_by_iter else None)

@@ -43,16 +43,19 @@ class VGGFeatures:
             "vgg_weights_sha256": weights_sha256(weights),
         }
 
-    @torch.no_grad()
     def __call__(self, paths: Sequence[Path]) -> Tensor:
         """Features of image files, float32 [N, C] on the CPU, in their order; neighbours of one size share a batch.
 
         Raises:
             UserError: a file that is no image, or one too small for the layer.
         """
-        batches = _batches(paths, self._batch_size, self._least)
-        maps = (self._network(batch.to(self.device))[0] for batch in batches)
-        return torch.cat([features.mean(dim=(-2, -1)).cpu() for features in maps])
+        return torch.cat([self.of(batch) for batch in _batches(paths, self._batch_size, self._least)])
+
+    @torch.no_grad()
+    def of(self, images: Tensor) -> Tensor:
+        """Features of images [B, 3, H, W] in [-1, 1]: float32 [B, C] on the CPU."""
+        means: Tensor = self._network(images.to(self.device))[0].mean(dim=(-2, -1)).cpu()
+        return means
 
 
 def weights_sha256(weights: str) -> str | None:

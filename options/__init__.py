@@ -5,9 +5,9 @@ from .flag import flag
 from .options import Options
 from .parser import OwnsFlags, Program, parse
 from .test import TEST, TestFlags
-from .train import TRAIN, DisplayFlags, LoadingFlags, TrainFlags
+from .train import TRAIN, DisplayFlags, EvalFlags, LoadingFlags, TrainFlags
 
 __all__ = [
-    "TEST", "TRAIN", "DataFlags", "DisplayFlags", "LoadingFlags", "NetworkFlags", "Options", "OwnsFlags", "Program",
-    "RunFlags", "SpeedFlags", "TestFlags", "TrainFlags", "flag", "has_crop", "parse",
+    "TEST", "TRAIN", "DataFlags", "DisplayFlags", "EvalFlags", "LoadingFlags", "NetworkFlags", "Options", "OwnsFlags",
+    "Program", "RunFlags", "SpeedFlags", "TestFlags", "TrainFlags", "flag", "has_crop", "parse",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags, stylegan2_size
-from .flag import comma_list, flag
+from .flag import comma_list, count_or_all, flag, plain_name
 from .parser import Program
 
 GAN_MODES = ("lsgan", "vanilla", "hinge", "nonsaturating", "wgangp")
@@ -87,10 +87,24 @@ class DisplayFlags:
     display_env: str = flag("main", "visdom environment")
 
 
+@dataclass(frozen=True)
+class EvalFlags:
+    """Scores of a test set during training. The best generator is kept as best_net_G.pth: test.py --epoch best."""
+
+    eval_freq: int = flag(0, "images between two scores of the test set: its Fréchet distance in VGG16 features (lower "
+                          "is better) and, of true pairs, line IoU and colour error; 0: never. With --ema it is the "
+                          "moving average that is scored", minimum=0)
+    eval_dataroot: str = flag("", "folder of the test set (testA and testB, say); left out: --dataroot")
+    eval_phase: str = flag("test", "which part of it: the folders' prefix", parse=plain_name)
+    eval_num: int | None = flag(100, "translate at most this many images; inf: all", parse=count_or_all)
+    eval_load_size: int = flag(0, "scale the test set's images to squares of this side; 0: their own size, as test.py",
+                               minimum=0, maximum=65536)
+
+
 TRAIN = Program(
     name="train.py",
     description="Train a model for unpaired image translation.",
-    groups=(RunFlags, DataFlags, NetworkFlags, TrainFlags, SpeedFlags, LoadingFlags, DisplayFlags),
+    groups=(RunFlags, DataFlags, NetworkFlags, TrainFlags, SpeedFlags, LoadingFlags, DisplayFlags, EvalFlags),
     training=True,
     settled=stylegan2_size,
 )

@@ -17,12 +17,13 @@ from tiny import save_folders, save_noise, train_options, translate_options
 from torch import Tensor, nn
 
 import test as program
+from evaluation.translating import Names
 from models import base as base_module
 from models import building as building_module
 from models import sc as sc_module
 from models import structure as structure_module
 from models import test as test_module
-from test import Names, translate
+from test import translate
 from train import train
 from util.checkpoints import load_file
 from util.errors import UserError

@@ -25,7 +25,7 @@ from .state_dicts import INTACT, load_file, load_into, save_file, size_of
 
 AVERAGE = "_ema"
 """Ends the name of a network that is the moving average of another."""
-LATEST, PREVIOUS = "latest", "previous"
+LATEST, PREVIOUS, BEST = "latest", "previous", "best"
 NUMBERED = (r"\d+", r"iter_\d+")
 """Tags of saves that are not replaced by later ones: epochs, and images seen."""
 STATE = "state.pth"
@@ -109,6 +109,22 @@ def _write(folder: Path, tag: str, model: Trainable, extra: Mapping[str, Any]) -
             save_file(networks[name], temporary[file], member(folder, tag, file))
         state["sha256"] = {name: sha256(temporary[file]) for name, file in files.items()}
         save_file(state, temporary[STATE], member(folder, tag, STATE))
+
+
+def save_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> None:
+    """Write networks alone, as plain state dicts, whole or not at all.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    contents = {f"net_{name}.pth": network.state_dict() for name, network in networks.items()}
+    try:
+        _require_room(folder, tag, size_of(contents))
+        with replacing_set(folder, tag, list(contents)) as temporary:
+            for file, content in contents.items():
+                save_file(content, temporary[file], member(folder, tag, file))
+    except OSError as error:
+        raise UserError(f"{tag} could not be written to {folder} ({error.strerror}); {INTACT}") from error
 
 
 def _require_room(folder: Path, tag: str, needed: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +25,12 @@ figcaption{padding-top:2px;font-size:12px;color:#555}
 dl{display:flex;flex-wrap:wrap;gap:6px 20px;margin:0}
 dt{font-size:12px;color:#555}
 dd{margin:0;font-variant-numeric:tabular-nums}
+.wide{overflow-x:auto}
+.wide td{overflow-wrap:normal}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,28rem),1fr));gap:8px}
+table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
+th,td{padding:3px 10px 3px 0;text-align:left;border-bottom:1px solid #e5e7eb}
+.marked{font-weight:700;background:#e3f4e5}
 @media(max-width:640px){header,section{padding:8px}figure{flex-basis:calc((100% - 16px)/3)}}
 """
 
@@ -77,6 +83,34 @@ def value_table(name: str, values: Mapping[str, float]) -> Any:
 
     items = [tags.div(tags.dt(key), tags.dd(f"{value:.4g}")) for key, value in values.items()]
     return tags.section(tags.h2(name), tags.dl(*items))
+
+
+def text_table(
+    name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], marked: Collection[tuple[int, int]] = ()
+) -> Any:
+    """A section with a table, which scrolls by itself where the window is narrower.
+
+    Args:
+        name: heading.
+        columns: theirs.
+        rows: the cells' texts.
+        marked: row and column, from 0, of cells that stand out.
+    """
+    from dominate import tags  # noqa: PLC0415
+
+    head = tags.thead(tags.tr(*(tags.th(column) for column in columns)))
+    body = tags.tbody(*(
+        tags.tr(*(tags.td(cell, cls="marked") if (row, column) in marked else tags.td(cell)
+                  for column, cell in enumerate(cells))) for row, cells in enumerate(rows)))
+    return tags.section(tags.h2(name), tags.div(tags.table(head, body), cls="wide"))
+
+
+def charts(name: str, drawings: Sequence[str]) -> Any:
+    """A section of plots, each an SVG element as `util.plots.line_chart` makes it."""
+    from dominate import tags  # noqa: PLC0415
+    from dominate.util import raw  # noqa: PLC0415
+
+    return tags.section(tags.h2(name), tags.div(*(raw(drawing) for drawing in drawings), cls="charts"))
 
 
 def write_page(page: Any, path: Path) -> None:

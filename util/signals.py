@@ -61,6 +61,11 @@ class Signals:
             raise
         self._held = False
 
+    @property
+    def received(self) -> bool:
+        """Whether this process has got one that it will answer when it is asked."""
+        return self._received != 0
+
     def agreed(self) -> bool:
         """Whether to stop now. All processes must call it, once a step, and all get the same answer.
 

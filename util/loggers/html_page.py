@@ -53,8 +53,8 @@ class HtmlSink(Sink):
         self._write(self.refresh_seconds)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep the values for the page, and write it if it is old enough."""
-        self._losses = (step, dict(values))
+        """Keep the values for the page beside older ones of other names, and write it if it is old enough."""
+        self._losses = (step, {**(self._losses[1] if self._losses else {}), **values})
         if time.monotonic() - self._written >= self.refresh_seconds:
             self._write(self.refresh_seconds)
 

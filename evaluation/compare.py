@@ -1,0 +1,150 @@
+"""``evaluate.py compare``: several experiments on one page."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from metrics.report import write_json
+from options.options import show
+from util.device import choose_device
+from util.errors import UserError
+from util.pages import charts, image_row, new_page, text_table, write_page
+from util.plots import Points, line_chart
+
+from .curves import logged_curves, thinned
+from .epochs import book_of, note_of, points_of, text_of, warn
+from .examining import Examiner
+from .experiments import Experiment, add_experiment_flags, experiment_options
+from .flags import add_device_flags, add_vgg_flags, positive
+from .scorebook import TITLES, Entry, known_scores, score_checkpoints, score_rows
+from .translating import Translated, Translator, save_translations
+
+SUMMARY = "show several experiments side by side, on a page"
+FIRST = ("experiment", "tag", "epochs", "images")
+PLACES = {"name", "suffix", "checkpoints_dir"}
+"""Flags that always differ, and say nothing."""
+
+
+@dataclass
+class Compared:
+    """An experiment and what is shown of it."""
+
+    experiment: Experiment
+    entry: Entry
+    """Its score, see `score_checkpoints`."""
+    earlier: list[Entry]
+    """Those of its checkpoints that `epochs` has found under the same conditions."""
+    conditions: dict[str, Any]
+    pictures: list[tuple[str, dict[str, str]]]
+    """Of some test images the name and, by label, the files relative to the page."""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("names", nargs="+", metavar="NAME", help="the experiments, at least two")
+    parser.add_argument("--epoch", default="latest", metavar="TAG",
+                        help="checkpoint of each: an epoch, iter_N, best or latest (default: %(default)s)")
+    parser.add_argument("--num_images", type=positive, default=8, metavar="INT",
+                        help="test images that are shown (default: %(default)s)")
+    add_experiment_flags(parser)
+    add_vgg_flags(parser)
+    add_device_flags(parser)
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Score, print, write."""
+    if len(set(flags.names)) < max(2, len(flags.names)):
+        raise UserError(f"'{' '.join(flags.names)}' are not several experiments: name at least two, each once")
+    experiments = [Experiment.find(flags.checkpoints_dir, name) for name in flags.names]
+    directions = {show(experiment.flags.get("direction", "AtoB")) for experiment in experiments}
+    if len(directions) > 1:
+        raise UserError("--direction differs between these experiments: what they translate to cannot be compared")
+    root = flags.dataroot or Path(str(experiments[0].flags.get("dataroot", "")))
+    folder = Path(flags.results_dir) / "compare"
+    compared = [compare(flags, experiment, root, folder, number) for number, experiment in enumerate(experiments)]
+    differences = differing_flags(experiments)
+    entries = [{"experiment": of.experiment.name, **of.entry} for of in compared]
+    write_json(folder / "compare.json", {
+        "experiments": entries, "conditions": [of.conditions for of in compared], "differences": differences})
+    print(text_of(entries, FIRST))
+    try:
+        write_html(folder / "index.html", compared, differences)
+        print(folder / "index.html")
+    except ImportError as error:
+        warn(f"no page: the package {error.name} is not installed (pip install {error.name})")
+
+
+def compare(
+    flags: argparse.Namespace, experiment: Experiment, root: Path, folder: Path, number: int
+) -> Compared:
+    """Score an experiment's checkpoint, and write some of its translations below ``folder/NUMBER``."""
+    options = experiment_options(flags, experiment, root)
+    examiner = Examiner(options, choose_device(flags.gpu_ids), layer=flags.layer, weights=flags.vgg_weights)
+    known = known_scores(book_of(flags, experiment), examiner.conditions)
+    entry, = score_checkpoints(experiment, [flags.epoch], examiner, known, warn)
+    shown = some_translations(examiner.translator, flags.num_images, with_inputs=number == 0)
+    pictures = [(Path(path).name, {label: f"{number}/{file}" for label, file in files.items()})
+                for path, files in save_translations(shown, folder / str(number))]
+    return Compared(experiment, entry, list(known.values()), examiner.conditions, pictures)
+
+
+def some_translations(translator: Translator, count: int, *, with_inputs: bool) -> Iterator[Translated]:
+    """The first ``count`` translations, with what they were made of and their truths if asked for."""
+    for translated in itertools.islice(translator.translations(), count):
+        images = {label: image for label, image in translated.images.items()
+                  if with_inputs or label not in ("real_A", "real_B")}
+        yield replace(translated, images=images)
+
+
+def differing_flags(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
+    """The flags that were not the same in all trainings: of each its value, as it is typed; empty where unknown."""
+    names = dict.fromkeys(name for experiment in experiments for name in experiment.flags if name not in PLACES)
+    values = {name: [show(of.flags[name]) if name in of.flags else "" for of in experiments] for name in names}
+    return {name: of for name, of in values.items() if len(set(of)) > 1}
+
+
+def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[str, Sequence[str]]) -> None:
+    """Write the page.
+
+    Raises:
+        ImportError: dominate or matplotlib is not installed.
+    """
+    names = [of.experiment.name for of in compared]
+    page = new_page(" / ".join(names), note_of(compared[0].conditions), image_width=192)
+    columns, rows, marked = score_rows([{"experiment": of.experiment.name, **of.entry} for of in compared], FIRST)
+    page.add(text_table("Scores; the best of each column stands out", columns, rows, marked))
+    if differences:
+        page.add(text_table("Flags that differ", ["flag", *names],
+                            [[f"--{flag}", *values] for flag, values in differences.items()]))
+    for number, (name, pictures) in enumerate(compared[0].pictures):
+        outputs = {of.experiment.name: of.pictures[number][1] for of in compared if number < len(of.pictures)}
+        row = {"input": pictures["real_A"]} | {
+            label: next(file for key, file in files.items() if key.startswith("fake_B"))
+            for label, files in outputs.items()}
+        page.add(image_row(name, row | ({"truth": pictures["real_B"]} if "real_B" in pictures else {})))
+    if scores := score_charts(compared):
+        page.add(charts("Scores of the checkpoints", scores))
+    if losses := loss_charts(compared):
+        page.add(charts("Training", losses))
+    write_page(page, path)
+
+
+def score_charts(compared: Sequence[Compared]) -> list[str]:
+    """A plot for each measure of the checkpoints that `epochs` has scored."""
+    curves: dict[str, dict[str, Points]] = {
+        title: {of.experiment.name: points for of in compared if (points := points_of(of.earlier, measure, "images"))}
+        for measure, title in TITLES.items()}
+    return [line_chart(of, title=title, x_label="images seen") for title, of in curves.items() if of]
+
+
+def loss_charts(compared: Sequence[Compared]) -> list[str]:
+    """A plot for each name in the trainings' logs."""
+    logs = {of.experiment.name: logged_curves(of.experiment.folder / "loss_log.jsonl") for of in compared}
+    names = dict.fromkeys(name for log in logs.values() for name in log if name != "data_wait")
+    return [line_chart({experiment: thinned(log[name]) for experiment, log in logs.items() if name in log},
+                       title=name, x_label="images seen") for name in names]

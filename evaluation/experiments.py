@@ -1,0 +1,152 @@
+"""Trained experiments as evaluate.py finds them: their options, their checkpoints, how to translate with them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data import DATASETS
+from models import MODELS
+from options import TEST, Options, parse
+from options.options import show
+from util.checkpoints import LATEST, NUMBERED, load_state, network_path
+from util.errors import UserError
+from util.images import find_images, image_outline
+
+from .flags import positive
+
+
+def add_experiment_flags(parser: argparse.ArgumentParser) -> None:
+    """Where experiments are, and which images they are tried on."""
+    add = parser.add_argument
+    add("--dataroot", type=Path, metavar="DIR",
+        help="folder of the test set (testA and testB, say) (default: that of the training)")
+    add("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR",
+        help="where experiments are kept (default: %(default)s)")
+    add("--results_dir", type=Path, default=Path("results"), metavar="DIR",
+        help="where scores and pages go (default: %(default)s)")
+    add("--phase", default="test", metavar="NAME",
+        help="which part of the data set: the folders' prefix (default: %(default)s)")
+    add("--num_test", type=positive, metavar="INT", help="translate at most this many images (default: all)")
+    add("--load_size", type=positive, metavar="INT",
+        help="scale all images to squares of this side (default: their own size)")
+    add("--pairs", choices=("auto", "yes", "no"), default="auto",
+        help="whether testA and testB hold true pairs, which line IoU and colour error need; auto: if all have a "
+        "partner of the same name and size (default: %(default)s)")
+    add("--use_ema", action="store_true", help="score the moving averages of the generators (training's --ema)")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment's folder, and the flags that it was trained with, as its ``train_opt.json`` has them."""
+
+    name: str
+    folder: Path
+    flags: Mapping[str, Any]
+
+    @classmethod
+    def find(cls, checkpoints_dir: Path, name: str) -> Experiment:
+        """The experiment of that name.
+
+        Raises:
+            UserError: there is none, or its options cannot be read.
+        """
+        folder = checkpoints_dir / name
+        if not folder.is_dir():
+            others = sorted(path.name for path in checkpoints_dir.glob("*") if path.is_dir())
+            raise UserError(f"there is no experiment {name} in {checkpoints_dir}; it has {', '.join(others) or 'none'}")
+        path = folder / "train_opt.json"
+        try:
+            flags = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}), and without it nothing tells how {name} was trained; "
+                            "restore it") from None
+        if not isinstance(flags, dict):
+            raise UserError(f"{path} holds no options; restore it")
+        return cls(name, folder, flags)
+
+    def tags(self, network: str) -> list[str]:
+        """The saves by epoch and by iteration, then ``latest``: those that have a file of this network."""
+        found = [path.name.removesuffix(f"_net_{network}.pth") for path in self.folder.glob(f"*_net_{network}.pth")]
+        numbered = [tag for pattern in NUMBERED for tag in found if re.fullmatch(pattern, tag)]
+        numbered.sort(key=lambda tag: (tag.startswith("iter"), int(tag.removeprefix("iter_"))))
+        return numbered + [LATEST] * network_path(self.folder, LATEST, network).exists()
+
+    def progress(self, tag: str) -> dict[str, int]:
+        """How far the training was: ``epochs`` that were complete, and ``images``, or what the tag tells of them.
+
+        Raises:
+            UserError: the state is damaged.
+        """
+        found = {} if not tag.isdecimal() else {"epochs": int(tag)}
+        if tag.startswith("iter_"):
+            found["images"] = int(tag.removeprefix("iter_"))
+        progress = (load_state(self.folder, tag) or {}).get("progress")
+        if isinstance(progress, Mapping) and {"epoch", "images"} <= progress.keys():
+            found |= {"epochs": int(progress["epoch"]) - 1, "images": int(progress["images"])}
+        return found
+
+
+def options_for_test(trained: Mapping[str, Any], *argv: str) -> Options:
+    """Options as test.py would have them for an experiment.
+
+    Args:
+        trained: the flags that it was trained with.
+        argv: further ones, which win.
+
+    Raises:
+        UserError: flags that test.py would refuse.
+    """
+    model, mode = str(trained.get("model", "sc")), str(trained.get("dataset_mode", "unaligned"))
+    owners = [registry[chosen] for registry, chosen in ((MODELS, model), (DATASETS, mode)) if chosen in registry]
+    inherited = dict.fromkeys((*TEST.inherited, *(name for owner in owners for name in owner.inherited)))
+    typed = [f"--{name}={show(trained[name])}" for name in inherited if name in trained]
+    return parse(TEST, MODELS, DATASETS, [
+        f"--model={model}", f"--dataset_mode={mode}", "--num_threads=0", *typed, *argv])
+
+
+def experiment_options(flags: argparse.Namespace, experiment: Experiment, dataroot: Path | None) -> Options:
+    """Options of test.py for an experiment and the flags of `add_experiment_flags`.
+
+    Args:
+        dataroot: the test set; None: that of the training.
+
+    Raises:
+        UserError: the test set is missing.
+    """
+    root = dataroot or Path(str(experiment.flags.get("dataroot", "")))
+    mode = mode_for_test(experiment.flags, root, flags.phase, flags.pairs)
+    scaled = [f"--load_size={flags.load_size}"] if flags.load_size else []
+    return options_for_test(
+        experiment.flags, f"--name={experiment.name}", f"--checkpoints_dir={flags.checkpoints_dir}",
+        f"--dataroot={root}", f"--dataset_mode={mode}", f"--phase={flags.phase}", f"--use_ema={flags.use_ema}",
+        f"--num_test={flags.num_test or 'inf'}", f"--batch_size={flags.batch_size}", *scaled)
+
+
+def mode_for_test(trained: Mapping[str, Any], root: Path, phase: str, pairs: str) -> str:
+    """The data set that finds a test set's images: ``aligned`` for true pairs, else as in the training.
+
+    Args:
+        trained: the flags of the training.
+        root, phase: where the images are, as --dataroot and --phase say.
+        pairs: ``yes``, ``no``, or ``auto``: two folders are pairs if all their images have partners of the same name
+            and size.
+    """
+    mode = str(trained.get("dataset_mode", "unaligned"))
+    if mode not in ("unaligned", "aligned") or pairs == "yes":
+        return "aligned" if pairs == "yes" else mode
+    folders = [root / f"{phase}{domain}" for domain in "AB"]
+    if pairs == "no":
+        return "unaligned"
+    if not all(folder.is_dir() for folder in folders):
+        return mode
+    first, second = ({path.relative_to(folder).with_suffix("").as_posix(): path
+                      for path in find_images(folder, "--dataroot")} for folder in folders)
+    alike = first.keys() == second.keys() and all(
+        image_outline(path, 3).shape == image_outline(second[name], 3).shape for name, path in first.items())
+    return "aligned" if alike else "unaligned"

@@ -1,0 +1,280 @@
+"""``evaluate.py epochs`` and ``compare``: checkpoints scored once, on pages that open from disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from browser import look
+from cli import Outcome, run
+from test_user_errors import says
+from tiny import save_folders, save_noise, train_options, translate_options
+
+import evaluation.curves as curves_module
+from evaluation.curves import logged_curves, thinned
+from evaluation.examining import Examiner
+from evaluation.scorebook import best_of
+from metrics.in_memory import as_saved
+from metrics.report import Request, score
+from test import translate
+from train import train
+from util.images import load_normalized, save_image
+
+SETUP = "--seed 3 --lr 0.02 --init_gain 0.5"
+EPOCHS = "--n_epochs 3 --n_epochs_decay 0 --save_epoch_freq 1 --ema 0.8 --save_latest_freq 4 --save_by_iter"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set with a test set of pairs, and two experiments; to be copied before it is changed."""
+    root = save_folders(save_folders(tmp_path_factory.mktemp("trained")), "test", (3, 3))
+    train(train_options(root, f"{SETUP} --name one {EPOCHS} --print_freq 2 --display_freq 5"))
+    train(train_options(root, f"{SETUP} --name two --max_iters 5 --norm batch --eval_freq 2 --print_freq 2 --no_html"))
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path, trained: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "data"))
+
+
+def evaluate(command: str, root: Path, *flags: object) -> Outcome:
+    """Run it with the folders below ``root``; flags given later win."""
+    return run("evaluate.py", command, "--dataroot", root, "--checkpoints_dir", root / "checkpoints", "--results_dir",
+               root / "results", "--gpu_ids", "-1", "--layer", "relu1_2", *flags)
+
+
+def epochs_of(root: Path, *flags: object, kind: str = "test_epochs") -> dict[str, Any]:
+    outcome = evaluate("epochs", root, "--name", "one", *flags)
+    assert outcome.code == 0, outcome.err
+    found = json.loads((root / "results" / "one" / kind / "epochs.json").read_text(encoding="utf-8"))
+    assert isinstance(found, dict)
+    return found
+
+
+def count_scores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows with each checkpoint that is scored."""
+    scores, calls = Examiner.scores, list[int]()
+
+    def counted(self: Examiner) -> Any:
+        calls.append(1)
+        return scores(self)
+
+    monkeypatch.setattr(Examiner, "scores", counted)
+    return calls
+
+
+# --- epochs
+
+
+def test_every_checkpoint_has_its_place_and_the_best_is_marked(root: Path) -> None:
+    outcome = evaluate("epochs", root, "--name", "one")
+    book = json.loads((root / "results" / "one" / "test_epochs" / "epochs.json").read_text(encoding="utf-8"))
+    entries = book["checkpoints"]
+    assert [entry["tag"] for entry in entries] == ["1", "2", "3", "iter_4", "iter_8", "iter_12", "latest"]
+    assert [entry["images"] for entry in entries] == [5, 10, 15, 4, 8, 12, 15]
+    assert [entry["epochs"] for entry in entries] == [1, 2, 3, 0, 1, 2, 3]
+    least = min(entries, key=lambda entry: entry["frechet"])
+    assert book["best"] == least["tag"]
+    assert all({"frechet", "line_iou", "colour_error", "sha256", "torch_version"} <= entry.keys() for entry in entries)
+    assert book["conditions"]["vgg_weights_sha256"]
+    assert f"best: {least['tag']}" in outcome.out
+    starred = [line for line in outcome.out.splitlines() if line.split()[:1] == [least["tag"]]]
+    assert f"{least['frechet']:.4g}*" in starred[0].split()
+
+
+def test_scores_are_those_of_the_files_that_test_py_writes(root: Path) -> None:
+    entry = epochs_of(root, "--layer", "relu4_3")["checkpoints"][-1]
+    translate(translate_options(root, root, "--name one --model sc --dataset_mode unaligned"))
+    expected = score(Request(outputs=root / "results/one/test_latest/images/fake_B", real=root / "testB",
+                             truth=root / "testB"))
+    for measure in ("frechet", "line_iou", "colour_error"):
+        assert entry[measure] == pytest.approx(expected[f"{measure}_outputs"], rel=1e-4), measure
+
+
+def test_an_image_in_memory_is_the_one_in_its_file(tmp_path: Path) -> None:
+    image = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0))
+    image[0, 0, 0] = torch.nan
+    save_image(image, tmp_path / "image.png")
+    torch.testing.assert_close(as_saved(image), load_normalized(tmp_path / "image.png", 3), rtol=0, atol=1e-6)
+
+
+def test_what_has_not_changed_is_not_scored_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_scores(monkeypatch)
+    first = epochs_of(root)
+    assert len(calls) == 6, "latest is the third epoch, and scored with it"
+    assert epochs_of(root) == first
+    assert len(calls) == 6
+    folder = root / "checkpoints" / "one"
+    for path in folder.glob("2_*"):
+        path.unlink()
+    for name in ("net_G.pth", "net_G_ema.pth", "state.pth"):  # without a manifest: somebody has put it there
+        (folder / f"2_{name}").write_bytes((folder / f"iter_4_{name}").read_bytes())
+    (folder / "1_net_G.pth").unlink()
+    torch.save({key: value * 1.1 for key, value in torch.load(folder / "iter_8_net_G.pth").items()},
+               folder / "5_net_G.pth")
+    changed = epochs_of(root)
+    assert len(calls) == 7
+    assert [entry["tag"] for entry in changed["checkpoints"]][:3] == ["2", "3", "5"]
+    save_noise(root / "testA" / "0.png", 99)
+    epochs_of(root)
+    assert len(calls) == 12, "of another test set all scores are new"
+
+
+def test_moving_averages_have_scores_of_their_own(root: Path) -> None:
+    plain = epochs_of(root)
+    averaged = epochs_of(root, "--use_ema", kind="test_epochs_ema")
+    assert [entry["tag"] for entry in averaged["checkpoints"]] == [entry["tag"] for entry in plain["checkpoints"]]
+    assert averaged["checkpoints"][2]["frechet"] != plain["checkpoints"][2]["frechet"]
+
+
+@pytest.mark.parametrize(("pairs", "paired"), [("auto", True), ("no", False), ("yes", True)])
+def test_true_pairs_are_asked_for_or_found(root: Path, pairs: str, paired: bool) -> None:
+    assert ("line_iou" in epochs_of(root, "--pairs", pairs)["checkpoints"][0]) is paired
+
+
+def test_folders_of_other_names_or_sizes_are_no_pairs(root: Path) -> None:
+    save_noise(root / "testB" / "1.png", 5, (16, 20))
+    assert "line_iou" not in epochs_of(root)["checkpoints"][0]
+    (root / "testB" / "1.png").rename(root / "testB" / "x.png")
+    assert "line_iou" not in epochs_of(root)["checkpoints"][0]
+
+
+def test_a_damaged_checkpoint_is_named_and_left_out(root: Path) -> None:
+    folder = root / "checkpoints" / "one"
+    content = bytearray((folder / "2_net_G.pth").read_bytes())
+    (folder / "2_net_G.pth").unlink()  # a link of another
+    content[len(content) // 2] ^= 1
+    (folder / "2_net_G.pth").write_bytes(content)
+    (folder / "7_net_G.pth").write_bytes(b"no checkpoint")
+    outcome = evaluate("epochs", root, "--name", "one")
+    assert outcome.code == 0
+    warnings = outcome.err.splitlines()
+    assert len(warnings) == 2
+    assert "2_net_G.pth is broken" in warnings[0]
+    assert "7_net_G.pth cannot be read as a checkpoint" in warnings[1]
+    book = json.loads((root / "results" / "one" / "test_epochs" / "epochs.json").read_text(encoding="utf-8"))
+    assert [entry["tag"] for entry in book["checkpoints"]] == ["1", "3", "iter_4", "iter_8", "iter_12", "latest"]
+
+
+def test_nothing_but_damaged_checkpoints_is_an_error(root: Path) -> None:
+    for path in (root / "checkpoints" / "one").glob("*_net_G.pth"):
+        path.unlink()
+        path.write_bytes(b"no checkpoint")
+    outcome = evaluate("epochs", root, "--name", "one")
+    assert outcome.code == 2
+    assert "evaluate.py: error:" in outcome.err.splitlines()[-1]
+
+
+def test_what_cannot_be_scored_is_one_sentence(root: Path, tmp_path: Path) -> None:
+    says(evaluate("epochs", root, "--name", "nobody"), "there is no experiment nobody", "one, two")
+    says(evaluate("epochs", root, "--name", "one", "--dataroot", tmp_path / "x"), "--dataroot", "does not exist")
+    says(evaluate("epochs", root, "--name", "one", "--phase", "val"), "no folder", "valA")
+    says(evaluate("epochs", root, "--name", "two", "--use_ema"), "there is no checkpoint of the generator")
+    says(evaluate("epochs", root, "--name", "one", "--num_test", "1"), "a single image")
+    for path in (root / "checkpoints" / "one").glob("*.pth"):
+        path.unlink()
+    says(evaluate("epochs", root, "--name", "one"), "there is no checkpoint of the generator")
+    (root / "checkpoints" / "one" / "train_opt.json").write_text("[")
+    says(evaluate("epochs", root, "--name", "one"), "train_opt.json cannot be read")
+    shutil.rmtree(root / "testB")
+    says(evaluate("epochs", root, "--name", "two", "--pairs", "no"), "no folder", "testB")
+
+
+def test_a_broken_book_is_written_anew(root: Path) -> None:
+    expected = epochs_of(root)
+    for text in ("", "[]", '{"conditions": 3}', '{"checkpoints": [1]}'):
+        (root / "results" / "one" / "test_epochs" / "epochs.json").write_text(text, encoding="utf-8")
+        assert epochs_of(root) == expected
+
+
+# --- compare
+
+
+def test_experiments_stand_side_by_side(root: Path) -> None:
+    epochs_of(root)
+    outcome = evaluate("compare", root, "one", "two", "--num_images", "2")
+    assert outcome.code == 0, outcome.err
+    folder = root / "results" / "compare"
+    found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    assert [of["experiment"] for of in found["experiments"]] == ["one", "two"]
+    assert found["differences"]["norm"] == ["instance", "batch"]
+    assert "seed" not in found["differences"]
+    assert "name" not in found["differences"]
+    assert found["conditions"][0]["test_set_sha256"] == found["conditions"][1]["test_set_sha256"]
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    for label, count in {"input": 2, "one": 2, "two": 2, "truth": 2}.items():
+        assert page.count(f"<figcaption>{label}<") == count
+    assert ">G_spatial<" in page, "a curve of the training"
+    assert ">eval_frechet<" in page, "a score of the training"
+    assert "Scores of the checkpoints" in page
+
+
+def test_compare_scores_the_checkpoint_that_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = epochs_of(root)
+    calls = count_scores(monkeypatch)
+    assert evaluate("compare", root, "one", "two", "--epoch", "best").code == 2, "one has no best"
+    assert len(calls) == 0
+    (root / "checkpoints" / "two" / "2_net_G.pth").write_bytes(
+        (root / "checkpoints" / "two" / "best_net_G.pth").read_bytes())
+    assert evaluate("compare", root, "one", "two", "--epoch", "2").code == 0
+    assert len(calls) == 1, "the scores of the other were there"
+    found = json.loads((root / "results" / "compare" / "compare.json").read_text(encoding="utf-8"))
+    assert found["experiments"][0]["frechet"] == book["checkpoints"][1]["frechet"]
+
+
+def test_what_cannot_be_compared_is_one_sentence(root: Path) -> None:
+    says(evaluate("compare", root, "one"), "name at least two")
+    says(evaluate("compare", root, "one", "one"), "each once")
+    says(evaluate("compare", root, "one", "three"), "there is no experiment three")
+    options = root / "checkpoints" / "two" / "train_opt.json"
+    options.write_text(options.read_text().replace('"AtoB"', '"BtoA"'))
+    says(evaluate("compare", root, "one", "two"), "--direction differs")
+
+
+def test_curves_are_those_of_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "loss_log.jsonl"
+    lines = [json.dumps({"step": step, "time": 1.0, "G": value}) for step, value in ((1, 2.0), (2, "nan"), (3, 4.0))]
+    log.write_text("\n".join([*lines, '{"step": 4, "G"', "[]", '{"G": 1}', '{"step": 5, "D": 1}']), encoding="utf-8")
+    curves = logged_curves(log)
+    assert list(curves) == ["G", "D"]
+    assert [step for step, _ in curves["G"]] == [1, 2, 3]
+    assert thinned(curves["G"], 2) == [(1.5, 2.0), (3.0, 4.0)]
+    assert logged_curves(tmp_path / "none.jsonl") == {}
+    assert len(thinned([(x, 0.0) for x in range(10_001)])) <= curves_module.MOST_POINTS
+
+
+def test_the_best_of_several_is_the_first() -> None:
+    entries = [{"frechet": 2.0}, {"frechet": 1.0, "line_iou": 0.5}, {"frechet": 1.0, "line_iou": 0.6}, {}]
+    assert [best_of(entries, measure) for measure in ("frechet", "line_iou", "colour_error")] == [1, 2, None]
+
+
+# --- in a browser
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_pages_are_whole_in_a_browser(root: Path, width: int) -> None:
+    translate(translate_options(root, root, "--name one --model sc --dataset_mode aligned"))
+    epochs_of(root)
+    assert evaluate("compare", root, "one", "two").code == 0
+    results = root / "results"
+    for page in (results / "one" / "test_epochs", results / "compare", results / "one" / "test_latest",
+                 root / "checkpoints" / "one" / "web"):
+        assert look(page / "index.html", width=width) == {}, page
+
+
+@pytest.mark.parametrize("missing", ["dominate", "matplotlib"])
+def test_without_a_package_there_is_a_warning_instead(
+    root: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, missing, None)
+    for command in (("epochs", "--name", "one"), ("compare", "one", "two")):
+        outcome = evaluate(command[0], root, *command[1:])
+        assert outcome.code == 0
+        assert f"the package {missing} is not installed (pip install {missing})" in outcome.err
