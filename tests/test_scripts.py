@@ -127,9 +127,10 @@ def test_a_job_at_its_time_limit_is_queued_again_and_no_other(tmp_path: Path, co
     clone = tmp_path / "clone"  # without .venv
     shutil.copytree(ROOT / "scripts", clone / "scripts")
     copy = Path(shutil.copy(ROOT / "scripts" / "slurm_train.sh", tmp_path / "slurm_script"))
-    done = subprocess.run(["bash", copy, "data", "mine"], capture_output=True, text=True, check=False, cwd=tmp_path, env={
-        "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "12", "SLURM_JOB_NODELIST": "node[7-8]",
-        "SLURM_SUBMIT_DIR": str(clone)})
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "12", "SLURM_JOB_NODELIST": "node[7-8]",
+                   "SLURM_SUBMIT_DIR": str(clone)}
+    done = subprocess.run(["bash", copy, "data", "mine"], capture_output=True, text=True, check=False, cwd=tmp_path,
+                          env=environment)
     assert done.returncode == (0 if queued else code), done.stderr
     assert "3 1 8 node7 20012 train.py" in done.stdout
     assert ("queued 12" in done.stdout) == queued

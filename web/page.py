@@ -20,7 +20,6 @@ INPUT = "the input"
 TITLE = "Image translation"
 CSS = """
 .gradio-container{padding:8px!important}
-:is(#input,#output,#map_input,#map_output) img{width:100%;height:100%;object-fit:contain}
 @media(max-width:640px){.row{flex-direction:column}.row>*{min-width:0!important}}
 """
 
@@ -177,7 +176,8 @@ def _clicked() -> Callable[..., Point | None]:
             return None
         height, width = image_outline(shown.input, 1).shape[1:]
         x, y = event.index
-        return min(max(y / height, 0.0), 1 - 1 / height), min(max(x / width, 0.0), 1 - 1 / width)
+        down, right = ((min(max(at, 0), side - 1) + 0.5) / side for at, side in ((y, height), (x, width)))
+        return down, right
 
     clicked.__annotations__["event"] = gradio.SelectData  # by which Gradio knows what to give
     return clicked

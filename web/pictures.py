@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ class Studio:
             image = load_normalized(path, 3)
             with torch.inference_mode():
                 similarity = point_map(features(image[None], sight, checkpoint, self.gpu_ids), point)[0]
-            made.append(path.with_name(f"map_{path.name}"))
+            made.append(path.with_name(f"map_{uuid.uuid4().hex}.png"))  # another address: browsers keep the old picture
             save_image(drawn(similarity, image, point), made[-1])
         return made
 
