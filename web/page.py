@@ -56,7 +56,7 @@ class Events:
         shown = self.studio.translate(Path(upload), into, checkpoint, other, style=int(style), side=int(side))
         seen = sights(checkpoint)
         return (
-            shown, str(shown.input), str(shown.output), (str(shown.other), str(shown.output)),
+            shown, *map(str, shown.views), (str(shown.other), str(shown.output)),
             gradio.DownloadButton(value=str(shown.output), interactive=True),
             gradio.Slider(visible=shown.styles > 1, maximum=max(shown.styles, 2)),
             gradio.Dropdown(choices=seen, value=sight if sight in seen else seen[0]))
@@ -118,8 +118,9 @@ def _lay_out(side: int) -> SimpleNamespace:
         parts.maps = [_picture("Self-similarity in the input", "map_input"),
                       _picture("Self-similarity in the output", "map_output")]
     parts.sight = gr.Dropdown(list(LAYERS), value=LAYERS[0], label="Self-similarity by", elem_id="sight")
-    parts.slider = gr.ImageSlider(label="Left: what it is compared with. Right: the output", interactive=False,
-                                  elem_id="slider", max_height=360, buttons=["fullscreen"])
+    gr.Markdown("Left: what it is compared with. Right: the output")
+    parts.slider = gr.ImageSlider(show_label=False, interactive=False, elem_id="slider", max_height=360,
+                                  buttons=["fullscreen"])
     parts.download = gr.DownloadButton("Download the output as PNG", interactive=False, elem_id="download")
     return parts
 
@@ -162,9 +163,12 @@ def told(event: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _picture(label: str, name: str) -> Any:
-    import gradio  # noqa: PLC0415
+    """A picture below its label, which would hide its upper edge."""
+    import gradio as gr  # noqa: PLC0415
 
-    return gradio.Image(label=label, interactive=False, elem_id=name, buttons=["fullscreen"], height=320)
+    with gr.Column(min_width=160):
+        gr.Markdown(label)
+        return gr.Image(label=label, show_label=False, interactive=False, elem_id=name, buttons=["fullscreen"])
 
 
 def _clicked() -> Callable[..., Point | None]:
@@ -174,7 +178,7 @@ def _clicked() -> Callable[..., Point | None]:
     def clicked(shown: Shown | None, event: Any) -> Point | None:
         if shown is None:
             return None
-        height, width = image_outline(shown.input, 1).shape[1:]
+        height, width = image_outline(shown.views[0], 1).shape[1:]
         x, y = event.index
         down, right = ((min(max(at, 0), side - 1) + 0.5) / side for at, side in ((y, height), (x, width)))
         return down, right

@@ -16,6 +16,8 @@ from util.images import BadImage, load_normalized, save_image
 from .checkpoints import Checkpoint, load_generator
 from .similarity import drawn, features, point_map
 
+VIEW = 320  # pixels that a view fills
+
 
 class Shown(NamedTuple):
     """Files of one translation."""
@@ -24,6 +26,8 @@ class Shown(NamedTuple):
     output: Path
     other: Path
     """What the output is compared with: another checkpoint's translation, or the input."""
+    views: tuple[Path, Path]
+    """Input and output as the page shows them: small ones are enlarged."""
     styles: int
     """How many ways the checkpoint has to translate an image."""
 
@@ -59,10 +63,12 @@ class Studio:
         image = read_image(upload, generator.channels, side)
         name = re.sub(r"[^\w.-]+", "_", f"{upload.stem}_{checkpoint.label}")[-100:]
         shown = Shown(into / "input.png", into / f"{name}.png", into / ("other.png" if other else "input.png"),
-                      len(generator.styles))
+                      (into / "view_input.png", into / "view_output.png"), len(generator.styles))
         with torch.inference_mode():
-            save_image(image, shown.input)
-            save_image(generator.styles[min(style, shown.styles) - 1](image[None])[0], shown.output)
+            output = generator.styles[min(style, shown.styles) - 1](image[None])[0]
+            for picture, path, view in zip((image, output), (shown.input, shown.output), shown.views, strict=True):
+                save_image(picture, path)
+                save_image(enlarged(picture), view)
             if other:
                 generator = load_generator(other, other.changed(), self.gpu_ids, self.tile)
                 image = read_image(upload, generator.channels, side)
@@ -83,8 +89,14 @@ class Studio:
             with torch.inference_mode():
                 similarity = point_map(features(image[None], sight, checkpoint, self.gpu_ids), point)[0]
             made.append(path.with_name(f"map_{uuid.uuid4().hex}.png"))  # another address: browsers keep the old picture
-            save_image(drawn(similarity, image, point), made[-1])
+            save_image(drawn(similarity, enlarged(image), point), made[-1])
         return made
+
+
+def enlarged(image: Tensor) -> Tensor:
+    """An image [C, H, W] at the largest whole multiple of its size that is no longer than `VIEW` pixels, or its own."""
+    times = max(VIEW // max(image.shape[1:]), 1)
+    return image.repeat_interleave(times, 1).repeat_interleave(times, 2)
 
 
 def read_image(path: Path, channels: int, side: int) -> Tensor:
