@@ -5,10 +5,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+before=()    # words before Python, and
+launcher=()  # between Python and the program: what starts several processes
+
 # start DEMO_DATAROOT ARGUMENTS...: read what the user typed.
 start() {
-    local script
-    script=$(basename "$0" .sh)
+    script=${script:-$(basename "$0" .sh)}
     demo=no
     if [ "${2:-}" = --demo ]; then
         demo=yes
@@ -25,21 +27,27 @@ start() {
 small=(--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99
     --n_epochs 2 --n_epochs_decay 2 --print_freq 200 --save_latest_freq 800)
 
-# train FLAGS... [-- FLAGS OF THE DEMO ALONE...]
+# train FLAGS... [-- FLAGS OF THE DEMO ALONE...]: run train.py, or with how=say only print the command.
 train() {
     local flags=() rest=no word
     for word in "$@"; do
         if [ "$word" = -- ]; then rest=yes; elif [ $rest = no ] || [ $demo = yes ]; then flags+=("$word"); fi
     done
     [ $demo = no ] || flags=("${small[@]}" "${flags[@]}")
-    run train.py "${flags[@]}"
+    "${how:-run}" train.py "${flags[@]}"
 }
 
 # run PROGRAM FLAGS...: say it and do it; what the user typed comes last.
 run() {
-    local python=.venv/bin/python command
-    [ -x $python ] || python=python3
-    command=("$python" "$1" "${place[@]}" "${@:2}" ${typed[@]+"${typed[@]}"})
-    printf '$ %s\n' "$(printf '%q ' "${command[@]}")"
+    say "$@"
     exec "${command[@]}"
+}
+
+# say PROGRAM FLAGS...: print the command, and leave it in $command.
+say() {
+    local python=.venv/bin/python
+    [ -x $python ] || python=python3
+    command=(${before[@]+"${before[@]}"} "$python" ${launcher[@]+"${launcher[@]}"} "$1" "${place[@]}" "${@:2}"
+        ${typed[@]+"${typed[@]}"})
+    printf '$ %s\n' "$(printf '%q ' "${command[@]}")"
 }

@@ -22,9 +22,10 @@ MAY_IMPORT = {
     "models": {"options", "util", "models.networks", "models.losses"},
     "metrics": {"util", "models.networks", "models.losses"},
     "evaluation": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
+    "web": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
     "benchmarks": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
 }
-PROGRAMS = ("train", "test", "evaluate")
+PROGRAMS = ("train", "test", "evaluate", "app")
 OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
             "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "gradio",
             "imageio_ffmpeg")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from cli import ROOT
+from cli import ROOT, make_images
 
 from models import MODELS
 
@@ -15,9 +17,9 @@ TRAINING = sorted(path.stem for path in (ROOT / "scripts").glob("train_*.sh"))
 SHORT = "--gpu_ids -1 --num_threads 0 --no_html --max_iters 2 --max_dataset_size 2 --vgg_weights random"
 
 
-def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", ROOT / "scripts" / f"{script}.sh", *arguments], capture_output=True, text=True,
-                          timeout=300, check=False)
+                          timeout=300, check=False, env={**os.environ, **environment})
 
 
 def short(script: str, folder: Path) -> list[str]:
@@ -51,7 +53,7 @@ def test_a_trained_demo_is_tested(tmp_path: Path, model: str) -> None:
     assert len(list((tmp_path / "results").rglob("fake_B/*.png"))) == 1
 
 
-@pytest.mark.parametrize("script", [*TRAINING, "test_sc", "test_sinsc"])
+@pytest.mark.parametrize("script", [*TRAINING, "test_sc", "test_sinsc", "test_fid", "torchrun_train", "slurm_train"])
 @pytest.mark.parametrize("arguments", [[], ["folder"], ["--lr", "0.1"], ["folder", "--lr", "0.1"]])
 def test_without_data_root_and_name_the_usage_is_shown(script: str, arguments: list[str]) -> None:
     done = run(script, *arguments)
@@ -66,3 +68,69 @@ def test_a_training_of_ones_own_has_the_models_own_defaults(tmp_path: Path) -> N
     typed = shlex.split(done.stdout.splitlines()[0])
     assert typed[2:] == ["train.py", "--dataroot", str(tmp_path / "no folder"), "--name", "mine", "--model", "sc",
                          "--learned_attn", "--augment", "--gpu_ids", "-1"]
+
+
+def test_the_scores_of_a_demo_need_no_download(tmp_path: Path) -> None:
+    images = make_images(tmp_path, "fake_B", size=128)
+    drawings = sorted((ROOT / "datasets" / "lineart2color" / "testB").iterdir())[:2]
+    for image, drawing in zip(sorted(images.glob("fake_B/*")), drawings, strict=True):
+        image.rename(image.with_name(drawing.name))
+    done = run("test_fid", "--demo", "--gpu_ids", "-1", "--layer", "relu1_1", "--outputs", str(images / "fake_B"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "evaluate.py metrics --outputs results/demo_sc/test_latest/images/fake_B --real datasets/" in done.stdout
+    assert "fid" not in shlex.split(done.stdout.splitlines()[0])
+
+
+def test_the_scores_of_ones_own_are_the_fid_of_inception(tmp_path: Path) -> None:
+    done = run("test_fid", "data", "mine", "--no_such_flag")
+    assert done.returncode == 2
+    assert shlex.split(done.stdout.splitlines()[0])[2:] == [
+        "evaluate.py", "metrics", "--outputs", "results/mine/test_latest/images/fake_B", "--real", "data/testB",
+        "--metrics", "fid", "--resize", "clean", "--no_such_flag"]
+
+
+def test_torchrun_trains_in_several_processes(tmp_path: Path) -> None:
+    done = run("torchrun_train", "--demo", *short("torchrun_train", tmp_path), PROCESSES="2", OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "torch.distributed.run --nproc_per_node=2 --standalone train.py --dataroot" in done.stdout
+    assert "done: 2 images seen" in done.stdout
+    assert (tmp_path / "demo_train" / "latest_state.pth").is_file()
+
+
+def test_several_machines_need_to_be_told_of_each_other() -> None:
+    done = run("torchrun_train", "data", "mine", NODES="2")
+    assert done.returncode != 0
+    assert "NODE_RANK: number of this machine, from 0" in done.stderr
+
+
+def test_under_no_slurm_its_script_trains_here_and_goes_on(tmp_path: Path) -> None:
+    flags = short("slurm_train", tmp_path)
+    done = run("slurm_train", "--demo", *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "--continue_train" not in done.stdout
+    done = run("slurm_train", "--demo", *flags, "--max_iters", "4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "--continue_train" in done.stdout.splitlines()[0]
+    assert "done: 4 images seen" in done.stdout
+
+
+@pytest.mark.parametrize(("code", "queued"), [(75, True), (0, False), (2, False)])
+def test_a_job_at_its_time_limit_is_queued_again_and_no_other(tmp_path: Path, code: int, queued: bool) -> None:
+    tools = {
+        "srun": 'SLURM_PROCID=3 SLURM_LOCALID=1 SLURM_NTASKS=8 "$@"',
+        "scontrol": '[ "$1" = requeue ] && echo "queued $2" || echo "node7"',
+        "python3": f'echo "$RANK $LOCAL_RANK $WORLD_SIZE $MASTER_ADDR $MASTER_PORT $1"; exit {code}',
+    }
+    for name, text in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    clone = tmp_path / "clone"  # without .venv
+    shutil.copytree(ROOT / "scripts", clone / "scripts")
+    copy = Path(shutil.copy(ROOT / "scripts" / "slurm_train.sh", tmp_path / "slurm_script"))
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "12", "SLURM_JOB_NODELIST": "node[7-8]",
+                   "SLURM_SUBMIT_DIR": str(clone)}
+    done = subprocess.run(["bash", copy, "data", "mine"], capture_output=True, text=True, check=False, cwd=tmp_path,
+                          env=environment)
+    assert done.returncode == (0 if queued else code), done.stderr
+    assert "3 1 8 node7 20012 train.py" in done.stdout
+    assert ("queued 12" in done.stdout) == queued

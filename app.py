@@ -1,0 +1,86 @@
+"""A page on this machine on which images are translated: choose a checkpoint, drop an image, click a point.
+
+    python app.py                                         # then open http://127.0.0.1:7860
+    python app.py --checkpoints_dir other/checkpoints --port 7870 --gpu_ids -1
+
+It needs Gradio: pip install gradio
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.flags import positive
+from options.parser import HelpFormatter, Parser
+from util.device import choose_device
+from util.errors import UserError, run_program
+from web.page import CSS, build_page
+from web.pictures import Studio
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags."""
+    parser = Parser(prog="app.py", description="Translate images on a page in the browser.", allow_abbrev=False,
+                    formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR",
+        help="where experiments are kept (default: %(default)s)")
+    add("--gpu_ids", default="auto", metavar="ID",
+        help="device: a GPU's number, -1 for the CPU, auto for the best (default: %(default)s)")
+    add("--host", default="127.0.0.1", metavar="ADDRESS",
+        help="address to listen at; 0.0.0.0 lets everybody in who reaches this machine (default: %(default)s)")
+    add("--port", type=positive, default=7860, metavar="INT", help="port to listen at (default: %(default)s)")
+    add("--share", action="store_true",
+        help="make a public address: pictures then pass through Gradio's servers (default: no)")
+    add("--max_side", type=positive, default=1024, metavar="INT",
+        help="larger images are scaled down to this side, unless the page says otherwise (default: %(default)s)")
+    add("--tile", type=int, default=0, metavar="INT",
+        help="translate in tiles of this side, as test.py --tile; 0: whole images (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve the page until Ctrl-C."""
+    flags = parse(argv)
+    choose_device(flags.gpu_ids)  # refuses what is not there
+    if not flags.checkpoints_dir.is_dir():
+        raise UserError(f"--checkpoints_dir: there is no folder {flags.checkpoints_dir}; train a model first, or name "
+                        "another one")
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError("app.py needs the package gradio: pip install gradio")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and leaves no pictures behind
+    with tempfile.TemporaryDirectory(prefix="app-", ignore_cleanup_errors=True) as folder:
+        serve(flags, Path(folder))
+
+
+def serve(flags: argparse.Namespace, folder: Path) -> None:
+    """Serve the page; whatever is uploaded and made lies in ``folder``."""
+    # Read when gradio is imported. Nothing is told to anybody, and nobody asked for a newer version.
+    os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
+    for name in ("no_proxy", "NO_PROXY"):  # Gradio asks itself whether it is there
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", flags.host]))
+    import gradio  # noqa: PLC0415 - optional
+
+    page = build_page(flags.checkpoints_dir, Studio(folder, flags.gpu_ids, flags.tile), min(flags.max_side, 4096))
+    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # none from the network
+    try:
+        _, address, public = page.launch(
+            server_name=flags.host, server_port=flags.port, share=flags.share, prevent_thread_lock=True, quiet=True,
+            theme=theme, css=CSS, footer_links=[], ssr_mode=False, enable_monitoring=False, mcp_server=False,
+            run_history=False, max_file_size="256mb", allowed_paths=[str(folder)])
+    except OSError as error:
+        raise UserError(f"--host {flags.host} --port {flags.port}: cannot listen there ({error}); choose "
+                        "others") from None
+    print(f"open {public or address} (Ctrl-C ends it)", flush=True)
+    page.block_thread()
+
+
+if __name__ == "__main__":
+    run_program("app.py", lambda: main(sys.argv[1:]))

@@ -1,0 +1,173 @@
+"""What app.py does beneath its page: checkpoints found and loaded, uploads read, self-similarity of a point."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli import TINY, make_images, run
+from PIL import Image
+from tiny import save_noise
+
+from util.errors import UserError
+from util.images import load_normalized
+from web.checkpoints import STYLES, Checkpoint, find_checkpoints, load_generator
+from web.pictures import Studio, read_image
+from web.similarity import LAYERS, drawn, features, point_map, sights
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Experiments of three methods."""
+    folder = tmp_path_factory.mktemp("app")
+    data = make_images(folder / "data", "trainA", "trainB")
+    learned = ("--learned_attn", "--vgg_weights", "bundled")
+    for name, model, more in (("mine", "sc", (*learned, "--ema", "0.9")), ("group/styles", "munit_sc", ()),
+                              ("cycle", "cycle_gan", ())):
+        tiny = [word for word in TINY if model != "munit_sc" or word not in ("--netG", "resnet_6blocks")]
+        outcome = run("train.py", "--dataroot", data, "--checkpoints_dir", folder / "checkpoints", "--name", name,
+                      "--model", model, *tiny, *more)
+        assert outcome.code == 0, outcome.err
+    return folder / "checkpoints"
+
+
+def choose(root: Path, label: str) -> Checkpoint:
+    return find_checkpoints(root)[label]
+
+
+def test_every_generator_is_found_by_name_save_and_kind(root: Path) -> None:
+    found = find_checkpoints(root)
+    assert {"mine, latest", "mine, latest, moving average", "group/styles, latest", "cycle, latest, G_A",
+            "cycle, latest, G_B"} <= set(found)
+    assert not [label for label in found if "net_D" in label]
+    assert next(iter(found)).startswith("cycle"), "the newest experiment comes first"
+
+
+@pytest.mark.parametrize(("label", "flags"), [
+    ("mine, latest", ()), ("mine, latest, moving average", ("--use_ema",)),
+    ("cycle, latest, G_B", ("--model_suffix", "_B")), ("group/styles, latest", ("--model", "munit_sc"))])
+def test_the_page_translates_as_test_py_does(root: Path, tmp_path: Path, label: str, flags: tuple[str, ...]) -> None:
+    photo, checkpoint = save_noise(tmp_path / "in" / "photo.png", 3, (37, 26)), choose(root, label)
+    outcome = run("test.py", "--dataroot", photo.parent, "--checkpoints_dir", root, "--name", checkpoint.name,
+                  "--results_dir", tmp_path / "results", "--gpu_ids", "-1", "--num_threads", "0",
+                  "--dataset_mode", "single", *flags)
+    assert outcome.code == 0, outcome.err
+    (tmp_path / "into").mkdir()
+    shown = Studio(tmp_path, "-1", 0).translate(photo, tmp_path / "into", checkpoint, None, style=1, side=64)
+    expected = next((tmp_path / "results").rglob("fake_B*/photo.png"))
+    assert np.array_equal(np.asarray(Image.open(shown.output)), np.asarray(Image.open(expected)))
+
+
+def test_a_multi_modal_checkpoint_has_several_styles_and_others_have_one(root: Path, tmp_path: Path) -> None:
+    photo = save_noise(tmp_path / "photo.png", 3)
+    studio, pictures = Studio(tmp_path, "-1", 0), []
+    for style in (1, 2):
+        (into := tmp_path / str(style)).mkdir()
+        shown = studio.translate(photo, into, choose(root, "group/styles, latest"), choose(root, "mine, latest"),
+                                 style=style, side=64)
+        pictures.append(load_normalized(shown.output, 3))
+        assert shown.styles == STYLES
+        assert shown.other.read_bytes() not in (shown.output.read_bytes(), shown.input.read_bytes())
+    assert not torch.equal(*pictures)
+    assert len(load_generator(choose(root, "mine, latest"), 0, "-1", 0).styles) == 1
+
+
+def test_a_generator_is_loaded_once_and_again_when_its_file_has_changed(root: Path) -> None:
+    checkpoint = choose(root, "mine, latest")
+    first = load_generator(checkpoint, checkpoint.changed(), "-1", 0)
+    assert load_generator(choose(root, "mine, latest"), checkpoint.changed(), "-1", 0) is first
+    assert load_generator(checkpoint, checkpoint.changed() + 1, "-1", 0) is not first
+
+
+def test_large_images_are_translated_in_tiles_where_asked_for(root: Path, tmp_path: Path) -> None:
+    checkpoint, images = choose(root, "mine, latest"), torch.rand(1, 3, 70, 90) * 2 - 1
+    whole, tiled = (load_generator(checkpoint, 0, "-1", tile).styles[0] for tile in (0, 64))
+    with torch.inference_mode():
+        assert tiled(images).shape == whole(images).shape == images.shape
+        assert torch.equal(tiled(images[..., :60, :60]), whole(images[..., :60, :60]))
+        assert not torch.equal(tiled(images), whole(images)), "an image above the tile's size was not cut"
+
+
+def test_a_checkpoint_that_vanished_or_does_not_fit_is_one_sentence(root: Path, tmp_path: Path) -> None:
+    gone = Checkpoint(tmp_path, "gone", "latest", "")
+    with pytest.raises(UserError, match="refresh the list"):
+        gone.changed()
+    shutil.copytree(root / "mine", tmp_path / "mine")
+    (tmp_path / "mine" / "train_opt.json").unlink()  # so that the usual architecture is expected
+    with pytest.raises(UserError, match="does not fit"):
+        load_generator(choose(tmp_path, "mine, latest"), 0, "-1", 0)
+    (tmp_path / "mine" / "train_opt.json").write_text("{")
+    with pytest.raises(UserError, match="cannot be used"):
+        load_generator(choose(tmp_path, "mine, latest"), 1, "-1", 0)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "1"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_uploads_of_every_kind_become_images_of_the_generators_channels(
+    tmp_path: Path, mode: str, channels: int,
+) -> None:
+    picture = Image.new("L", (40, 20), 200)
+    picture = Image.fromarray(np.full((20, 40), 50000, np.uint16)) if mode == "I;16" else picture.convert(mode)
+    picture.save(tmp_path / "x.png")
+    image = read_image(tmp_path / "x.png", channels, 10)
+    assert image.shape == (channels, 5, 10)
+    assert image.abs().max() <= 1
+
+
+def test_uploads_are_upright_and_small_ones_stay_as_they_are(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.new("RGB", (40, 20)).save(tmp_path / "x.jpg", exif=exif)
+    assert read_image(tmp_path / "x.jpg", 3, 40).shape == (3, 40, 20)
+
+
+def test_what_is_no_image_is_named_without_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    with pytest.raises(UserError, match=r"^x\.png cannot be read as an image"):
+        read_image(tmp_path / "x.png", 3, 100)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (700, 20), (64, 48)])
+def test_a_point_resembles_itself_most_in_images_of_any_size(root: Path, size: tuple[int, int]) -> None:
+    image, point = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1)) * 2 - 1, (0.99, 0.3)
+    for sight in LAYERS:
+        seen = features(image, sight, choose(root, "mine, latest"), "-1")
+        similarity = point_map(seen, point)[0]
+        height, width = similarity.shape
+        assert similarity[int(0.99 * height), int(0.3 * width)] == pytest.approx(similarity.max().item(), abs=1e-6)
+        assert similarity.abs().max() <= 1 + 1e-5
+        picture = drawn(similarity, image[0], point)
+        assert picture.shape == (3, *size)
+        assert picture.abs().max() <= 1
+
+
+def test_learned_heads_see_where_the_checkpoint_has_them(root: Path) -> None:
+    mine = choose(root, "mine, latest")
+    assert sights(mine) == [*LAYERS, "learned on relu1_2", "learned on relu2_1"]
+    assert sights(choose(root, "cycle, latest, G_A")) == list(LAYERS)
+    image = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    seen = features(image, "learned on relu2_1", mine, "-1")
+    state = torch.load(root / "mine" / "latest_state.pth", weights_only=True)["networks"]["F"]
+    assert seen.shape == (1, state["heads.1.2.weight"].shape[0], 20, 20)
+
+
+@pytest.mark.parametrize(("flags", "sentence"), [
+    (["--checkpoints_dir", "nowhere"], "there is no folder nowhere"),
+    (["--gpu_ids", "99", "--checkpoints_dir", "."], "--gpu_ids 99"),
+    (["--port", "0"], "'0' is not a positive whole number"),
+    (["--shar"], "unrecognized arguments: --shar"),
+])
+def test_mistakes_on_the_command_line_are_one_sentence(flags: list[str], sentence: str) -> None:
+    outcome = run("app.py", *flags)
+    assert outcome.code == 2
+    assert sentence in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_without_gradio_the_program_says_what_to_install(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    outcome = run("app.py", "--checkpoints_dir", root, "--gpu_ids", "-1")
+    assert (outcome.code, outcome.err) == (2, "app.py: error: app.py needs the package gradio: pip install gradio\n")

@@ -1,0 +1,210 @@
+"""app.py as a person uses it: in a real headless Chromium, which nothing outside this machine answers."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from browser import browser, faults_of
+from cli import ROOT, TINY, make_images, run
+from numpy.typing import NDArray
+from PIL import Image
+from tiny import save_noise
+
+pytest.importorskip("gradio", reason="needs gradio: pip install gradio")
+
+# Runs app.py, and writes down whom its process asks beside this machine.
+RECORDING = """
+import runpy, socket, sys
+sys.path.insert(0, {root!r})
+def note(host):
+    if host not in ("127.0.0.1", "localhost", "::1", None):
+        open({log!r}, "a").write(f"{{host}}\\n")
+connect, look_up = socket.socket.connect, socket.getaddrinfo
+socket.socket.connect = lambda self, to: (note(to[0] if isinstance(to, tuple) else None), connect(self, to))[1]
+socket.getaddrinfo = lambda host, *rest, **more: (note(host), look_up(host, *rest, **more))[1]
+sys.argv = ["app.py", *sys.argv[1:]]
+runpy.run_path({app!r}, run_name="__main__")
+"""
+FOREIGN = """
+const own = location.origin;
+const asked = performance.getEntriesByType('resource').map(entry => entry.name);
+const named = [...document.querySelectorAll('[src], link[href]')].map(element => element.src || element.href);
+return [...asked, ...named].filter(url => /^(https?|wss?):/.test(url) && !url.startsWith(own));
+"""
+LOADED = "const image = document.querySelector('#{} img'); return image && image.complete && image.naturalWidth"
+
+
+class App(NamedTuple):
+    """A running app.py."""
+
+    address: str
+    process: subprocess.Popen[str]
+    errors: Path
+    asked: Path
+    files: Path
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    folder = tmp_path_factory.mktemp("page")
+    data = make_images(folder / "data", "trainA", "trainB")
+    for name, model in (("styles", "munit_sc"), ("mine", "sc")):
+        tiny = [word for word in TINY if model == "sc" or word not in ("--netG", "resnet_6blocks")]
+        outcome = run("train.py", "--dataroot", data, "--checkpoints_dir", folder / "checkpoints", "--name", name,
+                      "--model", model, *tiny)
+        assert outcome.code == 0, outcome.err
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    errors, asked, files = folder / "errors", folder / "asked", folder / "files"
+    files.mkdir()
+    script = folder / "run.py"
+    script.write_text(RECORDING.format(root=str(ROOT), app=str(ROOT / "app.py"), log=str(asked)))
+    command = [sys.executable, script, "--checkpoints_dir", folder / "checkpoints", "--gpu_ids", "-1", "--port", port]
+    with errors.open("w") as log, subprocess.Popen(
+        [str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(files), "http_proxy": "http://127.0.0.1:9"},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(f"open http://127.0.0.1:{port}"), errors.read_text()
+            yield App(f"http://127.0.0.1:{port}/", process, errors, asked, files)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def until(look: Callable[[], Any], what: str) -> Any:
+    """What ``look`` sees once it is something."""
+    end = time.monotonic() + 30
+    while not (seen := look()):
+        assert time.monotonic() < end, f"waited 30 seconds for {what}"
+        time.sleep(0.1)
+    return seen
+
+
+def opened(window: Any, app: App) -> None:
+    window.get(app.address)
+    value = "const chosen = document.querySelector('#checkpoint input'); return chosen && chosen.value"
+    until(lambda: window.execute_script(value), "a checkpoint to be chosen")
+
+
+def upload(window: Any, file: Path) -> None:
+    window.find_element("css selector", "#upload input[type=file]").send_keys(str(file))
+
+
+def source(window: Any, name: str) -> str:
+    return str(window.execute_script(f"const i = document.querySelector('#{name} img'); return i ? i.src : ''"))
+
+
+def picture(window: Any, name: str, *, unlike: str = "") -> NDArray[np.uint8]:
+    """The picture called ``name`` once it is there, and comes from another address than before."""
+    until(lambda: window.execute_script(LOADED.format(name)) and source(window, name) != unlike, f"a picture in {name}")
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(source(window, name)) as answer:
+        return np.asarray(Image.open(io.BytesIO(answer.read())).convert("RGB"))
+
+
+def choose(window: Any, name: str, option: str) -> None:
+    window.find_element("css selector", f"#{name} input").click()
+    find = """return [...document.querySelectorAll('ul[role=listbox] li')].find(
+        item => item.innerText.trim().endsWith(arguments[0]))"""
+    until(lambda: window.execute_script(find, option), f"{option} in the list of {name}").click()
+
+
+def test_an_image_is_dropped_translated_compared_clicked_and_downloaded(app: App, tmp_path: Path) -> None:
+    from selenium.webdriver import ActionChains
+
+    photo = save_noise(tmp_path / "my photo.png", 5, (60, 40))
+    with browser(height=1600, downloads=tmp_path / "downloads") as window:
+        opened(window, app)
+        upload(window, photo)
+        output = picture(window, "output")
+        assert output.shape == (200, 300, 3), "small images are shown at a multiple of their size"
+        assert output.std() > 0
+        assert np.array_equal(picture(window, "input")[::5, ::5], np.asarray(Image.open(photo)))
+
+        image = window.find_element("css selector", "#input img")
+        ActionChains(window).move_to_element_with_offset(image, 75, -50).click().perform()  # from its middle
+        ring = (picture(window, "map_input") == 255).all(axis=2)
+        assert picture(window, "map_output").shape == (200, 300, 3)
+        middle = np.argwhere(ring).mean(axis=0)
+        assert np.abs(middle - [50, 225]).max() <= 1, f"the ring is around {middle}, the click was at [50, 225]"
+        before = source(window, "map_input")
+        choose(window, "sight", "relu4_1")
+        assert picture(window, "map_input", unlike=before).shape == (200, 300, 3)
+
+        assert len(window.find_elements("css selector", "#slider img")) == 2
+        before = source(window, "slider")
+        choose(window, "compared", "styles, latest")
+        picture(window, "slider", unlike=before)
+
+        window.find_element("css selector", "#download").click()
+        saved = until(lambda: list((tmp_path / "downloads").glob("*.png")), "the download")[0]
+        assert saved.name == "my_photo_mine_latest.png"
+        assert np.array_equal(np.asarray(Image.open(saved)), output[::5, ::5])
+        assert faults_of(window) == {}
+        assert window.execute_script(FOREIGN) == []
+    assert not app.asked.exists(), f"app.py asked for {app.asked.read_text()}"
+    assert app.errors.read_text() == ""
+
+
+def test_what_is_no_image_is_told_on_the_page_and_the_next_one_is_translated(app: App, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and so on")
+    with browser() as window:
+        opened(window, app)
+        upload(window, tmp_path / "broken.png")
+        said = "return document.querySelector('.toast-body')?.innerText"
+        text = until(lambda: window.execute_script(said), "a message")
+        assert "broken.png cannot be read as an image" in text
+        window.find_element("css selector", "#upload [aria-label=Clear]").click()
+        until(lambda: window.find_elements("css selector", "#upload input[type=file]"), "room for another file")
+        upload(window, save_noise(tmp_path / "good.png", 1, (33, 47), "RGBA"))
+        assert picture(window, "output").shape == (47 * 6, 33 * 6, 3)
+        assert faults_of(window) == {}
+    assert app.errors.read_text() == ""
+
+
+def test_a_telephones_width_is_enough(app: App, tmp_path: Path) -> None:
+    with browser(width=400, height=900) as window:
+        opened(window, app)
+        choose(window, "checkpoint", "styles, latest")
+        upload(window, save_noise(tmp_path / "a.png", 1, (90, 30)))
+        first, address = picture(window, "output"), source(window, "output")
+        style = until(lambda: window.find_elements("css selector", "#style input[type=number]"), "a choice of styles")
+        style[0].send_keys("\ue009a\ue000", "7", "\ue007")  # all of it is replaced
+        window.find_element("css selector", "#translate").click()
+        assert not np.array_equal(picture(window, "output", unlike=address), first)
+        assert faults_of(window) == {}
+        for name in ("checkpoint", "upload", "translate", "input", "output", "slider", "download"):
+            box = window.find_element("css selector", f"#{name}").rect
+            assert box["x"] >= 0, name
+            assert box["x"] + box["width"] <= 400, name
+            assert box["width"] > 60, name
+
+
+def test_the_list_is_refreshed_and_pictures_do_not_outlive_the_program(app: App) -> None:
+    with browser() as window:
+        opened(window, app)
+        checkpoints = app.errors.parent / "checkpoints"
+        (checkpoints / "new").mkdir()
+        (checkpoints / "new" / "3_net_G.pth").write_bytes((checkpoints / "mine" / "latest_net_G.pth").read_bytes())
+        window.find_element("css selector", "#refresh").click()
+        time.sleep(0.5)
+        choose(window, "checkpoint", "new, 3")
+    assert len(list(app.files.glob("app-*"))) == 1
+    app.process.send_signal(signal.SIGTERM)
+    assert app.process.wait(30) == 0
+    assert list(app.files.glob("app-*")) == []

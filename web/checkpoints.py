@@ -1,0 +1,132 @@
+"""The generators below ``--checkpoints_dir``: found by their files, loaded once, and kept while they are the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data import DATASETS
+from models import MODELS
+from models.execution import prepare
+from models.tiles import Tiling, translate_tiled
+from options import TEST, DataFlags, SpeedFlags, parse
+from util.checkpoints import AVERAGE, load_networks, network_path
+from util.device import choose_device
+from util.errors import UserError
+
+KEPT = 4  # generators in memory
+STYLES = 32  # of a model that has several; the first ones are those of test.py --n_styles
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A generator's file, ``root/name/TAG_net_G<suffix>.pth``."""
+
+    root: Path
+    name: str
+    tag: str
+    suffix: str
+    """Empty, ``_A`` or ``_B`` of a cycle, and then ``_ema``."""
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def label(self) -> str:
+        """What the page calls it."""
+        way, average, _ = self.suffix.partition(AVERAGE)
+        return ", ".join([self.name, self.tag, *([f"G{way}"] if way else []), *(["moving average"] if average else [])])
+
+    def recorded(self) -> dict[str, Any]:
+        """The options that it was trained with; empty where nothing tells them.
+
+        Raises:
+            UserError: their file is damaged.
+        """
+        path = self.folder / "train_opt.json"
+        if not path.exists():
+            return {}
+        try:
+            options = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path} cannot be used ({error}); repair or remove it") from None
+        return options if isinstance(options, dict) else {}
+
+    def changed(self) -> int:
+        """When its file was written, in nanoseconds.
+
+        Raises:
+            UserError: it is gone.
+        """
+        path = network_path(self.folder, self.tag, "G" + self.suffix)
+        try:
+            return path.stat().st_mtime_ns
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; refresh the list") from None
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A loaded generator."""
+
+    styles: tuple[Callable[[Tensor], Tensor], ...]
+    """The ways in which it translates [1, channels, H, W]; most know one."""
+    channels: int
+    device: torch.device
+
+
+def find_checkpoints(root: Path) -> dict[str, Checkpoint]:
+    """Every generator below ``root`` by its label, the newest first."""
+    found = []
+    for path in root.rglob("*_net_G*.pth"):
+        match = re.fullmatch(rf"(\w[\w.-]*)_net_G(|_A|_B)({AVERAGE}|)\.pth", path.name)
+        if match and path.parent != root:
+            name = path.parent.relative_to(root).as_posix()
+            found.append((path.stat().st_mtime, Checkpoint(root, name, match[1], match[2] + match[3])))
+    found.sort(key=lambda item: (-item[0], item[1].label))
+    return {checkpoint.label: checkpoint for _, checkpoint in found}
+
+
+@lru_cache(KEPT)
+def load_generator(checkpoint: Checkpoint, changed: int, gpu_ids: str, tile: int) -> Generator:
+    """Load a generator as test.py does; its architecture is read from the experiment's own options file.
+
+    Args:
+        checkpoint: which one.
+        changed: `Checkpoint.changed`; another time means another file.
+        gpu_ids: see `choose_device`.
+        tile: see test.py's ``--tile``; tiles overlap by half of it, or 128 pixels.
+
+    Raises:
+        UserError: the file is missing, damaged or of another architecture; or the tile does not fit it.
+    """
+    del changed
+    way, average, _ = checkpoint.suffix.partition(AVERAGE)
+    multimodal = checkpoint.recorded().get("model") == "munit_sc"
+    own = ["--model=munit_sc", "--dataset_mode=single", f"--n_styles={STYLES}"]
+    options = parse(TEST, MODELS, DATASETS, [
+        f"--checkpoints_dir={checkpoint.root}", f"--name={checkpoint.name}", f"--dataroot={checkpoint.root}",
+        f"--tile={tile}", f"--tile_overlap={min(128, tile // 2)}",
+        *(own if multimodal else ["--model=test", f"--model_suffix={way}"])])
+    model = MODELS["munit_sc" if multimodal else "test"](options, training=False)
+    load_networks(checkpoint.folder, checkpoint.tag, {name + average: net for name, net in model.networks.items()})
+    tiling, device = Tiling.of(options, model), choose_device(gpu_ids)
+    prepare(model, device, options[SpeedFlags])
+
+    def translated(translate: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        if tiling is None:
+            return lambda images: translate(images.to(device)).cpu()
+        return lambda images: translate_tiled(translate, images, tiling, device=device,
+                                              networks=model.networks.values())
+
+    styles = tuple(map(translated, model.translators().values()))
+    return Generator(styles, options[DataFlags].input_nc, device)
