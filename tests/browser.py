@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 BROKEN_IMAGES = """
-return [...document.images].filter(image => !image.complete || image.naturalWidth === 0).map(image => image.src)
+const done = arguments[arguments.length - 1], images = [...document.images];
+for (const image of images) image.loading = "eager";  // those further down, too
+Promise.allSettled(images.map(image => image.decode())).then(
+    outcomes => done(images.filter((_, place) => outcomes[place].status === "rejected").map(image => image.src)));
 """
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -47,7 +50,7 @@ def faults_of(window: Any) -> dict[str, Any]:
     log = window.get_log("browser")
     found = {
         "errors in the console": [entry["message"] for entry in log if entry["level"] == "SEVERE"],
-        "images that are missing": window.execute_script(BROKEN_IMAGES),
+        "images that are missing": window.execute_async_script(BROKEN_IMAGES),
         "pixels beyond the window's right edge": max(0, window.execute_script(OVERFLOW)),
     }
     return {name: value for name, value in found.items() if value}
