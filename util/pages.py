@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +25,7 @@ figcaption{padding-top:2px;font-size:12px;color:#555}
 dl{display:flex;flex-wrap:wrap;gap:6px 20px;margin:0}
 dt{font-size:12px;color:#555}
 dd{margin:0;font-variant-numeric:tabular-nums}
+.drawings{display:grid;gap:8px;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr))}
 @media(max-width:640px){header,section{padding:8px}figure{flex-basis:calc((100% - 16px)/3)}}
 """
 
@@ -77,6 +78,14 @@ def value_table(name: str, values: Mapping[str, float]) -> Any:
 
     items = [tags.div(tags.dt(key), tags.dd(f"{value:.4g}")) for key, value in values.items()]
     return tags.section(tags.h2(name), tags.dl(*items))
+
+
+def drawings(svgs: Sequence[str]) -> Any:
+    """A section of SVG elements, side by side where there is room."""
+    from dominate import tags  # noqa: PLC0415
+    from dominate.util import raw  # noqa: PLC0415
+
+    return tags.section(tags.div(*(tags.div(raw(svg)) for svg in svgs), cls="drawings"))
 
 
 def write_page(page: Any, path: Path) -> None:
