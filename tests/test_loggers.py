@@ -51,13 +51,13 @@ def test_flags_choose_loggers(root: Path, flags: str, names: str) -> None:
 def test_an_unknown_logger_is_refused_with_those_there_are(root: Path) -> None:
     with pytest.raises(UserError, match=r"--loggers.*'screen'.*terminal, json, html, visdom, tensorboard, wandb"):
         chosen(root, "--loggers json,screen")
-    assert list(LOGGERS) == "terminal json html visdom tensorboard wandb".split()
+    assert list(LOGGERS) == ["terminal", "json", "html", "visdom", "tensorboard", "wandb"]
 
 
 def test_names_tell_groups_and_charts() -> None:
-    assert [group_of(name) for name in ("G", "lr/G", "data_wait", "metrics/FID")] == ["losses", "lr", "speed", "metrics"]
-    assert [chart_of(name) for name in ("G", "lr/G", "data_wait", "metrics/FID")] == [
-        "losses", "lr", "data_wait", "metrics/FID"]
+    names = ("G", "lr/G", "data_wait", "metrics/FID")
+    assert [group_of(name) for name in names] == ["losses", "lr", "speed", "metrics"]
+    assert [chart_of(name) for name in names] == ["losses", "lr", "data_wait", "metrics/FID"]
     assert [short(name) for name in ("G", "gradient/D_A")] == ["G", "D_A"]
 
 

@@ -406,7 +406,8 @@ def test_sinks_are_closed_after_an_error(root: Path, monkeypatch: pytest.MonkeyP
     (root / "trainA" / "1.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"1\.png"):
         run(root, "--max_iters 9 --max_bad_images 0")
-    assert [type(sink).__name__ for sink in closed] == ["TerminalSink", "JsonLinesSink", "HtmlSink"]
+    assert [type(getattr(sink, "sink", sink)).__name__ for sink in closed] == [
+        "TerminalSink", "JsonLinesSink", "HtmlSink"]
 
 
 # --- the published code's command line ------------------------------------------------------------------------------
