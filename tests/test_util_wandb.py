@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def _private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def chunks(content: bytes) -> Iterator[bytes]:
     """The records of a file in the log format of LevelDB, which may be cut into fragments."""
-    assert content.startswith(b":W&B")
+    if not content.startswith(b":W&B"):
+        return  # not written yet
     at, parts = 7, []
     while at + 7 <= len(content):
         if BLOCK - at % BLOCK < 7:
@@ -55,13 +57,15 @@ class Run:
     """What an offline run's file holds."""
 
     def __init__(self, folder: Path) -> None:
-        (path,) = folder.glob("run-*.wandb")
+        content = b"".join(path.read_bytes() for path in folder.glob("run-*.wandb"))
         protocol: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
         self.folder, self.rows, self.config = folder, list[dict[str, Any]](), dict[str, Any]()
-        for chunk in chunks(path.read_bytes()):
+        self.ended = False
+        for chunk in chunks(content):
             record = protocol.Record()
             record.ParseFromString(chunk)
             kind = record.WhichOneof("record_type")
+            self.ended |= kind == "exit"
             if kind == "run":
                 self.id, self.project, self.name = record.run.run_id, record.run.project, record.run.display_name
                 self.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
@@ -78,8 +82,14 @@ class Run:
 
 
 def runs(folder: Path) -> list[Run]:
+    """All runs below a training's folder, as soon as wandb's own process has written them to their ends."""
     folders = sorted((folder / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime)
-    return [Run(path) for path in folders]
+    deadline = time.monotonic() + 60
+    while True:
+        found = [Run(path) for path in folders]
+        if all(run.ended for run in found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)
 
 
 def test_an_offline_training_can_be_read_back_and_goes_on_under_its_id(
