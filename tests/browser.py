@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 
 BROKEN_IMAGES = """
 return [...document.images].filter(image => !image.complete || image.naturalWidth === 0).map(image => image.src)
+"""
+COME = """
+for (const image of document.images) image.loading = "eager";
+return [...document.images].every(image => image.complete)
 """
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -44,6 +49,9 @@ def browser(*, width: int = 1200, height: int = 900, downloads: Path | None = No
 
 def faults_of(window: Any) -> dict[str, Any]:
     """What is wrong with the page that is open: empty where nothing is."""
+    deadline = time.monotonic() + 30
+    while not window.execute_script(COME) and time.monotonic() < deadline:  # the page's load event comes before
+        time.sleep(0.05)
     log = window.get_log("browser")
     found = {
         "errors in the console": [entry["message"] for entry in log if entry["level"] == "SEVERE"],
