@@ -57,10 +57,12 @@ from util.distributed import World, joined
 from util.errors import UserError, run_program
 from util.files import locked, move_aside, remove_leftovers
 from util.health import Watch
-from util.loggers import JsonLinesSink, Sink, open_html, open_visdom
+from util.loggers import Sink
+from util.loggers.registry import Watched, open_loggers
 from util.meter import LossMeter
 from util.signals import Signals
 from util.terminal import TerminalSink
+from util.vitals import Vitals
 
 # Flags that may change from one part of a run to the next without a word, and those that the saved optimizers and
 # schedules overrule.
@@ -239,6 +241,7 @@ def loop(
     """
     model, progress, display = run.model, run.progress, run.options[DisplayFlags]
     waiting, start, shown = Waiting(), progress.images, progress.images
+    vitals = Vitals(model.networks, model.optimizers, device, start)
     loader.warn = warning(sinks)
     watch = watch_over(run, loader.warn)
     evaluate = partial(run.evaluation.after, sinks=sinks, stopped=lambda: signals.received)
@@ -258,7 +261,7 @@ def loop(
             for sink in sinks:
                 sink.advance(seen - before)
             if seen // display.print_freq > before // display.print_freq:
-                report(run, sinks, waiting)
+                report(run, sinks, waiting, vitals)
             if seen // display.display_freq > before // display.display_freq:
                 shown = show_samples(sinks, seen, model)
             evaluate(seen, progress.epoch, final=seen >= total)  # before a save that shall know of it
@@ -276,7 +279,7 @@ def loop(
     if run.saved != progress:
         run.save()
     if start < progress.images and not signals.code:
-        report(run, sinks, waiting)
+        report(run, sinks, waiting, vitals)
     if shown < progress.images and not signals.code:
         show_samples(sinks, progress.images, model)
 
@@ -307,18 +310,20 @@ def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
         yield group
 
 
-def report(run: Run, sinks: Sequence[Sink], waiting: Waiting) -> None:
-    """Send the mean losses since the last report, if there are any, and the share of time spent waiting for data."""
+def report(run: Run, sinks: Sequence[Sink], waiting: Waiting, vitals: Vitals) -> None:
+    """Send the mean losses since the last report, if there are any, the share of time spent waiting, and vitals."""
     if values := run.losses.means():
-        values = run.world.mean({**values, "data_wait": waiting.share()})
+        images = run.progress.images
+        values = run.world.mean({**values, "data_wait": waiting.share(), **vitals.read(images)})
         for sink in sinks:
-            sink.scalars(run.progress.images, values)
+            sink.scalars(images, values)
 
 
 def show_samples(sinks: Sequence[Sink], seen: int, model: Model) -> int:
     """Send the current images; returns when that was."""
+    samples = model.samples() if sinks else {}
     for sink in sinks:
-        sink.images(seen, model.visuals())
+        sink.images(seen, samples)
     return seen
 
 
@@ -344,27 +349,11 @@ def build_schedulers(model: Model, flags: TrainFlags, first_epoch: int) -> dict[
 
 
 def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
-    """The loggers, of which the terminal begins with ``lines``; one that cannot run is left out with a warning."""
-    display, seen = run.options[DisplayFlags], run.progress.images
-    name = run.options[RunFlags].name
+    """The loggers, beginning with ``lines`` for the user; one that cannot run is left out with a warning."""
     remove_leftovers(run.folder)
     run.options.save(run.folder, "train_opt")
-    terminal = TerminalSink(total, seen)
-    for line in (run.options.as_text(), *lines):
-        terminal.message(line)
-
-    def warn(text: str) -> None:
-        terminal.message(f"warning: {text}")
-
-    sinks: list[Sink | None] = [terminal, JsonLinesSink(run.folder / "loss_log.jsonl", resume_step=seen)]
-    if not display.no_html:
-        sinks.append(open_html(run.folder / "web", name, image_width=display.display_winsize, resume_step=seen,
-                               update_every=display.update_html_freq, warn=warn))
-    if display.display_id:
-        sinks.append(open_visdom(
-            display.display_server, display.display_port, display.display_env, name, display_id=display.display_id,
-            ncols=display.display_ncols, win_size=display.display_winsize, resume_step=seen, warn=warn))
-    return [sink for sink in sinks if sink is not None]
+    watched = Watched(run.folder, run.options[RunFlags].name, total, run.progress.images, run.options.as_dict())
+    return open_loggers(run.options[DisplayFlags].chosen(), watched, [run.options.as_text(), *lines])
 
 
 def describe(run: Run, device: torch.device, images: int) -> list[str]:

@@ -44,6 +44,7 @@ class Model(ABC):
         learned_losses: those of the networks that are parts of a loss, and always computed in float32.
         images: the current ones by name, real, generated and augmented: `INPUTS`, and what a step adds.
         shown: those of them that are `visuals`, in order.
+        drawings: what the model's parts draw of the current images, where somebody looks: more images by name.
         descent: how gradients become steps.
         augmentation: how what discriminators see is changed, see `diff_augment`.
         judged_channels: of the pictures that discriminators see side by side as channels; empty: of one picture.
@@ -61,6 +62,7 @@ class Model(ABC):
         self.augmentation: tuple[str, ...] = options[TrainFlags].diff_augment if training else ()
         self.judged_channels: tuple[int, ...] = ()
         self.images: dict[str, Tensor] = {}
+        self.drawings: list[Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = []
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.constants: dict[str, nn.Module] = {}
@@ -107,6 +109,12 @@ class Model(ABC):
     def visuals(self) -> dict[str, Tensor]:
         """The current images by name, [B, C, H, W] in [-1, 1]."""
         return {name: self.images[name].detach() for name in self.shown if name in self.images}
+
+    @torch.no_grad()
+    def samples(self) -> dict[str, Tensor]:
+        """The current images and what the model's parts draw of them, as `visuals`; changes nothing."""
+        visuals = self.visuals()
+        return visuals | {name: image for draw in self.drawings for name, image in draw(visuals).items()}
 
     def train_step(self, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """One optimisation step over one batch, or over several whose gradients add up.

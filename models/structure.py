@@ -22,7 +22,7 @@ from util.errors import UserError
 
 from .base import Model
 from .building import adam
-from .losses.spatial_correlative import SpatialCorrelativeLoss
+from .losses.spatial_correlative import SpatialCorrelativeLoss, self_similarity
 from .networks import initialize
 from .networks.features import VGG16, canonical_layers, create_features, feature_shapes
 
@@ -123,6 +123,8 @@ class Structure:
             self.vgg = create_features(flags.feature_net, self.wanted, flags.vgg_weights, frozen=not flags.vgg_lr_scale)
             channels = dict(zip(self.wanted, self.vgg.channels, strict=True))
             model.constants["VGG"] = self.vgg
+        if used:
+            model.drawings.append(self.draw)
         self.loss = SpatialCorrelativeLoss(
             patch_count=flags.patch_nums, patch_size=flags.patch_size, normalize=flags.use_norm, temperature=flags.T,
             mode="l1" if flags.loss_mode == "l1" else "cos",
@@ -178,12 +180,41 @@ class Structure:
         distance: Tensor = self.loss(*self._at_layers({"source": source, "target": target}, "source", "target"))
         return distance
 
-    def extract(self, images: Mapping[str, Tensor]) -> dict[str, Features]:
-        """Features of images by name, all in one pass: [B, C, H, W] of one size, 1 or 3 channels, in [-1, 1]."""
+    def extract(self, images: Mapping[str, Tensor], *, compiled: bool = True) -> dict[str, Features]:
+        """Features of images by name, all in one pass: [B, C, H, W] of one size, 1 or 3 channels, in [-1, 1].
+
+        Without ``compiled`` past torch.compile, which would begin anew for a batch unlike those of training.
+        """
         batch = torch.cat([image.expand(-1, 3, -1, -1) for image in images.values()])  # greyscale becomes grey colour
-        chunks = [layer.chunk(len(images)) for layer in self.vgg(batch)]
+        features = self.vgg(batch) if compiled else self.vgg.forward(batch)
+        chunks = [layer.chunk(len(images)) for layer in features]
         return {image: dict(zip(self.wanted, parts, strict=True))
                 for image, parts in zip(images, zip(*chunks, strict=True), strict=True)}
+
+    def draw(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """How much the centre of ``real_A`` and of its translation ``fake_B`` resembles every other point of it.
+
+        Returns:
+            ``real_A_similarity`` and ``fake_B_similarity``, [1, 3, H, W] in [-1, 1], of the first of a batch: the mean
+            over ``--attn_layers``, black where similarity is least, white where it is greatest in either image; the
+            centre is red. Nothing where one of the images is missing.
+        """
+        if not {"real_A", "fake_B"} <= images.keys():
+            return {}
+        pair = {name: images[name][:1] for name in ("real_A", "fake_B")}
+        height, width = pair["real_A"].shape[2:]
+        seen = self._at_layers(self.extract(pair, compiled=False), *pair)
+        layers = [torch.cat(features) for features in zip(*seen, strict=True)]  # [2, C, h, w]
+        if self.loss.heads:
+            layers = [head(features) for head, features in zip(self.loss.heads, layers, strict=True)]
+        maps = [stretched(centre_similarity(features, self.flags.use_norm)) for features in layers]
+        mean = torch.stack([F.interpolate(of, (height, width), mode="bilinear") for of in maps]).mean(dim=0)
+        colours = (2 * mean - 1).repeat(1, 3, 1, 1)
+        reach = max(1, min(height, width) // 64)
+        top, left = max(0, height // 2 - reach), max(0, width // 2 - reach)
+        red = colours.new_tensor([1.0, -1.0, -1.0]).view(3, 1, 1)
+        colours[:, :, top : height // 2 + reach, left : width // 2 + reach] = red
+        return {f"{name}_similarity": image[None] for name, image in zip(pair, colours, strict=True)}
 
     def _look(self, pair: Pair, *, heads: bool) -> dict[str, Features]:
         """Features of every image of a pair that the losses of heads or generator look at, each image once.
@@ -242,3 +273,17 @@ def negative(images: Tensor, *, like: Tensor) -> Tensor:
     if flipped.shape[2:] == like.shape[2:]:
         return flipped
     return F.interpolate(flipped, like.shape[2:], mode="bilinear", antialias=True)  # training without a crop
+
+
+def centre_similarity(features: Tensor, normalize: bool) -> Tensor:
+    """The self-similarity of the position in the middle of [B, C, H, W] with every other one: [B, 1, H, W]."""
+    height, width = features.shape[2:]
+    centre = torch.tensor([height // 2 * width + width // 2], device=features.device)
+    rows = self_similarity(features, centre, patch_size=max(height, width), normalize=normalize)  # [B, 1, H * W]
+    return rows.view(-1, 1, height, width)
+
+
+def stretched(values: Tensor) -> Tensor:
+    """The least value becomes 0, the greatest 1."""
+    least, greatest = values.aminmax()
+    return (values - least) / (greatest - least).clamp(min=1e-12)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from util.loggers.registry import LOGGERS
+
 from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags, stylegan2_size
 from .flag import comma_list, count_or_all, flag, plain_name
 from .parser import Program
@@ -18,6 +20,14 @@ def some_policies(text: str) -> tuple[str, ...]:
     if unknown := [policy for policy in policies if policy not in POLICIES]:
         raise ValueError(f"'{unknown[0]}' is neither none nor a list of some of {', '.join(POLICIES)}")
     return policies
+
+
+def some_loggers(text: str) -> tuple[str, ...]:
+    """``"json,html"`` to ``("json", "html")``."""
+    names = comma_list(text)
+    if unknown := [name for name in names if name not in LOGGERS]:
+        raise ValueError(f"'{unknown[0]}' is none of {', '.join(LOGGERS)}")
+    return names
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,9 @@ class LoadingFlags:
 class DisplayFlags:
     """What a run shows and saves on its way. Frequencies count images, not steps."""
 
+    loggers: tuple[str, ...] = flag(
+        ("terminal", "json", "html"), f"where losses, speed, gradients and samples go: a list of some of "
+        f"{','.join(LOGGERS)}; --display_id adds visdom, --no_html takes html away", parse=some_loggers)
     print_freq: int = flag(100, "images between two lines of losses", minimum=1)
     display_freq: int = flag(400, "images between two sample grids", minimum=1)
     update_html_freq: int = flag(1000, "images between two updates of the web page", minimum=1)
@@ -81,10 +94,20 @@ class DisplayFlags:
                           minimum=0)
     display_winsize: int = flag(256, "width of an image on pages and in visdom, in pixels", minimum=1)
     display_ncols: int = flag(4, "images in a row in visdom; 0: one window an image", minimum=0)
-    display_id: int | None = flag(None, "number of the first visdom window; left out or 0: no visdom", minimum=0)
+    display_id: int | None = flag(None, "number of the first visdom window; above 0 it adds visdom to --loggers",
+                                   minimum=0)
     display_server: str = flag("http://localhost", "address of the visdom server")
     display_port: int = flag(8097, "port of the visdom server", minimum=1, maximum=65535)
     display_env: str = flag("main", "visdom environment")
+    wandb_project_name: str = flag("spatially-correlative", "project of Weights & Biases that the run belongs to")
+    wandb_mode: str | None = flag(None, "send to the server of Weights & Biases at once, or keep in files for wandb "
+                                  "sync; left out: WANDB_MODE of the environment, or online",
+                                  choices=("online", "offline"))
+
+    def chosen(self) -> tuple[str, ...]:
+        """The loggers that all flags together mean."""
+        names = (*self.loggers, *(("visdom",) if self.display_id else ()))
+        return tuple(name for name in dict.fromkeys(names) if not (name == "html" and self.no_html))
 
 
 @dataclass(frozen=True)

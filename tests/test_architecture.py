@@ -138,7 +138,8 @@ def test_training_runs_without_optional_packages(tmp_path: Path) -> None:
     data = make_images(tmp_path / "data", "trainA", "trainB")
     (tmp_path / "run.py").write_text(f"""
 import runpy, sys
-for name in ("visdom", "dominate", "requests", "h5py", "cv2", "scipy", "skimage", "timm"):
+for name in ("visdom", "dominate", "requests", "h5py", "cv2", "scipy", "skimage", "timm", "matplotlib", "tensorboard",
+             "wandb"):
     sys.modules[name] = None  # `import` raises ImportError
 sys.path.insert(0, {str(ROOT)!r})
 runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny import save_folders, train_options
 
+from train import train
 from util.loggers import open_visdom
 from util.loggers.visdom_windows import image_grid
 
@@ -133,6 +135,36 @@ def test_a_window_that_holds_something_else_is_taken_over(server):
     sink = connect(server, display_id=35, resume_step=100)  # the image's window
     sink.scalars(200, {"G": 2.0})
     assert curves(server, 35) == {"G": [(200, 2.0)]}
+
+
+def test_other_values_have_windows_of_their_own_that_are_cut_as_the_losses_are(server):
+    sink = connect(server, display_id=36)
+    for step in (100, 200):
+        sink.scalars(step, {"G": 1.0, "lr/G": 0.1, "lr/D": 0.2, "data_wait": 0.3, "metrics/FID": 40.0})
+    sink.close()
+    sink = connect(server, display_id=36, resume_step=100)
+    sink.scalars(300, {"G": 2.0, "lr/G": 0.05, "data_wait": 0.5})
+    assert curves(server, 36) == {"G": [(100, 1.0), (300, 2.0)]}
+    assert curves(server, "36 lr") == {"G": [(100, 0.1), (300, 0.05)], "D": [(100, 0.2)]}
+    assert curves(server, "36 data_wait") == {"data_wait": [(100, 0.3), (300, 0.5)]}
+    assert curves(server, "36 metrics/FID") == {"FID": [(100, 40.0), (200, 40.0)]}  # not asked for yet
+    assert window(server, "36 lr")["title"] == "horse2zebra: lr"
+
+
+def test_a_training_shows_its_curves_and_samples_where_its_flags_say(server, tmp_path, capsys):
+    root = save_folders(tmp_path)
+    flags = (f"--name zebras --display_id 80 --display_server http://127.0.0.1 --display_port {server} --display_ncols "
+             f"2 --display_winsize 32 --display_freq 2 --print_freq 1 --no_html --seed 3 --max_iters")
+    train(train_options(root, f"{flags} 2 --display_env '{ENV}'"))
+    train(train_options(root, f"{flags} 4 --display_env '{ENV}' --continue_train"))
+    assert "warning" not in capsys.readouterr().out
+    log = [json.loads(line) for line in (root / "checkpoints/zebras/loss_log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [1, 2, 3, 4]
+    for number, tag, name in ((80, "G", "G"), ("80 gradient", "D", "gradient/D"), ("80 lr", "G", "lr/G")):
+        assert curves(server, number)[tag] == [(line["step"], line[name]) for line in log]
+    assert window(server, 81)["title"] == "zebras: real_A, fake_B, real_B, real_A_similarity, fake_B_similarity"
+    assert picture(server, 81).shape == (16 * 3 + 2 * 4, 16 * 2 + 4, 3)
+    assert window(server, 81)["width"] == 64
 
 
 def test_images_become_one_grid(server):

@@ -12,7 +12,8 @@ Points = Sequence[tuple[float, float]]
 
 
 def line_chart(
-    curves: Mapping[str, Points], *, title: str = "", x_label: str = "", y_label: str = "", marked: float | None = None
+    curves: Mapping[str, Points], *, title: str = "", x_label: str = "", y_label: str = "", marked: float | None = None,
+    pale: Mapping[str, Points] | None = None, log: bool = False,
 ) -> str:
     """Curves in one plot, as an SVG element that stands in a page by itself and shrinks with it.
 
@@ -22,6 +23,8 @@ def line_chart(
         curves: by the name in the legend; in that order.
         title, x_label, y_label: what is written around the plot.
         marked: where a vertical line stands, such as the best epoch.
+        pale: what curves of these names are smoothed from, drawn behind them.
+        log: a logarithmic vertical axis, on which values up to 0 leave gaps.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -31,9 +34,14 @@ def line_chart(
 
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
-    for name, points in curves.items():
-        values = [value if math.isfinite(value) else math.nan for _, value in points]
-        axes.plot([x for x, _ in points], values, label=name, linewidth=1.2, marker="." if len(points) < 30 else None)
+    for number, (name, points) in enumerate(curves.items()):
+        colour = f"C{number}"
+        if pale and name in pale:
+            axes.plot(*_columns(pale[name]), color=colour, linewidth=0.8, alpha=0.3)
+        axes.plot(*_columns(points), label=name, color=colour, linewidth=1.2,
+                  marker="." if len(points) < 30 else None)
+    if log:
+        axes.set_yscale("log")
     if marked is not None:
         axes.axvline(marked, color="0.5", linestyle=":")
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
@@ -47,3 +55,8 @@ def line_chart(
     head, _, rest = svg.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     return f'<svg role="img" style="width:100%;height:auto;max-width:56rem"{head}>{rest}'
+
+
+def _columns(points: Points) -> tuple[list[float], list[float]]:
+    """Places and values, NaN where they are not finite."""
+    return [x for x, _ in points], [value if math.isfinite(value) else math.nan for _, value in points]

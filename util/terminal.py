@@ -9,9 +9,18 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from .loggers.sink import Sink
+from .loggers.sink import Sink, group_of
 
 SMOOTHING = 0.8  # weight of the past in the bar's losses: about the last five reports
+DETAILS = ("gradient", "lr", "memory", "speed")  # groups that a line has no room for; it has a rate of its own
+
+
+class MessageSink(Sink):
+    """Sentences for the user on standard output, and nothing else."""
+
+    def message(self, text: str) -> None:
+        """Print a line."""
+        print(printable(text), flush=True)
 
 
 class TerminalSink(Sink):
@@ -52,7 +61,9 @@ class TerminalSink(Sink):
             self._bar.update(images)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Print one line of values at ``step`` images seen."""
+        """Print one line of values at ``step`` images seen, without those that are for curves alone."""
+        values = {name: value for name, value in values.items()
+                  if name == "data_wait" or group_of(name) not in DETAILS}
         for name, value in values.items():
             past = self._smoothed.get(name, value)
             # One value that is not finite must not hide all that follow.
@@ -61,12 +72,10 @@ class TerminalSink(Sink):
 
     def message(self, text: str) -> None:
         """Print a line; the bar stays below it."""
-        encoding = sys.stdout.encoding or "utf-8"
-        text = text.encode(encoding, "backslashreplace").decode(encoding)  # file names may hold anything
         if self._bar is None:
-            print(text, flush=True)
+            print(printable(text), flush=True)
         else:
-            self._bar.write(text, file=sys.stdout)
+            self._bar.write(printable(text), file=sys.stdout)
 
     def close(self) -> None:
         """Leave the bar as it is and end its line."""
@@ -80,6 +89,12 @@ class TerminalSink(Sink):
         rate = (step - self.initial) / seconds if seconds > 0 else 0.0
         left = format_seconds(max(self.total - step, 0) / rate) if rate > 0 else "?"
         return f"{rate:.3g} images/s, {left} left"
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what standard output cannot hold: file names may hold anything."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def format_seconds(seconds: float) -> str:

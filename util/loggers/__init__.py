@@ -1,4 +1,4 @@
-"""Sinks: where a run's losses and sample images go. All share the interface of `Sink`."""
+"""Sinks: where a run's values and sample images go. All share the interface of `Sink`; `registry` has their names."""
 
 from .html_page import HtmlSink, open_html
 from .json_lines import JsonLinesSink

@@ -1,4 +1,4 @@
-"""The training page: latest losses and sample images, newest first, refreshing itself."""
+"""The training page: latest values, curves, and sample images, newest first, refreshing itself."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from torch import Tensor
 
 from util.files import move_aside
 from util.images import first_image, save_image
-from util.pages import image_row, new_page, value_table, write_page
+from util.pages import charts, image_row, new_page, value_table, write_page
 
+from .curves import Curves
+from .json_lines import read_values
 from .sink import Sink, Warn
 
 IMAGE_NAME = re.compile(r"step(\d+)_(.+)\.png")
 ROWS = 100  # the page stays light however long the run is; older images remain in the folder
+SHARE = 0.01  # of the run's time, at most, for drawing curves
 
 
 class HtmlSink(Sink):
@@ -31,21 +34,34 @@ class HtmlSink(Sink):
         update_every: samples that come sooner than this many images seen after the last ones are skipped.
         resume_step: images seen up to the checkpoint that the run goes on from: its samples stay on the page,
             later ones do not. With 0 the run is new and an earlier run's folder of images is moved aside.
+        log: a resumed run's curves begin with what is in this file of `JsonLinesSink`.
+        warn: takes the warning that there are no curves, where matplotlib is not installed.
 
     Raises:
         ImportError: ``dominate`` is not installed.
     """
 
+    tries_again = True
+
     def __init__(
         self, folder: Path, title: str, *, image_width: int = 256, refresh_seconds: int = 30,
-        update_every: int = 1, resume_step: int = 0,
+        update_every: int = 1, resume_step: int = 0, log: Path | None = None, warn: Warn = lambda text: None,
     ) -> None:
         self.folder = folder
         self.title = title
         self.image_width = image_width
         self.refresh_seconds = refresh_seconds
         self.update_every = update_every
-        self._losses: tuple[int, dict[str, float]] | None = None
+        self._warn = warn
+        self._latest: dict[str, float] = {}
+        self._step = resume_step
+        self._curves: Curves | None = Curves()
+        self._charts: list[str] = []
+        self._next_drawing = 0.0
+        if resume_step and log is not None:
+            for step, values in read_values(log, resume_step):
+                self._latest |= values
+                self._curves.add(step, values)
         if resume_step == 0:
             move_aside(folder / "images")
         self._rows = _rows_until(folder / "images", resume_step)
@@ -53,8 +69,11 @@ class HtmlSink(Sink):
         self._write(self.refresh_seconds)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep the values for the page beside older ones of other names, and write it if it is old enough."""
-        self._losses = (step, {**(self._losses[1] if self._losses else {}), **values})
+        """Keep the values for the page, and write it if it is old enough."""
+        self._step = step
+        self._latest |= values
+        if self._curves is not None:
+            self._curves.add(step, values)
         if time.monotonic() - self._written >= self.refresh_seconds:
             self._write(self.refresh_seconds)
 
@@ -71,14 +90,30 @@ class HtmlSink(Sink):
 
     def close(self) -> None:
         """Write the page a last time; it no longer refreshes itself."""
+        self._next_drawing = 0.0
         self._write(0)
 
+    def _draw(self) -> None:
+        """Draw the curves anew, if that is due."""
+        start = time.monotonic()
+        if self._curves is None or start < self._next_drawing:
+            return
+        try:
+            self._charts = self._curves.charts()
+        except ImportError:
+            self._curves = None
+            self._warn("no curves on the web page: the package matplotlib is not installed (pip install matplotlib)")
+        end = time.monotonic()
+        self._next_drawing = end + max(self.refresh_seconds, (end - start) / SHARE)
+
     def _write(self, refresh_seconds: int) -> None:
+        self._draw()
         note = f"Newest first; every sample is in {self.folder.name}/images."
         page = new_page(self.title, note, image_width=self.image_width, refresh_seconds=refresh_seconds)
-        if self._losses:
-            step, values = self._losses
-            page.add(value_table(f"Losses after {step} images", values))
+        if self._latest:
+            page.add(value_table(f"Losses after {self._step} images", self._latest))
+        if self._charts:
+            page.add(charts("Curves", self._charts))
         for step in sorted(self._rows, reverse=True)[:ROWS]:
             row = self._rows[step]
             labels = sorted(row, key=lambda label: self._order.get(label, len(self._order)))
@@ -98,12 +133,14 @@ def _rows_until(folder: Path, last_step: int) -> dict[int, dict[str, str]]:
 
 
 def open_html(
-    folder: Path, title: str, *, image_width: int, update_every: int, resume_step: int, warn: Warn
+    folder: Path, title: str, *, image_width: int, update_every: int, resume_step: int, warn: Warn,
+    log: Path | None = None,
 ) -> HtmlSink | None:
     """An `HtmlSink`, or a warning and ``None`` where ``dominate`` is not installed."""
     try:
         return HtmlSink(
-            folder, title, image_width=image_width, update_every=update_every, resume_step=resume_step
+            folder, title, image_width=image_width, update_every=update_every, resume_step=resume_step, log=log,
+            warn=warn,
         )
     except ImportError:
         warn("no web page: the package dominate is not installed (pip install dominate, or --no_html)")

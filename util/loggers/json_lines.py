@@ -1,4 +1,4 @@
-"""Losses as JSON lines: one object a report."""
+"""Values as JSON lines: one object a report."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class JsonLinesSink(Sink):
             0 the run is new: an earlier run's log is moved aside to ``path.1``, ``path.2``, ...
     """
 
+    tries_again = True
+
     def __init__(self, path: Path, resume_step: int = 0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if resume_step == 0:
@@ -43,6 +45,13 @@ class JsonLinesSink(Sink):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def read_values(path: Path, last_step: int) -> Iterator[tuple[int, dict[str, float]]]:
+    """The steps up to ``last_step`` with their values, of a log that may not be there."""
+    for line in _lines_until(path, last_step) if path.is_file() else ():
+        record = json.loads(line)
+        yield record["step"], {name: float(value) for name, value in record.items() if name not in ("step", "time")}
 
 
 def _lines_until(path: Path, last_step: int) -> Iterator[str]:

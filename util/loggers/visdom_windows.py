@@ -1,4 +1,4 @@
-"""Loss curves and sample images in the browser, by a visdom server that the user started."""
+"""Curves and sample images in the browser, by a visdom server that the user started."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from torch import Tensor
 
 from util.images import first_image, to_uint8
 
-from .sink import Sink, Warn
+from .sink import Sink, Warn, chart_of, short
 
 TIMEOUT = (3.0, 10.0)  # seconds to connect and to answer: a server that hangs must not hold up a training run
 GAP = 4  # pixels between the images of a grid
 
 
 class VisdomSink(Sink):
-    """Curves in window ``display_id``, images in the windows after it.
+    """Losses in window ``display_id``, images in the windows after it.
+
+    Other curves are in windows named after the first one and what they show: ``1 lr``, ``1 data_wait``.
 
     When the server stops answering, the sink warns once and sends nothing more.
 
@@ -49,7 +51,9 @@ class VisdomSink(Sink):
         self.ncols = ncols
         self.win_size = win_size
         self._warn = warn
-        self._try(lambda client: self._cut_curves(client, resume_step))
+        self.resume_step = resume_step
+        self._windows: set[str] = set()  # whose curves of earlier processes have been cut
+        self._try(lambda client: self._open(client, "losses"))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Append a point to each curve; a value that is not finite leaves a gap."""
@@ -64,7 +68,7 @@ class VisdomSink(Sink):
         """Stop sending; the windows stay."""
         self._client = None
 
-    def _try(self, send: Callable[[Any], None]) -> None:
+    def _try(self, send: Callable[[Any], object]) -> None:
         if self._client is None:
             return
         try:
@@ -75,14 +79,22 @@ class VisdomSink(Sink):
 
     def _append(self, client: Any, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            options = {"title": f"{self.title}: losses", "xlabel": "images", "showlegend": True}
+            chart = chart_of(name)
+            options = {"title": f"{self.title}: {chart}", "xlabel": "images", "showlegend": True}
             client.line(
-                X=np.array([step]), Y=np.array([value if math.isfinite(value) else math.nan]), name=name,
-                win=str(self.display_id), update="append", opts=options,
+                X=np.array([step]), Y=np.array([value if math.isfinite(value) else math.nan]), name=short(name),
+                win=self._open(client, chart), update="append", opts=options,
             )
 
-    def _cut_curves(self, client: Any, last_step: int) -> None:
-        window = str(self.display_id)
+    def _open(self, client: Any, chart: str) -> str:
+        """The window of a chart; when it is first asked for, its curves are cut."""
+        window = str(self.display_id) if chart == "losses" else f"{self.display_id} {chart}"
+        if window not in self._windows:
+            self._windows.add(window)
+            self._cut_curves(client, window, self.resume_step)
+        return window
+
+    def _cut_curves(self, client: Any, window: str, last_step: int) -> None:
         if not client.win_exists(window):
             return
         pane = json.loads(client.get_window_data(win=window))

@@ -1,0 +1,297 @@
+"""--loggers: which ones run, and that none of them can stop or change a training."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from browser import look
+from test_train import checkpoint, differing, log_of
+from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
+from torch import Tensor
+
+import train as program
+from models import Model
+from options import DisplayFlags
+from train import train
+from util.errors import UserError
+from util.loggers import HtmlSink, JsonLinesSink, Sink
+from util.loggers.registry import LOGGERS, OPENERS, Watched, open_loggers
+from util.loggers.sink import Guarded, chart_of, group_of, short
+from util.vitals import Vitals
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return save_folders(tmp_path)
+
+
+def chosen(root: Path, flags: str) -> tuple[str, ...]:
+    return train_options(root, flags)[DisplayFlags].chosen()
+
+
+def watched(root: Path, flags: str = "", *, seen: int = 0) -> Watched:
+    return Watched(root / "run", "name", 10, seen, train_options(root, flags).as_dict())
+
+
+@pytest.mark.parametrize(("flags", "names"), [
+    ("", "terminal json html"), ("--no_html", "terminal json"), ("--display_id 0", "terminal json html"),
+    ("--display_id 2 --no_html", "terminal json visdom"), ("--loggers json,tensorboard", "json tensorboard"),
+    ("--loggers visdom --display_id 2", "visdom"), ("--loggers html,wandb --no_html", "wandb"),
+    ("--loggers visdom", "visdom"),
+])
+def test_flags_choose_loggers(root: Path, flags: str, names: str) -> None:
+    assert list(chosen(root, flags)) == names.split()
+
+
+def test_an_unknown_logger_is_refused_with_those_there_are(root: Path) -> None:
+    with pytest.raises(UserError, match=r"--loggers.*'screen'.*terminal, json, html, visdom, tensorboard, wandb"):
+        chosen(root, "--loggers json,screen")
+    assert list(LOGGERS) == ["terminal", "json", "html", "visdom", "tensorboard", "wandb"]
+
+
+def test_names_tell_groups_and_charts() -> None:
+    names = ("G", "lr/G", "data_wait", "metrics/FID")
+    assert [group_of(name) for name in names] == ["losses", "lr", "speed", "metrics"]
+    assert [chart_of(name) for name in names] == ["losses", "lr", "data_wait", "metrics/FID"]
+    assert [short(name) for name in ("G", "gradient/D_A")] == ["G", "D_A"]
+
+
+class Failing(Sink):
+    """Fails as long as it is told to."""
+
+    def __init__(self, tries_again: bool) -> None:
+        self.tries_again, self.broken, self.calls = tries_again, True, 0
+
+    def scalars(self, step: int, values: Any) -> None:
+        self.calls += 1
+        if self.broken:
+            raise RuntimeError("gone\nfor good")
+
+    def close(self) -> None:
+        self.calls += 100
+
+
+@pytest.mark.parametrize(("tries_again", "calls"), [(False, 1), (True, 3)])
+def test_a_logger_that_fails_is_told_once_and_closed_all_the_same(tries_again: bool, calls: int) -> None:
+    warnings: list[str] = []
+    sink = Failing(tries_again)
+    guarded = Guarded(sink, "somewhere", warnings.append)
+    for step in range(3):
+        guarded.scalars(step, {"G": 1.0})
+    guarded.close()
+    assert warnings == ["the logger somewhere has failed (gone for good); the training goes on without it"]
+    assert sink.calls == calls + 100
+    assert JsonLinesSink.tries_again
+    assert HtmlSink.tries_again
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "visdom"])
+def test_without_its_package_a_logger_is_left_out_with_a_warning(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in [module for module in sys.modules if module.split(".")[0] == name or "torch.utils.tensorb" in module]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, name, None)
+    sinks = open_loggers([name], watched(root), [])
+    assert [type(sink).__name__ for sink in sinks] == ["MessageSink"]
+    out = capsys.readouterr().out
+    assert f"the package {name} is not installed (pip install {name})" in out
+    assert out.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["json", "html", "tensorboard"])
+def test_a_logger_that_cannot_write_is_left_out_with_a_warning(
+    root: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "run").write_text("a file where the folder should be")
+    assert len(open_loggers(["terminal", name], watched(root), [])) == 1
+    assert f"warning: the logger {name} cannot run (" in capsys.readouterr().out
+
+
+def test_without_the_terminal_only_messages_are_printed(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sinks = open_loggers(["json"], watched(root), ["hello"])
+    for sink in sinks:
+        sink.scalars(1, {"G": 1.0})
+        sink.message("warning: look")
+        sink.close()
+    assert capsys.readouterr().out == "hello\nwarning: look\n"
+
+
+def test_the_terminal_shows_losses_and_leaves_details_to_curves(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(train_options(root, "--max_iters 2"))
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("2/2"))
+    assert "G_spatial" in line
+    assert "data_wait" in line
+    assert not any(group in line for group in ("gradient", "lr/", "memory", "speed"))
+
+
+# --- the training
+
+
+@pytest.mark.parametrize("method", ["LSeSim", "CycleGAN with FSeSim"])
+def test_weights_are_the_same_to_the_bit_whichever_loggers_run(
+    root: Path, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    pytest.importorskip("wandb")
+
+    def run(name: str, flags: str) -> dict[str, Any]:
+        flags = f"--seed 3 --max_iters 7 --pool_size 2 --no_dropout false --name {name} {flags}"
+        train(train_options(root, flags, defaults=(NETWORKS, METHODS[method], SIZES)))
+        folder = root / "checkpoints" / name
+        files = {path.stem: torch.load(path, weights_only=True) for path in folder.glob("latest_*.pth")}
+        return {key: value for part in files.values() for key, value in flat(part).items() if "options" not in key}
+
+    quiet = run("quiet", "--loggers terminal")
+    assert not (root / "checkpoints" / "quiet" / "loss_log.jsonl").exists()
+    loud = run("loud", "--loggers terminal,json,html,tensorboard,wandb --wandb_mode offline --print_freq 1 "
+               "--display_freq 1 --update_html_freq 1")
+    assert "warning" not in capsys.readouterr().out
+    different = [key for key in quiet.keys() | loud.keys()
+                 if "losses" not in key and not same(quiet.get(key), loud.get(key))]
+    assert different == []
+    assert len(quiet) > 100
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else None
+    if items is None:
+        return {path: value}
+    return {name: leaf for key, item in items for name, leaf in flat(item, f"{path}.{key}").items()}
+
+
+def same(first: Any, second: Any) -> bool:
+    return torch.equal(first, second) if isinstance(first, Tensor) else bool(first == second)
+
+
+def test_a_logger_that_fails_in_mid_run_costs_one_warning(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    train(train_options(root, "--seed 3 --max_iters 4 --name whole"))
+    monkeypatch.setattr(JsonLinesSink, "scalars", fail)
+    monkeypatch.setattr(HtmlSink, "images", fail)
+    train(train_options(root, "--seed 3 --max_iters 4 --print_freq 1 --display_freq 1"))
+    out = capsys.readouterr().out
+    for name in ("json", "html"):
+        assert out.count(f"warning: the logger {name} has failed ([Errno 28] No space left on device)") == 1
+    monkeypatch.undo()
+    differ = differing(checkpoint(root, "whole"), checkpoint(root, "experiment_name"))
+    assert [key for key in differ if "losses" not in key] == []
+
+
+def test_steps_that_are_not_reported_are_not_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, drawn = [], []
+    vitals, samples = Vitals.read, Model.samples
+    monkeypatch.setattr(Vitals, "read", lambda self, images: read.append(images) or vitals(self, images))
+    monkeypatch.setattr(Model, "samples", lambda self: drawn.append(1) or samples(self))
+    train(train_options(root, "--max_iters 8 --print_freq 4 --display_freq 4 --loggers json,html"))
+    assert (read, len(drawn)) == ([4, 8], 2)
+
+
+def test_what_is_logged_beside_losses(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, float] = {}
+    step = Model.train_step
+
+    def watching(self: Model, batches: Any) -> dict[str, Tensor]:
+        losses = step(self, batches)
+        seen.update({name: sum(float(p.grad.square().sum()) for p in network.parameters()) ** 0.5
+                     for name, network in self.networks.items()})
+        return losses
+
+    monkeypatch.setattr(Model, "train_step", watching)
+    flags = "--max_iters 3 --lr 0.0003 --learned_attn --augment"
+    train(train_options(root, flags))
+    last = log_of(root, "experiment_name")[-1]
+    assert {name: last[f"lr/{name}"] for name in "GDF"} == dict.fromkeys("GDF", 0.0003)
+    assert seen.keys() == set("GDF")
+    for name, norm in seen.items():
+        assert last[f"gradient/{name}"] == pytest.approx(norm, rel=1e-4)
+        assert norm > 0
+    assert last["speed/images_per_second"] > 0
+    memory = last["memory/resident_GB" if "memory/resident_GB" in last else "memory/peak_GB"]
+    assert 0.05 < memory < 100
+
+
+def test_a_resumed_page_shows_the_curves_of_the_whole_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    pages: list[list[str]] = []
+    run = "--seed 3 --print_freq 1 --display_freq 4 --update_html_freq 4"
+    train(train_options(root, f"{run} --max_iters 4"))
+    page = root / "checkpoints" / "experiment_name" / "web" / "index.html"
+    from util.loggers import curves
+
+    monkeypatch.setattr(curves, "draw", lambda chart, of: pages.append(
+        [chart, *(f"{name} {[x for x, _ in points]}" for name, points in of.items())]) or "")
+    train(train_options(root, f"{run} --max_iters 6 --continue_train"))
+    losses = [chart for chart in pages if chart[0] == "losses"][-1]
+    assert "G [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]" in losses
+    assert {chart[0] for chart in pages} >= {"losses", "gradient", "lr", "speed/images_per_second", "data_wait"}
+    monkeypatch.undo()
+    train(train_options(root, f"{run} --max_iters 7 --continue_train"))
+    assert look(page, width=400) == {}
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<svg") >= 5
+    assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", "")
+    assert 'http-equiv="refresh"' not in text
+
+
+def test_without_matplotlib_the_page_has_no_curves_and_there_is_one_warning(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in [module for module in sys.modules if module.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(program, "open_loggers", lambda names, run, lines: _eager(open_loggers(names, run, lines)))
+    train(train_options(root, "--max_iters 4 --print_freq 1"))
+    assert capsys.readouterr().out.count("warning: no curves on the web page: the package matplotlib is not") == 1
+    page = root / "checkpoints" / "experiment_name" / "web" / "index.html"
+    assert "<svg" not in page.read_text(encoding="utf-8")
+    assert "images/step00000004_fake_B.png" in page.read_text(encoding="utf-8")
+
+
+def _eager(sinks: list[Sink]) -> list[Sink]:
+    for sink in sinks:
+        if isinstance(sink, Guarded) and isinstance(sink.sink, HtmlSink):
+            sink.sink.refresh_seconds = 0
+    return sinks
+
+
+# --- self-similarity
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_models_with_a_structure_loss_draw_it(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = save_folders(tmp_path, counts=(1, 1))
+    shown: dict[str, Tensor] = {}
+    monkeypatch.setattr(program, "show_samples", lambda sinks, seen, model: shown.update(model.samples()) or seen)
+    single = " --dataset_mode singleimage" if "single-image" in method else ""
+    flags = f"--max_iters 1 --no_html --amp bf16{single}"
+    train(train_options(root, flags, defaults=(NETWORKS, METHODS[method], SIZES)))
+    drawn = {name: image for name, image in shown.items() if name.endswith("_similarity")}
+    structured = "SeSim" in method or method == "MUNIT"
+    assert set(drawn) == ({"real_A_similarity", "fake_B_similarity"} if structured else set())
+    for name, image in drawn.items():
+        height, width = shown["real_A"].shape[2:]
+        assert image.shape == (1, 3, height, width), name
+        assert image.isfinite().all()
+        assert image.abs().max() <= 1
+        centre = image[0, :, height // 2, width // 2]
+        assert centre.tolist() == [1.0, -1.0, -1.0]
+        assert image.std() > 0.01, f"{name} shows nothing"
+
+
+def test_every_logger_has_an_opener() -> None:
+    assert set(OPENERS) == set(LOGGERS) - {"terminal"}

@@ -1,0 +1,74 @@
+"""What a run's values have been, and charts of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from util.plots import Points, line_chart
+
+from .sink import TOGETHER, chart_of, short
+
+POINTS = 200  # of a curve as it is drawn: each is the mean of as many reports as it takes
+SMOOTHING = 0.9  # weight of the past in a smoothed curve
+TITLES = {
+    "losses": "losses", "gradient": "gradient norms", "lr": "learning rates",
+    "speed/images_per_second": "images a second", "data_wait": "share of the time spent waiting for data",
+    "memory/resident_GB": "resident memory, GB", "memory/peak_GB": "peak GPU memory, GB",
+}
+
+
+class Curves:
+    """All values of a run, 16 bytes each."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, tuple[array[float], array[float]]] = {}
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Take values by name, which may be NaN or infinite."""
+        for name, value in values.items():
+            steps, of = self._of.setdefault(name, (array("d"), array("d")))
+            steps.append(step)
+            of.append(value)
+
+    def charts(self) -> list[str]:
+        """One SVG element for each chart, those with several curves first; none of what has a single value yet.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        together: dict[str, dict[str, Points]] = {title: {} for title in TOGETHER}
+        for name, (steps, values) in self._of.items():
+            if len(steps) > 1:
+                together.setdefault(chart_of(name), {})[short(name)] = thinned(np.array(steps), np.array(values))
+        return [draw(chart, curves) for chart, curves in together.items() if curves]
+
+
+def draw(chart: str, curves: Mapping[str, Points]) -> str:
+    """A chart; what fluctuates is drawn smoothed, in front of what it was."""
+    title = TITLES.get(chart, short(chart))
+    if chart not in ("losses", "gradient", "speed/images_per_second"):
+        return line_chart(curves, title=title, x_label="images")
+    return line_chart({name: smoothed(points) for name, points in curves.items()}, pale=curves, title=title,
+                      x_label="images", log=chart == "gradient")
+
+
+def thinned(steps: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> Points:
+    """At most `POINTS` points, each the mean of neighbours; one that is not finite makes it so."""
+    parts = min(POINTS, len(steps))
+    return [(float(x.mean()), float(y.mean()))
+            for x, y in zip(np.array_split(steps, parts), np.array_split(values, parts), strict=True)]
+
+
+def smoothed(points: Points) -> Points:
+    """Exponential moving average; a value that is not finite stays and does not count."""
+    total = weight = 0.0
+    smooth = []
+    for x, value in points:
+        if np.isfinite(value):
+            total, weight = SMOOTHING * total + value, SMOOTHING * weight + 1
+        smooth.append((x, total / weight if np.isfinite(value) else value))
+    return smooth
