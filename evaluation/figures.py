@@ -66,37 +66,48 @@ def error_grid(
 
 
 def similarity_grid(rows: Sequence[tuple[str, Tensor, tuple[int, int], Mapping[str, Tensor]]]) -> Figure:
-    """A row for each point: the image with the point, and over a grey copy its self-similarity in each measure.
+    """A row for each point of an image: the image, and over a grey copy the point's self-similarity in each measure.
 
-    Maps in a column share their scale.
+    The maps of a measure at one point share their scale.
 
     Args:
         rows: of each the label, the image [3, H, W] in [-1, 1], the point (x, y) in pixels, and by the columns'
             titles maps [h, w], NaN where there is nothing.
     """
+    figure = new_figure(CELL * 1.15 * (len(rows[0][3]) + 1), CELL * 1.2 * len(rows) + 0.6)
+    from matplotlib import ticker  # noqa: PLC0415 - as in `new_figure`
+
     columns = list(rows[0][3])
-    figure = new_figure(CELL * 1.15 * (len(columns) + 1), CELL * 1.12 * len(rows) + 0.6)
     grid = figure.subplots(len(rows), len(columns) + 1, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for of_row, (label, image, (x, y), _) in zip(grid, rows, strict=True):
         of_row[0].imshow(to_uint8(image))
-        of_row[0].set_title(f"{label} at {x},{y}", fontsize="small")
-    for column, title in enumerate(columns):
-        values = torch.cat([maps[title].flatten() for *_, maps in rows])
-        values = values[values.isfinite()]
-        for of_row, (_, image, (x, y), maps) in zip(grid, rows, strict=True):
-            axes, (height, width) = of_row[column + 1], image.shape[1:]
-            axes.imshow(to_uint8(image.mean(dim=0, keepdim=True)), cmap="gray", vmin=0, vmax=255)
-            drawn = axes.imshow(maps[title].numpy(), cmap="turbo", alpha=0.65, interpolation="nearest",
-                                vmin=values.min().item(), vmax=values.max().item(),
-                                extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-            axes.plot(x, y, marker="+", color="white", markeredgewidth=1.5)
-        grid[0][column + 1].set_title(title, fontsize="small")
-        figure.colorbar(drawn, ax=list(grid[:, column + 1]), location="bottom", fraction=0.04, pad=0.01)
-    for of_row, (_, _, (x, y), _) in zip(grid, rows, strict=True):
         of_row[0].plot(x, y, marker="o", color="red", markersize=6, fillstyle="none", markeredgewidth=1.5)
+        of_row[0].set_title(f"{label} at {x},{y}", fontsize="small")
+    for column, title in enumerate(columns, 1):
+        grid[0][column].set_title(title, fontsize="small")
+        for at in dict.fromkeys(point for _, _, point, _ in rows):
+            of_point = [(axes, image, maps[title]) for axes, (_, image, point, maps)
+                        in zip(grid[:, column], rows, strict=True) if point == at]
+            drawn = _draw_over(of_point, at)
+            figure.colorbar(drawn, ax=[axes for axes, _, _ in of_point], location="bottom", fraction=0.04, pad=0.01,
+                            ticks=ticker.MaxNLocator(3))
     return figure
+
+
+def _draw_over(cells: Sequence[tuple[Any, Tensor, Tensor]], at: tuple[int, int]) -> Any:
+    """Draw maps over grey copies of their images, in one scale, into axes; returns what a colour bar needs."""
+    values = torch.cat([values.flatten() for _, _, values in cells])
+    values = values[values.isfinite()]
+    for axes, image, of in cells:
+        height, width = image.shape[1:]
+        axes.imshow(to_uint8(image.mean(dim=0, keepdim=True)), cmap="gray", vmin=0, vmax=255)
+        drawn = axes.imshow(of.numpy(), cmap="turbo", alpha=0.65, interpolation="nearest",
+                            vmin=values.min().item(), vmax=values.max().item(),
+                            extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+        axes.plot(*at, marker="+", color="white", markeredgewidth=1.5)
+    return drawn
 
 
 def confusion_figure(shares: Tensor, truth: Sequence[str], predicted: Sequence[str]) -> Figure:

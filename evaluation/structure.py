@@ -50,6 +50,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="layers of the feature network (default: those of --heads, or relu3_1,relu4_1)")
     add("--patch_size", type=positive, metavar="INT",
         help="side of the window of keys around a query, in positions of the feature map (default: as --heads, or 64)")
+    add("--whole_rows", action="store_true",
+        help="compare whole rows of self-similarity; without, the candidate's strongest quarter, as the losses do")
     add("--heads", type=Path, metavar="DIR",
         help="checkpoints/NAME of a training with --learned_attn: adds LSeSim (default: none)")
     add("--epoch", default="latest", metavar="NAME", help="which save of --heads (default: %(default)s)")
@@ -75,6 +77,7 @@ def run(flags: argparse.Namespace) -> None:
     comparison = Comparison(
         flags.layers, network=flags.feature_net, weights=flags.vgg_weights, patch_size=flags.patch_size,
         heads=load_heads(flags.heads, flags.epoch) if flags.heads else None, measures=flags.measures,
+        whole_rows=flags.whole_rows,
         device=choose_device(flags.gpu_ids))
     if flags.sources:
         scores = score_pairs(comparison, flags.sources, flags.aligned, flags.unaligned, limit=flags.limit,

@@ -119,4 +119,5 @@ def _from_colours(path: Path, *, exact: bool) -> Tensor:
         red, green, blue = colours[:, least > 0][:, 0].tolist()
         raise UserError(f"'{path}' has the colour {red},{green},{blue}, which no label has: choose the format "
                         "nearest_colours if JPEG or resizing has changed the colours")
-    return nearest.where(nearest < len(CLASSES), IGNORED)[places].view(image.shape[1:])
+    found: Tensor = nearest.where(nearest < len(CLASSES), IGNORED)[places]
+    return found.view(image.shape[1:])

@@ -68,6 +68,7 @@ class Comparison:
         layers: names of layers; of VGG16 also numbers of ReLUs. None: the heads' own, or relu3_1 and relu4_1.
         network, weights: ``--feature_net`` and ``--vgg_weights``. None: the heads' own, or VGG16 and bundled.
         patch_size: side of the window of keys around a query. None: the heads' own, or 64.
+        whole_rows: compare whole rows of self-similarity, not where the candidate's is strongest alone.
         heads: for LSeSim.
         measures: some of `MEASURES`; None: all that can be had.
         device: where the networks run.
@@ -82,11 +83,12 @@ class Comparison:
     def __init__(
         self, layers: Sequence[str] | None = None, *, network: str | None = None, weights: str | None = None,
         patch_size: int | None = None, heads: Heads | None = None, measures: Sequence[str] | None = None,
-        device: torch.device | str = "cpu",
+        whole_rows: bool = False, device: torch.device | str = "cpu",
     ) -> None:
         self.network_name = network or (heads.network if heads else VGG16)
         self.weights = weights or (heads.weights if heads else "bundled")
         self.patch_size = patch_size or (heads.patch_size if heads else 64)
+        self.whole_rows = whole_rows
         self.layers = _layers(layers or (heads.layers if heads else ("relu3_1", "relu4_1")), self.network_name)
         chosen = _measures(measures, heads)
         self.heads, self.device = heads if set(chosen) & set(LEARNED) else None, torch.device(device)
@@ -140,7 +142,8 @@ class Comparison:
         of_vgg = self.network_name == VGG16 or Path(self.weights).is_file()
         found: dict[str, Any] = {
             "feature_network": self.network_name, "feature_layers": list(self.layers), "vgg_weights": self.weights,
-            "vgg_weights_sha256": weights_sha256(self.weights) if of_vgg else None, "patch_size": self.patch_size}
+            "vgg_weights_sha256": weights_sha256(self.weights) if of_vgg else None, "patch_size": self.patch_size,
+            "whole_rows": self.whole_rows}
         if self.heads:
             found |= {"heads": str(self.heads.path), "heads_sha256": sha256(self.heads.path)}
         return found | program_conditions(self.device)
@@ -153,7 +156,7 @@ class Comparison:
             return perceptual_error(*features)
         if row.measure == "patchnce":
             return cosine_error(*features)
-        return similarity_error(*features, **self._settings(row))
+        return similarity_error(*features, whole_rows=self.whole_rows, **self._settings(row))
 
     def _features(self, row: Row, seen: Seen) -> Tensor:
         return (seen.learned if row.measure in LEARNED else seen.features)[self.layers.index(row.layer)]

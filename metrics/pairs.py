@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,8 @@ def ratio_interval(aligned: Tensor, unaligned: Tensor, *, seed: int = 0) -> tupl
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(len(aligned), (RESAMPLES, len(aligned)), generator=generator)
-    ratios = unaligned.double()[chosen].mean(dim=1) / aligned.double()[chosen].mean(dim=1)
-    low, high = torch.quantile(ratios, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    ratios = unaligned[chosen].mean(dim=1) / aligned[chosen].mean(dim=1)
+    low, high = torch.quantile(ratios, ratios.new_tensor([0.025, 0.975])).tolist()
     return low, high
 
 
@@ -78,8 +79,10 @@ def score_pairs(
         seed: of the shuffle, and of the resamples behind the intervals.
 
     Returns:
-        ``pairs``; ``errors``: for each row's key ``aligned``, ``unaligned``, their quotient ``ratio`` (None where
-        nothing differs from its own) and its 95% interval ``ratio_low``, ``ratio_high``; and what they depend on.
+        ``pairs``; ``errors``: for each row's key ``aligned`` and ``unaligned``, means over the pairs, their quotient
+        ``ratio`` and its 95% interval ``ratio_low``, ``ratio_high``, and ``separation``, their difference in units of
+        the standard deviation over pairs (the root of the mean of the two variances); None for what is not finite;
+        and what they depend on.
 
     Raises:
         UserError: a folder missing, empty or without partners, a single pair that is shuffled, sizes that differ.
@@ -92,19 +95,21 @@ def score_pairs(
         others = [own[index] for index in derangement(len(files), seed)]
     else:
         raise UserError("--unaligned shuffle needs at least two pairs, here is one: enlarge --limit or --sources")
-    errors = torch.tensor([_means(comparison, *three) for three in zip(files, own, others, strict=True)])  # [N, 2, R]
-    found = {row.key: _summary(*errors[:, :, index].unbind(dim=1), seed) for index, row in enumerate(comparison.rows)}
+    means = [_means(comparison, *three) for three in zip(files, own, others, strict=True)]
+    close, far = torch.tensor(means, dtype=torch.float64).unbind(dim=1)  # [N, rows]
+    found = {row.key: _summary(close[:, index], far[:, index], seed) for index, row in enumerate(comparison.rows)}
     return {"pairs": len(files), "errors": found, "unaligned": unaligned, "seed": seed} | comparison.conditions()
 
 
 def table(comparison: Comparison, scores: Mapping[str, Any]) -> str:
     """The scores as lines of aligned columns."""
-    lines = [f"{'measure':<20}{'layer':<12}{'aligned':>10}{'unaligned':>11}{'ratio':>8}  95% interval"]
+    lines = [f"{'measure':<20}{'layer':<12}{'aligned':>9}{'unaligned':>11}{'ratio':>8}  {'95% interval':<16}separation"]
     for row in comparison.rows:
-        of = scores["errors"][row.key]
-        ratio = "       -" if of["ratio"] is None else (
-            f"{of['ratio']:8.2f}  {of['ratio_low']:.2f} to {of['ratio_high']:.2f}")
-        lines.append(f"{row.title:<20}{row.layer:<12}{of['aligned']:10.4f}{of['unaligned']:11.4f}{ratio}")
+        of = {key: "-" if value is None else f"{value:.{4 if 'aligned' in key else 2}f}"
+              for key, value in scores["errors"][row.key].items()}
+        interval = f"{of['ratio_low']} to {of['ratio_high']}"
+        lines.append(f"{row.title:<20}{row.layer:<12}{of['aligned']:>9}{of['unaligned']:>11}{of['ratio']:>8}"
+                     f"  {interval:<16}{of['separation']:>10}")
     return "\n".join(lines)
 
 
@@ -116,8 +121,9 @@ def _means(comparison: Comparison, source: Path, own: Path, other: Path) -> list
 
 
 def _summary(aligned: Tensor, unaligned: Tensor, seed: int) -> dict[str, float | None]:
-    means = {"aligned": aligned.mean().item(), "unaligned": unaligned.mean().item()}
-    if not means["aligned"] > 0 or (aligned == 0).sum() * 2 > len(aligned):  # resamples without any difference
-        return means | {"ratio": None, "ratio_low": None, "ratio_high": None}
+    spread = ((aligned.var() + unaligned.var()) / 2).sqrt()
     low, high = ratio_interval(aligned, unaligned, seed=seed)
-    return means | {"ratio": means["unaligned"] / means["aligned"], "ratio_low": low, "ratio_high": high}
+    values = {"aligned": aligned.mean().item(), "unaligned": unaligned.mean().item(),
+              "ratio": (unaligned.mean() / aligned.mean()).item(), "ratio_low": low, "ratio_high": high,
+              "separation": ((unaligned.mean() - aligned.mean()) / spread).item()}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

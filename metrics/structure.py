@@ -52,8 +52,10 @@ def cosine_error(source: Tensor, candidate: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(source, candidate, dim=1)
 
 
-def similarity_error(source: Tensor, candidate: Tensor, *, patch_size: int, normalize: bool = False) -> Tensor:
-    """1 - cosine of rows of self-similarity at the candidate's strongest quarter of keys.
+def similarity_error(
+    source: Tensor, candidate: Tensor, *, patch_size: int, normalize: bool = False, whole_rows: bool = False
+) -> Tensor:
+    """1 - cosine of rows of self-similarity, at the candidate's strongest quarter of keys.
 
     The mean over the positions is the structure distance of mode ``cos`` with ``normalize``; without, that loss takes
     half the square at each position, which orders them alike. At a position that resembles nothing, not even itself
@@ -62,6 +64,7 @@ def similarity_error(source: Tensor, candidate: Tensor, *, patch_size: int, norm
     Args:
         source, candidate: features [B, C, h, w].
         patch_size, normalize: see `self_similarity`.
+        whole_rows: look at all keys.
 
     Returns:
         [B, h, w], in [0, 2].
@@ -75,8 +78,8 @@ def similarity_error(source: Tensor, candidate: Tensor, *, patch_size: int, norm
     for queries in torch.arange(height * width, device=source.device).split(QUERIES):
         maps = [self_similarity(features, queries, patch_size=patch_size, normalize=normalize)
                 for features in (source, candidate)]
-        rows.append(1 - structure_cosine(*maps))
-    return torch.cat(rows, dim=1).unflatten(1, (height, width))
+        rows.append(1 - structure_cosine(maps[0], maps[1], whole_rows=whole_rows))
+    return torch.cat(rows, dim=1).view(-1, height, width)
 
 
 def similarity_map(features: Tensor, y: int, x: int, *, patch_size: int, normalize: bool = False) -> Tensor:
@@ -91,10 +94,10 @@ def similarity_map(features: Tensor, y: int, x: int, *, patch_size: int, normali
     query = torch.tensor([y * width + x], device=features.device)
     values = self_similarity(features, query, patch_size=patch_size, normalize=normalize)[:, 0]  # [B, P]
     if values.shape[1] == height * width:
-        return values.unflatten(1, (height, width))
+        return values.view(-1, height, width)
     everywhere = values.new_full((len(values), height * width), torch.nan)
     window = window_positions(query, height, width, patch_size)
-    return everywhere.scatter(1, window.expand(len(values), -1), values).unflatten(1, (height, width))
+    return everywhere.scatter(1, window.expand(len(values), -1), values).view(-1, height, width)
 
 
 def _require_alike(source: Tensor, candidate: Tensor) -> None:

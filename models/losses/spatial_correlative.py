@@ -165,19 +165,20 @@ def structure_distance(source: Tensor, target: Tensor, *, mode: Mode = "cos", no
     raise ValueError(f"mode '{mode}' is unknown; choose one of: cos, l1")
 
 
-def structure_cosine(source: Tensor, target: Tensor) -> Tensor:
+def structure_cosine(source: Tensor, target: Tensor, *, whole_rows: bool = False) -> Tensor:
     """How well two self-similarity maps agree at each query: what mode ``cos`` of `structure_distance` compares with 1.
 
     Args:
         source, target: self-similarity maps [B, N, P] at the same positions.
+        whole_rows: look at all entries, not at the target's strongest quarter alone.
 
     Returns:
-        [B, N]: the cosine, in [-1, 1], of the rows at the target's strongest quarter of entries.
+        [B, N]: the cosine of the rows, in [-1, 1].
 
     Raises:
         ValueError: maps of different shape.
     """
-    return _row_cosine(*_strongest(source, target))
+    return _row_cosine(source, target) if whole_rows else _row_cosine(*_strongest(source, target))
 
 
 def _strongest(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,7 +194,8 @@ def _strongest(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def _row_cosine(source: Tensor, target: Tensor) -> Tensor:
     """The cosine of each row with the row at its place: [B, N, P] twice -> [B, N]."""
     norms = source.norm(dim=-1).clamp(min=1e-8) * target.norm(dim=-1).clamp(min=1e-8)
-    return (source * target).sum(dim=-1) / norms
+    cosine: Tensor = (source * target).sum(dim=-1) / norms
+    return cosine
 
 
 def contrastive_loss(source: Tensor, positive: Tensor, other: Tensor, *, temperature: float = 0.07) -> Tensor:
