@@ -58,8 +58,8 @@ def similarity_error(
     """1 - cosine of rows of self-similarity, at the candidate's strongest quarter of keys.
 
     The mean over the positions is the structure distance of mode ``cos`` with ``normalize``; without, that loss takes
-    half the square at each position, which orders them alike. At a position that resembles nothing, not even itself
-    (a uniform image), the error is 1.
+    the smooth L1 of each position's error, which is half its square up to 1. At a position that resembles nothing,
+    not even itself (a uniform image), the error is 1.
 
     Args:
         source, candidate: features [B, C, h, w].
