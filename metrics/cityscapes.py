@@ -99,7 +99,8 @@ def read_labels(path: Path, stored: str = "auto") -> Tensor:
 
 def _stored(path: Path) -> str:
     """What a file holds, by its channels and its name."""
-    if image_mode(path) not in ("1", "L", "P", "I", "I;16", "I;16B"):
+    mode = image_mode(path)
+    if mode not in ("1", "L", "P") and not mode.startswith("I"):
         return "colours"
     for ending, stored in ENDINGS.items():
         if path.stem.endswith(ending):

@@ -187,7 +187,7 @@ def _measures(measures: Sequence[str] | None, heads: Heads | None) -> list[str]:
 
 
 def _head_of(heads: Heads, layer: str) -> nn.Module:
-    known = _layers(heads.layers, heads.network)
-    if layer not in known:
-        raise UserError(f"--layers: {heads.path} has no head for {layer}; use {', '.join(known)}, or leave --heads out")
-    return heads.modules[known.index(layer)]
+    if layer not in heads.layers:
+        raise UserError(f"--layers: {heads.path} has no head for {layer}; use {', '.join(heads.layers)}, or leave "
+                        "--heads out")
+    return heads.modules[heads.layers.index(layer)]

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.losses.spatial_correlative import SpatialCorrelativeLoss
+from models.networks.features import VGG16, canonical_layers
 from util.checkpoints import load_state, state_path
 from util.errors import UserError
 from util.state_dicts import load_into
@@ -56,7 +57,8 @@ def load_heads(folder: Path, epoch: str = "latest") -> Heads:
                         "--learned_attn")
     loss = SpatialCorrelativeLoss(head_channels=[weight.shape[1] for weight in weights])
     load_into(loss, networks["F"], path)
+    network = options.get("feature_net", VGG16)
     return Heads(
-        path=path, layers=tuple(options["attn_layers"]), network=options.get("feature_net", "vgg16"),
+        path=path, layers=canonical_layers(network, options["attn_layers"]), network=network,
         weights=options["vgg_weights"], patch_size=options["patch_size"],
         modules=loss.heads.requires_grad_(False), features=networks.get("VGG"))

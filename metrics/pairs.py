@@ -121,7 +121,7 @@ def _means(comparison: Comparison, source: Path, own: Path, other: Path) -> list
 
 
 def _summary(aligned: Tensor, unaligned: Tensor, seed: int) -> dict[str, float | None]:
-    spread = ((aligned.var() + unaligned.var()) / 2).sqrt()
+    spread = ((aligned.var() + unaligned.var()) / 2).sqrt() if len(aligned) > 1 else torch.tensor(torch.nan)
     low, high = ratio_interval(aligned, unaligned, seed=seed)
     values = {"aligned": aligned.mean().item(), "unaligned": unaligned.mean().item(),
               "ratio": (unaligned.mean() / aligned.mean()).item(), "ratio_low": low, "ratio_high": high,

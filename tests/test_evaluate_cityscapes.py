@@ -114,7 +114,7 @@ def test_resized_labels_are_those_under_the_pixels_centres(height: int, width: i
 @pytest.mark.parametrize(("name", "values", "stored"), [
     ("a_gtFine_labelTrainIds.png", TRUTH, "auto"), ("a_gtFine_labelIds.png", with_ids(TRUTH), "auto"),
     ("a_gtFine_color.png", coloured(TRUTH), "auto"), ("a.png", coloured(TRUTH), "auto"), ("a.png", TRUTH, "train_ids"),
-    ("a.png", with_ids(TRUTH), "ids"), ("a.png", with_ids(TRUTH).astype(np.int32), "ids"),
+    ("a.png", with_ids(TRUTH), "ids"), ("a.png", with_ids(TRUTH).astype(np.uint16), "ids"),
     ("a.png", np.clip(coloured(TRUTH).astype(int) + 4, 0, 255).astype(np.uint8), "nearest_colours"),
 ])
 def test_label_maps_in_every_way_of_storing_them(tmp_path: Path, name: str, values: np.ndarray, stored: str) -> None:
