@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from util.errors import UserError
 from util.files import replacing
 from util.images import to_uint8
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+Figure = Any
+"""Of matplotlib, which is imported where something is drawn."""
 
 CELL = 1.7  # inches
 
@@ -26,10 +26,10 @@ def new_figure(width: float, height: float) -> Figure:
         UserError: matplotlib is not installed.
     """
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
+        from matplotlib import figure  # noqa: PLC0415 - optional, and slow to import
     except ImportError:
         raise UserError("figures need the package matplotlib: pip install matplotlib") from None
-    return Figure(figsize=(width, height), layout="constrained")
+    return figure.Figure(figsize=(width, height), layout="constrained")
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
