@@ -87,6 +87,8 @@ def run(flags: argparse.Namespace) -> None:
         return
     labels = flags.labels or [path.parent.name + "/" + path.stem for path in flags.candidates]
     source = load_alike(comparison, flags.source)
+    if flags.points:
+        _check_points(comparison, source, flags.points)
     candidates = [load_alike(comparison, path, source, flags.source) for path in flags.candidates]
     if candidates:
         _errors(comparison, source, candidates, labels, flags)
@@ -108,6 +110,15 @@ def _check(flags: argparse.Namespace) -> None:
         raise UserError("--source needs --candidates to compare it with, or --points to look at")
     if flags.labels and len(flags.labels) != len(flags.candidates):
         raise UserError(f"--labels names {len(flags.labels)} of {len(flags.candidates)} --candidates: name each one")
+
+
+def _check_points(comparison: Comparison, source: Seen, points: Sequence[tuple[int, int]]) -> None:
+    height, width = source.image.shape[2:]
+    if outside := [(x, y) for x, y in points if x >= width or y >= height]:
+        raise UserError(f"--points {outside[0][0]},{outside[0][1]} is outside of the image, whose pixels go to "
+                        f"{width - 1},{height - 1}")
+    if not any(row.shows_similarity for row in comparison.rows):
+        raise UserError("--points shows self-similarity: name fsesim or lsesim among --measures")
 
 
 def _errors(
@@ -132,12 +143,6 @@ def _errors(
 
 def _points(comparison: Comparison, images: Sequence[Seen], labels: Sequence[str], flags: argparse.Namespace) -> None:
     """points.png and points.npz."""
-    height, width = images[0].image.shape[2:]
-    if outside := [(x, y) for x, y in flags.points if x >= width or y >= height]:
-        raise UserError(f"--points {outside[0][0]},{outside[0][1]} is outside of the image, whose pixels go to "
-                        f"{width - 1},{height - 1}")
-    if not any(row.measure.endswith(("sesim", "sesim_norm")) for row in comparison.rows):
-        raise UserError("--points shows self-similarity: name fsesim or lsesim among --measures")
     found = [(label, seen, at, comparison.similarities(seen, *at))
              for at in flags.points for label, seen in zip(labels, images, strict=True)]
     # [points, images, h, w] of each row

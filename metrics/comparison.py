@@ -46,6 +46,11 @@ class Row(NamedTuple):
         return f"{self.measure}_{self.layer}" if self.layer else self.measure
 
     @property
+    def shows_similarity(self) -> bool:
+        """Whether it is made of self-similarity."""
+        return self.measure.startswith(("fsesim", "lsesim"))
+
+    @property
     def title(self) -> str:
         """What people read."""
         return MEASURES[self.measure]
@@ -131,7 +136,7 @@ class Comparison:
         height, width = seen.image.shape[2:]
         maps = {}
         for row in self.rows:
-            if "sesim" in row.measure:
+            if row.shows_similarity:
                 features = self._features(row, seen)
                 query = (y * features.shape[2] // height, x * features.shape[3] // width)
                 maps[row] = similarity_map(features, *query, **self._settings(row))[0].cpu()

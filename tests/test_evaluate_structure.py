@@ -154,6 +154,7 @@ def test_folders_give_ratios_with_what_they_depend_on(folders: Path, unaligned: 
     (("--candidates", "none.png"), ("none.png", "no such file")),
     (("--candidates", "one.png", "--labels", "a", "b"), ("--labels", "2 of 1")),
     (("--points", "24,0"), ("--points 24,0", "outside", "23,19")),
+    (("--points", "0,20", "--candidates", "one.png"), ("--points 0,20", "outside", "23,19")),
     (("--points", "3;4"), ("X,Y",)),
     (("--points", "3,4", "--measures", "pixel"), ("self-similarity",)),
     (("--points", "3,4", "--layers", "relu9_9"), ("--layers", "relu9_9")),
