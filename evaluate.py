@@ -4,6 +4,8 @@
     python evaluate.py epochs --name NAME [--dataroot DIR]                     # every checkpoint of an experiment
     python evaluate.py compare NAME NAME ...                                   # several experiments side by side
     python evaluate.py diversity --outputs DIR DIR ...                         # styles against each other
+    python evaluate.py structure --source IMG --candidates IMG IMG --out DIR   # maps of errors of structure
+    python evaluate.py cityscapes --labels DIR --predictions DIR --out DIR     # segmentation scores
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from evaluation import compare, diversity, epochs, metrics
+from evaluation import cityscapes, compare, diversity, epochs, metrics, structure
 from options.parser import HelpFormatter, Parser
 from util.errors import run_program
 
@@ -22,6 +24,8 @@ COMMANDS: dict[str, ModuleType] = {
     "diversity": diversity,
     "epochs": epochs,
     "compare": compare,
+    "structure": structure,
+    "cityscapes": cityscapes,
 }
 
 

@@ -100,6 +100,19 @@ def load_image(path: Path, channels: int) -> Tensor:
         return _from_8_bit(upright, channels)
 
 
+def load_values(path: Path) -> Tensor:
+    """The whole numbers of a one-channel file as they are stored, of a palette the indices: int64 [H, W].
+
+    Raises:
+        BadImage: the file is unreadable, truncated, no image, too large, or has several channels.
+    """
+    with _opened(path) as image:
+        image.load()
+        if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
+            raise BadImage(f"{path} has channels {image.mode} where one of whole numbers is expected; convert it")
+        return torch.from_numpy(np.asarray(image).astype(np.int64))
+
+
 def load_normalized(path: Path, channels: int) -> Tensor:
     """`load_image` as networks take it: float32 [C, H, W] in [-1, 1].
 

@@ -151,25 +151,51 @@ def structure_distance(source: Tensor, target: Tensor, *, mode: Mode = "cos", no
     Raises:
         ValueError: an unknown mode, maps of different shape, or fewer than four keys in mode ``l1``.
     """
-    if source.shape != target.shape:
-        raise ValueError(f"maps differ in shape: {list(source.shape)} and {list(target.shape)}")
-    count = target.shape[-1]
-    quarter = count // 4
-    strongest = target.detach().topk(quarter + 1, sorted=False).values  # kthvalue is missing on Apple GPUs
-    threshold = strongest.amin(dim=-1, keepdim=True)  # [B, N, 1]
-    kept = target >= threshold
-    source, target = source * kept, target * kept
+    source, target = _strongest(source, target)
     criterion = F.l1_loss if normalize else F.smooth_l1_loss
     if mode == "cos":
-        norms = source.norm(dim=-1).clamp(min=1e-8) * target.norm(dim=-1).clamp(min=1e-8)
-        cosine = (source * target).sum(dim=-1) / norms  # [B, N]
+        cosine = _row_cosine(source, target)
         return criterion(cosine, torch.ones_like(cosine))
     if mode == "l1":
-        if quarter == 0:
+        count = target.shape[-1]
+        if count < 4:
             raise ValueError(f"mode 'l1' needs at least four keys a query, these maps have {count}")
-        scale = count / quarter
+        scale = count / (count // 4)
         return criterion(scale * source, scale * target)
     raise ValueError(f"mode '{mode}' is unknown; choose one of: cos, l1")
+
+
+def structure_cosine(source: Tensor, target: Tensor, *, whole_rows: bool = False) -> Tensor:
+    """How well two self-similarity maps agree at each query: what mode ``cos`` of `structure_distance` compares with 1.
+
+    Args:
+        source, target: self-similarity maps [B, N, P] at the same positions.
+        whole_rows: look at all entries, not at the target's strongest quarter alone.
+
+    Returns:
+        [B, N]: the cosine of the rows, in [-1, 1].
+
+    Raises:
+        ValueError: maps of different shape.
+    """
+    return _row_cosine(source, target) if whole_rows else _row_cosine(*_strongest(source, target))
+
+
+def _strongest(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both maps [B, N, P] with zeros wherever the target is not among its row's strongest quarter."""
+    if source.shape != target.shape:
+        raise ValueError(f"maps differ in shape: {list(source.shape)} and {list(target.shape)}")
+    quarter = target.shape[-1] // 4
+    strongest = target.detach().topk(quarter + 1, sorted=False).values  # kthvalue is missing on Apple GPUs
+    kept = target >= strongest.amin(dim=-1, keepdim=True)
+    return source * kept, target * kept
+
+
+def _row_cosine(source: Tensor, target: Tensor) -> Tensor:
+    """The cosine of each row with the row at its place: [B, N, P] twice -> [B, N]."""
+    norms = source.norm(dim=-1).clamp(min=1e-8) * target.norm(dim=-1).clamp(min=1e-8)
+    cosine: Tensor = (source * target).sum(dim=-1) / norms
+    return cosine
 
 
 def contrastive_loss(source: Tensor, positive: Tensor, other: Tensor, *, temperature: float = 0.07) -> Tensor:

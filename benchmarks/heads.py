@@ -1,0 +1,107 @@
+"""LSeSim's heads trained alone, without a generator: what their structure measure owes to whom they learn from.
+
+    python -m benchmarks.heads --sources DIR --aligned DIR --positive true --skip 64 --out checkpoints/heads
+
+In training a head learns from jittered copies and from translations. Here the positives are either jittered copies, or
+the true counterparts, which no unpaired training has: a bound. ``evaluate.py structure --heads DIR`` measures the
+result, on the pairs that ``--skip`` has kept from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data.transforms import jitter, plan_jitter
+from metrics.images import partners, read_image
+from models.losses.spatial_correlative import SpatialCorrelativeLoss
+from models.networks import initialize
+from models.networks.vgg import VGG16Features
+from models.structure import negative
+from util.checkpoints import state_path
+from util.errors import UserError, run_program
+from util.files import replacing
+from util.images import find_images
+from util.state_dicts import save_file
+
+LAYERS = ("relu3_1", "relu4_1")
+
+
+def train_heads(
+    sources: Sequence[Path], aligned: Sequence[Path], *, positive: str, updates: int, temperature: float = 0.07,
+    normalize: bool = False, lr: float = 8e-4, seed: int = 0,
+) -> SpatialCorrelativeLoss:
+    """Heads after so many steps of Adam on the contrastive loss, an image at a time.
+
+    Args:
+        sources, aligned: image files, pair by pair; all of one size.
+        positive: ``true``: a source and its aligned image are positives; ``jitter``: a source and its jittered copy.
+            Another pair's aligned image, turned upside down, gives the negatives, as in training.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    network = VGG16Features(LAYERS)
+    loss = SpatialCorrelativeLoss(head_channels=network.channels, temperature=temperature, normalize=normalize)
+    initialize(loss, "normal", 0.02)
+    optimizer = torch.optim.Adam(loss.parameters(), lr=lr, betas=(0.5, 0.999))
+    for _ in range(updates):
+        chosen, other = torch.randperm(len(sources), generator=generator)[:2].tolist()
+        source, own, foreign = (read_image(path) for path in (sources[chosen], aligned[chosen], aligned[other]))
+        if positive == "jitter":
+            own = 2 * jitter((source + 1) / 2, plan_jitter(generator)) - 1
+        with torch.no_grad():
+            seen = [network(image[None]) for image in (source, own)]
+            seen.append(network(_turned(foreign, source)))
+        value = loss.contrast(*seen)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return loss
+
+
+def save_heads(loss: SpatialCorrelativeLoss, folder: Path) -> None:
+    """Write heads as a checkpoint that ``evaluate.py structure --heads`` reads."""
+    path = state_path(folder, "latest")
+    with replacing(path) as temporary:
+        save_file({"networks": {"F": loss.state_dict()}, "options": {
+            "attn_layers": list(LAYERS), "vgg_weights": "bundled", "patch_size": loss.patch_size}}, temporary, path)
+
+
+def _turned(foreign: Tensor, source: Tensor) -> Tensor:
+    return negative(foreign[None], like=source[None])
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(prog="benchmarks.heads", description=(__doc__ or "").partition("\n")[0],
+                                     allow_abbrev=False)
+    parser.add_argument("--sources", type=Path, required=True, help="folder of images")
+    parser.add_argument("--aligned", type=Path, required=True, help="what belongs to them, under the same names")
+    parser.add_argument("--positive", choices=("true", "jitter"), default="jitter",
+                        help="whom a source shall recognise")
+    parser.add_argument("--skip", type=int, default=0, help="leave the first so many pairs out")
+    parser.add_argument("--updates", type=int, default=600, help="steps of Adam")
+    parser.add_argument("--T", type=float, default=0.07, help="temperature")
+    parser.add_argument("--use_norm", action="store_true", help="cosine similarity")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train and save."""
+    flags = parse(argv)
+    sources = find_images(flags.sources, "--sources", subfolders=False)
+    aligned = partners(sources, flags.aligned, "--aligned")
+    if len(sources) < flags.skip + 2:
+        raise UserError(f"--skip {flags.skip} leaves less than two of {len(sources)} pairs")
+    save_heads(train_heads(sources[flags.skip:], aligned[flags.skip:], positive=flags.positive, updates=flags.updates,
+                           temperature=flags.T, normalize=flags.use_norm), flags.out)
+
+
+if __name__ == "__main__":
+    run_program("benchmarks.heads", lambda: main(sys.argv[1:]))

@@ -1,0 +1,163 @@
+"""``evaluate.py structure``: where, and by which measure, images differ in structure."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from metrics.comparison import MEASURES, Comparison, Row, Seen
+from metrics.heads import load_heads
+from metrics.pairs import SHUFFLE, load_alike, score_pairs, table
+from metrics.report import write_json
+from options.flag import comma_list
+from util.device import choose_device
+from util.errors import UserError
+from util.files import replacing
+
+from .figures import error_grid, save_figure, similarity_grid
+from .flags import positive
+
+SUMMARY = "map and compare the structure of images by several measures"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="where figures, arrays and JSON files go; required")
+    add("--source", type=Path, metavar="IMG", help="an image (default: none)")
+    add("--candidates", type=Path, nargs="+", default=[], metavar="IMG",
+        help="images of its size: maps of their errors against --source (default: none)")
+    add("--labels", nargs="+", metavar="TEXT", help="what the candidates are called (default: their paths' ends)")
+    add("--points", "--point", type=point, nargs="+", default=[], metavar="X,Y",
+        help="pixels from the top left: their self-similarity in --source and --candidates (default: none)")
+    add("--sources", type=Path, metavar="DIR", help="instead of --source: a folder of images (default: none)")
+    add("--aligned", type=Path, metavar="DIR",
+        help="for --sources: images of the same structure, under the same names (default: none)")
+    add("--unaligned", default=SHUFFLE, metavar="DIR",
+        help="for --sources: a folder of images of another structure, under the same names; shuffle: the aligned "
+             "image of another source (default: %(default)s)")
+    add("--limit", type=positive, metavar="INT", help="the first so many of --sources (default: all)")
+    add("--seed", type=int, default=0, metavar="INT", help="of --unaligned shuffle (default: %(default)s)")
+    add("--measures", type=comma_list, metavar="NAMES",
+        help=f"some of {','.join(MEASURES)} (default: all; lsesim with --heads)")
+    add("--layers", type=comma_list, metavar="NAMES",
+        help="layers of the feature network (default: those of --heads, or relu3_1,relu4_1)")
+    add("--patch_size", type=positive, metavar="INT",
+        help="side of the window of keys around a query, in positions of the feature map (default: as --heads, or 64)")
+    add("--whole_rows", action="store_true",
+        help="compare whole rows of self-similarity; without, the candidate's strongest quarter, as the losses do")
+    add("--heads", type=Path, metavar="DIR",
+        help="checkpoints/NAME of a training with --learned_attn: adds LSeSim (default: none)")
+    add("--epoch", default="latest", metavar="NAME", help="which save of --heads (default: %(default)s)")
+    add("--feature_net", metavar="NAME",
+        help="vgg16, torchvision/NAME or timm/NAME (default: as --heads, or vgg16)")
+    add("--vgg_weights", metavar="NAME",
+        help="its weights: bundled, imagenet, random or a file (default: as --heads, or bundled)")
+    add("--gpu_ids", default="auto", metavar="ID",
+        help="device: a GPU's number, -1 for the CPU, auto for the best (default: %(default)s)")
+
+
+def point(text: str) -> tuple[int, int]:
+    """``X,Y``."""
+    if not re.fullmatch(r"\d+,\d+", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form X,Y, in pixels from the top left")
+    x, y = text.split(",")
+    return int(x), int(y)
+
+
+def run(flags: argparse.Namespace) -> None:
+    """Measure, print, draw, write."""
+    _check(flags)
+    comparison = Comparison(
+        flags.layers, network=flags.feature_net, weights=flags.vgg_weights, patch_size=flags.patch_size,
+        heads=load_heads(flags.heads, flags.epoch) if flags.heads else None, measures=flags.measures,
+        whole_rows=flags.whole_rows,
+        device=choose_device(flags.gpu_ids))
+    if flags.sources:
+        scores = score_pairs(comparison, flags.sources, flags.aligned, flags.unaligned, limit=flags.limit,
+                             seed=flags.seed)
+        print(table(comparison, scores))
+        write_json(flags.out / "pairs.json", scores)
+        return
+    labels = flags.labels or [path.parent.name + "/" + path.stem for path in flags.candidates]
+    source = load_alike(comparison, flags.source)
+    if flags.points:
+        _check_points(comparison, source, flags.points)
+    candidates = [load_alike(comparison, path, source, flags.source) for path in flags.candidates]
+    if candidates:
+        _errors(comparison, source, candidates, labels, flags)
+    if flags.points:
+        _points(comparison, [source, *candidates], ["source", *labels], flags)
+
+
+def _check(flags: argparse.Namespace) -> None:
+    if (flags.source is None) == (flags.sources is None):
+        raise UserError("structure needs either --source, an image, or --sources, a folder")
+    if flags.sources:
+        if flags.aligned is None:
+            raise UserError("--sources needs --aligned, a folder of images of the same structure and names")
+        if flags.candidates or flags.points:
+            raise UserError("--candidates and --points belong to --source, not to --sources")
+    elif flags.aligned or flags.limit:
+        raise UserError("--aligned and --limit belong to --sources, not to --source")
+    elif not flags.candidates and not flags.points:
+        raise UserError("--source needs --candidates to compare it with, or --points to look at")
+    if flags.labels and len(flags.labels) != len(flags.candidates):
+        raise UserError(f"--labels names {len(flags.labels)} of {len(flags.candidates)} --candidates: name each one")
+
+
+def _check_points(comparison: Comparison, source: Seen, points: Sequence[tuple[int, int]]) -> None:
+    height, width = source.image.shape[2:]
+    if outside := [(x, y) for x, y in points if x >= width or y >= height]:
+        raise UserError(f"--points {outside[0][0]},{outside[0][1]} is outside of the image, whose pixels go to "
+                        f"{width - 1},{height - 1}")
+    if not any(row.shows_similarity for row in comparison.rows):
+        raise UserError("--points shows self-similarity: name fsesim or lsesim among --measures")
+
+
+def _errors(
+    comparison: Comparison, source: Seen, candidates: Sequence[Seen], labels: Sequence[str], flags: argparse.Namespace
+) -> None:
+    """errors.png, errors.npz and errors.json."""
+    found = [comparison.errors(source, candidate) for candidate in candidates]
+    maps = {row: [of[row] for of in found] for row in comparison.rows}
+    width = max(map(len, labels))
+    print(f"{'mean error':<32}" + "".join(f"  {label:>{max(width, 8)}}" for label in labels))
+    for row, of in maps.items():
+        print(f"{row.title:<20}{row.layer:<12}" + "".join(f"  {m.mean().item():{max(width, 8)}.4g}" for m in of))
+    means = {row.key: [of_one.mean().item() for of_one in of] for row, of in maps.items()}
+    write_json(flags.out / "errors.json", {
+        "source": str(flags.source), "candidates": [str(path) for path in flags.candidates], "labels": list(labels),
+        "mean_errors": means, **comparison.conditions()})
+    _save_arrays(flags.out / "errors.npz", {row.key: torch.stack(of).numpy() for row, of in maps.items()})
+    figure = error_grid(source.image[0].cpu(), [seen.image[0].cpu() for seen in candidates], labels,
+                        {_title(row): of for row, of in maps.items()})
+    save_figure(figure, flags.out / "errors.png")
+
+
+def _points(comparison: Comparison, images: Sequence[Seen], labels: Sequence[str], flags: argparse.Namespace) -> None:
+    """points.png and points.npz."""
+    found = [(label, seen, at, comparison.similarities(seen, *at))
+             for at in flags.points for label, seen in zip(labels, images, strict=True)]
+    # [points, images, h, w] of each row
+    arrays = {row.key: torch.stack([maps[row] for *_, maps in found]).unflatten(0, (len(flags.points), len(images)))
+              for row in found[0][3]}
+    _save_arrays(flags.out / "points.npz", {key: of.numpy() for key, of in arrays.items()})
+    figure = similarity_grid([(label, seen.image[0].cpu(), at, {_title(row): of for row, of in maps.items()})
+                              for label, seen, at, maps in found])
+    save_figure(figure, flags.out / "points.png")
+
+
+def _title(row: Row) -> str:
+    return f"{row.title}\n{row.layer}".strip()
+
+
+def _save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)

@@ -1,0 +1,124 @@
+"""The labels of Cityscapes (Cordts et al., CVPR 2016), and label maps in the ways that they are stored.
+
+A label has an id (0 to 33; -1, stored as 255, for license plates). The 19 of them that are scored also have a train id
+(0 to 18), all others train id 255 (`IGNORED`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from metrics.segmentation import IGNORED
+from util.errors import UserError
+from util.images import image_mode, load_image, load_values
+
+
+class Label(NamedTuple):
+    """A label that is scored; its train id is its place in `CLASSES`."""
+
+    id: int
+    name: str
+    colour: tuple[int, int, int]
+
+
+CLASSES = (
+    Label(7, "road", (128, 64, 128)),
+    Label(8, "sidewalk", (244, 35, 232)),
+    Label(11, "building", (70, 70, 70)),
+    Label(12, "wall", (102, 102, 156)),
+    Label(13, "fence", (190, 153, 153)),
+    Label(17, "pole", (153, 153, 153)),
+    Label(19, "traffic light", (250, 170, 30)),
+    Label(20, "traffic sign", (220, 220, 0)),
+    Label(21, "vegetation", (107, 142, 35)),
+    Label(22, "terrain", (152, 251, 152)),
+    Label(23, "sky", (70, 130, 180)),
+    Label(24, "person", (220, 20, 60)),
+    Label(25, "rider", (255, 0, 0)),
+    Label(26, "car", (0, 0, 142)),
+    Label(27, "truck", (0, 0, 70)),
+    Label(28, "bus", (0, 60, 100)),
+    Label(31, "train", (0, 80, 100)),
+    Label(32, "motorcycle", (0, 0, 230)),
+    Label(33, "bicycle", (119, 11, 32)),
+)
+NAMES = tuple(label.name for label in CLASSES)
+LAST_ID = 33
+
+VOID_COLOURS = (
+    (0, 0, 0),  # unlabeled, ego vehicle, rectification border, out of roi, static
+    (111, 74, 0),  # dynamic
+    (81, 0, 81),  # ground
+    (250, 170, 160),  # parking
+    (230, 150, 140),  # rail track
+    (180, 165, 180),  # guard rail
+    (150, 100, 100),  # bridge
+    (150, 120, 90),  # tunnel
+    (0, 0, 90),  # caravan
+    (0, 0, 110),  # trailer
+)
+"""Of labels that are not scored. Two more share a scored one's colour and so its class in colour-coded maps: polegroup
+that of pole, license plate that of car."""
+
+FORMATS = ("auto", "ids", "train_ids", "colours", "nearest_colours")
+"""How a file holds labels; ``auto``: three channels hold colours, one what the file's name says."""
+
+ENDINGS = {"_labelTrainIds": "train_ids", "_labelIds": "ids", "_color": "colours"}
+"""Of the names of Cityscapes' own label maps."""
+
+
+def read_labels(path: Path, stored: str = "auto") -> Tensor:
+    """A label map as train ids [H, W], 0 to 18 or `IGNORED`.
+
+    Args:
+        path: the file.
+        stored: one of `FORMATS`. ``nearest_colours`` takes each pixel for the label of the nearest colour (Euclidean,
+            in RGB), for maps that JPEG or smooth resizing has blurred; ``colours`` refuses others than the labels'.
+
+    Raises:
+        UserError: the file cannot be read, holds other values or colours than labels have, or does not say what it
+            holds.
+    """
+    stored = _stored(path) if stored == "auto" else stored
+    if stored in ("colours", "nearest_colours"):
+        return _from_colours(path, exact=stored == "colours")
+    values, highest = load_values(path), LAST_ID if stored == "ids" else len(CLASSES) - 1
+    if (strange := (values > highest) & (values != IGNORED) | (values < -1)).any():
+        raise UserError(f"'{path}' holds {values[strange][0].item()}, but {stored} go from 0 to {highest}, and "
+                        f"{IGNORED}: choose another format (ids, train_ids, colours), or repair it")
+    if stored == "train_ids":
+        return values.where(values >= 0, IGNORED)
+    table = torch.full((256,), IGNORED)
+    table[[label.id for label in CLASSES]] = torch.arange(len(CLASSES))
+    return table[values]  # -1 is the table's end
+
+
+def _stored(path: Path) -> str:
+    """What a file holds, by its channels and its name."""
+    mode = image_mode(path)
+    if mode not in ("1", "L", "P") and not mode.startswith("I"):
+        return "colours"
+    for ending, stored in ENDINGS.items():
+        if path.stem.endswith(ending):
+            return stored
+    raise UserError(f"'{path}' may hold ids or train ids: say which by --labels_format or --predictions_format")
+
+
+def _from_colours(path: Path, *, exact: bool) -> Tensor:
+    image = load_image(path, 3)
+    if image.dtype != torch.uint8:
+        raise UserError(f"'{path}' has more than 8 bits a channel, but the labels' colours have 8: convert it")
+    colours, places = image.flatten(1).unique(dim=1, return_inverse=True)  # [3, K] of few, [H * W]
+    known = torch.tensor([label.colour for label in CLASSES] + list(VOID_COLOURS))
+    squares = (colours.T.long()[:, None] - known).square().sum(dim=2)  # [K, colours]
+    least, nearest = squares.min(dim=1)
+    if exact and least.any():
+        red, green, blue = colours[:, least > 0][:, 0].tolist()
+        raise UserError(f"'{path}' has the colour {red},{green},{blue}, which no label has: choose the format "
+                        "nearest_colours if JPEG or resizing has changed the colours")
+    found: Tensor = nearest.where(nearest < len(CLASSES), IGNORED)[places]
+    return found.view(image.shape[1:])

@@ -1,0 +1,64 @@
+"""The learned heads of LSeSim, read from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from models.losses.spatial_correlative import SpatialCorrelativeLoss
+from models.networks.features import VGG16, canonical_layers
+from util.checkpoints import load_state, state_path
+from util.errors import UserError
+from util.state_dicts import load_into
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Heads, and what they were trained on."""
+
+    path: Path
+    """The file that they are from."""
+    layers: tuple[str, ...]
+    network: str
+    """``--feature_net`` of the training."""
+    weights: str
+    """``--vgg_weights`` of the training."""
+    patch_size: int
+    modules: nn.ModuleList
+    """A head for each layer."""
+    features: Mapping[str, Tensor] | None
+    """Weights of the feature network, where it learned too (``--vgg_lr_scale``)."""
+
+
+def load_heads(folder: Path, epoch: str = "latest") -> Heads:
+    """The heads that a training with ``--learned_attn`` has saved.
+
+    Args:
+        folder: ``checkpoints/NAME``.
+        epoch: which of its saves.
+
+    Raises:
+        UserError: there is no such checkpoint, or it holds no heads.
+    """
+    path = state_path(folder, epoch)
+    state = load_state(folder, epoch)
+    if state is None:
+        raise UserError(f"--heads: there is no {path}; name a folder such as checkpoints/NAME of a training with "
+                        "--learned_attn, and its --epoch")
+    networks: dict[str, Any] = state.get("networks", {})
+    options: dict[str, Any] = state.get("options", {})
+    weights = [value for key, value in networks.get("F", {}).items() if key.endswith(".0.weight") and value.dim() == 4]
+    if not weights or len(weights) != len(options.get("attn_layers", ())):
+        raise UserError(f"--heads: {path} has no heads of LSeSim; use a checkpoint that was trained with "
+                        "--learned_attn")
+    loss = SpatialCorrelativeLoss(head_channels=[weight.shape[1] for weight in weights])
+    load_into(loss, networks["F"], path)
+    network = options.get("feature_net", VGG16)
+    return Heads(
+        path=path, layers=canonical_layers(network, options["attn_layers"]), network=network,
+        weights=options["vgg_weights"], patch_size=options["patch_size"],
+        modules=loss.heads.requires_grad_(False), features=networks.get("VGG"))
