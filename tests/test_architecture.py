@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "models": {"options", "util", "models.networks", "models.losses"},
     "metrics": {"util", "models.networks", "models.losses"},
     "evaluation": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
+    "training": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics", "evaluation"},
     "web": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
     "benchmarks": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
 }

@@ -11,7 +11,7 @@ from cli import ROOT, TINY_TEST, make_images, run_process
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 LONGEST = 38  # lines of an example below its imports, without empty ones
-CODE = ("options", "data", "models", "util", "metrics", "evaluation", "tests")
+CODE = ("options", "data", "models", "util", "metrics", "evaluation", "training", "tests")
 REGISTRIES = {"models/__init__.py": "MODELS", "data/__init__.py": "DATASETS", "tests/tiny.py": "METHODS"}
 FLAGS = "--model tint --dataset_mode edges --netG resnet_6blocks --ngf 2 --netD n_layers --n_layers_D 1 --ndf 2 " \
         "--load_size 36 --crop_size 32 --gpu_ids -1 --num_threads 0 --seed 1 --no_html --name run"

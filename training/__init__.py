@@ -1,0 +1,1 @@
+"""What the loop of train.py works on."""
