@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from cli import ROOT
 from tiny import METHODS as TINY
-from tiny import save_folders
+from tiny import save_folders, train_options
 
 from benchmarks import compare
 from models import MODELS
@@ -30,6 +32,18 @@ def test_every_model_for_unpaired_images_is_compared() -> None:
     compared = {flags.split()[1] for flags in compare.METHODS.values()}
     assert compared == {flags.split()[1] for flags in TINY.values()} - {"pix2pix", "sinsc"}
     assert compared <= set(MODELS)
+
+
+def test_the_miniature_runs_the_variants_and_what_they_vary() -> None:
+    text = (ROOT / "scripts" / "paper" / "miniature.sh").read_text(encoding="utf-8").replace("\\\n", " ")
+    (command,) = re.findall(r"-m benchmarks\.compare (.*) \"\$@\"", text)
+    methods = compare.command_line(command.split()).methods
+    assert set(methods) == {*compare.VARIANTS, "sc-FSeSim", "sc-LSeSim", "cycle_gan", "cut"}
+
+
+@pytest.mark.parametrize("method", compare.VARIANTS)
+def test_a_variant_has_flags_that_training_takes(tmp_path: Path, method: str) -> None:
+    train_options(tmp_path, f"{compare.COMMON} {compare.KNOWN[method]}", defaults=())
 
 
 def test_a_method_is_trained_translated_scored_and_put_into_the_table(

@@ -19,7 +19,7 @@ from models import MODELS
 from models.structure import StructureFlags
 from options import TEST, TRAIN, DataFlags, Options, RunFlags, parse
 
-SCRIPTS = sorted(path.stem for path in (ROOT / "scripts/paper").glob("*.sh") if path.stem != "common")
+SCRIPTS = sorted({path.stem for path in (ROOT / "scripts/paper").glob("*.sh")} - {"common", "miniature"})
 PROGRAMS = {"train.py": TRAIN, "test.py": TEST}
 
 
