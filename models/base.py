@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -12,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from options import Options, TrainFlags
-from util.checkpoints import AVERAGE
+from util.checkpoints import AVERAGE, network_path
+from util.state_dicts import load_file
 
 from .augment import diff_augment
 from .descent import Descent
 from .losses.gan import Prediction, gan_loss, gradient_penalty, r1_penalty
 from .networks import MinibatchDeviation
+from .networks.recognition import recognize_generator
 
 INPUTS = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B"}
 """What a batch holds, and what it is called among a model's images."""
@@ -45,6 +48,7 @@ class Model(ABC):
         images: the current ones by name, real, generated and augmented: `INPUTS`, and what a step adds.
         shown: those of them that are `visuals`, in order.
         drawings: what the model's parts draw of the current images, where somebody looks: more images by name.
+        translator: the network that test.py translates with.
         descent: how gradients become steps.
         augmentation: how what discriminators see is changed, see `diff_augment`.
         judged_channels: of the pictures that discriminators see side by side as channels; empty: of one picture.
@@ -54,6 +58,7 @@ class Model(ABC):
     test_flags: ClassVar[tuple[type, ...]] = ()
     inherited: ClassVar[tuple[str, ...]] = ()
     published: tuple[str, ...] = ("G",)
+    translator: ClassVar[str] = "G"
     shown: tuple[str, ...] = ("real_A", "fake_B", "real_B", "idt_B")
     learned_losses: tuple[str, ...] = ()
 
@@ -81,6 +86,25 @@ class Model(ABC):
         """From the flags that the user typed, values of flags that were left out."""
         del typed
         return {}
+
+    @classmethod
+    def recognized(cls, values: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None:
+        """The file of the generator that the flags name, and what it says of flags that were left out.
+
+        Raises:
+            UserError: the file is damaged, or of a generator that there is not.
+        """
+        path = cls.checkpoint(values)
+        if not path.is_file() or (found := recognize_generator(load_file(path), path)) is None:
+            return None
+        return path, found.certain, found.likely
+
+    @classmethod
+    def checkpoint(cls, values: Mapping[str, Any]) -> Path:
+        """The file of the generator that test.py's flags name."""
+        tag = f"iter_{values['load_iter']}" if values["load_iter"] else values["epoch"]
+        name = cls.translator + values.get("model_suffix", "") + (AVERAGE if values["use_ema"] else "")
+        return network_path(Path(values["checkpoints_dir"]) / values["name"], tag, name)
 
     @classmethod  # noqa: B027 - nothing to refuse is a good default
     def check(cls, options: Options) -> None:

@@ -51,6 +51,7 @@ class CycleModel(Model):
     published = ("G_A", "G_B", "D_A", "D_B")
     shown = ("real_A", "fake_B", "rec_A", "idt_B", "real_B", "fake_A", "rec_B", "idt_A")
     learned_losses = ("F",)
+    translator = "G_A"
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:

@@ -22,11 +22,13 @@ class Options:
     Args:
         groups: one instance of each flag group.
         defaults: what each flag would have been, had the user typed nothing.
+        notes: sentences about where values come from.
     """
 
-    def __init__(self, groups: Iterable[Any], defaults: Mapping[str, Any]) -> None:
+    def __init__(self, groups: Iterable[Any], defaults: Mapping[str, Any], notes: Iterable[str] = ()) -> None:
         self._groups: dict[type, Any] = {type(group): group for group in groups}
         self.defaults = dict(defaults)
+        self.notes = tuple(notes)
 
     def __getitem__(self, group: type[Group]) -> Group:
         return cast(Group, self._groups[group])
@@ -46,13 +48,13 @@ class Options:
         }
 
     def as_text(self) -> str:
-        """A table of all flags, with the default beside each one that differs from it."""
+        """A table of all flags, with the default beside each one that differs from it, and the notes."""
         lines = []
         for name, value in self.as_dict().items():
             default = self.defaults[name]
             note = "" if value == default else f"\t[default: {show(default)}]"
             lines.append(f"{name:>24}: {show(value)}{note}")
-        return "\n".join(["Options".center(50, "-"), *lines, "-" * 50])
+        return "\n".join(["Options".center(50, "-"), *lines, "-" * 50, *self.notes])
 
     def save(self, folder: Path, stem: str) -> None:
         """Write ``stem.txt`` for people and ``stem.json`` for programs.

@@ -41,6 +41,19 @@ class OwnsFlags(Protocol):
         """Raise `UserError` if the flags do not fit each other."""
 
 
+class OwnsNetworks(OwnsFlags, Protocol):
+    """What a model tells the parser beside its flags."""
+
+    @classmethod
+    def recognized(cls, values: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None:
+        """What the checkpoint that ``values`` name says of its architecture, where no options file does.
+
+        Returns:
+            The file, flags that no other value would fit, and flags that fit as a whole, as others would; None:
+            nothing.
+        """
+
+
 @dataclass(frozen=True)
 class Program:
     """One program's command line."""
@@ -74,7 +87,7 @@ class HelpFormatter(argparse.HelpFormatter):
 
 def parse(
     program: Program,
-    models: Mapping[str, type[OwnsFlags]],
+    models: Mapping[str, type[OwnsNetworks]],
     datasets: Mapping[str, type[OwnsFlags]],
     argv: Sequence[str] | None = None,
 ) -> Options:
@@ -115,9 +128,12 @@ def parse(
         values["name"] += "_" + _fill_in(values["suffix"], values)
     _check_name(values["name"])
     inherited = set() if program.training else {*program.inherited, *(n for owner in owners for n in owner.inherited)}
-    values |= {name: value for name, value in _recorded(inherited, table, values).items() if name not in typed}
+    recorded, notes = _recorded(inherited, table, values), list[str]()
+    if inherited and recorded is None:
+        recorded, notes = _recognized(models[model], typed, values)
+    values |= {name: value for name, value in (recorded or {}).items() if name not in typed}
     values |= program.settled(values)
-    options = Options([group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], defaults)
+    options = Options([group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], defaults, notes)
     for owner in owners:
         owner.check(options)
     return options
@@ -187,12 +203,14 @@ def _unknown(argument: str, names: Sequence[str]) -> str:
     return f"--{name} is not a flag of this program with this model and data set; {hint}"
 
 
-def _recorded(inherited: Collection[str], table: Mapping[str, Flag], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Inherited flags as the experiment's own options file has them, where there is one."""
+def _recorded(
+    inherited: Collection[str], table: Mapping[str, Flag], values: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Inherited flags as the experiment's own options file has them; None where there is no such file."""
     path = Path(values["checkpoints_dir"]) / values["name"] / "train_opt.json"
     try:
-        if not inherited or not path.is_file():
-            return {}
+        if not path.is_file():
+            return None
         recorded = json.loads(path.read_text(encoding="utf-8"))
         return {
             name: table[name].convert(show(recorded[name])) for name in inherited if name in recorded
@@ -200,6 +218,22 @@ def _recorded(inherited: Collection[str], table: Mapping[str, Flag], values: Map
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be used ({error}); repair or remove it, and type the flags of the "
                         "architecture") from None
+
+
+def _recognized(
+    model: type[OwnsNetworks], typed: Mapping[str, Any], values: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Flags that the checkpoint itself tells, and a note about them."""
+    if (found := model.recognized(values)) is None:
+        return {}, []
+    path, certain, likely = found
+    for name in typed.keys() & certain.keys():
+        if typed[name] != certain[name]:
+            raise UserError(f"--{name} {show(typed[name])} contradicts {path}, whose weights are those of --{name} "
+                            f"{show(certain[name])}: leave the flag out")
+    flags = {**certain, **({} if typed.keys() & likely.keys() else likely)}
+    shown = " ".join(f"--{name} {show(value)}" for name, value in flags.items())
+    return flags, [f"There is no train_opt.json beside {path}. Its weights say: {shown}"]
 
 
 def _fill_in(suffix: str, values: Mapping[str, Any]) -> str:

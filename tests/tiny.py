@@ -50,6 +50,10 @@ class NoModel:
         return {}
 
     @classmethod
+    def recognized(cls, values: Mapping[str, Any]) -> None:
+        return None
+
+    @classmethod
     def check(cls, options: Options) -> None:
         return None
 

@@ -32,13 +32,38 @@ def load_file(path: Path) -> dict[str, Any]:
     return loaded
 
 
+def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict without the ``module.`` that ``DataParallel`` puts before its keys; only keys that are text."""
+    named = {key: value for key, value in state.items() if isinstance(key, str)}
+    wrapped = all(key.startswith("module.") for key in named)
+    return {key.removeprefix("module."): value for key, value in named.items()} if wrapped else named
+
+
+def modernized(state: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
+    """A state dict of other codebases and older PyTorch versions, as ``network`` takes it if it is of its architecture.
+
+    Before PyTorch 0.4, instance normalisation saved statistics, which nothing used; before 0.4.1, batch normalisation
+    did not count batches. The published networks without normalisation have no bias where it would be, which is one
+    of 0.
+    """
+    state, own = unwrapped(state), network.state_dict()
+    of_norms = ("running_mean", "running_var", "num_batches_tracked")
+    state = {key: value for key, value in state.items()
+             if not key.endswith(of_norms) or f"{key.rpartition('.')[0]}.weight" in state}
+    missing = own.keys() - state.keys()
+    counts = {key for key in missing if key.endswith("num_batches_tracked")}
+    plain = not any(isinstance(module, nn.InstanceNorm2d | nn.BatchNorm2d) for module in network.modules())
+    biases = {key for key in missing if plain and key.endswith(".bias") and f"{key[:-5]}.weight" in state}
+    return {**state, **{key: torch.zeros_like(own[key]) for key in counts | biases}}
+
+
 def load_into(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
-    """Load a state dict strictly; buffers and parameters must agree in name and shape.
+    """Load a state dict, `modernized`, strictly; buffers and parameters must agree in name and shape.
 
     Raises:
         UserError: it belongs to another architecture; says where they first differ.
     """
-    own = network.state_dict()
+    own, state = network.state_dict(), modernized(state, network)
     differences = [
         *(f"{key} is missing" for key in own if key not in state),
         *(f"{key} is unknown" for key in state if key not in own),
