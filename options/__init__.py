@@ -1,6 +1,7 @@
 """Command lines: flag groups, the parser, and the typed options that it returns."""
 
 from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags, has_crop
+from .export import EXPORT, ExportFlags
 from .flag import flag
 from .options import Options
 from .parser import OwnsFlags, Program, parse
@@ -8,6 +9,6 @@ from .test import TEST, TestFlags
 from .train import TRAIN, DisplayFlags, EvalFlags, LoadingFlags, TrainFlags
 
 __all__ = [
-    "TEST", "TRAIN", "DataFlags", "DisplayFlags", "EvalFlags", "LoadingFlags", "NetworkFlags", "Options", "OwnsFlags",
-    "Program", "RunFlags", "SpeedFlags", "TestFlags", "TrainFlags", "flag", "has_crop", "parse",
+    "EXPORT", "TEST", "TRAIN", "DataFlags", "DisplayFlags", "EvalFlags", "ExportFlags", "LoadingFlags", "NetworkFlags",
+    "Options", "OwnsFlags", "Program", "RunFlags", "SpeedFlags", "TestFlags", "TrainFlags", "flag", "has_crop", "parse",
 ]

@@ -26,9 +26,9 @@ MAY_IMPORT = {
     "web": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
     "benchmarks": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
 }
-PROGRAMS = ("train", "test", "evaluate", "app")
+PROGRAMS = ("train", "test", "evaluate", "app", "export")
 OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
-            "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "gradio",
+            "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "onnxscript", "gradio",
             "imageio_ffmpeg")
 
 

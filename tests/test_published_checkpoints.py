@@ -235,7 +235,8 @@ def test_typed_flags_win_where_the_file_leaves_a_choice(tmp_path: Path) -> None:
 ])
 def test_a_contradiction_is_one_sentence(tmp_path: Path, flags: str, value: str) -> None:
     place(tmp_path, cyclegan())
-    with pytest.raises(UserError, match=f"{flags.split(maxsplit=1)[0]} .* contradicts .*latest_net_G.pth.*{value}: leave"):
+    name, _ = flags.split()
+    with pytest.raises(UserError, match=f"{name} .* contradicts .*latest_net_G.pth.*{value}: leave"):
         values(tmp_path, flags)
     assert values(tmp_path, value)["ngf"] == NGF
 
@@ -257,7 +258,8 @@ def test_test_py_translates_with_a_placed_checkpoint_and_says_what_it_is(
     place(tmp_path, cyclegan(), name)
     save_noise(tmp_path / "images" / "0.png", 0)
     outcome = cli.run("test.py", "--dataroot", tmp_path / "images", "--name", "run", *cli.TINY_TEST,
-                      "--checkpoints_dir", tmp_path / "checkpoints", "--results_dir", tmp_path / "results", *flags.split())
+                      "--checkpoints_dir", tmp_path / "checkpoints", "--results_dir", tmp_path / "results",
+                      *flags.split())
     assert (outcome.code, outcome.err) == (0, "")
     assert f"There is no train_opt.json beside {tmp_path / 'checkpoints' / 'run'}" in outcome.out
     assert "Its weights say: --netG resnet_9blocks --ngf 2 --input_nc 3" in outcome.out

@@ -61,7 +61,7 @@ class MunitGenerator(nn.Module):
         """
         require_sides(images, least=self.least_size, multiple=self.multiple, network="the generator of munit")
         x: Tensor = self.encoder(images)
-        x = x.repeat(len(styles) // len(images), 1, 1, 1)
+        x = x.repeat(styles.shape[0] // images.shape[0], 1, 1, 1)  # `len` would bind an exported graph to it
         for block, parameters in zip(self.blocks, self.mlp(styles).chunk(len(self.blocks), dim=1), strict=True):
             x = block(x, parameters)
         output: Tensor = self.decoder(x)

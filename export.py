@@ -1,0 +1,101 @@
+"""Write a trained generator as ONNX or as a file of torch.export.
+
+    python export.py --name colours                                  # checkpoints/colours/latest_net_G.onnx
+    python export.py --name colours --uint8 --format pt2 --output colours.pt2
+
+The file is run on images of two sizes and compared with test.py before it takes its place.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from data import DATASETS
+from evaluation.translating import tag_of
+from models import MODELS, Model
+from models.exporting import FORMATS, Translation, largest_difference
+from models.munit_sc import MultiModalModel
+from options import EXPORT, DataFlags, ExportFlags, Options, RunFlags, TestFlags, parse
+from util.checkpoints import AVERAGE, load_networks, network_path
+from util.errors import UserError, run_program
+from util.files import replacing
+
+MOST = {False: 1e-4, True: 0.02}
+"""The difference that an export may have: of values in [-1, 1], and with --uint8 of levels of 0 to 255."""
+
+
+class NoImages:
+    """Stands for a data set, whatever --dataset_mode says."""
+
+    flags: ClassVar[tuple[type, ...]] = ()
+    test_flags: ClassVar[tuple[type, ...]] = ()
+    inherited: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def defaults(cls, training: bool) -> Mapping[str, Any]:
+        del training
+        return {}
+
+    @classmethod
+    def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
+        del typed
+        return {}
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        """Nothing is refused."""
+        del options
+
+
+def main() -> None:
+    export(parse(EXPORT, MODELS, dict.fromkeys(DATASETS, NoImages)))
+
+
+def export(options: Options) -> None:
+    """Write the generator that the options name.
+
+    Raises:
+        UserError: there is no such checkpoint, a package is missing, or what was written computes something else.
+    """
+    flags, data = options[ExportFlags], options[DataFlags]
+    model = MODELS[options[RunFlags].model](options, training=False)
+    checkpoint = load(model, options)
+    print("\n".join([*options.notes, f"from {checkpoint}"]))
+    path = Path(flags.output) if flags.output else checkpoint.with_suffix(f".{flags.format}")
+    translation = Translation(next(iter(model.networks.values())), *styles(model), uint8=flags.uint8)
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the exporters have to say about versions to come
+        run = FORMATS[flags.format](translation, data.input_nc, temporary)
+        difference = largest_difference(run, model.translate, translation, data.input_nc)
+        unit = "levels beyond rounding" if flags.uint8 else "in [-1, 1]"
+        print(f"largest difference from test.py --eval, over two sizes: {difference:.2g} {unit}")
+        if not difference <= MOST[flags.uint8]:
+            raise UserError(f"{path} was not written: it would differ from test.py by {difference:.2g} {unit}, and "
+                            f"{MOST[flags.uint8]} is the most; try the other --format, or another version of torch")
+    images = "[B, H, W, {}] of uint8" if flags.uint8 else "[B, {}, H, W] of float32 in [-1, 1]"
+    print(f"{path}: {images.format(data.input_nc)} -> {images.format(data.output_nc)}; any batch, any sides from "
+          f"{translation.least_side} pixels")
+
+
+def load(model: Model, options: Options) -> Path:
+    """Load the checkpoint into the model, as test.py --eval does; returns the generator's file."""
+    run, suffix = options[RunFlags], AVERAGE if options[TestFlags].use_ema else ""
+    folder, tag = Path(run.checkpoints_dir) / run.name, tag_of(run)
+    load_networks(folder, tag, {name + suffix: network for name, network in model.networks.items()})
+    for network in model.networks.values():
+        network.eval().requires_grad_(False)
+    return network_path(folder, tag, next(iter(model.networks)) + suffix)
+
+
+def styles(model: Model) -> list[Tensor]:
+    """What the generator takes beside images: for munit_sc the style, of which an export has one."""
+    return list(model.styles.values())[:1] if isinstance(model, MultiModalModel) else []
+
+
+if __name__ == "__main__":
+    run_program("export.py", main)

@@ -1,0 +1,157 @@
+"""export.py: files that compute what test.py computes, whatever the batch and the size."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cli
+import numpy as np
+import pytest
+import torch
+from tiny import METHODS, NETWORKS, SIZES, train_options
+from torch import Tensor
+
+import export as program
+from models import MODELS, Model
+from models.base import pad_to_fit, translate_any_size
+from models.exporting import FORMATS, Translation, padded_places
+from models.networks import create_generator
+from util.checkpoints import save_checkpoint
+
+GENERATORS = {
+    "resnet": ("resnet_6blocks", {"ngf": 2}),
+    "strided": ("resnet_6blocks", {"ngf": 2, "antialias": False, "antialias_up": False, "norm": "none"}),
+    "batch": ("resnet_6blocks", {"ngf": 2, "norm": "batch", "dropout": True}),
+    "U-Net": ("unet_128", {"ngf": 1}),
+    "stylegan2": ("stylegan2", {"ngf": 1, "size": 64, "downsamplings": 2}),
+    "grey": ("resnet_6blocks", {"ngf": 2, "input_nc": 1, "output_nc": 1}),
+}
+BATCHES = ((1, 16, 16), (1, 5, 7), (3, 9, 30), (2, 128, 129))
+MODELS_THAT_TRAIN = {flags.split()[1]: flags for flags in METHODS.values()}
+ARGUMENTS = ("--gpu_ids", "-1", "--name", "run")
+
+
+def saved(root: Path, flags: str, tag: str = "latest") -> Model:
+    """A model's checkpoint and options file, as training leaves them."""
+    torch.manual_seed(1)
+    images = cli.make_images(root / "images", "trainA", "trainB")
+    options = train_options(images, flags, defaults=(NETWORKS, SIZES))
+    model = MODELS[flags.split()[1]](options, training=True)
+    folder = root / "checkpoints" / "run"
+    save_checkpoint(folder, tag, model, {})
+    options.save(folder, "train_opt")
+    return model
+
+
+def export(root: Path, *flags: object) -> cli.Outcome:
+    return cli.run("export.py", *ARGUMENTS, "--checkpoints_dir", root / "checkpoints", *flags)
+
+
+def run_file(path: Path, images: Tensor) -> Tensor:
+    """What another program does with the file."""
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()(images)
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [place.name for place in (*session.get_inputs(), *session.get_outputs())] == ["images", "translations"]
+    return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("name", GENERATORS)
+def test_every_generator_is_exported_for_every_size(tmp_path: Path, name: str, kind: str) -> None:
+    netG, flags = GENERATORS[name]
+    torch.manual_seed(0)
+    network = create_generator(netG, **flags).eval()
+    channels = flags.get("input_nc", 3)
+    run = FORMATS[kind](Translation(network), channels, tmp_path / "file")
+    for batch, height, width in BATCHES:
+        images = torch.rand(batch, channels, height, width) * 2 - 1
+        with torch.inference_mode():
+            expected = translate_any_size(network, images)
+        torch.testing.assert_close(run(images), expected, rtol=0, atol=1e-4, msg=f"{batch}x{height}x{width}")
+
+
+@pytest.mark.parametrize("side", range(1, 20))
+@pytest.mark.parametrize("multiple", [1, 4, 8])
+def test_padding_in_the_graph_is_that_of_test_py(side: int, multiple: int) -> None:
+    images = torch.rand(1, 1, side, side)
+    rows = padded_places(side, multiple)
+    places = torch.where(rows[0].min() >= 0, *rows)
+    assert torch.equal(images[:, :, places][:, :, :, places], pad_to_fit(images, multiple, multiple))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_program_reads_the_experiments_options_and_checks_what_it_wrote(tmp_path: Path, kind: str) -> None:
+    model = saved(tmp_path, "--model sc --norm batch --no_antialias")
+    outcome = export(tmp_path, "--format", kind)
+    assert (outcome.code, outcome.err) == (0, "")
+    path = tmp_path / "checkpoints" / "run" / f"latest_net_G.{kind}"
+    assert "largest difference from test.py --eval, over two sizes: " in outcome.out
+    assert f"{path}: [B, 3, H, W] of float32 in [-1, 1] -> [B, 3, H, W]" in outcome.out
+    images = torch.rand(2, 3, 21, 34) * 2 - 1
+    with torch.inference_mode():
+        expected = translate_any_size(model.networks["G"].eval(), images)
+    torch.testing.assert_close(run_file(path, images), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_uint8_pictures_go_in_and_come_out(tmp_path: Path, kind: str) -> None:
+    model = saved(tmp_path, "--model sc --input_nc 1 --init_gain 0.2")
+    path = tmp_path / "deep" / f"file.{kind}"
+    outcome = export(tmp_path, "--format", kind, "--uint8", "--output", path)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "[B, H, W, 1] of uint8 -> [B, H, W, 3] of uint8" in outcome.out
+    pixels = torch.randint(256, (2, 19, 23, 1), dtype=torch.uint8)
+    found = run_file(path, pixels)
+    assert (found.dtype, found.shape) == (torch.uint8, (2, 19, 23, 3))
+    with torch.inference_mode():
+        made = translate_any_size(model.networks["G"].eval(), pixels.permute(0, 3, 1, 2) / 255 * 2 - 1)
+    expected = ((made + 1) * 127.5).permute(0, 2, 3, 1)
+    assert (found - expected).abs().max() < 0.52
+    assert found.float().std() > 1
+
+
+@pytest.mark.parametrize("name", MODELS_THAT_TRAIN)
+def test_every_model_is_exported(tmp_path: Path, name: str) -> None:
+    """The program compares with the model's own translation: of munit_sc that in its first style."""
+    model = saved(tmp_path, MODELS_THAT_TRAIN[name])
+    outcome = export(tmp_path, "--model", name, "--format", "pt2")
+    assert (outcome.code, outcome.err) == (0, "")
+    generator = "G_A" if "G_A" in model.networks else "G"
+    assert (tmp_path / "checkpoints" / "run" / f"latest_net_{generator}.pt2").is_file()
+
+
+def test_averages_epochs_and_halves_are_chosen_as_in_test_py(tmp_path: Path) -> None:
+    saved(tmp_path, "--model cycle_gan --ema 0.9", tag="3")
+    outcome = export(tmp_path, "--epoch", 3, "--model_suffix", "_B", "--use_ema", "--format", "pt2")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (tmp_path / "checkpoints" / "run" / "3_net_G_B_ema.pt2").is_file()
+
+
+def test_a_wrong_export_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path, "--model sc")
+
+    monkeypatch.setattr(program, "FORMATS", {"onnx": lambda graph, *_: lambda images: graph(images) + 0.001})
+    outcome = export(tmp_path)
+    assert outcome.code == 2
+    assert "latest_net_G.onnx was not written: it would differ from test.py by 0.001 in [-1, 1]" in outcome.err
+    assert not list((tmp_path / "checkpoints" / "run").glob("*.onnx"))
+    monkeypatch.setattr(program, "FORMATS", {"onnx": lambda *_: lambda images: images * np.nan})
+    assert export(tmp_path).code == 2
+
+
+@pytest.mark.parametrize("package", ["onnxscript", "onnxruntime"])
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    saved(tmp_path, "--model sc")
+    monkeypatch.setitem(sys.modules, package, None)
+    outcome = export(tmp_path)
+    assert outcome.code == 2
+    assert f"--format onnx needs the package {package}: pip install onnx onnxscript onnxruntime" in outcome.err
+
+
+def test_a_missing_checkpoint_is_a_users_mistake(tmp_path: Path) -> None:
+    outcome = export(tmp_path)
+    assert outcome.code == 2
+    assert "there is no checkpoint" in outcome.err
