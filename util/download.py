@@ -149,7 +149,8 @@ def unpack(archive: Path, folder: Path, *, most: int = 1000 * GIGABYTE) -> Path:
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """The name and the content of every file in an archive."""
-    if zipfile.is_zipfile(archive):
+    # A tar archive whose last file is a zip, as PyTorch's are, looks like one at its end.
+    if zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for entry in packed.infolist():
                 kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archive was not made on Unix
