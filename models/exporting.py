@@ -14,6 +14,7 @@ from types import MethodType
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import UserError as ConstraintViolation
 
 from util.errors import UserError
 
@@ -73,15 +74,24 @@ def padded_places(side: int, multiple: int) -> tuple[Tensor, Tensor]:
 
 
 def trace(translation: Translation, channels: int) -> torch.export.ExportedProgram:
-    """The graph of a translation of images with so many channels, with free batch, height and width."""
+    """The graph of a translation of images with so many channels, with free batch, height and width.
+
+    Raises:
+        UserError: this version of torch cannot make one.
+    """
     height, width = (sides * translation.least + 1 for sides in (2, 3))  # padded, and more than one map's pixel
     images = example_images(translation, channels, (2, height, width))
     axes = (0, 1, 2) if translation.uint8 else (0, 2, 3)
     least = (1, translation.least_side, translation.least_side)
     free = {axis: torch.export.Dim(name, min=minimum)
             for axis, name, minimum in zip(axes, ("batch", "height", "width"), least, strict=True)}
-    with oblivious_to_single_pixels():
-        return torch.export.export(translation, (images,), dynamic_shapes={"images": free})
+    try:
+        with oblivious_to_single_pixels():
+            return torch.export.export(translation, (images,), dynamic_shapes={"images": free})
+    except ConstraintViolation as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"torch {torch.__version__} cannot export this generator for all sizes ({reason}); use a newer "
+                        "torch") from error
 
 
 def oblivious_to_single_pixels() -> AbstractContextManager[None]:

@@ -25,8 +25,9 @@ from test_architecture import sources
 
 import evaluate
 from data import DATASETS
+from export import NoImages
 from models import MODELS
-from options import TEST, TRAIN, parse
+from options import EXPORT, TEST, TRAIN, parse
 from util.errors import UserError
 
 SOME_IMAGES = ROOT / "datasets" / "lineart2color"
@@ -134,6 +135,8 @@ def understand(file: str, arguments: list[str]) -> None:
     """
     if file in PROGRAMS:
         parse(PROGRAMS[file], MODELS, DATASETS, with_images(arguments))
+    elif file == "export.py":
+        parse(EXPORT, MODELS, dict.fromkeys(DATASETS, NoImages), arguments)
     elif file == "evaluate.py":
         evaluate.parse(arguments)
     elif script := re.fullmatch(r"scripts/(train|test)_\w+\.sh", file):

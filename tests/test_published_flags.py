@@ -64,6 +64,7 @@ SINSC_TESTING: Published = {**TESTING, "preprocess": ("str", "none"), "num_test"
 PUBLISHED: Mapping[str, Published] = {
     "train.py": {**COMMON, **TRAINING, **SC},
     "test.py": {**COMMON, **TESTING},
+    "test.py --model sc": {**COMMON, **TESTING, **SC},
     "train.py --model sinsc": {**COMMON, **SINSC_TRAINING, **SINSC},
     "test.py --model sinsc": {**COMMON, **SINSC_TESTING, **SINSC},
 }
@@ -82,6 +83,9 @@ DIFFERENT = {
     "train.py": ALWAYS | {"model": "sc: the method of this repository"},
     "test.py": IN_TESTING | {
         "dataset_mode": "--model test takes a folder or a file, as the published model does",
+        "preprocess": "none: images keep their own size, unless --load_size or --crop_size is typed",
+    },
+    "test.py --model sc": IN_TESTING | {
         "preprocess": "none: images keep their own size, unless --load_size or --crop_size is typed",
     },
     "train.py --model sinsc": ALWAYS,

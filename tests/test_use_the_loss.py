@@ -1,0 +1,48 @@
+"""docs/use_the_loss.md and examples/minimal.py: what people copy runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from cli import ROOT, run_process
+
+PAGE = (ROOT / "docs" / "use_the_loss.md").read_text(encoding="utf-8")
+EXAMPLE = ROOT / "examples" / "minimal.py"
+MOST = 40
+YOURS = """
+torch.manual_seed(0)
+photos, paintings = [[torch.rand(2, 3, 64, 48) * 2 - 1] for _ in range(2)]
+generator = nn.Conv2d(3, 3, 3, padding=1)
+adversarial_loss = lambda translation: translation.square().mean()
+optimizer = torch.optim.Adam(generator.parameters())
+before = generator.weight.clone()
+"""
+SEEN = """
+assert not torch.equal(before, generator.weight), "the generator has not learned"
+assert 0 < structure(source, features(translation)).item() < 2
+before = generator.weight.clone()
+"""
+
+
+def test_both_loops_of_the_page_train_beside_a_copy_of_the_file_alone(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "models" / "losses" / "spatial_correlative.py", tmp_path)
+    setup, fixed, learned = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert 'weights="IMAGENET1K_V1"' in setup
+    setup = setup.replace('weights="IMAGENET1K_V1"', "weights=None")  # no download
+    heads = 'assert structure.heads[1][2].weight.grad.abs().sum() > 0\nprint("trained")\n'
+    (tmp_path / "mine.py").write_text("\n".join([setup, YOURS, fixed, SEEN, learned, SEEN, heads]))
+    outcome = run_process("-I", "-c", "import runpy, sys; sys.path[:] = ['.', *sys.path]; runpy.run_path('mine.py')",
+                          cwd=tmp_path)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "trained\n", "")
+
+
+def test_the_example_is_short_and_runs_from_any_folder(tmp_path: Path) -> None:
+    code = EXAMPLE.read_text(encoding="utf-8").split('"""', maxsplit=2)[2]
+    assert len([line for line in code.splitlines() if line.strip()]) < MOST
+    outcome = run_process(EXAMPLE, cwd=tmp_path)
+    assert (outcome.code, outcome.err) == (0, "")
+    losses = [float(value) for value in re.findall(r"structure (\d+\.\d+)", outcome.out)]
+    assert len(losses) == 20
+    assert max(losses[1:]) < 0.1, "the translations have lost the structure of the drawings"
