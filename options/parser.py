@@ -194,11 +194,23 @@ def _add(section: argparse._ArgumentGroup, f: Flag, default: Any) -> None:
         section.add_argument(f"--{f.name}", type=convert, metavar=metavar, help=text)
 
 
+FORMER = {
+    "batchSize": "batch_size", "loadSize": "load_size", "fineSize": "crop_size", "nThreads": "num_threads",
+    "niter": "n_epochs", "niter_decay": "n_epochs_decay", "how_many": "num_test", "ntest": "num_test",
+    "which_direction": "direction", "which_epoch": "epoch", "which_model_netG": "netG", "which_model_netD": "netD",
+    "resize_or_crop": "preprocess", "identity": "lambda_identity", "normG": "norm", "normD": "norm",
+    "no_lsgan": "gan_mode vanilla", "use_dropout": "no_dropout false",
+    "use_wandb": "loggers terminal,json,html,wandb",
+}
+"""What older code of this family calls a flag, and what to type instead."""
+
+
 def _unknown(argument: str, names: Sequence[str]) -> str:
     if not argument.startswith("--"):
         return f"'{argument}' is not a flag; flags start with -- (see --help)"
     name = argument[2:].split("=", maxsplit=1)[0]
-    close = difflib.get_close_matches(name, names, n=1)
+    former = FORMER.get(name, "")
+    close = [former] if former.split(" ")[0] in names else difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean --{close[0]}?" if close else "--help lists the flags of this model and data set"
     return f"--{name} is not a flag of this program with this model and data set; {hint}"
 

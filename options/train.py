@@ -94,8 +94,7 @@ class DisplayFlags:
                           minimum=0)
     display_winsize: int = flag(256, "width of an image on pages and in visdom, in pixels", minimum=1)
     display_ncols: int = flag(4, "images in a row in visdom; 0: one window an image", minimum=0)
-    display_id: int | None = flag(None, "number of the first visdom window; above 0 it adds visdom to --loggers",
-                                   minimum=0)
+    display_id: int | None = flag(None, "number of the first visdom window; above 0 it adds visdom to --loggers")
     display_server: str = flag("http://localhost", "address of the visdom server")
     display_port: int = flag(8097, "port of the visdom server", minimum=1, maximum=65535)
     display_env: str = flag("main", "visdom environment")
@@ -106,7 +105,7 @@ class DisplayFlags:
 
     def chosen(self) -> tuple[str, ...]:
         """The loggers that all flags together mean."""
-        names = (*self.loggers, *(("visdom",) if self.display_id else ()))
+        names = (*self.loggers, *(("visdom",) if self.display_id and self.display_id > 0 else ()))
         return tuple(name for name in dict.fromkeys(names) if not (name == "html" and self.no_html))
 
 

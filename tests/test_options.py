@@ -33,6 +33,7 @@ from options import (
     parse,
 )
 from options.flag import flags_of
+from options.parser import FORMER
 from util.errors import UserError
 
 HERE = ("--dataroot", ".")
@@ -96,6 +97,22 @@ def test_unknown_model_and_data_set_list_what_there_is(equals: bool) -> None:
 
 def test_unknown_flag_is_refused_with_the_closest_one() -> None:
     assert "did you mean --lambda_spatial?" in refusal(TRAIN, *HERE, "--lambda_spatal", "3")
+
+
+@pytest.mark.parametrize(("program", "former", "now"), [
+    (TRAIN, "niter", "--n_epochs"), (TRAIN, "fineSize", "--crop_size"), (TRAIN, "no_lsgan", "--gan_mode vanilla"),
+    (TRAIN, "use_dropout", "--no_dropout false"), (TEST, "how_many", "--num_test"), (TEST, "which_epoch", "--epoch"),
+])
+def test_a_flag_of_older_code_is_refused_with_its_present_name(program: Program, former: str, now: str) -> None:
+    assert f"did you mean {now}?" in refusal(program, *HERE, f"--{former}", "3")
+
+
+def test_former_names_lead_to_flags_that_there_are() -> None:
+    names = set(parse(TRAIN, MODELS, DATASETS, [*HERE]).as_dict()) | set(
+        parse(TEST, MODELS, DATASETS, [*HERE]).as_dict()) | set(
+        parse(TRAIN, MODELS, DATASETS, [*HERE, "--model", "cycle_gan"]).as_dict())
+    assert {now.partition(" ")[0] for now in FORMER.values()} <= names
+    assert not FORMER.keys() & names
     assert "--help" in refusal(TRAIN, *HERE, "--qqq")
     assert "'stray' is not a flag" in refusal(TRAIN, *HERE, "stray")
 

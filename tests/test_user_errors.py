@@ -140,6 +140,13 @@ def test_visdom_address_that_is_none_is_a_warning(train: Callable[..., Outcome])
     assert "no visdom server answers at http://[" in outcome.out
 
 
+@pytest.mark.parametrize("number", ["-1", "0"])
+def test_a_visdom_window_of_0_or_below_is_no_visdom(train: Callable[..., Outcome], number: str) -> None:
+    outcome = train("--display_id", number, "--display_port", "1")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "visdom server" not in outcome.out
+
+
 # --- data
 
 

@@ -42,7 +42,7 @@ def _visdom(run: Watched, warn: Warn) -> Sink | None:
     flags = run.flags
     return open_visdom(
         flags["display_server"], flags["display_port"], flags["display_env"], run.name,
-        display_id=flags["display_id"] or 1, ncols=flags["display_ncols"], win_size=flags["display_winsize"],
+        display_id=max(flags["display_id"] or 1, 1), ncols=flags["display_ncols"], win_size=flags["display_winsize"],
         resume_step=run.seen, warn=warn)
 
 
