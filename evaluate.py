@@ -1,6 +1,7 @@
 """Score translated images.
 
     python evaluate.py metrics --outputs DIR --real DIR [--truth DIR] ...      # against real images
+    python evaluate.py metrics --name NAME [--dataroot DIR]                    # the same, translated first
     python evaluate.py epochs --name NAME [--dataroot DIR]                     # every checkpoint of an experiment
     python evaluate.py compare NAME NAME ...                                   # several experiments side by side
     python evaluate.py diversity --outputs DIR DIR ...                         # styles against each other

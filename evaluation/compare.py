@@ -20,7 +20,7 @@ from .curves import logged_curves, thinned
 from .epochs import book_of, note_of, points_of, text_of, warn
 from .examining import Examiner
 from .experiments import Experiment, add_experiment_flags, experiment_options
-from .flags import add_device_flags, add_vgg_flags, positive
+from .flags import add_device_flags, add_epoch_flag, add_vgg_flags, positive
 from .scorebook import TITLES, Entry, known_scores, score_checkpoints, score_rows
 from .translating import Translated, Translator, save_translations
 
@@ -47,8 +47,7 @@ class Compared:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("names", nargs="+", metavar="NAME", help="the experiments, at least two")
-    parser.add_argument("--epoch", default="latest", metavar="TAG",
-                        help="checkpoint of each: an epoch, iter_N, best or latest (default: %(default)s)")
+    add_epoch_flag(parser)
     parser.add_argument("--num_images", type=positive, default=8, metavar="INT",
                         help="test images that are shown (default: %(default)s)")
     add_experiment_flags(parser)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from data import ImageDataset, Loader, SampleKey, SingleDataset
-from metrics.in_memory import Examined, summary
+from metrics.frechet import frechet_distance
+from metrics.in_memory import Examined
 from options import DataFlags, Options, RunFlags, TestFlags
 from util.distributed import ALONE, World
 from util.errors import UserError
@@ -105,8 +106,8 @@ class Examiner:
         ordered = sorted(itertools.chain.from_iterable(self._world.gather(rows)), key=lambda row: row[0])
         scores = None
         if self._target is not None and len(ordered) == self.translator.total:
-            paired_of_all = [paired for _, _, paired in ordered if paired]
-            scores = summary([features for _, features, _ in ordered], paired_of_all, self._target)
+            scores = {"frechet": frechet_distance(torch.stack([features for _, features, _ in ordered]), self._target)}
+            scores |= {name: sum(of[name] for _, _, of in ordered) / len(ordered) for name in ordered[0][2]}
         shared: dict[str, float] | None = self._world.same(scores)
         return shared
 

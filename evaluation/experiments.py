@@ -38,7 +38,8 @@ def add_experiment_flags(parser: argparse.ArgumentParser) -> None:
     add("--pairs", choices=("auto", "yes", "no"), default="auto",
         help="whether testA and testB hold true pairs, which line IoU and colour error need; auto: if all have a "
         "partner of the same name and size (default: %(default)s)")
-    add("--use_ema", action="store_true", help="score the moving averages of the generators (training's --ema)")
+    add("--use_ema", action="store_true",
+        help="score the moving averages of the generators, training's --ema (default: off)")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Experiment:
         path = folder / "train_opt.json"
         try:
             flags = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path} cannot be read ({error}), and without it nothing tells how {name} was trained; "
                             "restore it") from None
         if not isinstance(flags, dict):
@@ -110,11 +111,14 @@ def options_for_test(trained: Mapping[str, Any], *argv: str) -> Options:
         f"--model={model}", f"--dataset_mode={mode}", "--num_threads=0", *typed, *argv])
 
 
-def experiment_options(flags: argparse.Namespace, experiment: Experiment, dataroot: Path | None) -> Options:
+def experiment_options(
+    flags: argparse.Namespace, experiment: Experiment, dataroot: Path | None, *argv: str
+) -> Options:
     """Options of test.py for an experiment and the flags of `add_experiment_flags`.
 
     Args:
         dataroot: the test set; None: that of the training.
+        argv: further flags of test.py.
 
     Raises:
         UserError: the test set is missing.
@@ -125,7 +129,7 @@ def experiment_options(flags: argparse.Namespace, experiment: Experiment, dataro
     return options_for_test(
         experiment.flags, f"--name={experiment.name}", f"--checkpoints_dir={flags.checkpoints_dir}",
         f"--dataroot={root}", f"--dataset_mode={mode}", f"--phase={flags.phase}", f"--use_ema={flags.use_ema}",
-        f"--num_test={flags.num_test or 'inf'}", f"--batch_size={flags.batch_size}", *scaled)
+        f"--num_test={flags.num_test or 'inf'}", f"--batch_size={flags.batch_size}", *scaled, *argv)
 
 
 def mode_for_test(trained: Mapping[str, Any], root: Path, phase: str, pairs: str) -> str:

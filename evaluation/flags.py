@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metrics.perceptual import TRUNKS
+from options.flag import plain_name
 
 
 def add_device_flags(parser: argparse.ArgumentParser) -> None:
@@ -44,10 +45,24 @@ def add_bootstrap_flags(parser: argparse.ArgumentParser) -> None:
                         help="seed of these draws (default: %(default)s)")
 
 
+def add_epoch_flag(parser: argparse.ArgumentParser) -> None:
+    """Which checkpoint of an experiment."""
+    parser.add_argument("--epoch", type=tag, default="latest", metavar="TAG",
+                        help="checkpoint: an epoch, iter_N, best or latest (default: %(default)s)")
+
+
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     """Where the scores go, beside the terminal."""
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="also write the scores, and what they depend on, to this file (default: no file)")
+
+
+def tag(text: str) -> str:
+    """What the files of a checkpoint begin with; it leads to no other folder."""
+    try:
+        return plain_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def positive(text: str) -> int:

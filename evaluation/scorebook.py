@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from metrics.images import program_conditions
-from metrics.in_memory import BETTER
+from metrics.in_memory import SCORED
+from metrics.measures import MEASURES
 from util.checkpoints import network_path
 from util.errors import UserError
 from util.files import sha256
@@ -16,15 +17,12 @@ from util.filesets import fault
 
 from .examining import Examiner
 from .experiments import Experiment
+from .translating import Translator
 
 Entry = dict[str, Any]
 """A checkpoint's ``tag``, ``epochs`` and ``images`` (where known), ``sha256`` of its networks, and scores."""
 
-TITLES = {
-    "frechet": "Fréchet distance (lower is better)",
-    "line_iou": "line IoU (higher is better)",
-    "colour_error": "colour error (lower is better)",
-}
+TITLES = {name: MEASURES[name].heading for name in SCORED}
 
 
 def score_checkpoints(
@@ -46,7 +44,7 @@ def score_checkpoints(
     scored, failure = dict(known), ""
     for tag in tags:
         try:
-            digests = _load(experiment, tag, examiner)
+            digests = load_checkpoint(experiment, tag, examiner.translator)
             progress = experiment.progress(tag)
         except UserError as error:
             failure = str(error)
@@ -67,12 +65,16 @@ PLACE = ("tag", "epochs", "images", "sha256")
 """What of an entry is about the file's place, not its content."""
 
 
-def _load(experiment: Experiment, tag: str, examiner: Examiner) -> dict[str, str]:
-    """Load a checkpoint; returns the SHA-256 of its networks' files."""
+def load_checkpoint(experiment: Experiment, tag: str, translator: Translator) -> dict[str, str]:
+    """Give a translator a checkpoint's weights; returns the SHA-256 of its networks' files.
+
+    Raises:
+        UserError: a file is missing, damaged, or of another architecture.
+    """
     if broken := fault(experiment.folder, tag):
         raise UserError(broken)
-    examiner.translator.load(experiment.folder, tag)
-    return {name: sha256(network_path(experiment.folder, tag, name)) for name in examiner.translator.networks}
+    translator.load(experiment.folder, tag)
+    return {name: sha256(network_path(experiment.folder, tag, name)) for name in translator.networks}
 
 
 def _key(digests: Mapping[str, str]) -> str:
@@ -95,7 +97,7 @@ def best_of(entries: Sequence[Mapping[str, Any]], measure: str) -> int | None:
     values = [(entry[measure], number) for number, entry in enumerate(entries) if measure in entry]
     if not values:
         return None
-    best = BETTER[measure](value for value, _ in values)
+    best = (max if MEASURES[measure].higher else min)(value for value, _ in values)
     return next(number for value, number in values if value == best)
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from metrics.watch import Watch, unwatched
+
 Statistic = Callable[[Tensor, Tensor], Tensor]
 """Scores [K] of two sets, from how often each of their members counts: float64 or int64 [N], [M]."""
 
@@ -62,6 +64,7 @@ def interval(value: float, replicates: Tensor, bounds: tuple[float, float]) -> t
 
 def bootstrap_sets(
     statistic: Statistic, sizes: tuple[int, int], replicates: int, seed: int, bounds: list[tuple[float, float]],
+    *, watch: Watch = unwatched,
 ) -> list[Score]:
     """Scores of two sets that are both drawn anew; without intervals where there are no replicates.
 
@@ -71,12 +74,13 @@ def bootstrap_sets(
         replicates: how often they are drawn.
         seed: of the draws; the second set's depend on its size and the seed alone.
         bounds: the range of each score.
+        watch: shows how many draws are done.
     """
     values = statistic(*(torch.ones(size, dtype=torch.int64) for size in sizes)).tolist()
     if not replicates:
         return [Score(value, None) for value in values]
-    pairs = zip(draw_counts(sizes[0], replicates, seed + 1), draw_counts(sizes[1], replicates, seed), strict=True)
-    drawn = torch.stack([statistic(*pair) for pair in pairs])  # [R, K]
+    pairs = list(zip(draw_counts(sizes[0], replicates, seed + 1), draw_counts(sizes[1], replicates, seed), strict=True))
+    drawn = torch.stack([statistic(*pair) for pair in watch(pairs, "images drawn anew")])  # [R, K]
     return [Score(value, interval(value, of, limits))
             for value, of, limits in zip(values, drawn.T, bounds, strict=True)]
 

@@ -18,10 +18,15 @@ FORMAT = 1
 """Of the files; changed with the way in which features are computed."""
 
 
-def default_folder() -> Path:
-    """Where the user's caches are, as the XDG base directory specification has it."""
-    caches = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(caches if Path(caches).is_absolute() else Path.home() / ".cache") / "spatial-correlative" / "features"
+def default_folder() -> Path | None:
+    """Where the user's caches are, as the XDG base directory specification has it; None for users without a home."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not caches.is_absolute():
+        try:
+            caches = Path.home() / ".cache"
+        except RuntimeError:  # a container that runs under any number
+            return None
+    return caches / "spatial-correlative" / "features"
 
 
 def cached(

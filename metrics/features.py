@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class VGGFeatures:
             "vgg_weights_sha256": weights_sha256(weights),
         }
 
-    def __call__(self, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, paths: Iterable[Path]) -> Tensor:
         """Features of image files, float32 [N, C] on the CPU, in their order; neighbours of one size share a batch.
 
         Raises:
@@ -72,7 +72,7 @@ def weights_sha256(weights: str) -> str | None:
     return sha256(path)
 
 
-def _batches(paths: Sequence[Path], batch_size: int, least: int) -> Iterator[Tensor]:
+def _batches(paths: Iterable[Path], batch_size: int, least: int) -> Iterator[Tensor]:
     """Images as [B, 3, H, W], in order, no side below ``least``; a batch ends where the size changes."""
     batch: list[Tensor] = []
     for path in paths:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from metrics.images import read_image
 from metrics.weights import read_state, weights_file
 from util.errors import UserError
 from util.files import sha256
+from util.images import levels
 
 SIDE = 299
 """Pixels along the sides of what the network takes."""
@@ -48,7 +49,7 @@ class InceptionFeatures:
         }
 
     @torch.no_grad()
-    def __call__(self, paths: Sequence[Path]) -> Tensor:
+    def __call__(self, paths: Iterable[Path]) -> Tensor:
         """Features of image files, float32 [N, 2048] on the CPU, in their order.
 
         Raises:
@@ -60,11 +61,6 @@ class InceptionFeatures:
             centred = (torch.stack(batch).to(self._device) - 128) / 128
             features.append(self._trunk(centred).flatten(1).cpu())
         return torch.cat(features)
-
-
-def levels(image: Tensor) -> Tensor:
-    """The 8-bit levels, 0 to 255 as float32, of an image [3, H, W] in [-1, 1]."""
-    return ((image + 1) * 127.5).round().clamp(0, 255)
 
 
 def resize_clean(image: Tensor) -> Tensor:

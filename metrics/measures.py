@@ -25,6 +25,11 @@ class Measure(NamedTuple):
     bounds: tuple[float, float]
     """The least and the most that it can be."""
 
+    @property
+    def heading(self) -> str:
+        """The title, and which way is better."""
+        return f"{self.title} ({'higher' if self.higher else 'lower'} is better)"
+
 
 FRACTION = (0.0, 1.0)
 DISTANCE = (0.0, inf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,20 @@ def table(scores: Mapping[str, Any]) -> str:
     for name, measure in MEASURES.items():
         cells = [_cell(scores, f"{name}_{column}") for column in COLUMNS]
         if cells != ["-", "-"]:
-            rows.append((f"{measure.title} ({'higher' if measure.higher else 'lower'} is better)", *cells))
+            rows.append((measure.heading, *cells))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}" for row in rows)
+
+
+def require_place(path: Path) -> None:
+    """Tell at once, not after the work, that `write_json` will fail.
+
+    Raises:
+        UserError: there is a folder of this name, or nothing can be written where it should go.
+    """
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UserError(f"'{path}' cannot be written there; choose another file")
 
 
 def write_json(path: Path, scores: Mapping[str, Any]) -> None:
@@ -70,7 +82,8 @@ def write_json(path: Path, scores: Mapping[str, Any]) -> None:
     text = json.dumps(scores, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         with replacing(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+            # File names in it may hold bytes that are no text: JSON escapes them in the same way.
+            partial.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"'{path}' cannot be written ({error.strerror}); choose another file") from None
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from metrics.measures import METRICS, PAIR_METRICS, SET_METRICS
+from metrics.watch import Watch, unwatched
 from util.errors import UserError
 
 
@@ -46,6 +47,8 @@ class Request:
     """Folder in which features of real images and of inputs are kept; `None`: they are not."""
     recorded: Mapping[str, Any] = field(default_factory=dict)
     """Further entries for the result, such as how the outputs were made."""
+    watch: Watch = unwatched
+    """Shows how far a pass over images has come."""
 
     @property
     def chosen(self) -> tuple[str, ...]:

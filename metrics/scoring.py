@@ -66,7 +66,7 @@ class Scorer:
             UserError: sizes differ, or a file is no image.
         """
         values: dict[str, list[Tensor]] = {name: [] for name in self.pairings}
-        for path, true_path in zip(images, truth, strict=True):
+        for path, true_path in self.request.watch(list(zip(images, truth, strict=True)), "pairs compared"):
             image, true_image = read_image(path), read_image(true_path)
             require_one_size(path, image, true_path, true_image)
             for name in list(values):
@@ -102,7 +102,8 @@ class Scorer:
                     f"{name}: {fewest} images are fewer than the {ours.shape[1]} features, which makes the distance "
                     "larger: compare it with distances of as many images alone")
             found = bootstrap_sets(metric.statistic(ours, real), (len(ours), len(real)), self.request.bootstrap,
-                                   self.request.seed, [MEASURES[measure].bounds for measure in metric.measures])
+                                   self.request.seed, [MEASURES[measure].bounds for measure in metric.measures],
+                                   watch=self.request.watch)
             scores |= dict(zip(metric.measures, found, strict=True))
         return scores
 
@@ -112,10 +113,14 @@ class Scorer:
 
     def _features(self, network: str, images: Sequence[Path], keep: bool) -> Tensor:
         extractor, folder = self.extractors[network], self.request.cache
+
+        def extract(paths: Sequence[Path]) -> Tensor:
+            return extractor(self.request.watch(paths, f"images through {network}"))
+
         if folder is None or not keep:
-            return extractor(images)
+            return extract(images)
         conditions = extractor.conditions | program_conditions(self.request.device)
-        return cached(extractor, images, conditions, folder, lambda text: self.warnings.update({text: text}))
+        return cached(extract, images, conditions, folder, lambda text: self.warnings.update({text: text}))
 
     def _leave_out(self, name: str, reason: str) -> None:
         if self.request.metrics is not None:

@@ -46,8 +46,11 @@ def read_state(path: Path, flag: str) -> dict[str, Tensor]:
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the reader raises many kinds
-        raise UserError(f"{flag}: {path} is no readable state dict ({type(error).__name__}); download it "
-                        "again") from None
+        raise UserError(f"{flag}: {path} is no readable state dict ({type(error).__name__}); remove "
+                        "it and download it again") from None
     if not isinstance(state, dict):
         raise UserError(f"{flag}: {path} holds a {type(state).__name__} instead of a state dict")
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise UserError(f"{flag}: {path} is no state dict: it holds a {type(value).__name__} as {key!r}")
     return state

@@ -101,7 +101,8 @@ def test_unknown_flag_is_refused_with_the_closest_one() -> None:
 
 @pytest.mark.parametrize(("program", "former", "now"), [
     (TRAIN, "niter", "--n_epochs"), (TRAIN, "fineSize", "--crop_size"), (TRAIN, "no_lsgan", "--gan_mode vanilla"),
-    (TRAIN, "use_dropout", "--no_dropout false"), (TEST, "how_many", "--num_test"), (TEST, "which_epoch", "--epoch"),
+    (TRAIN, "use_dropout", "--no_dropout false"), (TRAIN, "use_wandb", "--loggers terminal,json,html,wandb"),
+    (TEST, "how_many", "--num_test"), (TEST, "which_epoch", "--epoch"),
 ])
 def test_a_flag_of_older_code_is_refused_with_its_present_name(program: Program, former: str, now: str) -> None:
     assert f"did you mean {now}?" in refusal(program, *HERE, f"--{former}", "3")

@@ -79,7 +79,7 @@ def locked(folder: Path) -> Iterator[None]:
             file = stack.enter_context(path.open("ab"))
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, it is not handed down to workers
         except BlockingIOError:
-            raise UserError(f"another process is writing into {folder}; wait for its end or choose another --name (if "
+            raise UserError(f"another process is writing into {folder}; wait for its end or write elsewhere (if "
                             f"its machine has failed, remove {path})") from None
         except (OSError, ImportError):
             pass  # no locks here, or nothing can be written, which whoever writes into the folder will tell

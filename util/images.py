@@ -150,6 +150,11 @@ def image_mode(path: Path) -> str:
         return image.mode
 
 
+def levels(image: Tensor) -> Tensor:
+    """The nearest 8-bit levels, whole float32 numbers from 0 to 255, of values in [-1, 1]; NaN becomes black."""
+    return ((image.detach().float().nan_to_num(nan=-1.0).clamp(-1, 1) + 1) * 127.5).round()
+
+
 def to_uint8(image: Tensor) -> NDArray[np.uint8]:
     """Convert an image to 8 bits, rounding to the nearest level.
 
@@ -169,8 +174,7 @@ def to_uint8(image: Tensor) -> NDArray[np.uint8]:
             f"an image of shape {list(image.shape)} cannot be shown or saved; use 1 or 3 for --input_nc and "
             "--output_nc"
         )
-    levels = (image.detach().float().nan_to_num(nan=-1.0).clamp(-1, 1) + 1) * 127.5
-    pixels = levels.round().to(torch.uint8).cpu().numpy()  # [C, H, W]
+    pixels = levels(image).to(torch.uint8).cpu().numpy()  # [C, H, W]
     return np.ascontiguousarray(pixels[0] if channels == 1 else pixels.transpose(1, 2, 0))
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from .loggers.sink import Sink, group_of
 
 SMOOTHING = 0.8  # weight of the past in the bar's losses: about the last five reports
 DETAILS = ("gradient", "lr", "memory", "speed")  # groups that a line has no room for; it has a rate of its own
+REPORT_EVERY = 60.0  # seconds between two lines of `watched`
+Item = TypeVar("Item")
 
 
 class MessageSink(Sink):
@@ -95,6 +98,30 @@ def printable(text: str) -> str:
     """The text with escapes for what standard output cannot hold: file names may hold anything."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def watched(items: Iterable[Item], what: str, total: int = 0) -> Iterator[Item]:
+    """The items, while standard error shows how many are done: by a bar on a screen, else by a line a minute.
+
+    Args:
+        items: each takes some time.
+        what: the line's first words.
+        total: how many there are, where ``items`` has no length.
+    """
+    total = total or operator.length_hint(items)
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from tqdm import tqdm  # noqa: PLC0415 - as above
+
+        yield from tqdm(items, desc=what, total=total, delay=1, leave=False, file=sys.stderr, dynamic_ncols=True)
+        return
+    start = said = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - said >= REPORT_EVERY:
+            left = format_seconds((now - start) / done * (total - done))
+            print(f"{what}: {done}/{total}, {left} left", file=sys.stderr, flush=True)
+            said = now
+        yield item
 
 
 def format_seconds(seconds: float) -> str:
