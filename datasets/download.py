@@ -12,6 +12,7 @@ downloads are checked against it.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -98,7 +99,12 @@ def fetch(name: str, source: Source, out: Path, url: str | None, sha256: str | N
 def known_sha256(name: str, source: Source, out: Path) -> str | None:
     """What is noted beside the set or, first of all, published; None where neither is."""
     note = out / f"{name}.sha256"
-    return note.read_text(encoding="utf-8").split()[0].lower() if note.is_file() else source.sha256
+    noted = note.read_text(encoding="utf-8", errors="replace").lower().split() if note.is_file() else []
+    if not noted:
+        return source.sha256
+    if not re.fullmatch("[0-9a-f]{64}", noted[0]):
+        raise UserError(f"{note} is damaged: it holds no SHA-256; remove it")
+    return noted[0]
 
 
 def note_sha256(place: Path, digest: str) -> None:

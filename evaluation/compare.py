@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from metrics.report import write_json
+from metrics.report import require_place, write_json
 from options.options import show
 from util.device import choose_device
 from util.errors import UserError
@@ -65,6 +65,7 @@ def run(flags: argparse.Namespace) -> None:
         raise UserError("--direction differs between these experiments: what they translate to cannot be compared")
     root = flags.dataroot or Path(str(experiments[0].flags.get("dataroot", "")))
     folder = Path(flags.results_dir) / "compare"
+    require_place(folder / "compare.json")
     compared = [compare(flags, experiment, root, folder, number) for number, experiment in enumerate(experiments)]
     differences = differing_flags(experiments)
     entries = [{"experiment": of.experiment.name, **of.entry} for of in compared]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metrics.report import write_json
+from metrics.report import require_place, write_json
 from util.checkpoints import AVERAGE
 from util.device import choose_device
 from util.pages import charts, new_page, text_table, write_page
@@ -37,17 +37,21 @@ def run(flags: argparse.Namespace) -> None:
     experiment = Experiment.find(flags.checkpoints_dir, flags.name)
     options = experiment_options(flags, experiment, flags.dataroot)
     examiner = Examiner(options, choose_device(flags.gpu_ids), layer=flags.layer, weights=flags.vgg_weights)
-    folder = book_of(flags, experiment).parent
-    known = known_scores(book_of(flags, experiment), examiner.conditions)
+    book = book_of(flags, experiment)
+    require_place(book)
+    known = known_scores(book, examiner.conditions)
     network = next(iter(examiner.translator.networks))
-    entries = score_checkpoints(experiment, experiment.tags(network), examiner, known, warn)
+
+    def keep(entries: Sequence[Mapping[str, Any]]) -> None:
+        write_json(book, {"name": experiment.name, "best": entries[best_of(entries, "frechet") or 0]["tag"],
+                          "conditions": examiner.conditions, "checkpoints": entries})
+
+    entries = score_checkpoints(experiment, experiment.tags(network), examiner, known, warn, keep=keep)
+    keep(entries)
     best = best_of(entries, "frechet") or 0
-    write_json(book_of(flags, experiment), {
-        "name": experiment.name, "best": entries[best]["tag"], "conditions": examiner.conditions,
-        "checkpoints": entries})
     print(text_of(entries))
     print(f"best: {entries[best]['tag']}, Fréchet distance {entries[best]['frechet']:.4g}")
-    if page := write_html(folder, f"{experiment.name}: checkpoints", entries, note_of(examiner.conditions)):
+    if page := write_html(book.parent, f"{experiment.name}: checkpoints", entries, note_of(examiner.conditions)):
         print(page)
 
 

@@ -149,8 +149,10 @@ def mode_for_test(trained: Mapping[str, Any], root: Path, phase: str, pairs: str
         return "unaligned"
     if not all(folder.is_dir() for folder in folders):
         return mode
-    first, second = ({path.relative_to(folder).with_suffix("").as_posix(): path
-                      for path in find_images(folder, "--dataroot")} for folder in folders)
-    alike = first.keys() == second.keys() and all(
+    found = [find_images(folder, "--dataroot") for folder in folders]
+    first, second = ({path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
+                     for folder, paths in zip(folders, found, strict=True))
+    # Where a.png and a.jpg are both there, nobody knows whose partner is whose.
+    alike = first.keys() == second.keys() and len(first) == len(found[0]) == len(found[1]) and all(
         image_outline(path, 3).shape == image_outline(second[name], 3).shape for name, path in first.items())
     return "aligned" if alike else "unaligned"

@@ -14,6 +14,7 @@ from util.checkpoints import network_path
 from util.errors import UserError
 from util.files import sha256
 from util.filesets import fault
+from util.terminal import watched
 
 from .examining import Examiner
 from .experiments import Experiment
@@ -27,7 +28,7 @@ TITLES = {name: MEASURES[name].heading for name in SCORED}
 
 def score_checkpoints(
     experiment: Experiment, tags: Sequence[str], examiner: Examiner, known: Mapping[str, Entry],
-    warn: Callable[[str], None],
+    warn: Callable[[str], None], *, keep: Callable[[list[Entry]], None] = lambda entries: None,
 ) -> list[Entry]:
     """The scores of an experiment's checkpoints; one that is damaged is left out.
 
@@ -36,13 +37,14 @@ def score_checkpoints(
         examiner: made for this experiment; its weights are changed.
         known: earlier entries, see `known_scores`.
         warn: takes a sentence about each one that is left out.
+        keep: takes, after each new score, all that there is by then: a run that is broken off has not been in vain.
 
     Raises:
         UserError: all are damaged, or an image of the test set cannot be read.
     """
     entries: list[Entry] = []
     scored, failure = dict(known), ""
-    for tag in tags:
+    for tag in watched(tags, "checkpoints scored"):
         try:
             digests = load_checkpoint(experiment, tag, examiner.translator)
             progress = experiment.progress(tag)
@@ -51,11 +53,15 @@ def score_checkpoints(
             warn(f"{failure}; it is left out")
             continue
         entry = scored.get(_key(digests))
+        new = entry is None
         if entry is None:
             scores = examiner.scores() or {}
             entry = scored[_key(digests)] = {**scores, **program_conditions(examiner.translator.device)}
         entries.append({"tag": tag, **progress, "sha256": digests,
                         **{name: value for name, value in entry.items() if name not in PLACE}})
+        if new:
+            reached = {_key(of["sha256"]) for of in entries}
+            keep([*entries, *(of for key, of in known.items() if key not in reached)])
     if not entries:
         raise UserError(failure or f"there is no checkpoint of the generator in {experiment.folder}; train it first")
     return entries

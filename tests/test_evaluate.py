@@ -280,7 +280,7 @@ def test_help_tells_of_every_flag_whether_it_is_required_or_its_default(capsys: 
     with pytest.raises(SystemExit):
         parse(["metrics", "--help"])
     entries = re.split(r"\n  (?=--)", capsys.readouterr().out)[1:]
-    assert len(entries) == 19
+    assert len(entries) == 29
     for entry in entries:
         assert "required" in entry or re.search(r"\(default:\s+\S", entry), entry
         assert "None" not in entry

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli import Outcome, run
+from PIL import Image
 from test_user_errors import says
 from tiny import save_folders, save_noise, train_options, translate_options
 
@@ -90,8 +95,6 @@ def test_checkpoints_and_averages_have_folders_of_their_own(root: Path) -> None:
 def test_inputs_real_images_and_truths_are_scaled_as_translations_are(root: Path) -> None:
     unpair(root)
     scores_of(root, "--load_size", "16")
-    from PIL import Image
-
     files = list((root / "results/one/test_latest_metrics/images").glob("*/*.png"))
     assert {path.parent.name for path in files} == {"real_A", "fake_B", "real"}
     assert {Image.open(path).size for path in files} == {(16, 16)}
@@ -132,8 +135,6 @@ def test_a_generator_of_grey_images_is_compared_with_grey_ones(root: Path) -> No
     train(train_options(root, f"{SETUP} --name grey --output_nc 1 --input_nc 1"))
     unpair(root)
     assert metrics(root, "--name", "grey").code == 0
-    from PIL import Image
-
     files = list((root / "results/grey/test_latest_metrics/images").glob("*/*.png"))
     assert {Image.open(path).mode for path in files} == {"L"}
 
@@ -157,8 +158,8 @@ def test_what_cannot_be_done_is_one_sentence(root: Path, flags: tuple[str, ...],
 @pytest.mark.parametrize("flag", ["--epoch 1", "--use_ema", "--dataroot x", "--num_test 3", "--load_size 8",
                                   "--phase val", "--pairs no"])
 def test_flags_of_a_translation_contradict_outputs(tmp_path: Path, flag: str) -> None:
-    says(run("evaluate.py", "metrics", "--outputs", tmp_path, "--real", tmp_path, *flag.split()), flag.split()[0],
-         "needs --name")
+    name, *values = flag.split()
+    says(run("evaluate.py", "metrics", "--outputs", tmp_path, "--real", tmp_path, name, *values), name, "needs --name")
 
 
 def test_outputs_need_real_images(tmp_path: Path) -> None:
@@ -166,12 +167,10 @@ def test_outputs_need_real_images(tmp_path: Path) -> None:
 
 
 def test_a_second_run_at_once_is_refused(root: Path) -> None:
-    with_lock = root / "results/one/test_latest_metrics"
-    import multiprocessing
-
+    folder = root / "results/one/test_latest_metrics"
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
-    other = context.Process(target=hold, args=(with_lock, ready, done))
+    other = context.Process(target=hold, args=(folder, ready, done))
     other.start()
     try:
         assert ready.wait(60)
@@ -192,3 +191,40 @@ def hold(folder: Path, ready: Any, done: Any) -> None:
 def test_a_results_folder_that_cannot_be_made_is_one_sentence(root: Path) -> None:
     (root / "results").write_text("a file")
     says(metrics(root), "results")
+
+
+@pytest.mark.parametrize("content", [[1], {1: 2}, {"mixed": 3}, {"networks": {"G": {}}}, "text"])
+@pytest.mark.parametrize("flag", ["inception", "lpips"])
+def test_weights_of_another_kind_are_one_sentence(root: Path, content: object, flag: str) -> None:
+    torch.save(content, root / "weights.pth")
+    metric = {"inception": "fid", "lpips": "lpips"}[flag]
+    says(metrics(root, "--metrics", metric, f"--{flag}_weights", root / "weights.pth"), f"--{flag}_weights",
+         "weights.pth")
+
+
+@pytest.mark.parametrize("flag", ["inception", "lpips"])
+def test_a_generator_is_no_feature_network(root: Path, flag: str) -> None:
+    weights = root / "checkpoints" / "one" / "latest_net_G.pth"
+    metric = {"inception": "fid", "lpips": "lpips"}[flag]
+    says(metrics(root, "--metrics", metric, f"--{flag}_weights", weights), f"--{flag}_weights", "latest_net_G.pth")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text")
+def test_names_that_are_no_text_reach_the_file(tmp_path: Path) -> None:
+    for folder in ("outputs", "real"):
+        for index in range(3):
+            save_noise(tmp_path / folder / os.fsdecode(b"\xff%d.png" % index), index, (8, 8))
+    outcome = run("evaluate.py", "metrics", "--outputs", tmp_path / "outputs", "--real", tmp_path / "real", "--paired",
+                  "--gpu_ids", "-1", "--layer", "relu1_2", "--bootstrap", "0", "--cache_dir", "none", "--json",
+                  tmp_path / "scores.json")
+    assert outcome.code == 0, outcome.err
+    warnings = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["warnings"]
+    assert any(os.fsdecode(b"\xff0.png") in warning for warning in warnings), warnings
+
+
+@pytest.mark.parametrize("place", ["folder", "file/scores.json"])
+def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path: Path, place: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    says(run("evaluate.py", "metrics", "--outputs", tmp_path / "none", "--real", tmp_path, "--json", tmp_path / place),
+         "cannot be written", place)

@@ -179,10 +179,45 @@ def test_what_cannot_be_scored_is_one_sentence(root: Path, tmp_path: Path) -> No
     for path in (root / "checkpoints" / "one").glob("*.pth"):
         path.unlink()
     says(evaluate("epochs", root, "--name", "one"), "there is no checkpoint of the generator")
-    (root / "checkpoints" / "one" / "train_opt.json").write_text("[")
-    says(evaluate("epochs", root, "--name", "one"), "train_opt.json cannot be read")
+    for text in ("[", "[" * 100_000):
+        (root / "checkpoints" / "one" / "train_opt.json").write_text(text)
+        says(evaluate("epochs", root, "--name", "one"), "train_opt.json cannot be read")
     shutil.rmtree(root / "testB")
     says(evaluate("epochs", root, "--name", "two", "--pairs", "no"), "no folder", "testB")
+
+
+def test_a_run_that_is_broken_off_keeps_its_scores(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, scores = count_scores(monkeypatch), Examiner.scores
+
+    def interrupted(self: Examiner) -> Any:
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return scores(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Examiner, "scores", interrupted)
+        assert evaluate("epochs", root, "--name", "one").code == 130
+    epochs_of(root)
+    assert len(calls) == 6, "two before and four after"
+    for path in (root / "checkpoints" / "one").glob("1_*"):
+        path.unlink()
+    with monkeypatch.context() as patch:  # nothing new, but known scores of later checkpoints must stay
+        patch.setattr(Examiner, "scores", interrupted)
+        epochs_of(root)
+
+
+def test_a_result_that_cannot_be_written_is_told_before_the_work(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_scores(monkeypatch)
+    (root / "results").write_text("a file")
+    says(evaluate("epochs", root, "--name", "one"), "epochs.json' cannot be written")
+    says(evaluate("compare", root, "one", "two"), "compare.json' cannot be written")
+    assert not calls
+
+
+def test_names_that_leave_the_partner_open_are_no_pairs(root: Path) -> None:
+    for domain in ("testA", "testB"):
+        save_noise(root / domain / "1.jpg", 7)
+    assert "line_iou" not in epochs_of(root)["checkpoints"][0]
 
 
 def test_a_broken_book_is_written_anew(root: Path) -> None:
@@ -231,6 +266,7 @@ def test_what_cannot_be_compared_is_one_sentence(root: Path) -> None:
     says(evaluate("compare", root, "one"), "name at least two")
     says(evaluate("compare", root, "one", "one"), "each once")
     says(evaluate("compare", root, "one", "three"), "there is no experiment three")
+    says(evaluate("compare", root, "one", "two", "--epoch", "../two/latest"), "--epoch", "letters")
     options = root / "checkpoints" / "two" / "train_opt.json"
     options.write_text(options.read_text().replace('"AtoB"', '"BtoA"'))
     says(evaluate("compare", root, "one", "two"), "--direction differs")

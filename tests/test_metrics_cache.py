@@ -11,6 +11,7 @@ import torch
 from tiny import save_noise
 from torch import Tensor
 
+import evaluate
 from metrics.cache import cached, default_folder
 from metrics.images import read_image
 from metrics.report import Request, score
@@ -91,6 +92,28 @@ def test_the_folder_is_where_the_users_caches_are(monkeypatch: pytest.MonkeyPatc
     for not_absolute in ("", "caches"):
         monkeypatch.setenv("XDG_CACHE_HOME", not_absolute)
         assert default_folder() == Path.home() / ".cache" / "spatial-correlative" / "features"
+
+
+def test_a_user_without_a_home_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert default_folder() is None
+    parsed = evaluate.parse(["metrics", "--outputs", "x", "--real", "y"])
+    assert str(parsed.cache_dir) == "none"
+
+
+@pytest.mark.parametrize("content", [{}, [], {"features": 3}, {"features": torch.ones(3, 2), "sha256": "0"}])
+def test_a_file_of_another_kind_is_computed_again(files: list[Path], tmp_path: Path, content: object) -> None:
+    extract, warnings = Extract(), list[str]()
+    first = cached(extract, files, CONDITIONS, tmp_path / "cache", warnings.append)
+    (file,) = (tmp_path / "cache").iterdir()
+    torch.save(content, file)
+    assert torch.equal(cached(extract, files, CONDITIONS, tmp_path / "cache", warnings.append), first)
+    assert len(warnings) == 1
+    assert "is damaged" in warnings[0]
 
 
 def test_real_images_and_inputs_are_kept_and_outputs_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

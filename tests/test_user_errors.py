@@ -358,9 +358,16 @@ def test_bug_keeps_its_traceback() -> None:
         run_with_bug(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
 
 
-def run_with_bug(bug: Exception) -> None:
-    from util.errors import run_program
+def test_a_terminal_without_accents_shows_them_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(SystemExit, match="0"):
+        run_program("evaluate.py", lambda: print("Fréchet"))
+    out.flush()
+    assert out.buffer.getvalue().split() == [rb"Fr\xe9chet"]  # type: ignore[attr-defined]
 
+
+def run_with_bug(bug: Exception) -> None:
     def main() -> None:
         raise bug
 

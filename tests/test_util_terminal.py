@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from util import terminal
-from util.terminal import TerminalSink, format_seconds
+from util.terminal import TerminalSink, format_seconds, watched
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = """
@@ -117,3 +117,23 @@ def test_smoothed_losses_recover_from_one_that_is_not_finite():
     for value in (1.0, float("inf"), 2.0, 3.0):
         sink.scalars(1, {"G": value})
     assert sink._smoothed["G"] == pytest.approx(0.8 * 2.0 + 0.2 * 3.0)
+
+
+def test_a_long_pass_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(watched([1, 2, 3], "images")) == [1, 2, 3]
+    assert capsys.readouterr() == ("", ""), "a short one says nothing"
+    monkeypatch.setattr(terminal, "REPORT_EVERY", 0)
+    assert list(watched([1, 2, 3], "images")) == [1, 2, 3]
+    out, err = capsys.readouterr()
+    assert out == "", "the table alone goes there"
+    assert [line.partition(",")[0] for line in err.splitlines()] == ["images: 1/3", "images: 2/3"]
+    assert re.search(r"\d:\d\d:\d\d left$", err, re.MULTILINE)
+    list(watched(iter("ab"), "images", 2))
+    assert "images: 1/2" in capsys.readouterr().err
+
+
+def test_a_long_pass_is_a_bar_on_a_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert list(watched([1, 2, 3], "images")) == [1, 2, 3]
+    assert "\n" not in capsys.readouterr().err

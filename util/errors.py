@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import time
@@ -35,6 +36,8 @@ def run_program(name: str, main: Callable[[], None]) -> NoReturn:
     A user's mistake is printed as one line on standard error, and so is what the system refuses (a file, space,
     memory); every other exception keeps its traceback. Of the processes of a job one speaks for all.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may hold anything, and a terminal may know no accent
     try:
         main()
     except (UserError, OSError, MemoryError, RuntimeError) as error:
