@@ -13,12 +13,13 @@ from torch import Tensor
 
 from metrics.cityscapes import CLASSES, ENDINGS, FORMATS, NAMES, read_labels
 from metrics.images import program_conditions, read_image
-from metrics.report import write_json
+from metrics.report import require_place, write_json
 from metrics.segmentation import SegmentationScores, confusion, resize_labels, segmentation_scores
 from metrics.segmenters import Segmenter
 from util.device import choose_device
 from util.errors import UserError
 from util.images import find_images
+from util.terminal import watched
 
 from .figures import confusion_figure, save_figure
 
@@ -55,6 +56,7 @@ def run(flags: argparse.Namespace) -> None:
         raise UserError("cityscapes needs either --predictions, or --images with a --network that segments them")
     if flags.network_weights and not str(flags.network).startswith("torchvision/"):
         raise UserError("--network_weights are those of --network torchvision/NAME")
+    require_place(flags.out / "cityscapes.json")
     device = choose_device(flags.gpu_ids)
     matched, left_out = match(flags.labels, flags.images or flags.predictions, flags)
     counts = torch.zeros(len(CLASSES), len(CLASSES) + 1, dtype=torch.int64)
@@ -118,7 +120,7 @@ def _label_maps(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Pairs of train ids, true and predicted, each at its own size."""
     segment = Segmenter(flags.network, flags.network_weights, device) if flags.network else None
-    for label_map, path in matched:
+    for label_map, path in watched(matched, "images segmented"):
         predicted = segment(read_image(path)) if segment else read_labels(path, flags.predictions_format)
         yield read_labels(label_map, flags.labels_format), predicted
 

@@ -14,7 +14,7 @@ import torch
 from metrics.comparison import MEASURES, Comparison, Row, Seen
 from metrics.heads import load_heads
 from metrics.pairs import SHUFFLE, load_alike, score_pairs, table
-from metrics.report import write_json
+from metrics.report import require_place, write_json
 from options.flag import comma_list
 from util.device import choose_device
 from util.errors import UserError
@@ -74,6 +74,7 @@ def point(text: str) -> tuple[int, int]:
 def run(flags: argparse.Namespace) -> None:
     """Measure, print, draw, write."""
     _check(flags)
+    require_place(flags.out / "pairs.json")
     comparison = Comparison(
         flags.layers, network=flags.feature_net, weights=flags.vgg_weights, patch_size=flags.patch_size,
         heads=load_heads(flags.heads, flags.epoch) if flags.heads else None, measures=flags.measures,

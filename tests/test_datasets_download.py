@@ -237,3 +237,13 @@ def test_addresses_and_checksums_are_well_formed(name: str) -> None:
     source = SOURCES[name]
     assert source.address.format(name).startswith("https://")
     assert source.sha256 is None or (len(source.sha256) == 64 and set(source.sha256) <= set("0123456789abcdef"))
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"", 0), (b"\xff\xfe?", 2), (b"no checksum", 2)])
+def test_a_damaged_note_of_a_checksum_is_one_sentence_or_as_none(
+    server: Server, tmp_path: Path, content: bytes, code: int
+) -> None:
+    (tmp_path / NOTE).write_bytes(content)
+    outcome = fetch(server, tmp_path)
+    assert outcome.code == code, outcome.err
+    assert (f"{NOTE} is damaged: it holds no SHA-256; remove it" in outcome.err) == (code == 2)

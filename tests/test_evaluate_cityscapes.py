@@ -243,3 +243,10 @@ def test_odd_requests_end_with_a_sentence(tmp_path: Path) -> None:
     says(score(tmp_path, *images, tmp_path / "net.pt", leave_out="--predictions"), "net.pt", "cannot be read")
     torch.jit.trace(nn.Conv2d(3, 5, 1), torch.zeros(1, 3, 4, 4)).save(tmp_path / "net.pt")
     says(score(tmp_path, *images, tmp_path / "net.pt", leave_out="--predictions"), "[1, 5, 4, 4]", "[1, 19, h, w]")
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    for command in (("cityscapes", "--labels", tmp_path / "none", "--predictions", tmp_path / "none"),
+                    ("structure", "--sources", tmp_path / "none", "--aligned", tmp_path / "none")):
+        says(run("evaluate.py", *command, "--out", tmp_path / "out"), "cannot be written")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +13,8 @@ from typing import Any, BinaryIO
 import pytest
 import torch
 from cli import TINY, TINY_TEST, Outcome, make_images, run, run_process
+
+from util.errors import run_program
 
 
 @pytest.fixture(scope="module")
@@ -361,8 +365,12 @@ def test_bug_keeps_its_traceback() -> None:
 def test_a_terminal_without_accents_shows_them_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", out)
+
+    def say() -> None:
+        out.write("Fréchet")
+
     with pytest.raises(SystemExit, match="0"):
-        run_program("evaluate.py", lambda: print("Fréchet"))
+        run_program("evaluate.py", say)
     out.flush()
     assert out.buffer.getvalue().split() == [rb"Fr\xe9chet"]  # type: ignore[attr-defined]
 
