@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -96,12 +97,22 @@ def test_a_checkpoint_that_vanished_or_does_not_fit_is_one_sentence(root: Path, 
     with pytest.raises(UserError, match="refresh the list"):
         gone.changed()
     shutil.copytree(root / "mine", tmp_path / "mine")
-    (tmp_path / "mine" / "train_opt.json").unlink()  # so that the usual architecture is expected
+    options = tmp_path / "mine" / "train_opt.json"
+    options.write_text(json.dumps({**json.loads(options.read_text()), "ngf": 5}))
     with pytest.raises(UserError, match="does not fit"):
         load_generator(choose(tmp_path, "mine, latest"), 0, "-1", 0)
-    (tmp_path / "mine" / "train_opt.json").write_text("{")
+    options.write_text("{")
     with pytest.raises(UserError, match="cannot be used"):
         load_generator(choose(tmp_path, "mine, latest"), 1, "-1", 0)
+
+
+def test_without_an_options_file_the_architecture_is_read_from_the_weights(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "mine", tmp_path / "mine")
+    images = torch.rand(1, 3, 40, 32) * 2 - 1
+    with torch.inference_mode():
+        wanted = load_generator(choose(tmp_path, "mine, latest"), 0, "-1", 0).styles[0](images)
+        (tmp_path / "mine" / "train_opt.json").unlink()
+        assert torch.equal(load_generator(choose(tmp_path, "mine, latest"), 0, "-1", 0).styles[0](images), wanted)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "1"])
