@@ -4,8 +4,8 @@
     python -m benchmarks.compare --methods cut sc-LSeSim --seeds 1   # a part of it
     python -m benchmarks.compare --measure                           # the costs of a step too: on a quiet machine
 
-Size and length are the quickstart's. Runs lie in checkpoints/compare and results/compare; one that is finished is not run
-again, one that was interrupted goes on. Methods and seeds may be divided among several calls at the same time.
+Size and length are the quickstart's. Runs lie in checkpoints/compare and results/compare; one that is finished is not
+run again, one that was interrupted goes on. Methods and seeds may be divided among several calls at the same time.
 """
 
 from __future__ import annotations

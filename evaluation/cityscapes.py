@@ -34,7 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="label maps that a segmentation network has made of the translations (default: none)")
     add("--images", type=Path, metavar="DIR", help="instead: the translations, for --network (default: none)")
     add("--network", metavar="NAME",
-        help="segments --images: a file of TorchScript or torch.export (.pt2) that takes [1, 3, H, W] in [0, 1] to "
+        help="segments --images: a file of torch.export (.pt2) that takes [1, 3, H, W] in [0, 1] to "
              "scores [1, 19, h, w], a program to be trusted; or torchvision/NAME (default: none)")
     add("--network_weights", type=Path, metavar="FILE",
         help="state dict of torchvision/NAME with 19 classes (default: none)")

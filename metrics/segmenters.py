@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ class Segmenter:
     """The class of each pixel, by a network that gives a score for each of the 19 classes.
 
     Args:
-        network: a file of TorchScript (.pt, .pth, .ts) or of ``torch.export`` (.pt2), which takes images [1, 3, H, W]
-            in [0, 1] to scores [1, 19, h, w]; or ``torchvision/NAME``, such as ``torchvision/deeplabv3_resnet50``.
+        network: a file of ``torch.export`` (.pt2), which takes images [1, 3, H, W] in [0, 1] to scores
+            [1, 19, h, w]; or ``torchvision/NAME``, such as ``torchvision/deeplabv3_resnet50``.
             Such a file is a program: it is to be run from people that one trusts alone.
         weights: for torchvision, a state dict of that network with 19 classes. Its images are normalised as ImageNet's.
         device: where it runs.
@@ -92,12 +93,10 @@ def _torchvision(network: str, weights: Path | None) -> nn.Module:
 def _file(network: str) -> nn.Module:
     path = Path(network)
     if not path.is_file():
-        raise UserError(f"--network: '{network}' is neither torchvision/NAME nor a file of TorchScript or torch.export")
+        raise UserError(f"--network: '{network}' is neither torchvision/NAME nor a file of torch.export")
+    logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # tracebacks of what the sentence below says
     try:
-        if path.suffix == ".pt2":
-            return torch.export.load(path).module()
-        module: nn.Module = torch.jit.load(path, map_location="cpu")
-        return module.eval()
-    except Exception as error:  # both readers raise many kinds
-        raise UserError(f"--network: '{path}' cannot be read as a network ({type(error).__name__}): use a file of "
-                        "torch.jit.save or, ending in .pt2, of torch.export.save") from error
+        return torch.export.load(path).module()
+    except Exception as error:  # the reader raises many kinds
+        raise UserError(f"--network: '{path}' cannot be read as a network ({type(error).__name__}): use a .pt2 file of "
+                        "torch.export.save") from error

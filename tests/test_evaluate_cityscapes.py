@@ -188,18 +188,13 @@ class Reds(nn.Module):
         return scores
 
 
-@pytest.mark.parametrize("kind", ["torchscript", "export"])
-def test_a_network_that_the_user_names_segments_the_images(tmp_path: Path, kind: str) -> None:
+def test_a_network_that_the_user_names_segments_the_images(tmp_path: Path) -> None:
     red = np.zeros((8, 8, 3), dtype=np.uint8)
     red[:, 4:, 0] = 255
     save(tmp_path / "images" / "a.png", red)
     save(tmp_path / "labels" / "a_gtFine_labelIds.png", with_ids(np.where(red[..., 0], CAR, ROAD).astype(np.uint8)))
-    path = tmp_path / ("net.pt" if kind == "torchscript" else "net.pt2")
-    example = torch.zeros(1, 3, 8, 8)
-    if kind == "torchscript":
-        torch.jit.trace(Reds(), example).save(path)
-    else:
-        torch.export.save(torch.export.export(Reds(), (example,)), path)
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(Reds(), (torch.zeros(1, 3, 8, 8),)), path)
     scores = scores_of(tmp_path, score(tmp_path, "--images", tmp_path / "images", "--network", path,
                                        leave_out="--predictions"))
     assert (scores["pixel_accuracy"], scores["mean_iou"], scores["network"]) == (1, 1, str(path))
@@ -238,11 +233,12 @@ def test_odd_requests_end_with_a_sentence(tmp_path: Path) -> None:
     save(tmp_path / "labels" / "a.png", coloured(np.full((4, 4), 255, dtype=np.uint8)))
     says(score(tmp_path), "no pixel")
     images = ("--images", tmp_path / "predictions", "--network")
-    says(score(tmp_path, *images, "net.pt", leave_out="--predictions"), "net.pt", "neither torchvision/NAME")
-    (tmp_path / "net.pt").write_bytes(b"none")
-    says(score(tmp_path, *images, tmp_path / "net.pt", leave_out="--predictions"), "net.pt", "cannot be read")
-    torch.jit.trace(nn.Conv2d(3, 5, 1), torch.zeros(1, 3, 4, 4)).save(tmp_path / "net.pt")
-    says(score(tmp_path, *images, tmp_path / "net.pt", leave_out="--predictions"), "[1, 5, 4, 4]", "[1, 19, h, w]")
+    network = tmp_path / "net.pt2"
+    says(score(tmp_path, *images, network, leave_out="--predictions"), "net.pt2", "neither torchvision/NAME")
+    network.write_bytes(b"none")
+    says(score(tmp_path, *images, network, leave_out="--predictions"), "net.pt2", "cannot be read")
+    torch.export.save(torch.export.export(nn.Conv2d(3, 5, 1), (torch.zeros(1, 3, 4, 4),)), network)
+    says(score(tmp_path, *images, network, leave_out="--predictions"), "[1, 5, 4, 4]", "[1, 19, h, w]")
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path: Path) -> None:
