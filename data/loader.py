@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -74,6 +75,7 @@ class Loader:
             persistent_workers=num_workers > 0, pin_memory=pin_memory, worker_init_fn=leave_to_parent,
             generator=torch.Generator(),  # DataLoader draws from it; otherwise it would from the global one
         )
+        weakref.finalize(self, _end_workers, self._batches)
 
     def __len__(self) -> int:
         """Images in an epoch, of all processes."""
@@ -180,6 +182,17 @@ class _Batches(Dataset[Any]):
 def take_news(dataset: Samples) -> list[tuple[str, str]]:
     """Which images a data set could not read, and what takes their places; each once."""
     return dataset.unreadable.news() if isinstance(dataset, ImageDataset) else []
+
+
+def _end_workers(batches: DataLoader[Any]) -> None:
+    """End the worker processes, at the latest when the interpreter ends.
+
+    A loader that a traceback or a cycle keeps until then would wait for them forever: they leave the first SIGTERM,
+    with which Python ends its children, to their parent.
+    """
+    iterator: Any = batches._iterator  # of worker processes that outlive an epoch
+    if iterator is not None:
+        iterator._shutdown_workers()
 
 
 def _as_it_is(batch: Any) -> Any:

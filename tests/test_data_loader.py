@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cli import ROOT, run_process
 from PIL import Image
 from tiny import NoModel
 
@@ -228,6 +229,29 @@ class Faulty(Keys):
 
     def __getitem__(self, key):
         raise ZeroDivisionError("a bug")
+
+
+def test_a_loader_that_is_held_until_the_end_does_not_keep_the_process(tmp_path):
+    """As an exception's traceback, or a cycle that nobody has collected, holds one."""
+    (tmp_path / "hold.py").write_text(f"""
+import gc, sys
+sys.path.insert(0, {str(ROOT)!r})
+from data import Loader
+
+class Numbers:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, key):
+        return {{"A": key.index}}
+
+gc.disable()
+loader = Loader(Numbers(), batch_size=1, num_workers=1, seed=0, shuffle=False, finished=False)
+held = loader.epoch(0)
+print(sorted(next(held)))
+""")
+    outcome = run_process(tmp_path / "hold.py")  # which gives up after two minutes
+    assert (outcome.code, outcome.err) == (0, "")
 
 
 def test_programming_errors_are_not_dressed_up():
