@@ -156,7 +156,7 @@ class TwoDomainDataset(ImageDataset):
         data = options[DataFlags]
         if not Path(data.dataroot).is_dir():
             raise UserError(f"--dataroot {data.dataroot} is a file; --dataset_mode {data.dataset_mode} needs a folder"
-                            " (--dataset_mode single takes one file)")
+                            " (to translate one file: test.py --dataset_mode single)")
 
 
 def check_data_flags(options: Options) -> None:

@@ -66,7 +66,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=4, help="files that are read at once (default: %(default)s)")
     flags = parser.parse_args()
     if not flags.dataroot.is_dir():
-        raise UserError(f"there is no folder {flags.dataroot}")
+        raise UserError(f"{flags.dataroot} is a file; name the folder that holds trainA and trainB" if flags.dataroot.exists()
+                        else f"there is no folder {flags.dataroot}")
     if flags.threads < 1:
         raise UserError(f"--threads {flags.threads}: at least one is needed")
     places = folders_of(flags.dataroot)
@@ -87,7 +88,7 @@ def main() -> None:
     for fault in faults:
         print(f"fault: {fault}")
     if faults:
-        raise UserError(f"{flags.dataroot} has {len(faults)} kinds of faults, which are named above; mend them first")
+        raise UserError(f"{flags.dataroot} has faults, which are named above; mend them first")
     print("no faults found")
 
 

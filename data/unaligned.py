@@ -39,7 +39,8 @@ class UnalignedDataset(TwoDomainDataset):
             if not folder.is_dir():
                 raise UserError(
                     f"--dataroot: there is no folder {folder}, which --dataset_mode {flags.dataset_mode} needs;"
-                    " for a plain folder or one file use --dataset_mode single"
+                    + (" datasets/from_folder.py makes them of two folders of images" if training else
+                       " for a plain folder or one file use --dataset_mode single")
                 )
         self.paths_a, *paths_b = (self.find(folder, flags.max_dataset_size) for folder in folders)
         self.paths_b = paths_b[0] if training else []

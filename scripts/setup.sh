@@ -25,7 +25,7 @@ install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check 
 for file in "${wanted[@]}"; do
     stamp=.venv/installed-$file
     if ! cmp -s "$file" "$stamp"; then
-        echo "setup.sh: installing $file (torch is large: a minute or more)"
+        echo "setup.sh: installing $file (torch is large: minutes)"
         if [ -n "${TORCH_INDEX_URL:-}" ] && [ "$file" = requirements.txt ]; then
             # shellcheck disable=SC2046 - one word for each of the two packages
             install --index-url "$TORCH_INDEX_URL" $(grep -E '^torch(vision)?[<=>]' "$file")

@@ -68,7 +68,7 @@ def test_unreadable_files_are_named(root: Path, capsys: pytest.CaptureFixture[st
     assert "trainB: 11 images, 1 unreadable" in outcome.out
     assert f"fault: 1 files in trainB are unreadable: {root / 'trainB/3.png'} cannot be read as an image" in outcome.out
     assert f"fault: 1 files in testA are unreadable: {root / 'testA/4.png'}" in outcome.out
-    assert outcome.err == (f"data.check: error: {root} has 2 kinds of faults, which are named above; mend them first\n")
+    assert outcome.err == (f"data.check: error: {root} has faults, which are named above; mend them first\n")
 
 
 def test_copies_in_a_folder_are_told_and_are_no_fault(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
