@@ -66,8 +66,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=4, help="files that are read at once (default: %(default)s)")
     flags = parser.parse_args()
     if not flags.dataroot.is_dir():
-        raise UserError(f"{flags.dataroot} is a file; name the folder that holds trainA and trainB" if flags.dataroot.exists()
-                        else f"there is no folder {flags.dataroot}")
+        raise UserError(f"{flags.dataroot} is a file; name the folder that holds trainA and trainB"
+                        if flags.dataroot.exists() else f"there is no folder {flags.dataroot}")
     if flags.threads < 1:
         raise UserError(f"--threads {flags.threads}: at least one is needed")
     places = folders_of(flags.dataroot)

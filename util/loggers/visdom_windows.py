@@ -157,7 +157,8 @@ def open_visdom(
             warnings.simplefilter("ignore")  # visdom's own, about its imports and its logger
             client = _connect(server, port, env)
     except ImportError:
-        warn("--display_id: the package visdom is not installed (docs/troubleshooting.md says how); going on without it")
+        warn("--display_id: the package visdom is not installed (docs/troubleshooting.md says how); going on without "
+             "it")
         return None
     except ConnectionError:
         warn(
