@@ -65,7 +65,7 @@ def export(options: Options) -> None:
     """
     flags, data = options[ExportFlags], options[DataFlags]
     if flags.output and Path(flags.output).suffix != f".{flags.format}":
-        raise UserError(f"--output {flags.output} should end in .{flags.format}, as what --format {flags.format} writes")
+        raise UserError(f"--output {flags.output} should end in .{flags.format}, which is what --format writes")
     model = MODELS[options[RunFlags].model](options, training=False)
     checkpoint = load(model, options)
     print("\n".join([*options.notes, f"from {checkpoint}"]))
