@@ -68,7 +68,7 @@ def serve(flags: argparse.Namespace, folder: Path) -> None:
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", flags.host]))
     import gradio  # noqa: PLC0415 - optional
 
-    page = build_page(flags.checkpoints_dir, Studio(folder, flags.gpu_ids, flags.tile), min(flags.max_side, 4096))
+    page = build_page(flags.checkpoints_dir, Studio(folder, flags.gpu_ids, flags.tile), flags.max_side)
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # none from the network
     try:
         _, address, public = page.launch(

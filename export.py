@@ -60,9 +60,12 @@ def export(options: Options) -> None:
     """Write the generator that the options name.
 
     Raises:
-        UserError: there is no such checkpoint, a package is missing, or what was written computes something else.
+        UserError: there is no such checkpoint, a package is missing, the output's name is of another format, or what
+            was written computes something else.
     """
     flags, data = options[ExportFlags], options[DataFlags]
+    if flags.output and Path(flags.output).suffix != f".{flags.format}":
+        raise UserError(f"--output {flags.output} should end in .{flags.format}, which is what --format writes")
     model = MODELS[options[RunFlags].model](options, training=False)
     checkpoint = load(model, options)
     print("\n".join([*options.notes, f"from {checkpoint}"]))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 
@@ -109,7 +109,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     lines = [*(f"note: {note}" for note in notes), *describe(run, device, len(loader))]
     sinks = open_sinks(run, total, lines) if world.is_first else []
     try:
-        with signals.held(), closing(loader), loader.naming_lost_workers():
+        with signals.held(), loader.naming_lost_workers():
             loop(run, loader, device, sinks, total=total, signals=signals)
     finally:
         for sink in sinks:

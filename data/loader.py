@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from util.errors import UserError
 from util.signals import leave_to_parent
@@ -77,16 +76,6 @@ class Loader:
             generator=torch.Generator(),  # DataLoader draws from it; otherwise it would from the global one
         )
         weakref.finalize(self, _end_workers, self._batches)
-
-    def close(self) -> None:
-        """End the worker processes, whatever still refers to them.
-
-        Else they end with the last reference, which a library that keeps an exception may hold: at the program's end
-        Python then waits for them for ever, since they leave the first SIGTERM to their parent.
-        """
-        if isinstance(iterator := self._batches._iterator, _MultiProcessingDataLoaderIter):
-            iterator._shutdown_workers()
-            self._batches._iterator = None
 
     def __len__(self) -> int:
         """Images in an epoch, of all processes."""

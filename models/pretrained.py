@@ -23,7 +23,7 @@ from util.state_dicts import load_file
 
 from .networks.recognition import recognize_generator
 
-SERVER = "http://efrosgans.eecs.berkeley.edu"
+SERVER = "https://efrosgans.eecs.berkeley.edu"
 CYCLEGAN = (
     "apple2orange", "orange2apple", "summer2winter_yosemite", "winter2summer_yosemite", "horse2zebra", "zebra2horse",
     "monet2photo", "style_monet", "style_cezanne", "style_ukiyoe", "style_vangogh", "sat2map", "map2sat",
@@ -79,7 +79,7 @@ def fetch(name: str, folder: Path) -> None:
 
     address = f"{os.environ.get('PRETRAINED_URL', SERVER).rstrip('/')}/{PATHS[name]}"
     print(f"from {address}", flush=True)
-    arrived = folder.parent / Path(address).name
+    arrived = folder.parent / PATHS[name].replace("/", "_")  # CycleGAN and pix2pix both have a sat2map.pth
     part = arrived.with_name(f"{arrived.name}.part")
     with tqdm(initial=part.stat().st_size if part.exists() else 0, unit="B", unit_scale=True, disable=None) as bar:
         try:

@@ -20,17 +20,31 @@ script=slurm_train  # SLURM runs a copy under another name, elsewhere
 . "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}/scripts/common.sh"
 start datasets/lineart2color "$@"
 
-checkpoints=checkpoints
-for ((i = 0; i < ${#typed[@]}; i++)); do
-    [ "${typed[i]}" != --checkpoints_dir ] || checkpoints=${typed[i + 1]:-}
-done
-[ ! -f "$checkpoints/${place[3]}/latest_state.pth" ] || typed+=(--continue_train)
+# The value of a flag: what was typed last, or the default.
+value_of() {
+    local value=$2 i
+    for ((i = 0; i < ${#typed[@]}; i++)); do
+        case ${typed[i]} in
+            "$1") value=${typed[i + 1]:-} ;;
+            "$1="*) value=${typed[i]#*=} ;;
+        esac
+    done
+    printf '%s' "$value"
+}
+
+if [ -n "$(value_of --suffix "")" ]; then
+    echo "slurm_train.sh: error: --suffix hides the name that a queued job goes on with; type all of it as NAME" >&2
+    exit 2
+fi
+folder="$(value_of --checkpoints_dir checkpoints)/$(value_of --name "${place[3]}")"
+[ ! -f "$folder/latest_state.pth" ] || typed+=(--continue_train)
 
 if [ -n "${SLURM_JOB_ID:-}" ]; then
     # Not torchrun, which keeps USR1 from the processes and the 75 from us: each task is a process, and is told its place.
     MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
     MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
-    export MASTER_ADDR MASTER_PORT
+    SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}  # which srun no longer takes from sbatch, since SLURM 22.05
+    export MASTER_ADDR MASTER_PORT SRUN_CPUS_PER_TASK
     # shellcheck disable=SC2016 - each task knows its own numbers
     before=(srun bash -c 'export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS; exec "$@"' task)
 fi

@@ -16,6 +16,7 @@ from tiny import save_noise
 from util.errors import UserError
 from util.images import load_normalized
 from web.checkpoints import STYLES, Checkpoint, find_checkpoints, load_generator
+from web.page import build_page
 from web.pictures import Studio, read_image
 from web.similarity import LAYERS, drawn, features, point_map, sights
 
@@ -60,6 +61,29 @@ def test_the_page_translates_as_test_py_does(root: Path, tmp_path: Path, label: 
     shown = Studio(tmp_path, "-1", 0).translate(photo, tmp_path / "into", checkpoint, None, style=1, side=64)
     expected = next((tmp_path / "results").rglob("fake_B*/photo.png"))
     assert np.array_equal(np.asarray(Image.open(shown.output)), np.asarray(Image.open(expected)))
+
+
+@pytest.mark.parametrize("file", ["7_net_G.pth", "latest_net_G_ema.pth"])
+def test_a_generator_without_options_is_recognized_by_its_own_file(root: Path, tmp_path: Path, file: str) -> None:
+    (tmp_path / "downloaded").mkdir()
+    shutil.copy(root / "mine" / "latest_net_G.pth", tmp_path / "downloaded" / file)
+    checkpoint, = find_checkpoints(tmp_path).values()
+    assert load_generator(checkpoint, checkpoint.changed(), "-1", 0).channels == 3
+
+
+def test_a_long_name_of_an_upload_is_shortened(root: Path, tmp_path: Path) -> None:
+    photo = save_noise(tmp_path / f"{'写' * 83}.png", 3)
+    (into := tmp_path / "into").mkdir()
+    shown = Studio(tmp_path, "-1", 0).translate(photo, into, choose(root, "mine, latest"), None, style=1, side=64)
+    assert shown.output.is_file()
+
+
+@pytest.mark.parametrize("side", [16, 5000])
+def test_every_side_that_may_be_typed_is_on_the_slider(root: Path, tmp_path: Path, side: int) -> None:
+    pytest.importorskip("gradio")
+    page = build_page(root, Studio(tmp_path, "-1", 0), side)
+    slider = next(part for part in page.blocks.values() if getattr(part, "value", None) == side)
+    assert slider.minimum <= side <= slider.maximum
 
 
 def test_a_multi_modal_checkpoint_has_several_styles_and_others_have_one(root: Path, tmp_path: Path) -> None:

@@ -153,6 +153,16 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert f"--format onnx needs the package {package}: pip install onnx onnxscript onnxruntime" in outcome.err
 
 
+@pytest.mark.parametrize("name", ["file.pt2", "checkpoints/run/latest_net_G.pth"])
+def test_a_file_of_another_format_is_not_replaced(tmp_path: Path, name: str) -> None:
+    saved(tmp_path, "--model sc")
+    (path := tmp_path / name).write_bytes(b"mine")
+    outcome = export(tmp_path, "--output", path)
+    assert outcome.code == 2
+    assert "should end in .onnx" in outcome.err
+    assert path.read_bytes() == b"mine"
+
+
 def test_a_missing_checkpoint_is_a_users_mistake(tmp_path: Path) -> None:
     outcome = export(tmp_path)
     assert outcome.code == 2

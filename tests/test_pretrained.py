@@ -101,6 +101,16 @@ def test_a_broken_download_goes_on(server: Server, tmp_path: Path) -> None:
     assert len(server.asked) == 3
 
 
+def test_what_came_of_one_generator_is_not_the_beginning_of_another_of_the_same_name(
+    server: Server, tmp_path: Path,
+) -> None:
+    server.breaks = 5
+    assert fetch(tmp_path, "sat2map").code == 2
+    server.breaks, before = 0, len(server.asked)
+    assert fetch(tmp_path, "sat2map_pix2pix").code == 0
+    assert server.asked[before:] == [""], "it was asked for the rest of another file"
+
+
 def test_without_network_it_says_where_the_file_belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PRETRAINED_URL", "http://127.0.0.1:9")
     outcome = fetch(tmp_path, "monet2photo")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models import MODELS
 from models.networks import create_generator
+from models.networks.recognition import recognize_generator
 from options import DataFlags, NetworkFlags
 from util.checkpoints import load_networks
 from util.errors import UserError
@@ -289,3 +290,10 @@ def test_what_is_no_generator_says_nothing(tmp_path: Path) -> None:
                   {"encoder.convs.1.0.weight": torch.zeros(2, 3, 1, 1)}, {"model.1.weight": torch.zeros(2, 3, 7, 7)}):
         place(tmp_path, state)
         assert values(tmp_path)["netG"] == NetworkFlags.netG
+
+
+@pytest.mark.parametrize("odd", [{"model.30.weight": torch.zeros(())}, {f"model.{'9' * 5000}.weight": torch.zeros(1)}])
+def test_what_else_a_file_holds_does_not_mislead_recognition(odd: State) -> None:
+    found = recognize_generator({**cyclegan(), **odd}, Path("file"))
+    assert found is not None
+    assert found.certain["output_nc"] == 3

@@ -97,6 +97,12 @@ def test_torchrun_trains_in_several_processes(tmp_path: Path) -> None:
     assert (tmp_path / "demo_train" / "latest_state.pth").is_file()
 
 
+@pytest.mark.parametrize(("visible", "processes"), [("2,5,7", 3), ("", 1)])
+def test_processes_are_as_many_as_visible_devices(visible: str, processes: int) -> None:
+    done = run("torchrun_train", "data", "mine", "--no_such_flag", CUDA_VISIBLE_DEVICES=visible)
+    assert f"--nproc_per_node={processes} " in done.stdout
+
+
 def test_several_machines_need_to_be_told_of_each_other() -> None:
     done = run("torchrun_train", "data", "mine", NODES="2")
     assert done.returncode != 0
@@ -114,10 +120,24 @@ def test_under_no_slurm_its_script_trains_here_and_goes_on(tmp_path: Path) -> No
     assert "done: 4 images seen" in done.stdout
 
 
+@pytest.mark.parametrize("spelling", ["--checkpoints_dir {} --name other", "--name=other --checkpoints_dir={}"])
+def test_a_queued_job_finds_its_state_however_the_folder_is_typed(tmp_path: Path, spelling: str) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "latest_state.pth").touch()
+    done = run("slurm_train", "data", "mine", *spelling.format(tmp_path).split(), "--no_such_flag")
+    assert done.stdout.splitlines()[0].split()[-1] == "--continue_train"
+
+
+def test_a_job_with_a_suffix_which_hides_its_folder_is_refused() -> None:
+    done = run("slurm_train", "data", "mine", "--suffix", "{netG}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--suffix hides the name" in done.stderr
+
+
 @pytest.mark.parametrize(("code", "queued"), [(75, True), (0, False), (2, False)])
 def test_a_job_at_its_time_limit_is_queued_again_and_no_other(tmp_path: Path, code: int, queued: bool) -> None:
     tools = {
-        "srun": 'SLURM_PROCID=3 SLURM_LOCALID=1 SLURM_NTASKS=8 "$@"',
+        "srun": 'echo "$SRUN_CPUS_PER_TASK cores"; SLURM_PROCID=3 SLURM_LOCALID=1 SLURM_NTASKS=8 "$@"',
         "scontrol": '[ "$1" = requeue ] && echo "queued $2" || echo "node7"',
         "python3": f'echo "$RANK $LOCAL_RANK $WORLD_SIZE $MASTER_ADDR $MASTER_PORT $1"; exit {code}',
     }
@@ -128,9 +148,10 @@ def test_a_job_at_its_time_limit_is_queued_again_and_no_other(tmp_path: Path, co
     shutil.copytree(ROOT / "scripts", clone / "scripts")
     copy = Path(shutil.copy(ROOT / "scripts" / "slurm_train.sh", tmp_path / "slurm_script"))
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "12", "SLURM_JOB_NODELIST": "node[7-8]",
-                   "SLURM_SUBMIT_DIR": str(clone)}
+                   "SLURM_SUBMIT_DIR": str(clone), "SLURM_CPUS_PER_TASK": "6"}
     done = subprocess.run(["bash", copy, "data", "mine"], capture_output=True, text=True, check=False, cwd=tmp_path,
                           env=environment)
     assert done.returncode == (0 if queued else code), done.stderr
+    assert "6 cores" in done.stdout
     assert "3 1 8 node7 20012 train.py" in done.stdout
     assert ("queued 12" in done.stdout) == queued

@@ -392,6 +392,13 @@ def test_the_options_are_saved_for_people_and_programs(root: Path) -> None:
     assert "0.0002" in (folder / "train_opt.txt").read_text()
 
 
+def test_a_published_generator_of_the_name_is_kept_aside(root: Path) -> None:
+    (folder := root / "checkpoints" / "run").mkdir(parents=True)
+    (folder / "latest_net_G.pth").write_bytes(b"downloaded")
+    run(root, "--max_iters 1")
+    assert (root / "checkpoints" / "run.1" / "latest_net_G.pth").read_bytes() == b"downloaded"
+
+
 def test_sinks_are_closed_after_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = []
     opened = program.open_sinks

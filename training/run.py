@@ -125,7 +125,7 @@ def folder_of(options: Options) -> Path:
 
 def make_room(folder: Path, world: World) -> list[str]:
     """Move an earlier training of the same name aside: a command that is typed twice must not cost its result."""
-    if not world.is_first or not any(folder.glob("*_state.pth")):
+    if not world.is_first or not any(folder.glob("*_net_*.pth")):  # published generators have no state
         return []
     return [f"the earlier training of this name is now in {move_aside(folder)} (--continue_train would go on with it)"]
 

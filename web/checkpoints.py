@@ -114,7 +114,8 @@ def load_generator(checkpoint: Checkpoint, changed: int, gpu_ids: str, tile: int
     multimodal = checkpoint.recorded().get("model") == "munit_sc"
     own = ["--model=munit_sc", "--dataset_mode=single", f"--n_styles={STYLES}"]
     options = parse(TEST, MODELS, DATASETS, [
-        f"--checkpoints_dir={checkpoint.root}", f"--name={checkpoint.name}", f"--dataroot={checkpoint.root}",
+        f"--checkpoints_dir={checkpoint.root}", f"--name={checkpoint.name}", f"--epoch={checkpoint.tag}",
+        *(["--use_ema"] if average else []), f"--dataroot={checkpoint.root}",
         f"--tile={tile}", f"--tile_overlap={min(128, tile // 2)}",
         *(own if multimodal else ["--model=test", f"--model_suffix={way}"])])
     model = MODELS["munit_sc" if multimodal else "test"](options, training=False)

@@ -108,7 +108,8 @@ def _lay_out(side: int) -> SimpleNamespace:
     with gr.Row():
         parts.upload = gr.File(label="Image: drop it here", file_types=list(SUFFIXES), height=140, elem_id="upload")
         with gr.Column():
-            parts.largest = gr.Slider(64, 4096, side, step=1, label="Larger images are scaled down to, in pixels")
+            parts.largest = gr.Slider(min(64, side), max(4096, side), side, step=1,
+                                      label="Larger images are scaled down to, in pixels")
             parts.style = gr.Slider(1, 2, 1, step=1, label="Style", visible=False, elem_id="style")
             parts.again = gr.Button("Translate", variant="primary", elem_id="translate")
     with gr.Row():

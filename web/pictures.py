@@ -61,7 +61,7 @@ class Studio:
         """
         generator = load_generator(checkpoint, checkpoint.changed(), self.gpu_ids, self.tile)
         image = read_image(upload, generator.channels, side)
-        name = re.sub(r"[^\w.-]+", "_", f"{upload.stem}_{checkpoint.label}")[-100:]
+        name = re.sub(r"[^\w.-]+", "_", f"{upload.stem}_{checkpoint.label}")[-60:]  # 240 bytes at most
         shown = Shown(into / "input.png", into / f"{name}.png", into / ("other.png" if other else "input.png"),
                       (into / "view_input.png", into / "view_output.png"), len(generator.styles))
         with torch.inference_mode():

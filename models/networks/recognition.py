@@ -21,7 +21,7 @@ from util.state_dicts import unwrapped
 from .stylegan2 import channel_counts
 
 Shapes = Mapping[str, tuple[int, ...]]
-WEIGHTS = r"model\.(\d+)\.weight"
+WEIGHTS = r"model\.(\d{1,4})\.weight"
 
 
 class Recognition(NamedTuple):
@@ -53,14 +53,15 @@ def recognize_generator(state: Mapping[str, Any], path: Path) -> Recognition | N
 
 
 def _resnet(shapes: Shapes, path: Path) -> Recognition | None:
-    blocks = _numbers(shapes, r"model\.(\d+)\.conv_block\..*")
+    blocks = _numbers(shapes, r"model\.(\d{1,4})\.conv_block\..*")
     if not blocks:
         return None
     ngf, input_nc = shapes["model.1.weight"][:2]
+    last = [number for number in _numbers(shapes, WEIGHTS) if len(shapes[f"model.{number}.weight"]) == 4][-1]
     certain = {
         "netG": _named({6: "resnet_6blocks", 9: "resnet_9blocks"}, len(blocks), "residual blocks", path),
         "ngf": ngf, "input_nc": input_nc,
-        "output_nc": shapes[f"model.{_numbers(shapes, WEIGHTS)[-1]}.weight"][0],
+        "output_nc": shapes[f"model.{last}.weight"][0],
         "no_dropout": len(shapes.get(f"model.{blocks[0]}.conv_block.6.weight", ())) != 4,  # batch norms have one too
         "no_antialias": "model.7.filt" not in shapes,
         "no_antialias_up": f"model.{blocks[-1] + 1}.filt" not in shapes,
@@ -87,9 +88,9 @@ def _with_norm(certain: dict[str, Any], *, batch: bool, bias: bool) -> Recogniti
 
 def _stylegan2(shapes: Shapes, path: Path) -> Recognition | None:
     """Widths say what ngf is for a size; of the sizes that fit, the first, 128, is the published default."""
-    layers = _numbers(shapes, r"encoder\.convs\.(\d+)\..*")
-    halving = _numbers(shapes, r"encoder\.convs\.(\d+)\.skip\.1\.weight")
-    last = _numbers(shapes, r"decoder\.convs\.(\d+)\.0\.weight")
+    layers = _numbers(shapes, r"encoder\.convs\.(\d{1,4})\..*")
+    halving = _numbers(shapes, r"encoder\.convs\.(\d{1,4})\.skip\.1\.weight")
+    last = _numbers(shapes, r"decoder\.convs\.(\d{1,4})\.0\.weight")
     if not last:
         return None
     blocks = 2 * (len(layers) - 1 - len(halving))
