@@ -34,7 +34,8 @@ def test_every_model_for_unpaired_images_is_compared() -> None:
     assert compared <= set(MODELS)
 
 
-def test_the_miniature_runs_the_variants_and_what_they_vary() -> None:
+def test_the_miniature_runs_the_variants_and_what_they_vary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # --json is tried out at once
     text = (ROOT / "scripts" / "paper" / "miniature.sh").read_text(encoding="utf-8").replace("\\\n", " ")
     (command,) = re.findall(r"-m benchmarks\.compare (.*) \"\$@\"", text)
     methods = compare.command_line(command.split()).methods
