@@ -33,7 +33,7 @@ from .step import build_ours, training_options
 
 STRUCTURE = "--attn_layers relu3_1"
 METHODS = {
-    "sc-FSeSim": f"--model sc {STRUCTURE}",
+    "sc-FSeSim": f"--model sc {STRUCTURE} --use_norm",
     "sc-LSeSim": f"--model sc {STRUCTURE} --learned_attn --augment",
     "cycle_gan": "--model cycle_gan",
     "cycle_gan-LSeSim": f"--model cycle_gan {STRUCTURE} --structure lsesim --augment",
@@ -43,7 +43,8 @@ METHODS = {
 }
 """Name in the table, and what ``train.py`` is told beside `COMMON`.
 
-FastCUT's published ``--lambda_NCE 10`` tints the paper, whose patches nothing but a tint tells apart.
+FastCUT's published ``--lambda_NCE 10`` tints the paper, whose patches nothing but a tint tells apart. Without
+``--use_norm`` FSeSim lets the lines take colour.
 """
 VARIANTS = {
     f"{base}-{name}": f"{METHODS[base]} {flags}" for base, name, flags in (

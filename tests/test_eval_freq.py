@@ -216,6 +216,7 @@ def test_a_test_set_that_cannot_be_scored_is_told_before_the_first_step(
 
 
 def test_a_best_generator_that_cannot_be_written_is_one_sentence(root: Path) -> None:
-    (root / "checkpoints" / "run" / "best_net_G.pth").mkdir(parents=True)
+    run(root, "--max_iters 2")
+    (root / "checkpoints" / "run" / "best_net_G.pth").mkdir()
     with pytest.raises(UserError, match=re.escape("best could not be written to")):
-        run(root, "--eval_freq 2 --max_iters 2")
+        run(root, "--eval_freq 2 --max_iters 4 --continue_train")
