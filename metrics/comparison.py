@@ -13,7 +13,7 @@ from metrics.features import weights_sha256
 from metrics.heads import Heads
 from metrics.images import program_conditions
 from metrics.structure import cosine_error, perceptual_error, pixel_error, similarity_error, similarity_map
-from models.networks.features import VGG16, canonical_layers, create_features
+from models.networks.features import VGG16, create_features, distinct_layers
 from util.errors import UserError
 from util.files import sha256
 from util.state_dicts import load_into
@@ -94,7 +94,8 @@ class Comparison:
         self.weights = weights or (heads.weights if heads else "bundled")
         self.patch_size = patch_size or (heads.patch_size if heads else 64)
         self.whole_rows = whole_rows
-        self.layers = _layers(layers or (heads.layers if heads else ("relu3_1", "relu4_1")), self.network_name)
+        typed = layers or (heads.layers if heads else ("relu3_1", "relu4_1"))
+        self.layers = distinct_layers(self.network_name, typed, "--layers")
         chosen = _measures(measures, heads)
         self.heads, self.device = heads if set(chosen) & set(LEARNED) else None, torch.device(device)
         self.rows = [Row(measure, layer) for measure in chosen
@@ -168,16 +169,6 @@ class Comparison:
 
     def _settings(self, row: Row) -> dict[str, Any]:
         return {"patch_size": self.patch_size, "normalize": row.measure.endswith("_norm")}
-
-
-def _layers(layers: Sequence[str], network: str) -> tuple[str, ...]:
-    try:
-        names = canonical_layers(network, layers)
-    except UserError as error:
-        raise UserError(f"--layers: {error}") from None
-    if len(set(names)) < len(names):
-        raise UserError(f"--layers {','.join(layers)} names a layer twice")
-    return names
 
 
 def _measures(measures: Sequence[str] | None, heads: Heads | None) -> list[str]:

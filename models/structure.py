@@ -24,7 +24,7 @@ from .base import Model
 from .building import adam
 from .losses.spatial_correlative import SpatialCorrelativeLoss, self_similarity
 from .networks import initialize
-from .networks.features import VGG16, canonical_layers, create_features, feature_shapes
+from .networks.features import VGG16, create_features, distinct_layers, feature_shapes
 
 Features = dict[str, Tensor]
 """Layer name to [B, C, H, W]."""
@@ -258,13 +258,7 @@ def layer_names(layers: Sequence[str], network: str = VGG16) -> tuple[str, ...]:
     Raises:
         UserError: VGG16 has no such layer, or one is named twice.
     """
-    try:
-        names = canonical_layers(network, layers)
-    except UserError as error:
-        raise UserError(f"--attn_layers: {error}") from None
-    if len(set(names)) < len(names):
-        raise UserError(f"--attn_layers {','.join(layers)} names a layer twice")
-    return names
+    return distinct_layers(network, layers, "--attn_layers")
 
 
 def negative(images: Tensor, *, like: Tensor) -> Tensor:

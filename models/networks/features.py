@@ -103,6 +103,21 @@ def canonical_layers(name: str, layers: Sequence[str]) -> tuple[str, ...]:
     return tuple(LAYERS[layer_index(layer)] for layer in layers) if name == VGG16 else tuple(layers)
 
 
+def distinct_layers(network: str, layers: Sequence[str], flag: str) -> tuple[str, ...]:
+    """`canonical_layers` of what a user typed after ``flag``, each once.
+
+    Raises:
+        UserError: the network has no such layer, or one is named twice.
+    """
+    try:
+        names = canonical_layers(network, layers)
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
+    if len(set(names)) < len(names):
+        raise UserError(f"{flag} {','.join(layers)} names a layer twice")
+    return names
+
+
 def _chosen(weights: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:
     """The values of the ``expected`` keys, which begin with ``network.``, from a file."""
     state = read_weights(Path(weights))
