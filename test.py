@@ -40,7 +40,7 @@ def translate(options: Options) -> None:
     phase = options[DataFlags].phase
     folder = Path(flags.results_dir) / run.name / f"{phase}_{tag}"
     options.save(folder, "test_opt")
-    print(options.as_text())
+    print(options.as_text(changed_only=not run.verbose))
     page = open_results_page(folder, f"{run.name}, {phase}, {tag}", flags.display_winsize, warn)
     progress = TerminalSink(translator.total)
     written: set[Path] = set()

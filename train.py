@@ -219,8 +219,10 @@ def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
     """The loggers, beginning with ``lines`` for the user; one that cannot run is left out with a warning."""
     remove_leftovers(run.folder)
     run.options.save(run.folder, "train_opt")
-    watched = Watched(run.folder, run.options[RunFlags].name, total, run.progress.images, run.options.as_dict())
-    return open_loggers(run.options[DisplayFlags].chosen(), watched, [run.options.as_text(), *lines])
+    general = run.options[RunFlags]
+    watched = Watched(run.folder, general.name, total, run.progress.images, run.options.as_dict())
+    text = run.options.as_text(changed_only=not general.verbose)
+    return open_loggers(run.options[DisplayFlags].chosen(), watched, [text, *lines])
 
 
 def describe(run: Run, device: torch.device, images: int) -> list[str]:

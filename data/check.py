@@ -137,24 +137,25 @@ def coarse_colours(image: Tensor) -> Tensor:
 def describe(folder: Folder) -> Iterator[str]:
     """A folder's images in a few lines: how many, how large, which modes, which are the same."""
     readable = len(folder.images)
-    yield f"{folder.name}: {readable} images" + f", {len(folder.unreadable)} unreadable" * bool(folder.unreadable)
+    yield f"{folder.name}: {readable} image{'s' * (readable != 1)}" + (
+        f", {len(folder.unreadable)} unreadable" * bool(folder.unreadable))
     if readable:
         widths, heights = zip(*(found.size for found in folder.images), strict=True)
         sizes = Counter(found.size for found in folder.images)
         (width, height), count = sizes.most_common(1)[0]
-        yield (f"  {len(sizes)} sizes, width {min(widths)} to {max(widths)}, height {min(heights)} to {max(heights)}; "
-               f"most often {width}x{height} ({count})")
+        yield (f"  {len(sizes)} size{'s' * (len(sizes) != 1)}, width {min(widths)} to {max(widths)}, "
+               f"height {min(heights)} to {max(heights)}; most often {width}x{height} ({count})")
         modes = Counter(found.mode for found in folder.images)
         yield "  " + ", ".join(f"{mode}: {count}" for mode, count in modes.most_common())
     if same := groups_of_equals(folder.images):
-        yield f"  {sum(map(len, same)) - len(same)} images are copies of others: {examples(map(joined, same))}"
+        yield f"  copies of other images ({sum(map(len, same)) - len(same)}): {examples(map(joined, same))}"
 
 
 def find_unreadable(folders: Sequence[Folder]) -> Iterator[str]:
     """Files that training could not read."""
     for folder in folders:
         if folder.unreadable:
-            yield f"{len(folder.unreadable)} files in {folder.name} are unreadable: {examples(folder.unreadable)}"
+            yield f"unreadable files in {folder.name} ({len(folder.unreadable)}): {examples(folder.unreadable)}"
 
 
 def find_shared(folders: Sequence[Folder]) -> Iterator[tuple[bool, str]]:
@@ -165,7 +166,7 @@ def find_shared(folders: Sequence[Folder]) -> Iterator[tuple[bool, str]]:
         if shared:
             smaller = min(len(one.images), len(other.images))
             yield (len(shared) > SHARED * smaller,
-                   f"{one.name} and {other.name} share {len(shared)} images: {examples(shared)}")
+                   f"in {one.name} and {other.name} alike ({len(shared)}): {examples(shared)}")
 
 
 def find_swapped(folders: Mapping[str, Folder]) -> Iterator[str]:
@@ -196,11 +197,11 @@ def find_unpaired(root: Path, folders: Mapping[str, Folder]) -> Iterator[str]:
                 continue
             unequal = [pair[0].name for pair in pairs if len({sizes[path] for path in pair if path in sizes}) > 1]
             if unequal:
-                yield f"{len(unequal)} pairs in {phase}A and {phase}B differ in size: {examples(unequal)}"
+                yield f"pairs in {phase}A and {phase}B that differ in size ({len(unequal)}): {examples(unequal)}"
         elif phase in folders and f"{phase}A" not in folders:  # side by side
             odd = [str(found.path) for found in folders[phase].images if found.size[0] % 2]
             if odd:
-                yield f"{len(odd)} images in {phase} have an odd width, so they are no two images: {examples(odd)}"
+                yield f"images of odd width in {phase}, which are no two images ({len(odd)}): {examples(odd)}"
 
 
 def groups_of_equals(images: Sequence[Found]) -> list[list[Path]]:

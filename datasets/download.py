@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datas
 
 from datasets.building import whole_folder
 from datasets.sources import CITYSCAPES, SOURCES, Source
-from util.download import download, unpack
+from util.download import download, part_of, unpack
 from util.errors import UserError, run_program
 from util.files import replacing
 from util.files import sha256 as sha256_of
@@ -79,7 +79,7 @@ def fetch(name: str, source: Source, out: Path, url: str | None, sha256: str | N
 
     address = url or source.address.format(name)
     packed = out / f"{name}.archive"
-    part = packed.with_name(f"{packed.name}.part")
+    part = part_of(packed, address)
     size = f", {source.size / 1e6:.0f} MB" if source.size else ""
     print(f"{name}: {source.content}{size}, from {address}", flush=True)
     with tqdm(total=source.size, initial=part.stat().st_size if part.exists() else 0, unit="B", unit_scale=True,

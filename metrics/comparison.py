@@ -16,7 +16,6 @@ from metrics.structure import cosine_error, perceptual_error, pixel_error, simil
 from models.networks.features import VGG16, create_features, distinct_layers
 from util.errors import UserError
 from util.files import sha256
-from util.state_dicts import load_into
 
 MEASURES = {
     "pixel": "pixel L1",
@@ -106,9 +105,7 @@ class Comparison:
         if self.heads:
             self.modules = [_head_of(self.heads, layer).to(self.device) for layer in self.layers]
             if self.heads.features is not None:
-                own = create_features(self.network_name, self.heads.layers, self.weights)
-                load_into(own, self.heads.features, self.heads.path)
-                self.learned_network = own.to(self.device)
+                self.learned_network = self.heads.feature_network().to(self.device)
 
     @torch.no_grad()
     def look(self, image: Tensor) -> Seen:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from models.losses.spatial_correlative import SpatialCorrelativeLoss
-from models.networks.features import VGG16, canonical_layers
+from models.networks.features import VGG16, canonical_layers, create_features
 from util.checkpoints import load_state, state_path
 from util.errors import UserError
 from util.state_dicts import load_into
@@ -32,6 +32,17 @@ class Heads:
     """A head for each layer."""
     features: Mapping[str, Tensor] | None
     """Weights of the feature network, where it learned too (``--vgg_lr_scale``)."""
+
+    def feature_network(self) -> nn.Module:
+        """The network that the heads look at, as it was when they were saved; all `layers`.
+
+        Raises:
+            UserError: its weights are missing or do not fit.
+        """
+        network = create_features(self.network, self.layers, self.weights)
+        if self.features is not None:
+            load_into(network, self.features, self.path)
+        return network
 
 
 def load_heads(folder: Path, epoch: str = "latest") -> Heads:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from util.download import download, unpack
+from util.download import download, part_of, unpack
 from util.errors import UserError, run_program
 from util.files import temporary_in
 from util.state_dicts import load_file
@@ -80,7 +80,7 @@ def fetch(name: str, folder: Path) -> None:
     address = f"{os.environ.get('PRETRAINED_URL', SERVER).rstrip('/')}/{PATHS[name]}"
     print(f"from {address}", flush=True)
     arrived = folder.parent / PATHS[name].replace("/", "_")  # CycleGAN and pix2pix both have a sat2map.pth
-    part = arrived.with_name(f"{arrived.name}.part")
+    part = part_of(arrived, address)
     with tqdm(initial=part.stat().st_size if part.exists() else 0, unit="B", unit_scale=True, disable=None) as bar:
         try:
             download(address, arrived, None, bar.update)

@@ -33,7 +33,7 @@ class RunFlags:
     seed: int | None = flag(None, "seed of every random choice; left out, one is drawn and recorded", minimum=0)
     epoch: str = flag("latest", "which epoch to load: a number or latest", parse=plain_name)
     load_iter: int = flag(0, "load the checkpoint of this iteration instead of an epoch; 0: by epoch", minimum=0)
-    verbose: bool = flag(False, "print the networks")
+    verbose: bool = flag(False, "print the networks, and the flags that have their defaults")
     suffix: str = flag("", "appended to the name after a _; {flag} stands for a flag's value, as in {model}_{netG}")
 
 

@@ -47,13 +47,21 @@ class Options:
             for name, value in self.as_dict().items() if name in before and show(before[name]) != show(value)
         }
 
-    def as_text(self) -> str:
-        """A table of all flags, with the default beside each one that differs from it, and the notes."""
+    def as_text(self, *, changed_only: bool = False) -> str:
+        """A table of all flags, with the default beside each one that differs from it, and the notes.
+
+        Args:
+            changed_only: leave out those that have their default, and say so.
+        """
+        values = self.as_dict()
+        changed = {name for name, value in values.items() if value != self.defaults[name]}
         lines = []
-        for name, value in self.as_dict().items():
-            default = self.defaults[name]
-            note = "" if value == default else f"\t[default: {show(default)}]"
-            lines.append(f"{name:>24}: {show(value)}{note}")
+        for name, value in values.items():
+            if name in changed or not changed_only:
+                note = f"\t[default: {show(self.defaults[name])}]" if name in changed else ""
+                lines.append(f"{name:>24}: {show(value)}{note}")
+        if changed_only:
+            lines.append(f"{len(values) - len(changed)} others have their defaults (--verbose lists them)")
         return "\n".join(["Options".center(50, "-"), *lines, "-" * 50, *self.notes])
 
     def save(self, folder: Path, stem: str) -> None:

@@ -155,7 +155,10 @@ def _select(argv: Sequence[str], name: str, default: str, registry: Mapping[str,
     selector.add_argument(f"--{name}", default=default)
     choice = str(getattr(selector.parse_known_args(argv)[0], name))
     if choice not in registry:
-        raise UserError(f"--{name} {choice} is unknown; choose one of: {', '.join(sorted(registry))}")
+        hint = CALLED.get(choice.lower(), "")
+        close = [hint] if hint.split(" ")[0] in registry else difflib.get_close_matches(choice.lower(), registry, n=1)
+        suggestion = f"did you mean --{name} {close[0]}? " if close else ""
+        raise UserError(f"--{name} {choice} is unknown; {suggestion}choose one of: {', '.join(sorted(registry))}")
     return choice
 
 
@@ -203,6 +206,13 @@ FORMER = {
     "use_wandb": "loggers terminal,json,html,wandb",
 }
 """What older code of this family calls a flag, and what to type instead."""
+
+
+CALLED = {
+    "fsesim": "sc", "lsesim": "sc --learned_attn --augment", "fastcut": "cut --CUT_mode FastCUT",
+    "cyclegan": "cycle_gan", "munit": "munit_sc",
+}
+"""What users of the paper and of its peers type as a model's name, and what to type instead."""
 
 
 def _unknown(argument: str, names: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ else
     .venv/bin/python train.py --dataroot $data --name $name --model sc --learned_attn --augment --seed 1 \
         --preprocess none --attn_layers relu3_1 --ngf 16 --ndf 32 --no_antialias --init_type normal \
         --lr 0.0008 --n_epochs 2 --n_epochs_decay 2 --ema 0.99 \
-        --print_freq 200 --display_freq 400 --update_html_freq 400 --save_latest_freq 800 ${resume[@]+"${resume[@]}"}
+        --print_freq 50 --display_freq 400 --update_html_freq 400 --save_latest_freq 800 ${resume[@]+"${resume[@]}"}
     echo $((SECONDS - started)) > "$seconds"
 fi
 

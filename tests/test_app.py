@@ -13,12 +13,14 @@ from cli import TINY, make_images, run
 from PIL import Image
 from tiny import save_noise
 
+from metrics.heads import load_heads
+from models.networks.vgg import VGG16Features
 from util.errors import UserError
 from util.images import load_normalized
 from web.checkpoints import STYLES, Checkpoint, find_checkpoints, load_generator
 from web.page import build_page
 from web.pictures import Studio, read_image
-from web.similarity import LAYERS, drawn, features, point_map, sights
+from web.similarity import LAYERS, drawn, sights, similarity
 
 
 @pytest.fixture(scope="module")
@@ -167,14 +169,13 @@ def test_what_is_no_image_is_named_without_its_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (700, 20), (64, 48)])
 def test_a_point_resembles_itself_most_in_images_of_any_size(root: Path, size: tuple[int, int]) -> None:
-    image, point = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1)) * 2 - 1, (0.99, 0.3)
+    image, point = torch.rand(3, *size, generator=torch.Generator().manual_seed(1)) * 2 - 1, (0.99, 0.3)
     for sight in LAYERS:
-        seen = features(image, sight, choose(root, "mine, latest"), "-1")
-        similarity = point_map(seen, point)[0]
-        height, width = similarity.shape
-        assert similarity[int(0.99 * height), int(0.3 * width)] == pytest.approx(similarity.max().item(), abs=1e-6)
-        assert similarity.abs().max() <= 1 + 1e-5
-        picture = drawn(similarity, image[0], point)
+        cosines = similarity(image, point, sight, choose(root, "mine, latest"), "-1")
+        height, width = cosines.shape
+        assert cosines[int(0.99 * height), int(0.3 * width)] == pytest.approx(cosines.max().item(), abs=1e-6)
+        assert cosines.abs().max() <= 1 + 1e-5
+        picture = drawn(cosines, image, point)
         assert picture.shape == (3, *size)
         assert picture.abs().max() <= 1
 
@@ -183,10 +184,14 @@ def test_learned_heads_see_where_the_checkpoint_has_them(root: Path) -> None:
     mine = choose(root, "mine, latest")
     assert sights(mine) == [*LAYERS, "learned on relu1_2", "learned on relu2_1"]
     assert sights(choose(root, "cycle, latest, G_A")) == list(LAYERS)
-    image = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    seen = features(image, "learned on relu2_1", mine, "-1")
-    state = torch.load(root / "mine" / "latest_state.pth", weights_only=True)["networks"]["F"]
-    assert seen.shape == (1, state["heads.1.2.weight"].shape[0], 20, 20)
+    image = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    cosines = similarity(image, (0.5, 0.25), "learned on relu2_1", mine, "-1")
+    heads = load_heads(root / "mine")
+    (features,) = VGG16Features(["relu2_1"])(image[None])
+    own = heads.modules[1](features)[0]  # [C, 20, 20]
+    own = own - own.mean((1, 2), keepdim=True)
+    expected = torch.cosine_similarity(own, own[:, 10:11, 5:6], dim=0)
+    torch.testing.assert_close(cosines, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("flags", "sentence"), [

@@ -95,6 +95,14 @@ def test_unknown_model_and_data_set_list_what_there_is(equals: bool) -> None:
     assert all(name in message for name in ("video", *DATASETS))
 
 
+@pytest.mark.parametrize(("typed", "meant"), [
+    ("LSeSim", "sc --learned_attn --augment"), ("CUT", "cut"), ("cyclegan", "cycle_gan"),
+    ("FastCUT", "cut --CUT_mode FastCUT"), ("munit", "munit_sc"), ("pix2pixx", "pix2pix"),
+])
+def test_a_model_by_another_name_is_refused_with_what_to_type(typed: str, meant: str) -> None:
+    assert f"did you mean --model {meant}? choose one of" in refusal(TRAIN, *HERE, "--model", typed)
+
+
 def test_unknown_flag_is_refused_with_the_closest_one() -> None:
     assert "did you mean --lambda_spatial?" in refusal(TRAIN, *HERE, "--lambda_spatal", "3")
 
@@ -417,6 +425,15 @@ def test_options_are_saved_as_text_and_as_json(tmp_path: Path) -> None:
     assert set(options.as_dict()) < set(lines)
     assert lines["ngf"].endswith("7\t[default: 64]")
     assert "default" not in lines["ndf"]
+
+
+def test_the_terminal_shows_the_flags_that_differ_and_counts_the_others() -> None:
+    options = train("--ngf", "7")
+    lines = options.as_text(changed_only=True).splitlines()
+    assert "                     ngf: 7\t[default: 64]" in lines
+    assert not [line for line in lines if line.strip().startswith("ndf:")]
+    shown = [line for line in lines if "[default:" in line]
+    assert f"{len(options.as_dict()) - len(shown)} others have their defaults (--verbose lists them)" in lines
 
 
 def test_paths_that_are_no_text_are_saved_escaped(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import lzma
 import shutil
@@ -34,7 +35,7 @@ def download(
 
     Args:
         url: ``http`` or ``https``.
-        path: where the file goes. Until it is whole and checked it is ``path.part``.
+        path: where the file goes. Until it is whole and checked it is `part_of` it.
         sha256: what the content must have, hexadecimal; None where nobody knows it: whatever comes whole is taken.
         progress: told how many bytes have come.
         most: bytes that the file may have.
@@ -50,7 +51,7 @@ def download(
     if path.is_file() and (sha256 is None or sha256_of(path) == sha256.lower()):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = part_of(path, url)
     reason: object = "the connection broke"
     for _ in range(ATTEMPTS):
         try:
@@ -71,6 +72,11 @@ def download(
         raise UserError(f"{url} is not the expected file: its SHA-256 is {found} instead of {sha256}; nothing of it "
                         "was kept")
     return part.replace(path)
+
+
+def part_of(path: Path, url: str) -> Path:
+    """Where the beginning of a file is kept; another address's file may be another one, and has another beginning."""
+    return path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
 
 
 def _fetch(url: str, part: Path, progress: Callable[[int], None], most: int) -> bool:

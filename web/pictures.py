@@ -14,7 +14,7 @@ from torch import Tensor
 from util.images import BadImage, load_normalized, save_image
 
 from .checkpoints import Checkpoint, load_generator
-from .similarity import drawn, features, point_map
+from .similarity import drawn, similarity
 
 VIEW = 320  # pixels that a view fills
 
@@ -86,10 +86,9 @@ class Studio:
         made = []
         for path in (shown.input, shown.output):
             image = load_normalized(path, 3)
-            with torch.inference_mode():
-                similarity = point_map(features(image[None], sight, checkpoint, self.gpu_ids), point)[0]
+            cosines = similarity(image, point, sight, checkpoint, self.gpu_ids)
             made.append(path.with_name(f"map_{uuid.uuid4().hex}.png"))  # another address: browsers keep the old picture
-            save_image(drawn(similarity, enlarged(image), point), made[-1])
+            save_image(drawn(cosines, enlarged(image), point), made[-1])
         return made
 
 

@@ -8,13 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.losses.spatial_correlative import SpatialCorrelativeLoss, self_similarity
-from models.networks.vgg import VGG16Features
+from metrics.comparison import Comparison
+from metrics.heads import load_heads
 from models.structure import layer_names
-from util.checkpoints import load_state, refusing_foreign_state, state_path
+from util.checkpoints import state_path
 from util.device import choose_device
-from util.errors import UserError
-from util.state_dicts import load_into
 
 from .checkpoints import Checkpoint
 
@@ -35,37 +33,33 @@ def sights(checkpoint: Checkpoint) -> list[str]:
     return [*LAYERS, *(LEARNED + layer for layer in (layer_names(recorded["attn_layers"]) if learned else ()))]
 
 
-def features(images: Tensor, sight: str, checkpoint: Checkpoint, gpu_ids: str) -> Tensor:
-    """What ``sight`` sees of [B, 1 or 3, H, W] in [-1, 1]: [B, C, h, w].
+def similarity(
+    image: Tensor, point: tuple[float, float], sight: str, checkpoint: Checkpoint, gpu_ids: str,
+) -> Tensor:
+    """How much a point of an image resembles every other one.
+
+    Args:
+        image: [3, H, W] in [-1, 1].
+        point: how far down and to the right, each in [0, 1).
+        sight: one of `sights`.
+        checkpoint: whose heads see, if ``sight`` is learned.
+        gpu_ids: see `util.device.choose_device`.
+
+    Returns:
+        Cosines [h, w], at the positions of the features.
 
     Raises:
         UserError: the checkpoint's heads cannot be loaded.
     """
-    height, width = images.shape[2:]
-    scale = min(1.0, SIDES[1] / max(height, width))
-    size = [max(round(side * scale), SIDES[0]) for side in (height, width)]
-    images = F.interpolate(images, size, mode="bilinear", antialias=True).to(choose_device(gpu_ids))
+    scale = min(1.0, SIDES[1] / max(image.shape[1:]))
+    height, width = (max(round(side * scale), SIDES[0]) for side in image.shape[1:])
+    image = F.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
     layer = sight.removeprefix(LEARNED)
-    if layer == sight:
-        seen: list[Tensor] = _vgg(gpu_ids)(images, [layer])
-        return seen[0]
-    vgg, heads = _learned(checkpoint, checkpoint.changed(), gpu_ids)
-    of_layer: Tensor = heads.heads[vgg.layers.index(layer)](vgg(images, [layer])[0])
-    return of_layer
-
-
-def point_map(seen: Tensor, point: tuple[float, float]) -> Tensor:
-    """How much a point resembles every other one, as cosine: [B, C, h, w] to [B, h, w] in [-1, 1].
-
-    Args:
-        seen: features.
-        point: how far down and to the right, each in [0, 1).
-    """
-    height, width = seen.shape[2:]
-    query = int(point[0] * height) * width + int(point[1] * width)
-    rows = self_similarity(seen, torch.tensor([query], device=seen.device), patch_size=max(height, width),
-                           normalize=True)
-    return rows.view(-1, height, width)
+    comparison = (_fixed(sight, gpu_ids) if layer == sight else
+                  _learned(layer, checkpoint, checkpoint.changed(), gpu_ids))
+    seen = comparison.look(image)
+    (found,) = comparison.similarities(seen, int(point[1] * width), int(point[0] * height)).values()
+    return found
 
 
 def drawn(similarity: Tensor, image: Tensor, point: tuple[float, float]) -> Tensor:
@@ -85,25 +79,14 @@ def drawn(similarity: Tensor, image: Tensor, point: tuple[float, float]) -> Tens
     return torch.where((distance - radius).abs() < radius / 6 + 0.5, torch.ones(()), picture)
 
 
-@lru_cache(1)
-def _vgg(gpu_ids: str) -> VGG16Features:
-    return VGG16Features(LAYERS).to(choose_device(gpu_ids))
+@lru_cache(len(LAYERS))
+def _fixed(layer: str, gpu_ids: str) -> Comparison:
+    return Comparison([layer], measures=["fsesim_norm"], patch_size=SIDES[1], device=choose_device(gpu_ids))
 
 
 @lru_cache(2)
-def _learned(checkpoint: Checkpoint, changed: int, gpu_ids: str) -> tuple[VGG16Features, SpatialCorrelativeLoss]:
+def _learned(layer: str, checkpoint: Checkpoint, changed: int, gpu_ids: str) -> Comparison:
     """The heads that were trained beside a generator, and the features that they look at."""
-    del changed
-    recorded, path = checkpoint.recorded(), state_path(checkpoint.folder, checkpoint.tag)
-    vgg = VGG16Features(layer_names(recorded["attn_layers"]), recorded["vgg_weights"])
-    heads = SpatialCorrelativeLoss(head_channels=vgg.channels)
-    state = load_state(checkpoint.folder, checkpoint.tag) or {}
-    with refusing_foreign_state(path):
-        networks = state["networks"]
-        if "F" not in networks:
-            raise UserError(f"{path} holds no learned heads: choose other features")
-        load_into(heads, networks["F"], path)
-        if "VGG" in networks:  # trained, too
-            load_into(vgg, networks["VGG"], path)
-    device = choose_device(gpu_ids)
-    return vgg.to(device), heads.to(device)
+    del changed  # a newer save is another entry of the cache
+    return Comparison([layer], heads=load_heads(checkpoint.folder, checkpoint.tag), measures=["lsesim_norm"],
+                      patch_size=SIDES[1], device=choose_device(gpu_ids))

@@ -66,8 +66,8 @@ def test_unreadable_files_are_named(root: Path, capsys: pytest.CaptureFixture[st
     outcome = look(capsys, root)
     assert outcome.code == 2
     assert "trainB: 11 images, 1 unreadable" in outcome.out
-    assert f"fault: 1 files in trainB are unreadable: {root / 'trainB/3.png'} cannot be read as an image" in outcome.out
-    assert f"fault: 1 files in testA are unreadable: {root / 'testA/4.png'}" in outcome.out
+    assert f"fault: unreadable files in trainB (1): {root / 'trainB/3.png'} cannot be read as an image" in outcome.out
+    assert f"fault: unreadable files in testA (1): {root / 'testA/4.png'}" in outcome.out
     assert outcome.err == (f"data.check: error: {root} has faults, which are named above; mend them first\n")
 
 
@@ -76,7 +76,7 @@ def test_copies_in_a_folder_are_told_and_are_no_fault(root: Path, capsys: pytest
         shutil.copy(root / "trainA/1.png", root / f"trainA/{name}.png")
     outcome = look(capsys, root)
     assert outcome.code == 0
-    assert "  2 images are copies of others: trainA/1.png = trainA/again.png = trainA/copy.png" in outcome.out
+    assert "  copies of other images (2): trainA/1.png = trainA/again.png = trainA/copy.png" in outcome.out
 
 
 @pytest.mark.parametrize(("count", "code"), [(1, 0), (2, 2), (12, 2)])
@@ -87,7 +87,7 @@ def test_domains_that_share_images_are_a_fault_if_they_are_many(
         shutil.copy(root / f"trainA/{index}.png", root / f"trainB/{index}.png")
     outcome = look(capsys, root)
     assert outcome.code == code
-    assert f"{'fault' if code else 'note'}: trainA and trainB share {count} images: trainA/0.png = trainB/0.png" in (
+    assert f"{'fault' if code else 'note'}: in trainA and trainB alike ({count}): trainA/0.png = trainB/0.png" in (
         outcome.out)
 
 
@@ -118,7 +118,7 @@ def test_pairs_of_two_sizes_are_a_fault_where_pairs_are_meant(
     assert look(capsys, root).code == 0
     outcome = look(capsys, root, "--dataset_mode", "aligned")
     assert outcome.code == 2
-    assert "fault: 1 pairs in trainA and trainB differ in size: 5.png" in outcome.out
+    assert "fault: pairs in trainA and trainB that differ in size (1): 5.png" in outcome.out
 
 
 @pytest.mark.parametrize(("width", "code"), [(24, 0), (25, 2)])
@@ -128,7 +128,7 @@ def test_pairs_side_by_side_have_an_even_width(
     path = save_noise(tmp_path / "train/1.png", 1, size=(width, 12))
     outcome = look(capsys, tmp_path, "--dataset_mode", "aligned")
     assert outcome.code == code
-    fault = f"fault: 1 images in train have an odd width, so they are no two images: {path}"
+    fault = f"fault: images of odd width in train, which are no two images (1): {path}"
     assert (fault in outcome.out) == bool(code)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from file_server import Server, serving
 
-from util.download import download, unpack
+from util.download import download, part_of, unpack
 from util.errors import UserError
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -83,18 +83,25 @@ def test_no_answer_is_one_sentence(server: Server, tmp_path: Path) -> None:
         download(server.url, tmp_path / "file", DIGEST)
 
 
-@pytest.mark.parametrize("name", ["file", "file.part"])
-def test_another_content_is_refused_and_removed(server: Server, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"what was there before")
+@pytest.mark.parametrize("begun", [True, False])
+def test_another_content_is_refused_and_removed(server: Server, tmp_path: Path, begun: bool) -> None:
+    part = part_of(tmp_path / "file", server.url)
+    (part if begun else tmp_path / "file").write_bytes(b"what was there before")
     server.content = CONTENT[:-1] + b"x"
     with pytest.raises(UserError, match=f"is not the expected file: its SHA-256 is .* instead of {DIGEST}"):
         download(server.url, tmp_path / "file", DIGEST)
-    assert not (tmp_path / "file.part").exists()
+    assert not part.exists()
 
 
 def test_a_whole_part_is_taken_for_what_it_is(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "file.part").write_bytes(CONTENT)
+    part_of(tmp_path / "file", server.url).write_bytes(CONTENT)
     download(server.url, tmp_path / "file", DIGEST)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_the_beginning_of_another_address_is_not_gone_on_with(server: Server, tmp_path: Path) -> None:
+    part_of(tmp_path / "file", f"{server.url}?mirror=2").write_bytes(b"what another server sent")
+    download(server.url, tmp_path / "file", None)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
@@ -102,7 +109,7 @@ def test_a_whole_part_is_taken_for_what_it_is(server: Server, tmp_path: Path) ->
 def test_a_part_that_is_longer_than_the_file_is_of_another_file(
     server: Server, tmp_path: Path, sha256: str | None,
 ) -> None:
-    (tmp_path / "file.part").write_bytes(CONTENT + b"more")
+    part_of(tmp_path / "file", server.url).write_bytes(CONTENT + b"more")
     download(server.url, tmp_path / "file", sha256)
     assert (tmp_path / "file").read_bytes() == CONTENT
 

@@ -65,7 +65,7 @@ class HtmlSink(Sink):
         if resume_step == 0:
             move_aside(folder / "images")
         self._rows = _rows_until(folder / "images", resume_step)
-        self._order: dict[str, int] = {}
+        self._order = _order_on(folder / "index.html") if resume_step else {}
         self._write(self.refresh_seconds)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -130,6 +130,14 @@ def _rows_until(folder: Path, last_step: int) -> dict[int, dict[str, str]]:
         if match and int(match[1]) <= last_step:
             rows.setdefault(int(match[1]), {})[unquote(match[2])] = f"{folder.name}/{path.name}"
     return rows
+
+
+def _order_on(page: Path) -> dict[str, int]:
+    """The places of labels in the rows of a page that an earlier process wrote; empty where there is none."""
+    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
+    # Names of files are quoted labels, and quoted again in addresses.
+    labels = (unquote(unquote(label)) for label in re.findall(r'images/step\d+_([^"/]+)\.png', text))
+    return {label: place for place, label in enumerate(dict.fromkeys(labels))}
 
 
 def open_html(
