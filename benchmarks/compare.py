@@ -22,13 +22,24 @@ from statistics import mean
 from typing import Any
 
 import torch
+from PIL import Image, ImageDraw
 
 from models import MODELS
 from options import RunFlags
 from util.errors import UserError, run_program
 
 from .measure import median_seconds, peak_memory
-from .report import benchmark_parser, describe_machine, lines, not_negative, positive, table, use_device, write_json
+from .report import (
+    benchmark_parser,
+    describe_machine,
+    lines,
+    not_negative,
+    positive,
+    table,
+    use_device,
+    writable,
+    write_json,
+)
 from .step import build_ours, training_options
 
 STRUCTURE = "--attn_layers relu3_1"
@@ -67,6 +78,7 @@ COMMON = ("--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal
 MEASURES = {"frechet": "Fréchet", "line_iou": "line IoU", "colour_error": "colour error"}
 SIZE = "--load_size 128 --crop_size 128"  # of the images, for the noise that steps are timed on
 MIB = 2**20
+COLUMNS, CELL, LABEL = 10, 80, 150  # of the picture: images in a row, their side, and the room for names, in pixels
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -87,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"\n{table(rows, markdown=flags.markdown)}")
     if flags.json:
         write_json(flags.json, {**report, "rows": rows})
+    if flags.picture:
+        montage(flags).save(flags.picture)
 
 
 def command_line(argv: Sequence[str] | None) -> Namespace:
@@ -102,6 +116,8 @@ def command_line(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument("--extra", default="", metavar="FLAGS", help="further flags of train.py, in one word")
     for kind in ("checkpoints", "results"):
         parser.add_argument(f"--{kind}_dir", type=Path, default=Path(kind, "compare"), help="default: %(default)s")
+    parser.add_argument("--picture", type=writable, metavar="FILE",
+                        help="draw some of the inputs, what each method's first seed makes of them, and the truths")
     parser.add_argument("--measure", action="store_true",
                         help="also time a step of each method, in turns, and weigh it: keep the machine quiet")
     return parser.parse_args(argv)
@@ -161,12 +177,32 @@ def rows_of(flags: Namespace) -> list[dict[str, str | int | float | None]]:
 
 def measured(flags: Namespace, device: torch.device) -> dict[str, dict[str, float]]:
     """For each method the seconds of a step, millions of trained parameters and MiB at the peak."""
-    typed = {method: tuple(shlex.split(f"{COMMON} {SIZE} {METHODS[method]} {flags.extra}")) for method in flags.methods}
+    typed = {method: tuple(shlex.split(f"{COMMON} {SIZE} {KNOWN[method]} {flags.extra}")) for method in flags.methods}
     steps = {method: build_ours(of, device) for method, of in typed.items()}
     seconds = median_seconds(steps, device, rounds=flags.rounds)
     return {method: {
         "seconds a step": seconds[method], "M parameters": parameters(of) / 1e6,
         "peak MiB": peak_memory(build_ours, of, device, device=device) / MIB} for method, of in typed.items()}
+
+
+def montage(flags: Namespace) -> Image.Image:
+    """A row for the inputs, for each method and for the truths; columns are images spread over the test set."""
+    def images(run: str, kind: str) -> Path:
+        return Path(flags.results_dir, run, "test_latest", "images", kind)
+
+    runs = [(method, f"{method}-{flags.seeds[0]}") for method in flags.methods]
+    rows = [("inputs", images(runs[0][1], "real_A")), *((method, images(run, "fake_B")) for method, run in runs),
+            ("truths", images(runs[0][1], "real_B"))]
+    names = sorted(path.name for path in rows[0][1].iterdir())
+    names = names[len(names) // COLUMNS // 2::max(len(names) // COLUMNS, 1)][:COLUMNS]
+    picture = Image.new("RGB", (LABEL + CELL * len(names), CELL * len(rows)), "white")
+    draw = ImageDraw.Draw(picture)
+    for row, (title, folder) in enumerate(rows):
+        draw.text((LABEL - 6, row * CELL + CELL // 2), title, fill="black", anchor="rm", font_size=13)
+        for column, name in enumerate(names):
+            with Image.open(folder / name) as image:
+                picture.paste(image.convert("RGB").resize((CELL, CELL)), (LABEL + column * CELL, row * CELL))
+    return picture
 
 
 def parameters(flags: Sequence[str]) -> int:

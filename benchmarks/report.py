@@ -57,7 +57,7 @@ def writable(text: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("a", encoding="utf-8").close()
     except OSError as error:
-        raise UserError(f"--json: {path} cannot be written ({error.strerror}); choose another file") from error
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another file") from error
     return path
 
 

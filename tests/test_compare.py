@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli import ROOT
+from PIL import Image
 from tiny import METHODS as TINY
 from tiny import save_folders, train_options
 
@@ -50,7 +51,7 @@ def test_a_variant_has_flags_that_training_takes(tmp_path: Path, method: str) ->
 def test_a_method_is_trained_translated_scored_and_put_into_the_table(
     tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    compare.main([*arguments, "--measure"])
+    compare.main([*arguments, "--measure", "--picture", str(tmp_path / "picture.png")])
     inputs, row = json.loads((tmp_path / "table.json").read_text())["rows"]
     assert (inputs["method"], row["method"], row["seeds"]) == ("untranslated inputs", "FastCUT", 1)
     scores = json.loads((tmp_path / "results" / "FastCUT-1" / "metrics.json").read_text())
@@ -59,6 +60,10 @@ def test_a_method_is_trained_translated_scored_and_put_into_the_table(
     assert row["M parameters"] > 0
     assert row["peak MiB"] > 0
     assert inputs["seconds a step"] is None
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (compare.LABEL + 2 * compare.CELL, 3 * compare.CELL)  # two images, three rows
+        drawn = picture.crop((compare.LABEL, compare.CELL, compare.LABEL + compare.CELL, 2 * compare.CELL))
+        assert len(drawn.getcolors(1 << 20) or []) > 100, "the method's row is empty"
     assert "| FastCUT" not in capsys.readouterr().out
 
     def refuse(*command: str, threads: int | None) -> None:
