@@ -10,9 +10,10 @@ import pytest
 from cli import ROOT
 from PIL import Image
 from tiny import METHODS as TINY
-from tiny import save_folders, train_options
+from tiny import save_folders, save_noise, train_options
 
-from benchmarks import compare
+from benchmarks import compare, montage
+from benchmarks.methods import COMMON, KNOWN, METHODS, VARIANTS
 from models import MODELS
 from util.errors import UserError
 
@@ -24,13 +25,13 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     for phase in ("train", "test"):
         save_folders(tmp_path / "data", phase, counts=(2, 2))
-    return ["--device", "cpu", "--threads", "1", "--dataroot", str(tmp_path / "data"), "--seeds", "1", "--epochs", "1",
+    return ["--device", "cpu", "--threads", "1", "--size", "24", "--dataroot", str(tmp_path / "data"), "--seeds", "1", "--epochs", "1",
             "0", "--extra", SMALL, "--methods", "FastCUT", "--rounds", "1", "--json", str(tmp_path / "table.json"),
             "--checkpoints_dir", str(tmp_path / "checkpoints"), "--results_dir", str(tmp_path / "results")]
 
 
 def test_every_model_for_unpaired_images_is_compared() -> None:
-    compared = {flags.split()[1] for flags in compare.METHODS.values()}
+    compared = {flags.split()[1] for flags in METHODS.values()}
     assert compared == {flags.split()[1] for flags in TINY.values()} - {"pix2pix", "sinsc"}
     assert compared <= set(MODELS)
 
@@ -40,12 +41,12 @@ def test_the_miniature_runs_the_variants_and_what_they_vary(tmp_path: Path, monk
     text = (ROOT / "scripts" / "paper" / "miniature.sh").read_text(encoding="utf-8").replace("\\\n", " ")
     (command,) = re.findall(r"-m benchmarks\.compare (.*) \"\$@\"", text)
     methods = compare.command_line(command.split()).methods
-    assert set(methods) == {*compare.VARIANTS, "sc-FSeSim", "sc-LSeSim", "cycle_gan", "cut"}
+    assert set(methods) == {*VARIANTS, "sc-FSeSim", "sc-LSeSim", "cycle_gan", "cut"}
 
 
-@pytest.mark.parametrize("method", compare.VARIANTS)
+@pytest.mark.parametrize("method", VARIANTS)
 def test_a_variant_has_flags_that_training_takes(tmp_path: Path, method: str) -> None:
-    train_options(tmp_path, f"{compare.COMMON} {compare.KNOWN[method]}", defaults=())
+    train_options(tmp_path, f"{COMMON} {KNOWN[method]}", defaults=())
 
 
 def test_a_method_is_trained_translated_scored_and_put_into_the_table(
@@ -54,15 +55,17 @@ def test_a_method_is_trained_translated_scored_and_put_into_the_table(
     compare.main([*arguments, "--measure", "--picture", str(tmp_path / "picture.png")])
     inputs, row = json.loads((tmp_path / "table.json").read_text())["rows"]
     assert (inputs["method"], row["method"], row["seeds"]) == ("untranslated inputs", "FastCUT", 1)
-    scores = json.loads((tmp_path / "results" / "FastCUT-1" / "metrics.json").read_text())
+    scores = json.loads((tmp_path / "results" / "FastCUT-1.json").read_text())
     assert row["Fréchet"] == scores["frechet_outputs"] != inputs["Fréchet"] == scores["frechet_inputs"]
     assert row["seconds a step"] > 0
     assert row["M parameters"] > 0
     assert row["peak MiB"] > 0
     assert inputs["seconds a step"] is None
+    with Image.open(tmp_path / "results" / "FastCUT-1" / "test_latest" / "images" / "fake_B" / "0.png") as made:
+        assert made.size == (24, 24), "the images were not scaled"
     with Image.open(tmp_path / "picture.png") as picture:
-        assert picture.size == (compare.LABEL + 2 * compare.CELL, 3 * compare.CELL)  # two images, three rows
-        drawn = picture.crop((compare.LABEL, compare.CELL, compare.LABEL + compare.CELL, 2 * compare.CELL))
+        assert picture.size == (montage.LABEL + 2 * montage.CELL, 3 * montage.CELL)  # two images, three rows
+        drawn = picture.crop((montage.LABEL, montage.CELL, montage.LABEL + montage.CELL, 2 * montage.CELL))
         assert len(drawn.getcolors(1 << 20) or []) > 100, "the method's row is empty"
     assert "| FastCUT" not in capsys.readouterr().out
 
@@ -72,6 +75,34 @@ def test_a_method_is_trained_translated_scored_and_put_into_the_table(
     monkeypatch.setattr(compare, "call", refuse)
     compare.main([*arguments, "--markdown"])
     assert "| FastCUT" in capsys.readouterr().out
+
+
+def test_images_of_the_right_size_are_taken_as_they_are(tmp_path: Path) -> None:
+    for folder in compare.FOLDERS:
+        save_noise(tmp_path / "data" / folder / "0.png", 1, (24, 24))
+    assert compare.scaled(tmp_path / "data", 24, tmp_path / "copies") == tmp_path / "data"
+    copy = compare.scaled(tmp_path / "data", 16, tmp_path / "copies")
+    assert {path.relative_to(copy).as_posix() for path in copy.rglob("*.png")} == {
+        f"{folder}/0.png" for folder in compare.FOLDERS}
+    with Image.open(copy / "testB" / "0.png") as image:
+        assert image.size == (16, 16)
+
+
+def test_records_alone_give_means_and_extremes_but_no_picture(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = tmp_path / "records"
+    records.mkdir()
+    for seed, distance in (1, 400.0), (2, 300.0):
+        scores = {f"{key}_{kind}": distance for key in compare.MEASURES for kind in ("inputs", "outputs")}
+        (records / f"FastCUT-{seed}.json").write_text(json.dumps(scores))
+    monkeypatch.setattr(compare, "call", None)  # nothing may be run
+    flags = [*arguments, "--seeds", "1", "2", "--records_dir", str(records)]
+    compare.main(flags)
+    _, row = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert [row[name] for name in ("seeds", "Fréchet", "least Fréchet", "greatest Fréchet")] == [2, 350, 300, 400]
+    with pytest.raises(UserError, match=r"fake_B is missing, the translations of FastCUT"):
+        compare.main([*flags, "--picture", str(tmp_path / "picture.png")])
 
 
 def test_a_run_that_fails_is_named(arguments: list[str]) -> None:

@@ -1,0 +1,37 @@
+"""What is compared: methods on the same drawings, and one setting of the losses varied at a time."""
+
+STRUCTURE = "--attn_layers relu3_1"
+METHODS = {
+    "sc-FSeSim": f"--model sc {STRUCTURE} --use_norm",
+    "sc-LSeSim": f"--model sc {STRUCTURE} --learned_attn --augment",
+    "cycle_gan": "--model cycle_gan",
+    "cycle_gan-LSeSim": f"--model cycle_gan {STRUCTURE} --structure lsesim --augment",
+    "cut": "--model cut",
+    "FastCUT": "--model cut --CUT_mode FastCUT --lambda_NCE 3",
+    "munit_sc": f"--model munit_sc {STRUCTURE} --learned_attn --augment",
+}
+"""Name in the table, and what ``train.py`` is told beside `COMMON`.
+
+FastCUT's published ``--lambda_NCE 10`` tints the paper, whose patches nothing but a tint tells apart. Without
+``--use_norm`` FSeSim lets the lines take colour.
+"""
+VARIANTS = {
+    f"{base}-{name}": f"{METHODS[base]} {flags}" for base, name, flags in (
+        ("sc-FSeSim", "lambda-2.5", "--lambda_spatial 2.5"),
+        ("sc-FSeSim", "lambda-40", "--lambda_spatial 40"),
+        ("sc-FSeSim", "products", "--use_norm false"),
+        ("sc-FSeSim", "relu2_1", "--attn_layers relu2_1"),
+        ("sc-FSeSim", "relu4_1", "--attn_layers relu4_1"),
+        ("sc-FSeSim", "both-layers", "--attn_layers relu3_1,relu4_1"),
+        ("sc-FSeSim", "patch-8", "--patch_size 8"),
+        ("sc-FSeSim", "patch-4", "--patch_size 4"),
+        ("sc-LSeSim", "patch-8", "--patch_size 8"),
+        ("sc-LSeSim", "T-0.02", "--T 0.02"),
+        ("sc-LSeSim", "T-0.3", "--T 0.3"),
+        ("sc-LSeSim", "no-copies", "--augment false"),
+    )
+}
+"""One setting each that differs from the method's: lambda is 10, the layer relu3_1 with its whole map, T 0.07."""
+KNOWN = METHODS | VARIANTS
+COMMON = ("--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99 "
+          "--pool_size 50 --print_freq 200 --no_html --save_latest_freq 400 --save_epoch_freq 1000")

@@ -1,0 +1,40 @@
+"""One picture of what several runs make of the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from util.errors import UserError
+
+COLUMNS, CELL, LABEL = 10, 80, 150  # images in a row, their side, and the room for names, in pixels
+
+
+def montage(runs: Mapping[str, Path]) -> Image.Image:
+    """A row for the inputs, for each run and for the truths; columns are images spread over the test set.
+
+    Args:
+        runs: their titles, and the folders ``test_latest/images`` that test.py wrote for them on an aligned test set.
+
+    Raises:
+        UserError: a run's images are not there.
+    """
+    for title, folder in runs.items():
+        if not (folder / "fake_B").is_dir():
+            raise UserError(f"--picture: {folder / 'fake_B'} is missing, the translations of {title}; its scores alone "
+                            "give no picture")
+    first = next(iter(runs.values()))
+    rows = {"inputs": first / "real_A", **{title: folder / "fake_B" for title, folder in runs.items()},
+            "truths": first / "real_B"}
+    names = sorted(path.name for path in rows["inputs"].iterdir())
+    names = names[len(names) // COLUMNS // 2::max(len(names) // COLUMNS, 1)][:COLUMNS]
+    picture = Image.new("RGB", (LABEL + CELL * len(names), CELL * len(rows)), "white")
+    draw = ImageDraw.Draw(picture)
+    for row, (title, folder) in enumerate(rows.items()):
+        draw.text((LABEL - 6, row * CELL + CELL // 2), title, fill="black", anchor="rm", font_size=13)
+        for column, name in enumerate(names):
+            with Image.open(folder / name) as image:
+                picture.paste(image.convert("RGB").resize((CELL, CELL)), (LABEL + column * CELL, row * CELL))
+    return picture
