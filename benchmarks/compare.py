@@ -23,6 +23,7 @@ from statistics import mean
 from typing import Any
 
 import torch
+from PIL import Image
 
 from datasets.building import picture, save_png, whole_folder, work_through
 from models import MODELS
@@ -125,8 +126,8 @@ def run(method: str, seed: int, flags: Namespace) -> None:
     images, truth = translations(name, flags), str(data / "testB")
     scores.parent.mkdir(parents=True, exist_ok=True)
     call("evaluate.py", "metrics", "--inputs", str(images / "real_A"), "--outputs", str(images / "fake_B"),
-         "--real", truth, "--truth", truth, "--json", str(scores), "--record", f"method={method}", f"seed={seed}",
-         threads=flags.threads)
+         "--real", truth, "--truth", truth, "--bootstrap", "0", "--json", str(scores), "--record", f"method={method}",
+         f"seed={seed}", f"epochs={constant}+{decay}", f"size={flags.size}", threads=flags.threads)
 
 
 def record(name: str, flags: Namespace) -> Path:
@@ -142,8 +143,7 @@ def translations(name: str, flags: Namespace) -> Path:
 def scaled(dataroot: Path, size: int, place: Path) -> Path:
     """The data set with images of ``size`` pixels: itself, or else a copy, which is made once in ``place``."""
     found = {folder: find_images(dataroot / folder, "--dataroot") for folder in FOLDERS}
-    with_side = (picture(path).size for paths in found.values() for path in paths)
-    if all(sides == (size, size) for sides in with_side):
+    if all(sides(path) == (size, size) for paths in found.values() for path in paths):
         return dataroot
     copy = place / f"{dataroot.resolve().name}-{size}"
     if not copy.is_dir():
@@ -152,6 +152,12 @@ def scaled(dataroot: Path, size: int, place: Path) -> Path:
                 work_through(lambda path, into=whole / folder: save_png(  # type: ignore[misc]
                     picture(path, (size, size)), into / f"{path.stem}.png"), paths, threads=2)
     return copy
+
+
+def sides(path: Path) -> tuple[int, int]:
+    """Width and height, without decoding the image."""
+    with Image.open(path) as image:
+        return image.size
 
 
 def call(*command: str, threads: int | None) -> None:

@@ -25,8 +25,9 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     for phase in ("train", "test"):
         save_folders(tmp_path / "data", phase, counts=(2, 2))
-    return ["--device", "cpu", "--threads", "1", "--size", "24", "--dataroot", str(tmp_path / "data"), "--seeds", "1", "--epochs", "1",
-            "0", "--extra", SMALL, "--methods", "FastCUT", "--rounds", "1", "--json", str(tmp_path / "table.json"),
+    return ["--device", "cpu", "--threads", "1", "--size", "24", "--dataroot", str(tmp_path / "data"),
+            "--seeds", "1", "--epochs", "1", "0", "--extra", SMALL, "--methods", "FastCUT", "--rounds", "1",
+            "--json", str(tmp_path / "table.json"),
             "--checkpoints_dir", str(tmp_path / "checkpoints"), "--results_dir", str(tmp_path / "results")]
 
 
