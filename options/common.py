@@ -17,6 +17,11 @@ GENERATORS = ("resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128", "style
 DISCRIMINATORS = ("basic", "n_layers", "pixel", "multi", "stylegan2", "tilestylegan2")
 
 
+def usable_cores() -> int:
+    """The CPU cores that this process may use, which taskset, SLURM and containers make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def has_crop(preprocess: str) -> bool:
     """Whether all images of a training get one size: --crop_size."""
     return "crop" in preprocess or preprocess == "zoom_and_patch"
@@ -46,8 +51,8 @@ class DataFlags:
     direction: str = flag("AtoB", "which way to translate", choices=("AtoB", "BtoA"))
     phase: str = flag("train", "which part of the data set: the folders' prefix", parse=plain_name)
     serial_batches: bool = flag(False, "take images in order instead of at random")
-    num_threads: int = flag(min(4, os.cpu_count() or 1), "worker processes that load images, by default at most 4 and "
-                            "one a CPU; 0: load in the main process", minimum=0, maximum=1024)
+    num_threads: int = flag(min(4, usable_cores()), "worker processes that load images, by default at most 4 and "
+                            "one for each usable core; 0: load in the main process", minimum=0, maximum=1024)
     batch_size: int = flag(1, "images in a batch", minimum=1)
     load_size: int = flag(286, "size that images are scaled to before the crop", minimum=1, maximum=65536)
     crop_size: int = flag(256, "size of the square that is cut out", minimum=1, maximum=65536)

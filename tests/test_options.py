@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -32,6 +33,7 @@ from options import (
     flag,
     parse,
 )
+from options.common import usable_cores
 from options.flag import flags_of
 from options.parser import FORMER
 from util.errors import UserError
@@ -494,3 +496,11 @@ def test_parts_of_file_names_lead_to_no_other_folder(name: str) -> None:
     for text in ("../up", "a/b", "..", ".hidden", ""):
         with pytest.raises(UserError, match=f"--{name}"):
             parse(TEST, MODELS, DATASETS, ["--dataroot", ".", f"--{name}={text}"])
+
+
+def test_images_are_loaded_by_no_more_workers_than_the_process_has_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
+    assert usable_cores() == 1
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert usable_cores() == 7
