@@ -17,7 +17,7 @@ import shlex
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -36,6 +36,7 @@ from .methods import COMMON, KNOWN, METHODS, VARIANTS
 from .montage import montage
 from .report import (
     benchmark_parser,
+    cell,
     describe_machine,
     lines,
     not_negative,
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         costs = measured(flags, device)
         rows = [{**row, **costs.get(str(row["method"]), dict.fromkeys(next(iter(costs.values()))))} for row in rows]
     print(lines(machine))
-    print(f"\n{table(rows, markdown=flags.markdown)}")
+    print(f"\n{table([in_print(row) for row in rows], markdown=flags.markdown)}")
     if flags.json:
         write_json(flags.json, {
             "benchmark": "compare", "machine": machine, "dataroot": str(flags.dataroot), "size": flags.size,
@@ -169,23 +170,33 @@ def call(*command: str, threads: int | None) -> None:
 
 
 def rows_of(flags: Namespace) -> list[dict[str, str | int | float | None]]:
-    """For each method the means over its seeds, and of what they are the means, after a row of the inputs."""
+    """For each method the means over its seeds, and their extremes, after a row of the untranslated inputs."""
     found = {method: [json.loads(path.read_text(encoding="utf-8")) for seed in flags.seeds
                       if (path := record(f"{method}-{seed}", flags)).is_file()] for method in flags.methods}
-    inputs: dict[str, Any] = next(scores for of in found.values() for scores in of)
-    rows = [row("untranslated inputs", [inputs], "inputs")]
-    return [{**rows[0], "seeds": None}, *(row(method, of, "outputs") for method, of in found.items())]
+    inputs = next(scores for of in found.values() for scores in of)
+    return [summary("untranslated inputs", [inputs], "inputs"),
+            *(summary(method, of, "outputs") for method, of in found.items())]
 
 
-def row(method: str, runs: Sequence[dict[str, Any]], kind: str) -> dict[str, str | int | float | None]:
-    """Means over the runs; of several also the least and the greatest of each."""
-    cells: dict[str, str | int | float | None] = {"method": method, "seeds": len(runs)}
-    for key, title in MEASURES.items():
+def summary(title: str, runs: Sequence[dict[str, Any]], kind: str) -> dict[str, str | int | float | None]:
+    """Of each measure the mean over the runs, the least and the greatest."""
+    row: dict[str, str | int | float | None] = {"method": title, "seeds": len(runs)}
+    for key, name in MEASURES.items():
         values = [scores[f"{key}_{kind}"] for scores in runs]
-        cells[title] = mean(values)
-        cells[f"least {title}"], cells[f"greatest {title}"] = (
-            (min(values), max(values)) if len(values) > 1 else (None, None))
-    return cells
+        row |= {name: mean(values), f"least {name}": min(values), f"greatest {name}": max(values)}
+    return row
+
+
+def in_print(row: Mapping[str, str | int | float | None]) -> dict[str, str | int | float | None]:
+    """A row as people read it: after each mean the extremes, where they differ, in one column."""
+    columns: dict[str, str | int | float | None] = {}
+    for name, value in row.items():
+        if not name.startswith(("least ", "greatest ")):
+            columns[name] = value
+        if name in MEASURES.values():
+            least, greatest = (cell(row[f"{extreme} {name}"]) for extreme in ("least", "greatest"))
+            columns[f"{name} range"] = f"{least} to {greatest}" if least != greatest else None
+    return columns
 
 
 def measured(flags: Namespace, device: torch.device) -> dict[str, dict[str, float]]:

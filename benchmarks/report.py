@@ -99,13 +99,13 @@ def cpu_model() -> str:
 
 def lines(values: Mapping[str, str | int | float]) -> str:
     """One line ``name: value`` for each."""
-    return "\n".join(f"{name}: {_cell(value)}" for name, value in values.items())
+    return "\n".join(f"{name}: {cell(value)}" for name, value in values.items())
 
 
 def table(rows: Sequence[Row], *, markdown: bool = False) -> str:
     """The rows under the keys of the first one; text to the left, numbers to the right, of three digits or more."""
     names = list(rows[0])
-    cells = [names, *([_cell(row[name]) for name in names] for row in rows)]
+    cells = [names, *([cell(row[name]) for name in names] for row in rows)]
     right = [not isinstance(rows[0][name], str) for name in names]
     widths = [max(3, *(len(line[column]) for line in cells)) for column in range(len(names))]
     padded = [[text.rjust(width) if to_right else text.ljust(width)
@@ -116,7 +116,8 @@ def table(rows: Sequence[Row], *, markdown: bool = False) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
-def _cell(value: str | int | float | None) -> str:
+def cell(value: str | int | float | None) -> str:
+    """A value in print: a number with three digits or more, a dash for none."""
     if value is None:
         return "-"
     if not isinstance(value, float):

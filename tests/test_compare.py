@@ -90,7 +90,7 @@ def test_images_of_the_right_size_are_taken_as_they_are(tmp_path: Path) -> None:
 
 
 def test_records_alone_give_means_and_extremes_but_no_picture(
-    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = tmp_path / "records"
     records.mkdir()
@@ -102,6 +102,7 @@ def test_records_alone_give_means_and_extremes_but_no_picture(
     compare.main(flags)
     _, row = json.loads((tmp_path / "table.json").read_text())["rows"]
     assert [row[name] for name in ("seeds", "Fréchet", "least Fréchet", "greatest Fréchet")] == [2, 350, 300, 400]
+    assert re.search(r"FastCUT +2 +350 +300 to 400", capsys.readouterr().out)
     with pytest.raises(UserError, match=r"fake_B is missing, the translations of FastCUT"):
         compare.main([*flags, "--picture", str(tmp_path / "picture.png")])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from util import terminal
-from util.terminal import TerminalSink, format_seconds, watched
+from util.terminal import TerminalSink, fitting, format_seconds, watched
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = """
@@ -110,6 +110,12 @@ def test_a_screen_gets_a_bar_below_the_lines(term):
     bars = [line for line in screen[3:] if re.fullmatch(rf" 75%\|.*\| 30/40, {pace}  G 1.5  D nan *", line)]
     assert len(bars) == (1 if term == "xterm" else 0)
     assert screen[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("width", "text"), [(40, "G 1.25  D 0.5"), (14, "G 1.25  D 0.5"), (13, "G 1.25"), (6, ""), (-9, "")])
+def test_a_narrow_screen_shows_whole_numbers_or_none(width, text):
+    assert fitting({"G": 1.25, "D": 0.5}, width) == text
 
 
 def test_smoothed_losses_recover_from_one_that_is_not_finite():

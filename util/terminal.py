@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -59,8 +60,9 @@ class TerminalSink(Sink):
         """Count images that were just trained on."""
         self.seen += images
         if self._bar is not None:
-            status = f"{self._pace(self.seen)}  {format_values(self._smoothed)}"
-            self._bar.set_postfix_str(status, refresh=False)
+            pace = self._pace(self.seen)
+            room = shutil.get_terminal_size().columns - len(f"100%|{'':12}| {self.total}/{self.total}, {pace}  ")
+            self._bar.set_postfix_str(f"{pace}  {fitting(self._smoothed, room)}".rstrip(), refresh=False)
             self._bar.update(images)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -134,3 +136,11 @@ def format_seconds(seconds: float) -> str:
 def format_values(values: Mapping[str, float]) -> str:
     """Names and values to four digits, in one line."""
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def fitting(values: Mapping[str, float], width: int) -> str:
+    """As many of the first values as a line of ``width`` characters holds, for half a number is a wrong one."""
+    names = list(values)
+    while names and len(line := format_values({name: values[name] for name in names})) >= width:
+        names.pop()
+    return line if names else ""
