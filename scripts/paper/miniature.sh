@@ -9,6 +9,5 @@ bash scripts/setup.sh
 exec .venv/bin/python -m benchmarks.compare --markdown --size 64 --epochs 1 1 --seeds 1 2 \
     --checkpoints_dir checkpoints/miniature --results_dir results/miniature --json results/miniature/table.json \
     --methods sc-FSeSim sc-LSeSim cycle_gan cut \
-    sc-FSeSim-lambda-2.5 sc-FSeSim-lambda-40 sc-FSeSim-products sc-FSeSim-relu2_1 sc-FSeSim-relu4_1 \
-    sc-FSeSim-both-layers sc-FSeSim-patch-8 sc-FSeSim-patch-4 \
-    sc-LSeSim-patch-8 sc-LSeSim-T-0.02 sc-LSeSim-T-0.3 sc-LSeSim-no-copies "$@"
+    sc-FSeSim-lambda-2.5 sc-FSeSim-lambda-40 sc-FSeSim-products sc-FSeSim-relu4_1 \
+    sc-FSeSim-both-layers sc-FSeSim-patch-8 sc-LSeSim-patch-8 sc-LSeSim-T-0.02 sc-LSeSim-T-0.3 sc-LSeSim-no-copies "$@"
