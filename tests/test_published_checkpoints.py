@@ -297,3 +297,9 @@ def test_what_else_a_file_holds_does_not_mislead_recognition(odd: State) -> None
     found = recognize_generator({**cyclegan(), **odd}, Path("file"))
     assert found is not None
     assert found.certain["output_nc"] == 3
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, about nested tensors
+def test_nested_tensors_are_no_weights_of_any_generator(tmp_path: Path) -> None:
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    assert recognize_generator({"model.1.weight": nested}, tmp_path / "latest_net_G.pth") is None

@@ -67,9 +67,9 @@ def load_into(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
     differences = [
         *(f"{key} is missing" for key in own if key not in state),
         *(f"{key} is unknown" for key in state if key not in own),
-        *(f"{key} is {list(getattr(value, 'shape', []))} instead of {list(own[key].shape)}"
-          for key, value in state.items() if key in own and getattr(value, "shape", None) != own[key].shape),
         *(f"{key} holds no plain numbers" for key, value in state.items() if key in own and not is_plain(value)),
+        *(f"{key} is {list(value.shape)} instead of {list(own[key].shape)}"  # asking a nested tensor may be an error
+          for key, value in state.items() if key in own and is_plain(value) and value.shape != own[key].shape),
     ]
     if differences:
         raise UserError(

@@ -13,10 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from util.errors import UserError
-from util.state_dicts import unwrapped
+from util.state_dicts import is_plain, unwrapped
 
 from .stylegan2 import channel_counts
 
@@ -45,7 +43,7 @@ def recognize_generator(state: Mapping[str, Any], path: Path) -> Recognition | N
     Raises:
         UserError: it is a generator with a number of layers that no ``--netG`` has.
     """
-    shapes = {key: tuple(value.shape) for key, value in unwrapped(state).items() if isinstance(value, torch.Tensor)}
+    shapes = {key: tuple(value.shape) for key, value in unwrapped(state).items() if is_plain(value)}
     for first, recognize in FIRST.items():
         if len(shapes.get(first, ())) == 4:
             return recognize(shapes, path)

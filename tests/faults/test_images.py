@@ -263,7 +263,8 @@ run_program("train.py", train.main)
                           "--num_threads", "2", "--crop_size", "16", "--load_size", "16", "--vgg_weights", "random",
                           "--attn_layers", "1,2", *shlex.split(NETWORKS))
     assert outcome.code == 2, outcome.err
-    (line,) = outcome.err.splitlines()
+    *warnings, line = outcome.err.splitlines()
+    assert not [text for text in warnings if text.startswith("Traceback")]  # torch warns of two processes on one core
     assert line.startswith("train.py: error: a process that loads images has ended (DataLoader worker (pid")
     assert "3.png; if memory has run out" in line
 
