@@ -174,7 +174,7 @@ def rows_of(flags: Namespace) -> list[dict[str, str | int | float | None]]:
     found = {method: [json.loads(path.read_text(encoding="utf-8")) for seed in flags.seeds
                       if (path := record(f"{method}-{seed}", flags)).is_file()] for method in flags.methods}
     inputs = next(scores for of in found.values() for scores in of)
-    return [summary("untranslated inputs", [inputs], "inputs"),
+    return [{**summary("untranslated inputs", [inputs], "inputs"), "seeds": None},
             *(summary(method, of, "outputs") for method, of in found.items())]
 
 

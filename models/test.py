@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -40,14 +39,11 @@ class TestModel(Model):
     def check(cls, options: Options) -> None:
         if TrainFlags in options:
             raise UserError("--model test only translates; choose another model to train")
-
-    @classmethod
-    def recognized(cls, values: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None:
+        values = options.as_dict()
         whole, *halves = (cls.checkpoint({**values, "model_suffix": half}) for half in ("", "_A", "_B"))
         if not values["model_suffix"] and not whole.exists() and any(half.exists() for half in halves):
             raise UserError(f"there is no checkpoint {whole}, but halves of a CycleGAN are there: add --model_suffix "
                             "_A or --model_suffix _B")
-        return super().recognized(values)
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)

@@ -51,17 +51,18 @@ class Options:
         """A table of all flags, with the default beside each one that differs from it, and the notes.
 
         Args:
-            changed_only: leave out those that have their default, and say so.
+            changed_only: leave out those that have their default, and say so; what chooses the others always stays.
         """
         values = self.as_dict()
         changed = {name for name, value in values.items() if value != self.defaults[name]}
+        shown = changed | {"model", "dataset_mode"} & values.keys() if changed_only else values.keys()
         lines = []
         for name, value in values.items():
-            if name in changed or not changed_only:
+            if name in shown:
                 note = f"\t[default: {show(self.defaults[name])}]" if name in changed else ""
                 lines.append(f"{name:>24}: {show(value)}{note}")
         if changed_only:
-            lines.append(f"{len(values) - len(changed)} others have their defaults (--verbose lists them)")
+            lines.append(f"{len(values) - len(shown)} others have their defaults (--verbose lists them)")
         return "\n".join(["Options".center(50, "-"), *lines, "-" * 50, *self.notes])
 
     def save(self, folder: Path, stem: str) -> None:

@@ -119,7 +119,7 @@ def parse(
         raise KeyError(f"--model {model} or --dataset_mode {dataset} overrides unknown flags: {unknown}")
     defaults = {name: overrides.get(name, f.default) for name, f in table.items()}
 
-    typed = _parse_strictly(program, groups, defaults, argv)
+    typed = _parse_strictly(program, groups, defaults, argv, {"model": models, "dataset_mode": datasets})
     values = {**defaults, **program.implied(typed)}
     for owner in owners:
         values |= owner.implied(typed)
@@ -163,7 +163,8 @@ def _select(argv: Sequence[str], name: str, default: str, registry: Mapping[str,
 
 
 def _parse_strictly(
-    program: Program, groups: Sequence[type], defaults: Mapping[str, Any], argv: Sequence[str]
+    program: Program, groups: Sequence[type], defaults: Mapping[str, Any], argv: Sequence[str],
+    registries: Mapping[str, Mapping[str, object]],
 ) -> dict[str, Any]:
     parser = Parser(
         prog=program.name, description=program.description, allow_abbrev=False,
@@ -172,7 +173,7 @@ def _parse_strictly(
     for group in groups:
         section = parser.add_argument_group((group.__doc__ or group.__name__).splitlines()[0].rstrip("."))
         for f in flags_of(group):
-            _add(section, f, defaults[f.name])
+            _add(section, f, defaults[f.name], registries.get(f.name, ()))
     namespace, rest = parser.parse_known_args(argv)
     if rest:
         raise UserError(_unknown(rest[0], list(defaults)))
@@ -182,14 +183,15 @@ def _parse_strictly(
     return typed
 
 
-def _add(section: argparse._ArgumentGroup, f: Flag, default: Any) -> None:
+def _add(section: argparse._ArgumentGroup, f: Flag, default: Any, names: Collection[str]) -> None:
     def convert(text: str) -> Any:
         try:
             return f.convert(text)
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    text = f"{f.help} (default: {show(default)})".replace("%", "%%")
+    listed = f": {', '.join(names)}" if names else ""
+    text = f"{f.help}{listed} (default: {show(default)})".replace("%", "%%")
     if f.base_type is bool:
         section.add_argument(f"--{f.name}", type=convert, nargs="?", const=True, metavar="BOOL", help=text)
     else:

@@ -3,6 +3,7 @@
 #     bash scripts/train_cut.sh --demo [FLAGS]            minutes on the bundled images, as the experiment demo_cut
 # print the command that they run, and run it with .venv's Python or, where there is none, with python3.
 set -euo pipefail
+from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 before=()    # words before Python, and
@@ -16,7 +17,9 @@ start() {
         demo=yes
         place=(--dataroot "$1" --name "demo_${script#*_}") typed=("${@:3}")
     elif [ $# -ge 3 ] && [[ $2 != -* ]] && [[ $3 != -* ]]; then
-        place=(--dataroot "$2" --name "$3") typed=("${@:4}")
+        local data=$2
+        if [ ! -e "$data" ] && [ -e "$from/$data" ]; then data=$from/$data; fi  # typed in another folder
+        place=(--dataroot "$data" --name "$3") typed=("${@:4}")
     else
         echo "usage: bash scripts/$script.sh DATAROOT NAME [FLAGS], or --demo [FLAGS]" >&2
         exit 2

@@ -256,6 +256,9 @@ def test_help_of_training_shows_the_flags_of_the_chosen_model(capsys: pytest.Cap
     assert {word[2:] for line in text.splitlines() for word in line.split()[:1] if word[:2] == "--"} == table
     assert "--num_test" not in text
     assert "--model_suffix" not in text
+    words = " ".join(text.split())
+    assert f"which model: {', '.join(MODELS)} (default: sc)" in words
+    assert ", ".join(DATASETS) in words
 
 
 def test_help_of_testing_has_no_training_flags(capsys: pytest.CaptureFixture[str]) -> None:
@@ -434,7 +437,9 @@ def test_the_terminal_shows_the_flags_that_differ_and_counts_the_others() -> Non
     lines = options.as_text(changed_only=True).splitlines()
     assert "                     ngf: 7\t[default: 64]" in lines
     assert not [line for line in lines if line.strip().startswith("ndf:")]
-    shown = [line for line in lines if "[default:" in line]
+    assert "                   model: sc" in lines, "what chooses all others is always there"
+    assert "            dataset_mode: unaligned" in lines
+    shown = [line for line in lines if "[default:" in line] + ["model", "dataset_mode"]
     assert f"{len(options.as_dict()) - len(shown)} others have their defaults (--verbose lists them)" in lines
 
 

@@ -267,8 +267,11 @@ def test_test_py_translates_with_a_placed_checkpoint_and_says_what_it_is(
     assert (tmp_path / "results" / "run" / "test_latest" / "images" / "fake_B" / "0.png").is_file()
 
 
-def test_halves_of_a_cyclegan_are_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", [False, True])
+def test_halves_of_a_cyclegan_are_found(tmp_path: Path, own: bool) -> None:
     place(tmp_path, cyclegan(), "G_A")
+    if own:  # of a training of ours
+        (tmp_path / "checkpoints" / "run" / "train_opt.json").write_text('{"ngf": 2}')
     save_noise(tmp_path / "images" / "0.png", 0)
     outcome = cli.run("test.py", "--dataroot", tmp_path / "images", "--name", "run", *cli.TINY_TEST,
                       "--checkpoints_dir", tmp_path / "checkpoints")

@@ -70,6 +70,14 @@ def test_a_training_of_ones_own_has_the_models_own_defaults(tmp_path: Path) -> N
                          "--learned_attn", "--augment", "--gpu_ids", "-1"]
 
 
+def test_a_data_root_is_found_from_the_folder_that_it_was_typed_in(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    done = subprocess.run(["bash", ROOT / "scripts" / "train_sc.sh", "mine", "run", "--gpu_ids", "-1"], cwd=tmp_path,
+                          capture_output=True, text=True, check=False)
+    assert shlex.split(done.stdout.splitlines()[0])[3:5] == ["--dataroot", str(tmp_path / "mine")]
+    assert "trainA" in done.stderr, "the folder is there, and empty"
+
+
 def test_the_scores_of_a_demo_need_no_download(tmp_path: Path) -> None:
     images = make_images(tmp_path, "fake_B", size=128)
     drawings = sorted((ROOT / "datasets" / "lineart2color" / "testB").iterdir())[:2]

@@ -278,6 +278,13 @@ def test_a_finished_run_that_is_continued_changes_nothing(root: Path) -> None:
     assert differing(run(root, flags), run(root, f"{flags} --continue_train")) == []
 
 
+def test_networks_that_do_not_fit_are_told_with_the_flags_that_differ(root: Path) -> None:
+    flags = "--n_epochs 1 --n_epochs_decay 0"
+    run(root, f"{flags} --ngf 4")
+    with pytest.raises(UserError, match=r"does not fit .*\. What differs: --ngf is 8, was 4$"):
+        run(root, f"{flags} --ngf 8 --continue_train")
+
+
 @pytest.mark.parametrize("flags", [
     "--direction BtoA --input_nc 1", "--dataset_mode aligned --learned_attn --augment", "--serial_batches --no_flip",
     "--preprocess scale_width_and_crop", "--loss_mode info", "--input_nc 1 --learned_attn --augment",

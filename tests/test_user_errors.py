@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 
 import pytest
 import torch
-from cli import TINY, TINY_TEST, Outcome, make_images, run, run_process
+from cli import ROOT, TINY, TINY_TEST, Outcome, make_images, run, run_process
 
 from util.errors import run_program
 
@@ -380,3 +381,13 @@ def run_with_bug(bug: Exception) -> None:
         raise bug
 
     run_program("train.py", main)
+
+
+def test_a_reader_that_stops_early_ends_the_program_without_a_traceback() -> None:
+    command = [sys.executable, "datasets/download.py", "--list"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()  # as `head` does when it has seen enough
+        assert process.stderr.read() == ""
+        assert process.wait(60) == 1

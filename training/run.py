@@ -79,17 +79,24 @@ class Run:
 
     def resume(self, tag: str, state: Mapping[str, Any] | None) -> list[str]:
         """Go back to the checkpoint ``tag``; returns what the user should know."""
-        averages = load_published(self.folder, tag, self.model)
-        path = state_path(self.folder, tag)
+        path, changes = state_path(self.folder, tag), dict[str, str]()
+        if state is not None:
+            with refusing_foreign_state(path):
+                seed = None if self.options[RunFlags].seed is None else state["seed"]
+                changes = self.options.changes_since({**state["options"], "seed": seed})
+                changes = {name: text for name, text in changes.items() if name not in FREE}
+        try:
+            averages = load_published(self.folder, tag, self.model)
+        except UserError as error:
+            if not changes:
+                raise
+            raise UserError(f"{error}. What differs: {'; '.join(changes.values())}") from error
         if state is None:
             fresh = [f"network {name}" for name in self.model.networks if name not in self.model.published]
             return [*averages, f"{path} is missing, so the networks go on from {tag} but "
                     f"{', '.join([*fresh, 'optimizers'])}, schedules and counters start afresh (--epoch_count sets the "
                     "epoch)"]
         with refusing_foreign_state(path):
-            seed = None if self.options[RunFlags].seed is None else state["seed"]
-            changes = self.options.changes_since({**state["options"], "seed": seed})
-            changes = {name: text for name, text in changes.items() if name not in FREE}
             if dropped := sorted({*state["networks"], *state["sha256"]} - set(self.model.networks)):
                 raise UserError(f"{path} holds the trained network {dropped[0]}, which this run would drop: type the "
                                 f"flags of its training ({'; '.join(changes.values())})")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +41,11 @@ def run_program(name: str, main: Callable[[], None]) -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")  # names may hold anything, and a terminal may know no accent
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not reader_is_gone():
+            raise
+        sys.exit(1)
     except (UserError, OSError, MemoryError, RuntimeError) as error:
         if (reason := explain(error)) is None:
             raise
@@ -52,6 +58,18 @@ def run_program(name: str, main: Callable[[], None]) -> NoReturn:
         sys.stderr.write(f"\n{name}: interrupted\n")
         sys.exit(130)
     sys.exit(0)
+
+
+def reader_is_gone() -> bool:
+    """Whether the reader of standard output has stopped, as ``head`` does; what is still to be said goes nowhere."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    gone = any(event & select.POLLERR for _, event in watch.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
 
 
 def explain(error: Exception) -> str | None:

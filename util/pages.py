@@ -27,6 +27,7 @@ dt{font-size:12px;color:#555}
 dd{margin:0;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}
 .wide td{overflow-wrap:normal}
+.wide td:first-child{white-space:nowrap}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,28rem),1fr));gap:8px}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:3px 10px 3px 0;text-align:left;border-bottom:1px solid #e5e7eb}

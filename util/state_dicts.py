@@ -74,7 +74,7 @@ def load_into(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
     if differences:
         raise UserError(
             f"{path} does not fit this {type(network).__name__}: {differences[0]}, {len(differences)} such differences "
-            "in all; use the --netG, --netD, --ngf, --ndf, --norm and channel flags that it was trained with")
+            "in all; use the --model, --netG, --netD, --ngf, --ndf, --norm and channel flags that it was trained with")
     network.load_state_dict(state)
 
 
