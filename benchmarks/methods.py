@@ -19,12 +19,8 @@ VARIANTS = {
     f"{base}-{name}": f"{METHODS[base]} {flags}" for base, name, flags in (
         ("sc-FSeSim", "lambda-2.5", "--lambda_spatial 2.5"),
         ("sc-FSeSim", "lambda-40", "--lambda_spatial 40"),
-        ("sc-FSeSim", "products", "--use_norm false"),
         ("sc-FSeSim", "relu4_1", "--attn_layers relu4_1"),
-        ("sc-FSeSim", "both-layers", "--attn_layers relu3_1,relu4_1"),
         ("sc-FSeSim", "patch-8", "--patch_size 8"),
-        ("sc-LSeSim", "patch-8", "--patch_size 8"),
-        ("sc-LSeSim", "T-0.02", "--T 0.02"),
         ("sc-LSeSim", "T-0.3", "--T 0.3"),
         ("sc-LSeSim", "no-copies", "--augment false"),
     )

@@ -1,0 +1,45 @@
+"""docs/results.md: every table of a comparison is what the command before it prints of the runs' scores."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cli import ROOT
+from doc_pages import Page, commands
+
+from benchmarks import compare
+
+PAGE = Page(ROOT / "docs" / "results.md")
+RECORDS = ROOT / "docs" / "records"
+COMMANDS = [words[3:] for block in PAGE.blocks if block.language == "bash"
+            for _, words in commands(block) if "--records_dir" in words]
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_a_table_is_what_its_command_prints(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*command: str, threads: int | None) -> None:
+        raise AssertionError(f"the scores of a run are missing; this would make them anew: {command}")
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(compare, "call", refuse)
+    compare.main(arguments)
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(printed) > 3
+    page = PAGE.path.read_text(encoding="utf-8").splitlines()
+    assert not (missing := [line for line in printed if line not in page]), "\n".join(missing)
+
+
+def test_every_record_is_in_a_table_and_of_the_run_that_its_name_says() -> None:
+    shown = set()
+    for arguments in COMMANDS:
+        flags = compare.command_line(arguments)
+        length = "+".join(map(str, flags.epochs))
+        shown |= {(ROOT / compare.record(f"{method}-{seed}", flags), method, str(seed), length, str(flags.size))
+                  for method in flags.methods for seed in flags.seeds}
+    for path, *run in shown:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        assert [str(scores[name]) for name in ("method", "seed", "epochs", "size")] == run, path.name
+    assert {path for path, *_ in shown} == set(RECORDS.rglob("*.json"))
