@@ -21,7 +21,8 @@ from evaluation.flags import positive
 from options.parser import HelpFormatter, Parser
 from util.device import choose_device
 from util.errors import UserError, run_program
-from web.page import CSS, build_page
+from web.checkpoints import find_checkpoints
+from web.page import CSS, build_page, nothing_in
 from web.pictures import Studio
 
 
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                         "another one")
     if importlib.util.find_spec("gradio") is None:
         raise UserError("app.py needs the package gradio: pip install gradio")
+    if not find_checkpoints(flags.checkpoints_dir):
+        print(f"warning: {nothing_in(flags.checkpoints_dir)}", file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and leaves no pictures behind
     with tempfile.TemporaryDirectory(prefix="app-", ignore_cleanup_errors=True) as folder:
         serve(flags, Path(folder))

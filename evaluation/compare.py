@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from metrics.report import require_place, write_json
 from options.options import show
+from options.train import DisplayFlags, LoadingFlags
 from util.device import choose_device
 from util.errors import UserError
 from util.pages import charts, image_row, new_page, text_table, write_page
@@ -26,8 +27,10 @@ from .translating import Translated, Translator, save_translations
 
 SUMMARY = "show several experiments side by side, on a page"
 FIRST = ("experiment", "tag", "epochs", "images")
-PLACES = {"name", "suffix", "checkpoints_dir"}
-"""Flags that always differ, and say nothing."""
+SILENT = {
+    "name", "suffix", "checkpoints_dir", "gpu_ids", "verbose", "num_threads", "continue_train", "epoch", "load_iter",
+    *(of.name for of in (*fields(DisplayFlags), *fields(LoadingFlags)))}
+"""Flags that say nothing about the method: where files lie, what is shown and saved, how images are loaded."""
 
 
 @dataclass
@@ -102,8 +105,8 @@ def some_translations(translator: Translator, count: int, *, with_inputs: bool) 
 
 
 def differing_flags(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
-    """The flags that were not the same in all trainings: of each its value, as it is typed; empty where unknown."""
-    names = dict.fromkeys(name for experiment in experiments for name in experiment.flags if name not in PLACES)
+    """The flags of the method that were not the same in all trainings: of each its value, as typed, or nothing."""
+    names = dict.fromkeys(name for experiment in experiments for name in experiment.flags if name not in SILENT)
     values = {name: [show(of.flags[name]) if name in of.flags else "" for of in experiments] for name in names}
     return {name: of for name, of in values.items() if len(set(of)) > 1}
 
@@ -139,7 +142,8 @@ def score_charts(compared: Sequence[Compared]) -> list[str]:
     curves: dict[str, dict[str, Points]] = {
         title: {of.experiment.name: points for of in compared if (points := points_of(of.earlier, measure, "images"))}
         for measure, title in TITLES.items()}
-    return [line_chart(of, title=title, x_label="images seen") for title, of in curves.items() if of]
+    names = [of.experiment.name for of in compared]
+    return [line_chart(of, title=title, x_label="images seen", order=names) for title, of in curves.items() if of]
 
 
 def loss_charts(compared: Sequence[Compared]) -> list[str]:
@@ -147,4 +151,4 @@ def loss_charts(compared: Sequence[Compared]) -> list[str]:
     logs = {of.experiment.name: logged_curves(of.experiment.folder / "loss_log.jsonl") for of in compared}
     names = dict.fromkeys(name for log in logs.values() for name in log if name != "data_wait")
     return [line_chart({experiment: thinned(log[name]) for experiment, log in logs.items() if name in log},
-                       title=name, x_label="images seen") for name in names]
+                       title=name, x_label="images seen", order=list(logs)) for name in names]

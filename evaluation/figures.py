@@ -33,9 +33,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Write a figure, whole or not at all; missing folders are made."""
+    """Write a figure, with all that reaches beyond its edges, whole or not at all; missing folders are made."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
 
 
 def error_grid(

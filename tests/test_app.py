@@ -18,7 +18,7 @@ from models.networks.vgg import VGG16Features
 from util.errors import UserError
 from util.images import load_normalized
 from web.checkpoints import STYLES, Checkpoint, find_checkpoints, load_generator
-from web.page import build_page
+from web.page import INPUT, Events, build_page
 from web.pictures import Studio, read_image
 from web.similarity import LAYERS, drawn, sights, similarity
 
@@ -78,6 +78,46 @@ def test_a_long_name_of_an_upload_is_shortened(root: Path, tmp_path: Path) -> No
     (into := tmp_path / "into").mkdir()
     shown = Studio(tmp_path, "-1", 0).translate(photo, into, choose(root, "mine, latest"), None, style=1, side=64)
     assert shown.output.is_file()
+
+
+def test_the_button_without_an_image_asks_for_one_and_other_parts_do_not(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gradio = pytest.importorskip("gradio")
+    said: list[str] = []
+    monkeypatch.setattr(gradio, "Warning", said.append)
+    events = Events(root, Studio(tmp_path, "-1", 0))
+    rest = ("mine, latest", INPUT, 1, 64, LAYERS[0])
+    assert events.translate(None, *rest)[0] is None
+    assert said == []
+    assert events.translate_now(None, *rest)[0] is None
+    assert len(said) == 1
+    assert "Choose an image first" in said[0]
+
+
+def test_the_page_says_what_to_do_where_there_is_no_checkpoint(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    (empty := tmp_path / "<b>").mkdir()
+    *_, nothing = Events(empty, Studio(tmp_path, "-1", 0)).refresh(None, INPUT)
+    assert nothing.visible
+    assert "there is no checkpoint in" in nothing.value
+    assert "--checkpoints_dir" in nothing.value
+    assert "<b>" not in nothing.value
+    *_, nothing = Events(root, Studio(tmp_path, "-1", 0)).refresh(None, INPUT)
+    assert not nothing.visible
+
+
+def test_the_terminal_says_what_to_do_where_there_is_no_checkpoint(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("gradio")
+    monkeypatch.setattr("app.serve", lambda flags, folder: None)
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    outcome = run("app.py", "--checkpoints_dir", tmp_path, "--gpu_ids", "-1")
+    assert (outcome.code, outcome.err) == (
+        0, f"warning: there is no checkpoint in {tmp_path}: train a model, or start app.py with another "
+        "--checkpoints_dir\n")
+    assert run("app.py", "--checkpoints_dir", root, "--gpu_ids", "-1").err == ""
 
 
 @pytest.mark.parametrize("side", [16, 5000])

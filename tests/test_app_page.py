@@ -177,6 +177,17 @@ def test_what_is_no_image_is_told_on_the_page_and_the_next_one_is_translated(app
     assert app.errors.read_text() == ""
 
 
+def test_the_button_without_an_image_says_what_is_missing(app: App) -> None:
+    with browser() as window:
+        opened(window, app)
+        assert not window.find_elements("css selector", "#nothing strong")
+        window.find_element("css selector", "#translate").click()
+        said = "return document.querySelector('.toast-body')?.innerText"
+        assert "Choose an image first" in until(lambda: window.execute_script(said), "a message")
+        assert faults_of(window) == {}
+    assert app.errors.read_text() == ""
+
+
 def test_a_telephones_width_is_enough(app: App, tmp_path: Path) -> None:
     with browser(width=400, height=900) as window:
         opened(window, app)

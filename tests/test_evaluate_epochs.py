@@ -15,8 +15,10 @@ from test_user_errors import says
 from tiny import save_folders, save_noise, train_options, translate_options
 
 import evaluation.curves as curves_module
+from evaluation.compare import Compared, differing_flags, loss_charts, score_charts
 from evaluation.curves import logged_curves, thinned
 from evaluation.examining import Examiner
+from evaluation.experiments import Experiment
 from evaluation.scorebook import best_of
 from metrics.in_memory import as_saved
 from metrics.report import Request, score
@@ -247,6 +249,36 @@ def test_experiments_stand_side_by_side(root: Path) -> None:
     assert ">G_spatial<" in page, "a curve of the training"
     assert ">eval_frechet<" in page, "a score of the training"
     assert "Scores of the checkpoints" in page
+
+
+def test_an_experiment_has_one_colour_in_all_charts(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
+    compared = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        lines = [{"step": step, "G": 1.0, **({"only": 2.0} if name == "two" else {})} for step in (1, 2)]
+        (tmp_path / name / "loss_log.jsonl").write_text("".join(json.dumps(of) + "\n" for of in lines))
+        earlier = [{"images": images, "frechet": 3.0} for images in (1, 2) if name == "two"]
+        compared.append(Compared(Experiment(name, tmp_path / name, {}), {}, earlier, {}, []))
+    both, alone = loss_charts(compared)
+    score, = score_charts(compared)
+    first, second = ("stroke: #1f77b4", "stroke: #ff7f0e")
+    assert first in both
+    assert second in both
+    for chart in (alone, score):
+        assert first not in chart
+        assert second in chart
+
+
+def test_flags_that_say_nothing_about_the_method_do_not_differ() -> None:
+    told = {"pool_size": (50, 0), "lr": (0.1, 0.2), "n_epochs": (1, 2), "max_iters": (None, 5), "seed": (1, 2)}
+    silent = ("loggers", "print_freq", "display_freq", "update_html_freq", "save_latest_freq", "save_epoch_freq",
+              "display_id", "no_html", "continue_train", "num_threads", "gpu_ids", "cache", "name", "checkpoints_dir")
+    experiments = [
+        Experiment(name, Path(name), {
+            **{flag: values[place] for flag, values in told.items()}, **dict.fromkeys(silent, f"{place}")})
+        for place, name in enumerate(("one", "two"))]
+    assert set(differing_flags(experiments)) == set(told)
 
 
 def test_compare_scores_the_checkpoint_that_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

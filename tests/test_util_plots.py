@@ -11,6 +11,8 @@ from browser import look
 
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
 
+from matplotlib.colors import to_hex
+
 from util.plots import line_chart
 
 CURVES = {"G": [(0, 1.0), (10, math.nan), (20, math.inf), (30, 0.5)], "D & <b>": [(0, 0.2), (30, 0.3)]}
@@ -25,6 +27,13 @@ def test_a_chart_is_one_svg_element_that_shrinks_with_its_page() -> None:
 
 def test_a_chart_without_points_is_empty_axes() -> None:
     ET.fromstring(line_chart({}))
+
+
+def test_a_curve_keeps_its_colour_where_others_are_missing() -> None:
+    second = f"stroke: {to_hex('C1')}"
+    assert second in line_chart({"b": [(0, 1), (1, 2)]}, order=["a", "b"])
+    assert second in line_chart({"b": [(0, 1), (1, 2)], "a": [(0, 1), (1, 2)]}, order=["a", "b"])
+    assert second not in line_chart({"b": [(0, 1), (1, 2)]})
 
 
 def test_the_same_curves_give_the_same_text() -> None:

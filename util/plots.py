@@ -13,7 +13,7 @@ Points = Sequence[tuple[float, float]]
 
 def line_chart(
     curves: Mapping[str, Points], *, title: str = "", x_label: str = "", y_label: str = "", marked: float | None = None,
-    pale: Mapping[str, Points] | None = None, log: bool = False,
+    pale: Mapping[str, Points] | None = None, log: bool = False, order: Sequence[str] = (),
 ) -> str:
     """Curves in one plot, as an SVG element that stands in a page by itself and shrinks with it.
 
@@ -25,6 +25,8 @@ def line_chart(
         marked: where a vertical line stands, such as the best epoch.
         pale: what curves of these names are smoothed from, drawn behind them.
         log: a logarithmic vertical axis, on which values up to 0 leave gaps.
+        order: names of all curves of several charts: a curve's place there gives its colour, the same in each;
+            left out, its place in this chart.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -34,8 +36,9 @@ def line_chart(
 
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots()
-    for number, (name, points) in enumerate(curves.items()):
-        colour = f"C{number}"
+    places = {name: number for number, name in enumerate(order or curves)}
+    for name, points in curves.items():
+        colour = f"C{places[name]}"
         if pale and name in pale:
             axes.plot(*_columns(pale[name]), color=colour, linewidth=0.8, alpha=0.3)
         axes.plot(*_columns(points), label=name, color=colour, linewidth=1.2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from functools import wraps
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,14 +33,15 @@ class Events:
     def __init__(self, root: Path, studio: Studio) -> None:
         self.root, self.studio = root, studio
 
-    def refresh(self, chosen: str | None, compared: str | None) -> tuple[Any, Any]:
-        """The lists of checkpoints as they are now; what was chosen stays, if it is still there."""
+    def refresh(self, chosen: str | None, compared: str | None) -> tuple[Any, Any, Any]:
+        """The lists of checkpoints as they are now, and what to do if they are empty; what was chosen stays."""
         import gradio  # noqa: PLC0415 - optional
 
         found = list(find_checkpoints(self.root))
         first = found[0] if found else None
         return (gradio.Dropdown(choices=found, value=chosen if chosen in found else first),
-                gradio.Dropdown(choices=[INPUT, *found], value=compared if compared in found else INPUT))
+                gradio.Dropdown(choices=[INPUT, *found], value=compared if compared in found else INPUT),
+                gradio.HTML("" if found else f"<strong>{escape(nothing_in(self.root))}</strong>", visible=not found))
 
     def translate(  # noqa: PLR0917 - the page's parts, in their order
         self, upload: str | None, label: str | None, compared: str, style: float, side: float, sight: str,
@@ -61,6 +63,14 @@ class Events:
             gradio.Slider(visible=shown.styles > 1, maximum=max(shown.styles, 2)),
             gradio.Dropdown(choices=seen, value=sight if sight in seen else seen[0]))
 
+    def translate_now(self, upload: str | None, *rest: Any) -> tuple[Any, ...]:
+        """What the button does: `translate`, which an image must have been chosen for."""
+        import gradio  # noqa: PLC0415
+
+        if upload is None:
+            gradio.Warning("Choose an image first: drop one, or click its field")
+        return self.translate(upload, *rest)
+
     def maps(
         self, shown: Shown | None, point: Point | None, sight: str, label: str | None,
     ) -> tuple[str | None, str | None]:
@@ -73,11 +83,15 @@ class Events:
     def _find(self, label: str | None) -> Checkpoint:
         found = find_checkpoints(self.root)
         if not found:
-            raise UserError(f"there is no checkpoint in {self.root}: train a model, or start app.py with another "
-                            "--checkpoints_dir")
+            raise UserError(nothing_in(self.root))
         if label not in found:
             raise UserError(f"{label or 'no checkpoint'} is not there: refresh the list and choose one")
         return found[label]
+
+
+def nothing_in(root: Path) -> str:
+    """What to do where there is no checkpoint."""
+    return f"there is no checkpoint in {root}: train a model, or start app.py with another --checkpoints_dir"
 
 
 def build_page(root: Path, studio: Studio, side: int) -> Any:
@@ -105,6 +119,7 @@ def _lay_out(side: int) -> SimpleNamespace:
         parts.chosen = gr.Dropdown([], label="Checkpoint", scale=4, elem_id="checkpoint")
         parts.compared = gr.Dropdown([INPUT], value=INPUT, label="Compared with", scale=4, elem_id="compared")
         parts.refresh = gr.Button("Refresh", scale=1, min_width=100, elem_id="refresh")
+    parts.nothing = gr.HTML(visible=False, elem_id="nothing")
     with gr.Row():
         parts.upload = gr.File(label="Image: drop it here", file_types=list(SUFFIXES), height=140, elem_id="upload")
         with gr.Column():
@@ -133,15 +148,18 @@ def _connect(page: Any, events: Events, on: SimpleNamespace) -> None:
     # One at a time: networks are changed while they translate in tiles, and memory is limited.
     alone: dict[str, Any] = {"concurrency_id": "networks", "concurrency_limit": 1, "api_visibility": "private"}
     lists: dict[str, Any] = {"fn": told(events.refresh), "inputs": [on.chosen, on.compared],
-                             "outputs": [on.chosen, on.compared], **alone}
+                             "outputs": [on.chosen, on.compared, on.nothing], **alone}
     draw: dict[str, Any] = {"fn": told(events.maps), "inputs": [on.shown, on.point, on.sight, on.chosen],
                             "outputs": on.maps, **alone}
     page.load(**lists)
     on.refresh.click(**lists)
-    gr.on([on.upload.change, on.chosen.input, on.compared.input, on.largest.release, on.style.release, on.again.click],
-          told(events.translate), [on.upload, on.chosen, on.compared, on.style, on.largest, on.sight],
-          [on.shown, on.before, on.after, on.slider, on.download, on.style, on.sight], show_progress_on=on.after,
-          **alone).success(**draw)
+    changed: dict[str, Any] = {
+        "inputs": [on.upload, on.chosen, on.compared, on.style, on.largest, on.sight],
+        "outputs": [on.shown, on.before, on.after, on.slider, on.download, on.style, on.sight],
+        "show_progress_on": on.after, **alone}
+    gr.on([on.upload.change, on.chosen.input, on.compared.input, on.largest.release, on.style.release],
+          told(events.translate), **changed).success(**draw)
+    on.again.click(told(events.translate_now), **changed).success(**draw)
     for picture in (on.before, on.after, *on.maps):
         picture.select(_clicked(), [on.shown], [on.point], show_progress="hidden", **alone).success(**draw)
     on.sight.input(**draw)

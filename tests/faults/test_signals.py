@@ -83,7 +83,8 @@ def test_ctrl_c_ends_a_translation_without_a_traceback(root: Path) -> None:
     wait_until(lambda: any(root.glob("results/*/*/images/*/*.png")), process)
     os.killpg(process.pid, signal.SIGINT)
     code, _, err = end(process)
-    assert (code, err.strip()) == (130, "test.py: interrupted")
+    assert (code, err.splitlines()[-1]) == (130, "test.py: interrupted")
+    assert "Traceback" not in err  # torch warns of two loading processes where there is one core
 
 
 # --- to the bit, in this process ------------------------------------------------------------------------------------
