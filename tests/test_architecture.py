@@ -29,7 +29,7 @@ MAY_IMPORT = {
 PROGRAMS = ("train", "test", "evaluate", "app", "export")
 OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
             "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "onnxscript", "gradio",
-            "imageio_ffmpeg")
+            "imageio_ffmpeg", "tornado")
 
 
 def part_of(module: str) -> str | None:
