@@ -33,7 +33,7 @@ COMMANDS: dict[str, ModuleType] = {
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The subcommand and its flags, checked one by one."""
     parser = Parser(prog="evaluate.py", description=__doc__.partition(".")[0], allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}")
     for name, command in COMMANDS.items():
         command.add_flags(commands.add_parser(
             name, help=command.SUMMARY, description=command.SUMMARY.capitalize() + ".", allow_abbrev=False,

@@ -17,7 +17,7 @@ from evaluation.translating import Translator, save_translations, tag_of
 from models import MODELS
 from options import TEST, DataFlags, NetworkFlags, Options, RunFlags, TestFlags, parse
 from util.device import choose_device
-from util.errors import run_program
+from util.errors import UserError, run_program
 from util.pages import open_results_page
 from util.terminal import TerminalSink
 
@@ -37,13 +37,21 @@ def translate(options: Options) -> None:
     if translator.tiling and options[NetworkFlags].netG.startswith("unet"):
         warn("a U-Net looks at the whole image at once: its tiles differ from the untiled result")
 
-    phase = options[DataFlags].phase
-    folder = Path(flags.results_dir) / run.name / f"{phase}_{tag}"
+    phase, half = options[DataFlags].phase, options.as_dict().get("model_suffix", "")
+    folder = Path(flags.results_dir) / run.name / f"{phase}_{tag}{half}"
     options.save(folder, "test_opt")
     print(options.as_text(changed_only=not run.verbose))
-    page = open_results_page(folder, f"{run.name}, {phase}, {tag}", flags.display_winsize, warn)
+    page = open_results_page(folder, f"{run.name}, {phase}, {tag}{half}", flags.display_winsize, warn)
     progress = TerminalSink(translator.total)
     written: set[Path] = set()
+    unreadable: list[str] = []
+
+    def leave_out(reason: str) -> None:
+        progress.message(f"warning: {reason}")
+        progress.advance(1)
+        unreadable.append(reason)
+
+    translator.loader.leave_out = leave_out
     with translator.loader.naming_lost_workers():
         for path, files in save_translations(translator.translations(), folder, flags.aspect_ratio):
             written.update(folder / file for file in files.values())
@@ -54,9 +62,12 @@ def translate(options: Options) -> None:
                 progress.scalars(progress.seen, {})
     progress.close()
     if older := set(folder.glob("images/*/*.png")) - written:
-        warn(f"{len(older)} images of an earlier run remain in {folder / 'images'} beside the new ones")
+        warn(f"{len(older)} images of an earlier run remain in {folder / 'images'} beside the new ones; "
+             "--results_dir keeps runs apart")
     where = page.save() if page else folder / "images"
-    print(f"{translator.total} of {len(translator.loader)} images translated: {where}")
+    print(f"{translator.total - len(unreadable)} of {len(translator.loader)} images translated: {where}")
+    if unreadable:
+        raise UserError(f"images left out, since they cannot be read: {len(unreadable)}; the first: {unreadable[0]}")
 
 
 def caption(label: str) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -85,6 +86,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
         seed = first_of(general.seed, None if state is None else int(state["seed"]), torch.seed() % 2**32)
     seed = world.same(seed)
     torch.manual_seed(seed)
+    options = options.having(replace(general, seed=seed))  # a drawn one is recorded
 
     dataset = DATASETS[data.dataset_mode](options, training=True)
     if loading.cache == "ram":

@@ -109,6 +109,8 @@ class ImageDataset(ABC):
             try:
                 return other, self.cache[other] if self.cache is not None else self.read(other)
             except BadImage as error:
+                if not self.unreadable.most:
+                    raise
                 self.unreadable.note(other, str(error))
 
     def read(self, item: int) -> list[Tensor]:

@@ -112,6 +112,7 @@ def keep_in_memory(dataset: Loads, progress: Sink) -> None:
             place.copy_(image)
         return None
 
+    progress.message(f"--cache ram: images that are read into memory, once: {dataset.items}")
     with ThreadPoolExecutor() as threads:
         outlines = list(threads.map(outline, range(dataset.items)))
         cache = Cache([[] if isinstance(images, BadImage) else images for images in outlines])

@@ -10,7 +10,6 @@ are told as notes.
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from options.parser import Parser
 from util.errors import UserError, run_program
 from util.files import sha256
 from util.images import BadImage, find_images, image_mode, load_image
@@ -33,6 +33,7 @@ PHASES = ("train", "val", "test")
 SHOWN = 3  # examples of each finding
 LEVELS = 4  # of each colour, in the histogram by which folders are compared
 SHARED = 0.1  # of the smaller folder's images: more are no chance
+SMALL = 32  # pixels: VGG16 halves an image four times, a discriminator three times
 APART = 0.5  # times as far as the own domain: then a folder looks like the other one
 
 
@@ -59,7 +60,7 @@ class Folder:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="data.check", description="Look at a whole data set before training does.")
+    parser = Parser(prog="python -m data.check", description="Look at a whole data set before training does.")
     parser.add_argument("dataroot", type=Path, help="what --dataroot will be")
     parser.add_argument("--dataset_mode", choices=("unaligned", "aligned", "single"), default="unaligned",
                         help="how the images will be used; aligned: names are compared too (default: %(default)s)")
@@ -77,6 +78,8 @@ def main() -> None:
     progress.close()
     for folder in folders:
         print("\n".join(describe(folder)))
+    for note in find_small(folders):
+        print(f"note: {note}")
     shared = list(find_shared(folders))
     for is_fault, text in shared:
         if not is_fault:
@@ -156,6 +159,14 @@ def find_unreadable(folders: Sequence[Folder]) -> Iterator[str]:
     for folder in folders:
         if folder.unreadable:
             yield f"unreadable files in {folder.name} ({len(folder.unreadable)}): {examples(folder.unreadable)}"
+
+
+def find_small(folders: Sequence[Folder]) -> Iterator[str]:
+    """Images that networks may be too deep for where they are not enlarged."""
+    for folder in folders:
+        if small := [found.path for found in folder.images if min(found.size) < SMALL]:
+            yield (f"images in {folder.name} with a side below {SMALL} pixels, too small for --preprocess none "
+                   f"({len(small)}): {examples([path.name for path in small])}")
 
 
 def find_shared(folders: Sequence[Folder]) -> Iterator[tuple[bool, str]]:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from util.errors import UserError
+from util.images import BadImage
 from util.signals import leave_to_parent
 
 from .base import ImageDataset
@@ -57,6 +58,8 @@ class Loader:
 
     Attributes:
         warn: takes a sentence about an image that cannot be read.
+        leave_out: where nothing stands in for such an image, takes the sentence, and the batch is left out; None: it
+            ends the epoch.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Loader:
         self._dataset, self._length, self._global_batch = dataset, len(dataset), world_size * batch_size
         self._unreadable: dict[str, str] = {}
         self.warn: Callable[[str], None] = lambda text: None
+        self.leave_out: Callable[[str], None] | None = None
         if num_workers and isinstance(dataset, ImageDataset):
             dataset.held = torch.full((num_workers, 2), -1).share_memory_()
         self._sampler = _BatchSampler(partial(
@@ -102,6 +106,9 @@ class Loader:
         self._sampler.epoch, self._sampler.skip = epoch, skip
         self._note(take_news(self._dataset))  # of the cache; before worker processes take copies of it
         for batch in self._batches:
+            if isinstance(batch, BadImage) and self.leave_out:
+                self.leave_out(str(batch))
+                continue
             if isinstance(batch, UserError):
                 # Not `raise batch`: its traceback would hold this frame and the frame it, and workers that wait
                 # for the garbage collector miss their orderly end and are killed after seconds.
@@ -172,7 +179,7 @@ class _Batches(Dataset[Any]):
         try:
             batch = collate([self.dataset[key] for key in keys])
         except UserError as error:
-            return UserError(*error.args)
+            return type(error)(*error.args)
         batch = finish(batch) if self.finished else batch
         if news := take_news(self.dataset):
             batch[NEWS] = news

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metrics.report import require_place, write_json
-from options.options import show
+from options.flag import show
 from options.train import DisplayFlags, LoadingFlags
 from util.device import choose_device
 from util.errors import UserError

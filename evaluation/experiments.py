@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any
 
 from data import DATASETS
 from models import MODELS
-from options import TEST, Options, parse
-from options.options import show
+from options import TEST, Options, parse, recorded_flags
+from options.flag import show
 from util.checkpoints import LATEST, NUMBERED, load_state, network_path
 from util.errors import UserError
 from util.images import find_images, image_outline
@@ -61,14 +60,9 @@ class Experiment:
         if not folder.is_dir():
             others = sorted(path.name for path in checkpoints_dir.glob("*") if path.is_dir())
             raise UserError(f"there is no experiment {name} in {checkpoints_dir}; it has {', '.join(others) or 'none'}")
-        path = folder / "train_opt.json"
-        try:
-            flags = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{path} cannot be read ({error}), and without it nothing tells how {name} was trained; "
-                            "restore it") from None
-        if not isinstance(flags, dict):
-            raise UserError(f"{path} holds no options; restore it")
+        if (flags := recorded_flags(folder)) is None:
+            raise UserError(f"{folder} has no train_opt.json, and without it nothing tells how {name} was trained; "
+                            "restore it")
         return cls(name, folder, flags)
 
     def tags(self, network: str) -> list[str]:

@@ -34,7 +34,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--candidates", type=Path, nargs="+", default=[], metavar="IMG",
         help="images of its size: maps of their errors against --source (default: none)")
     add("--labels", nargs="+", metavar="TEXT", help="what the candidates are called (default: their paths' ends)")
-    add("--points", "--point", type=point, nargs="+", default=[], metavar="X,Y",
+    add("--point", "--points", dest="points", type=point, nargs="+", default=[], metavar="X,Y",
         help="pixels from the top left: their self-similarity in --source and --candidates (default: none)")
     add("--sources", type=Path, metavar="DIR", help="instead of --source: a folder of images (default: none)")
     add("--aligned", type=Path, metavar="DIR",
@@ -85,6 +85,7 @@ def run(flags: argparse.Namespace) -> None:
                              seed=flags.seed)
         print(table(comparison, scores))
         write_json(flags.out / "pairs.json", scores)
+        print(flags.out / "pairs.json")
         return
     labels = flags.labels or [path.parent.name + "/" + path.stem for path in flags.candidates]
     source = load_alike(comparison, flags.source)
@@ -104,11 +105,11 @@ def _check(flags: argparse.Namespace) -> None:
         if flags.aligned is None:
             raise UserError("--sources needs --aligned, a folder of images of the same structure and names")
         if flags.candidates or flags.points:
-            raise UserError("--candidates and --points belong to --source, not to --sources")
+            raise UserError("--candidates and --point belong to --source, not to --sources")
     elif flags.aligned or flags.limit:
         raise UserError("--aligned and --limit belong to --sources, not to --source")
     elif not flags.candidates and not flags.points:
-        raise UserError("--source needs --candidates to compare it with, or --points to look at")
+        raise UserError("--source needs --candidates to compare it with, or --point to look at")
     if flags.labels and len(flags.labels) != len(flags.candidates):
         raise UserError(f"--labels names {len(flags.labels)} of {len(flags.candidates)} --candidates: name each one")
 
@@ -116,10 +117,10 @@ def _check(flags: argparse.Namespace) -> None:
 def _check_points(comparison: Comparison, source: Seen, points: Sequence[tuple[int, int]]) -> None:
     height, width = source.image.shape[2:]
     if outside := [(x, y) for x, y in points if x >= width or y >= height]:
-        raise UserError(f"--points {outside[0][0]},{outside[0][1]} is outside of the image, whose pixels go to "
+        raise UserError(f"--point {outside[0][0]},{outside[0][1]} is outside of the image, whose pixels go to "
                         f"{width - 1},{height - 1}")
     if not any(row.shows_similarity for row in comparison.rows):
-        raise UserError("--points shows self-similarity: name fsesim or lsesim among --measures")
+        raise UserError("--point shows self-similarity: name fsesim or lsesim among --measures")
 
 
 def _errors(
@@ -140,6 +141,7 @@ def _errors(
     figure = error_grid(source.image[0].cpu(), [seen.image[0].cpu() for seen in candidates], labels,
                         {_title(row): of for row, of in maps.items()})
     save_figure(figure, flags.out / "errors.png")
+    print(flags.out / "errors.png")
 
 
 def _points(comparison: Comparison, images: Sequence[Seen], labels: Sequence[str], flags: argparse.Namespace) -> None:
@@ -153,6 +155,7 @@ def _points(comparison: Comparison, images: Sequence[Seen], labels: Sequence[str
     figure = similarity_grid([(label, seen.image[0].cpu(), at, {_title(row): of for row, of in maps.items()})
                               for label, seen, at, maps in found])
     save_figure(figure, flags.out / "points.png")
+    print(flags.out / "points.png")
 
 
 def _title(row: Row) -> str:

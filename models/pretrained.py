@@ -9,13 +9,13 @@ the files is executed. Where PRETRAINED_URL is set, it stands in the place of th
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from options.parser import Parser
 from util.download import download, part_of, unpack
 from util.errors import UserError, run_program
 from util.files import temporary_in
@@ -46,8 +46,9 @@ FILE = "latest_net_G.pth"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the flags and download."""
-    parser = argparse.ArgumentParser(prog="models.pretrained", allow_abbrev=False, description="Download a generator "
-                                     "of CycleGAN, CUT or pix2pix to where test.py finds it.")
+    parser = Parser(
+        prog="python -m models.pretrained", allow_abbrev=False,
+        description="Download a generator of CycleGAN, CUT or pix2pix to where test.py finds it.")
     parser.add_argument("name", nargs="?", metavar="NAME", help="which one; --list names them")
     parser.add_argument("--list", action="store_true", help="list them and end")
     parser.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR",

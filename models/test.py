@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from options import Options, TrainFlags, flag
+from options import Options, TrainFlags, flag, recorded_flags
 from options.flag import plain_name_or_none
 from util.errors import UserError
 
@@ -40,6 +41,10 @@ class TestModel(Model):
         if TrainFlags in options:
             raise UserError("--model test only translates; choose another model to train")
         values = options.as_dict()
+        folder = Path(values["checkpoints_dir"]) / values["name"]
+        if (recorded_flags(folder) or {}).get("model") == "munit_sc":
+            raise UserError(f"{folder} was trained with --model munit_sc, whose generator needs a style: add --model "
+                            "munit_sc (and --dataset_mode single for a plain folder or a file)")
         whole, *halves = (cls.checkpoint({**values, "model_suffix": half}) for half in ("", "_A", "_B"))
         if not values["model_suffix"] and not whole.exists() and any(half.exists() for half in halves):
             raise UserError(f"there is no checkpoint {whole}, but halves of a CycleGAN are there: add --model_suffix "

@@ -76,6 +76,10 @@ class Flag:
                 raise ValueError(f"{text} is too large: the greatest value is {self.maximum:g}")
         return value
 
+    def shown(self, value: Any) -> str:
+        """A value as the user would type it for this flag."""
+        return "inf" if value is None and self.parse is count_or_all else show(value)
+
     def _convert_by_type(self, text: str) -> Any:
         kind = self.base_type
         if kind is bool:
@@ -85,6 +89,15 @@ class Flag:
         if kind is float:
             return _parse_float(text)
         return text
+
+
+def show(value: Any) -> str:
+    """A value as the user would type it."""
+    if value is None:
+        return "none"
+    if isinstance(value, tuple | list):
+        return ",".join(str(item) for item in value) or "none"
+    return str(value)
 
 
 def flags_of(group: type) -> list[Flag]:

@@ -11,6 +11,8 @@ from typing import Any, TypeVar, cast
 from util.errors import UserError
 from util.files import replacing
 
+from .flag import flags_of, show
+
 Group = TypeVar("Group")
 
 
@@ -36,6 +38,10 @@ class Options:
     def __contains__(self, group: type) -> bool:
         return group in self._groups
 
+    def having(self, group: Any) -> Options:
+        """The same options with another instance of one group."""
+        return Options((self._groups | {type(group): group}).values(), self.defaults, self.notes)
+
     def as_dict(self) -> dict[str, Any]:
         """Every flag with its value, in order of declaration."""
         return {name: value for group in self._groups.values() for name, value in asdict(group).items()}
@@ -57,10 +63,9 @@ class Options:
         changed = {name for name, value in values.items() if value != self.defaults[name]}
         shown = changed | {"model", "dataset_mode"} & values.keys() if changed_only else values.keys()
         lines = []
-        for name, value in values.items():
-            if name in shown:
-                note = f"\t[default: {show(self.defaults[name])}]" if name in changed else ""
-                lines.append(f"{name:>24}: {show(value)}{note}")
+        for f in (f for group in self._groups for f in flags_of(group) if f.name in shown):
+            note = f"\t[default: {f.shown(self.defaults[f.name])}]" if f.name in changed else ""
+            lines.append(f"{f.name:>24}: {f.shown(values[f.name])}{note}")
         if changed_only:
             lines.append(f"{len(values) - len(shown)} others have their defaults (--verbose lists them)")
         return "\n".join(["Options".center(50, "-"), *lines, "-" * 50, *self.notes])
@@ -80,12 +85,3 @@ class Options:
         except OSError as error:
             raise UserError(f"the options cannot be written to {folder} ({error.strerror}); choose another "
                             "--checkpoints_dir, --results_dir or --name") from error
-
-
-def show(value: Any) -> str:
-    """A value as the user would type it."""
-    if value is None:
-        return "none"
-    if isinstance(value, tuple | list):
-        return ",".join(str(item) for item in value) or "none"
-    return str(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,8 +13,9 @@ from typing import Any, ClassVar, NoReturn, Protocol
 
 from util.errors import UserError
 
-from .flag import Flag, flags_of
-from .options import Options, show
+from .flag import Flag, flags_of, show
+from .options import Options
+from .recorded import recorded_flags
 
 
 class OwnsFlags(Protocol):
@@ -191,7 +191,7 @@ def _add(section: argparse._ArgumentGroup, f: Flag, default: Any, names: Collect
             raise argparse.ArgumentTypeError(str(error)) from None
 
     listed = f": {', '.join(names)}" if names else ""
-    text = f"{f.help}{listed} (default: {show(default)})".replace("%", "%%")
+    text = f"{f.help}{listed} (default: {f.shown(default)})".replace("%", "%%")
     if f.base_type is bool:
         section.add_argument(f"--{f.name}", type=convert, nargs="?", const=True, metavar="BOOL", help=text)
     else:
@@ -231,17 +231,14 @@ def _recorded(
     inherited: Collection[str], table: Mapping[str, Flag], values: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """Inherited flags as the experiment's own options file has them; None where there is no such file."""
-    path = Path(values["checkpoints_dir"]) / values["name"] / "train_opt.json"
+    folder = Path(values["checkpoints_dir"]) / values["name"]
+    if (recorded := recorded_flags(folder)) is None:
+        return None
     try:
-        if not path.is_file():
-            return None
-        recorded = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            name: table[name].convert(show(recorded[name])) for name in inherited if name in recorded
-        }
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be used ({error}); repair or remove it, and type the flags of the "
-                        "architecture") from None
+        return {name: table[name].convert(show(recorded[name])) for name in inherited if name in recorded}
+    except ValueError as error:
+        raise UserError(f"{folder / 'train_opt.json'} cannot be used ({error}); repair or remove it, and type the "
+                        "flags of the architecture") from None
 
 
 def _recognized(

@@ -22,7 +22,7 @@ class TestFlags:
 
     __test__ = False  # not a test case, whatever pytest thinks of the name
 
-    results_dir: str = flag("./results/", "results go to results_dir/name/phase_epoch")
+    results_dir: str = flag("./results/", "results go to results_dir/name/phase_epoch, then --model_suffix")
     num_test: int | None = flag(50, "how many images to translate; inf, 0 or -1: all", parse=images_or_all)
     aspect_ratio: float = flag(1.0, "width to height of saved pixels: above 1 images get wider, below 1 higher",
                                minimum=0.01, maximum=100)

@@ -22,6 +22,7 @@ start() {
         place=(--dataroot "$data" --name "$3") typed=("${@:4}")
     else
         echo "usage: bash scripts/$script.sh DATAROOT NAME [FLAGS], or --demo [FLAGS]" >&2
+        case ${2:-} in -h | --help) exit 0 ;; esac
         exit 2
     fi
 }

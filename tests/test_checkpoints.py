@@ -333,3 +333,22 @@ def test_a_published_checkpoint_goes_on_with_a_note(
         saved, before = load_file(folder / f"latest_net_{name}.pth"), published.networks[name].state_dict()
         torch.testing.assert_close(saved, dict(before), rtol=0, atol=1e-6)
         assert flat(saved) != flat(dict(before))
+
+
+def test_a_missing_checkpoint_is_told_with_those_that_are_there(tmp_path: Path) -> None:
+    def message(path: str) -> str:
+        with pytest.raises(UserError) as caught:
+            load_file(tmp_path / path)
+        return str(caught.value)
+
+    assert message("mine/latest_net_G.pth") == (
+        f"there is no checkpoint {tmp_path}/mine/latest_net_G.pth; check --name, --checkpoints_dir and --epoch")
+    for file in ("maps/5_net_G.pth", "maps/latest_net_G.pth", "maps/latest_state.pth", "zebras/latest_net_G.pth"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert f"latest_net_G.pth ({tmp_path} has maps, zebras); check" in message("mine/latest_net_G.pth")
+    assert f"6_net_G.pth ({tmp_path}/maps has 5_net_G.pth, latest_net_G.pth); check" in message("maps/6_net_G.pth")
+    for epoch in range(6, 15):
+        (tmp_path / "maps" / f"{epoch}_net_G.pth").touch()
+    assert message("maps/20_net_G.pth").count("_net_G.pth") == 1 + 8
+    assert " and 3 more); check" in message("maps/20_net_G.pth")

@@ -26,13 +26,16 @@ class Counter(Sink):
     """Counts what it is told."""
 
     def __init__(self) -> None:
-        self.seen, self.lines, self.closed = 0, [], False
+        self.seen, self.lines, self.said, self.closed = 0, [], [], False
 
     def advance(self, images):
         self.seen += images
 
     def scalars(self, step, values):
         self.lines.append(step)
+
+    def message(self, text):
+        self.said.append(text)
 
     def close(self):
         self.closed = True
@@ -101,6 +104,7 @@ def test_progress_is_told_image_by_image(root):
     assert progress.seen == 8
     assert len(progress.lines) == 5
     assert progress.lines[-1] == 8
+    assert progress.said == ["--cache ram: images that are read into memory, once: 8"]
     assert progress.closed
 
 

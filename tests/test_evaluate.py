@@ -262,7 +262,9 @@ def test_enough_images_have_precision_recall_density_and_coverage(folders: Path)
     assert scores["prdc_neighbours"] == 5
 
 
-@pytest.mark.parametrize(("argv", "message"), [([], "COMMAND"), (["metric"], "metrics"), (["metrics"], "--outputs")])
+@pytest.mark.parametrize(("argv", "message"), [
+    ([], "required: {metrics,diversity,epochs,compare,structure,cityscapes}"), (["metric"], "metrics"),
+    (["metrics"], "--outputs")])
 def test_an_unknown_or_missing_command_or_flag_is_named(argv: list[str], message: str):
     with pytest.raises(UserError, match=message):
         parse(argv)

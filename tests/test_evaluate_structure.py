@@ -88,6 +88,7 @@ def test_points_get_maps_on_every_image(images: Path, trained: Path) -> None:
     np.testing.assert_allclose([cosine[0, :, 0, 0], cosine[1, :, 9, 11]], 1, atol=1e-5)
     assert Image.open(images / "out" / "points.png").size[0] > 500
     assert (images / "out" / "errors.png").exists()
+    assert outcome.out.splitlines()[-2:] == [str(images / "out" / name) for name in ("errors.png", "points.png")]
 
 
 def test_the_titles_over_the_columns_are_whole(tmp_path: Path) -> None:
@@ -160,12 +161,12 @@ def test_folders_give_ratios_with_what_they_depend_on(folders: Path, unaligned: 
 
 
 @pytest.mark.parametrize(("flags", "words"), [
-    ((), ("--candidates", "--points")),
+    ((), ("--candidates", "--point")),
     (("--candidates", "small.png"), ("small.png", "20x20", "20x24", "make them alike")),
     (("--candidates", "none.png"), ("none.png", "no such file")),
     (("--candidates", "one.png", "--labels", "a", "b"), ("--labels", "2 of 1")),
-    (("--points", "24,0"), ("--points 24,0", "outside", "23,19")),
-    (("--points", "0,20", "--candidates", "one.png"), ("--points 0,20", "outside", "23,19")),
+    (("--points", "24,0"), ("--point 24,0", "outside", "23,19")),
+    (("--points", "0,20", "--candidates", "one.png"), ("--point 0,20", "outside", "23,19")),
     (("--points", "3;4"), ("X,Y",)),
     (("--points", "3,4", "--measures", "pixel"), ("self-similarity",)),
     (("--points", "3,4", "--layers", "relu9_9"), ("--layers", "relu9_9")),

@@ -245,6 +245,11 @@ def pictures(root: Path, flags: str, name: str = "colour") -> dict[str, np.ndarr
             for path in folder.rglob("*.png") if path.parent.name != "real_A"}
 
 
+def test_without_its_model_a_checkpoint_is_not_guessed_at(root: Path) -> None:
+    with pytest.raises(UserError, match=r"colour was trained with --model munit_sc, .* add --model munit_sc"):
+        translate_options(root, root, "--name colour")
+
+
 def test_each_image_gets_the_same_styles_in_every_run(root: Path) -> None:
     three = pictures(root, "--n_styles 3")
     assert sorted(three) == [f"fake_B_{style}/{image}" for style in (1, 2, 3) for image in (0, 1)]

@@ -264,7 +264,8 @@ def test_test_py_translates_with_a_placed_checkpoint_and_says_what_it_is(
     assert (outcome.code, outcome.err) == (0, "")
     assert f"There is no train_opt.json beside {tmp_path / 'checkpoints' / 'run'}" in outcome.out
     assert "Its weights say: --netG resnet_9blocks --ngf 2 --input_nc 3" in outcome.out
-    assert (tmp_path / "results" / "run" / "test_latest" / "images" / "fake_B" / "0.png").is_file()
+    half = flags.partition("--model_suffix ")[2]
+    assert (tmp_path / "results" / "run" / f"test_latest{half}" / "images" / "fake_B" / "0.png").is_file()
 
 
 @pytest.mark.parametrize("own", [False, True])

@@ -61,6 +61,12 @@ def test_without_data_root_and_name_the_usage_is_shown(script: str, arguments: l
     assert done.stderr == f"usage: bash scripts/{script}.sh DATAROOT NAME [FLAGS], or --demo [FLAGS]\n"
 
 
+def test_the_usage_is_no_mistake_where_it_is_asked_for() -> None:
+    done = run("train_sc", "--help")
+    assert done.returncode == 0
+    assert "DATAROOT NAME [FLAGS]" in done.stderr
+
+
 def test_a_training_of_ones_own_has_the_models_own_defaults(tmp_path: Path) -> None:
     done = run("train_sc", str(tmp_path / "no folder"), "mine", "--gpu_ids", "-1")
     assert done.returncode == 2

@@ -83,6 +83,8 @@ def test_without_a_seed_runs_differ_and_record_theirs(root: Path) -> None:
     first, second = (run(root, "--max_iters 2", name) for name in "ab")
     assert differing(first, second)
     assert differing(first, run(root, f"--max_iters 2 --seed {first['state.seed']}", "c")) == []
+    options = json.loads((root / "checkpoints" / "a" / "train_opt.json").read_text(encoding="utf-8"))
+    assert options["seed"] == first["state.seed"]
 
 
 # --- resumable ------------------------------------------------------------------------------------------------------
@@ -175,6 +177,8 @@ def test_the_seed_of_a_run_is_remembered(root: Path) -> None:
     seed = first["state.seed"]
     expected = run(root, f"--max_iters 7 --seed {seed}", "whole")
     assert differing(expected, run(root, "--max_iters 7 --continue_train")) == []
+    options = json.loads((root / "checkpoints" / "whole" / "train_opt.json").read_text(encoding="utf-8"))
+    assert options["seed"] == seed
 
 
 def test_saves_by_iteration_are_kept_and_can_be_gone_on_from(root: Path) -> None:

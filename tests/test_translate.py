@@ -265,7 +265,7 @@ def test_a_half_of_a_published_cyclegan_is_translated_with(root: Path, trained: 
     image = save_noise(root / "in" / "0.png", 0)
     translate(translate_options(image, root, f"--checkpoints_dir {root / 'cycle'} --name half --model_suffix _A "
                                              "--netG resnet_6blocks --ngf 2"))
-    output = pixels(root / "results" / "half" / "test_latest" / "images" / "fake_B" / "0.png")
+    output = pixels(root / "results" / "half" / "test_latest_A" / "images" / "fake_B" / "0.png")
     assert np.abs(output - by_hand(trained, image)).max() <= 1
 
 
@@ -273,9 +273,23 @@ def test_what_cannot_be_translated_is_a_users_mistake(root: Path) -> None:
     save_noise(root / "in" / "0.png", 0)
     with pytest.raises(UserError, match=r"nowhere/latest_net_G\.pth"):
         outputs(root, root / "in", "", "nowhere")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_images_are_left_out_and_told_and_the_rest_is_translated(
+    root: Path, capsys: pytest.CaptureFixture[str], workers: int,
+) -> None:
+    for index in range(4):
+        save_noise(root / "in" / f"{index}.png", index)
     (root / "in" / "1.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"1\.png cannot be read"):
-        outputs(root, root / "in")
+    (root / "in" / "3.png").write_bytes((root / "in" / "3.png").read_bytes()[:-99])
+    with pytest.raises(UserError, match=r"left out, since they cannot be read: 2; the first: \S*1\.png cannot be read"):
+        outputs(root, root / "in", f"--num_threads {workers}")
+    written = {path.name for path in root.glob("results/run/test_latest/images/fake_B/*")}
+    assert written == {"0.png", "2.png"}
+    printed = capsys.readouterr().out
+    assert re.findall(r"warning: \S*/(\d)\.png cannot be read", printed) == ["1", "3"]
+    assert "2 of 4 images translated: " in printed
 
 
 def test_the_moving_average_translates_when_asked_for(tmp_path: Path) -> None:

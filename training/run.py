@@ -82,8 +82,7 @@ class Run:
         path, changes = state_path(self.folder, tag), dict[str, str]()
         if state is not None:
             with refusing_foreign_state(path):
-                seed = None if self.options[RunFlags].seed is None else state["seed"]
-                changes = self.options.changes_since({**state["options"], "seed": seed})
+                changes = self.options.changes_since({**state["options"], "seed": state["seed"]})
                 changes = {name: text for name, text in changes.items() if name not in FREE}
         try:
             averages = load_published(self.folder, tag, self.model)

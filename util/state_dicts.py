@@ -12,6 +12,7 @@ from torch import nn
 from .errors import UserError
 
 INTACT = "free some space or choose another --checkpoints_dir; the checkpoints written before are intact"
+MOST_NAMES = 8  # in a message
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def load_file(path: Path) -> dict[str, Any]:
         UserError: the file is missing or damaged, or holds anything but data.
     """
     if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}; check --name, --checkpoints_dir and --epoch")
+        raise UserError(f"there is no checkpoint {path}{instead_of(path)}; check --name, --checkpoints_dir and --epoch")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports damage by a dozen exception types
@@ -30,6 +31,16 @@ def load_file(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise UserError(f"{path} holds no state dict but a {type(loaded).__name__}")
     return loaded
+
+
+def instead_of(path: Path) -> str:
+    """What a user may have meant by a missing ``ROOT/NAME/TAG_net_G.pth``: others of NAME, else folders in ROOT."""
+    place, names = path.parent, sorted(file.name for file in path.parent.glob("*_net_*.pth"))
+    if not names:
+        place = place.parent
+        names = sorted({file.parent.name for file in place.glob("*/*_net_*.pth")})
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f" ({place} has {', '.join(names[:MOST_NAMES])}{more})" if names else ""
 
 
 def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:

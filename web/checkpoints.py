@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from data import DATASETS
 from models import MODELS
 from models.execution import prepare
 from models.tiles import Tiling, translate_tiled
-from options import TEST, DataFlags, SpeedFlags, parse
+from options import TEST, DataFlags, SpeedFlags, parse, recorded_flags
 from util.checkpoints import AVERAGE, load_networks, network_path
 from util.device import choose_device
 from util.errors import UserError
@@ -52,14 +51,7 @@ class Checkpoint:
         Raises:
             UserError: their file is damaged.
         """
-        path = self.folder / "train_opt.json"
-        if not path.exists():
-            return {}
-        try:
-            options = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{path} cannot be used ({error}); repair or remove it") from None
-        return options if isinstance(options, dict) else {}
+        return recorded_flags(self.folder) or {}
 
     def changed(self) -> int:
         """When its file was written, in nanoseconds.

@@ -56,6 +56,17 @@ def test_a_good_data_set_is_described(root: Path, capsys: pytest.CaptureFixture[
     assert "copies" not in outcome.out
 
 
+def test_images_too_small_for_networks_are_told_and_are_no_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_noise(tmp_path / "trainA/photograph.png", 1, size=(40, 32))
+    save_noise(tmp_path / "trainA/thumbnail.png", 2, size=(200, 5))
+    outcome = look(capsys, tmp_path)
+    assert outcome.code == 0
+    assert "note: images in trainA with a side below 32 pixels, too small for --preprocess none (1): thumbnail.png" in (
+        outcome.out.splitlines())
+
+
 def test_the_bundled_data_set_has_no_faults(capsys: pytest.CaptureFixture[str]) -> None:
     assert look(capsys, ROOT / "datasets/lineart2color").code == 0
 

@@ -12,8 +12,7 @@ from tiny import METHODS, NETWORKS, SIZES, save_folders
 from data import DATASETS
 from models import MODELS
 from options import TEST, TRAIN, Options, Program, parse
-from options.flag import Flag, flags_of
-from options.options import show
+from options.flag import Flag, flags_of, show
 from util.errors import UserError, explain
 
 COUNT = 2000

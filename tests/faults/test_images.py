@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from cli import make_images, run, run_process
+from cli import make_images, run_process
 from PIL import Image
 from tiny import NETWORKS, NoModel, save_noise, train_options
 
@@ -270,9 +269,3 @@ run_program("train.py", train.main)
 
 
 # --- the program that looks at a whole data set beforehand is tested in test_check.py
-
-
-def test_translating_an_unreadable_image_is_one_sentence(root: Path) -> None:
-    outcome = run("test.py", "--dataroot", root / BAD[0], "--name", "none", "--checkpoints_dir", root)
-    assert outcome.code == 2
-    assert np.size(outcome.err.splitlines()) == 1
