@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
-from browser import look
+from browser import browser, look
 
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
 
@@ -34,6 +35,35 @@ def test_a_curve_keeps_its_colour_where_others_are_missing() -> None:
     assert second in line_chart({"b": [(0, 1), (1, 2)]}, order=["a", "b"])
     assert second in line_chart({"b": [(0, 1), (1, 2)], "a": [(0, 1), (1, 2)]}, order=["a", "b"])
     assert second not in line_chart({"b": [(0, 1), (1, 2)]})
+
+
+def shown(tmp_path: Path, chart: str, script: str) -> Any:
+    """What a script returns in a page of a chart."""
+    (page := tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{chart}", encoding="utf-8")
+    with browser(width=400) as window:
+        window.get(page.as_uri())
+        return window.execute_script(script)
+
+
+@pytest.mark.parametrize("names", [["G", "D"], [f"G_cycle_{number}" for number in range(14)], ["long" * 9, "name" * 9]])
+def test_the_legend_is_whole_and_hides_nothing_of_the_curves(tmp_path: Path, names: list[str]) -> None:
+    edges = """const edges = name => { const box = document.querySelector(name).getBoundingClientRect();
+                                       return [box.top, box.right, box.bottom, box.left]; };
+               return ['svg', '#patch_2', '#legend_1'].map(edges);"""
+    whole, plot, legend = shown(tmp_path, line_chart({name: [(0, 1), (1, 2)] for name in names}), edges)
+    assert legend[0] > plot[2]
+    assert whole[3] <= legend[3] < legend[1] <= whole[1]
+    assert plot[2] - plot[0] > 100, "nothing is left of the plot"
+
+
+@pytest.mark.parametrize(("values", "labels"), [
+    ((0.4, 30), {"1", "10", "2", "0.6"}), ((6.1, 6.9), {"6.2", "6.5"}), ((3, 9), {"4", "6"}), ((0.002, 30), {"0.01"})])
+def test_a_logarithmic_axis_has_plain_numbers(values: tuple[float, float], labels: set[str]) -> None:
+    element = ET.fromstring(line_chart({"G": list(enumerate(values))}, log=True))
+    axis = next(group for group in element.iter() if group.get("id") == "matplotlib.axis_2")
+    texts = {text for part in axis.iter() if (text := "".join(part.itertext()).strip()) and part.tag.endswith("text")}
+    assert labels <= texts
+    assert all(float(text) > 0 for text in texts), texts
 
 
 def test_the_same_curves_give_the_same_text() -> None:

@@ -6,9 +6,12 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 Points = Sequence[tuple[float, float]]
 """Of a curve: what it is drawn over, and its value there."""
+LEGEND = 72
+"""Letters that fit in a line of the legend; a curve's line and its margins take as much as 8."""
 
 
 def line_chart(
@@ -34,7 +37,7 @@ def line_chart(
     import matplotlib  # noqa: PLC0415 - optional, and slow to import
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    figure = Figure(figsize=(6, 3.3), layout="constrained")
     axes = figure.subplots()
     places = {name: number for number, name in enumerate(order or curves)}
     for name, points in curves.items():
@@ -45,12 +48,14 @@ def line_chart(
                   marker="." if len(points) < 30 else None)
     if log:
         axes.set_yscale("log")
+        _label_plainly(axes.yaxis)
     if marked is not None:
         axes.axvline(marked, color="0.5", linestyle=":")
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.3)
-    if curves:
-        axes.legend(fontsize="small", ncols=1 + len(curves) // 8)
+    if curves:  # below the plot, where it hides nothing
+        columns = LEGEND // (max(map(len, curves)) + 8)
+        figure.legend(loc="outside lower center", frameon=False, ncols=max(1, min(columns, len(curves))))
     text = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):  # words as words; the same text again
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -58,6 +63,20 @@ def line_chart(
     head, _, rest = svg.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     return f'<svg role="img" style="width:100%;height:auto;max-width:56rem"{head}>{rest}'
+
+
+def _label_plainly(axis: Any) -> None:
+    """Numbers such as 0.5 and 20 on a logarithmic axis, also between powers of ten where these are few."""
+    from matplotlib.ticker import LogFormatter  # noqa: PLC0415
+
+    class Plain(LogFormatter):
+        """Chooses what is labelled as its base does."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:.10g}" if super().__call__(x, pos) else ""
+
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
 
 
 def _columns(points: Points) -> tuple[list[float], list[float]]:
