@@ -14,7 +14,7 @@ from options.flag import show
 from options.train import DisplayFlags, LoadingFlags
 from util.device import choose_device
 from util.errors import UserError
-from util.pages import charts, image_row, new_page, text_table, write_page
+from util.pages import charts, image_rows, new_page, text_table, write_page
 from util.plots import Points, line_chart
 
 from .curves import logged_curves, thinned
@@ -129,7 +129,7 @@ def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[st
         row = {"input": pictures["real_A"]} | {
             label: next(file for key, file in files.items() if key.startswith("fake_B"))
             for label, files in outputs.items()}
-        page.add(image_row(name, row | ({"truth": pictures["real_B"]} if "real_B" in pictures else {})))
+        page.add(image_rows(name, row | ({"truth": pictures["real_B"]} if "real_B" in pictures else {})))
     if scores := score_charts(compared):
         page.add(charts("Scores of the checkpoints", scores))
     if losses := loss_charts(compared):

@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 import torch
+from browser import browser
 
 from util.images import save_image
 from util.loggers import HtmlSink, open_html
@@ -118,10 +119,24 @@ def test_training_page_shows_the_newest_samples_first_and_the_latest_losses(tmp_
         "images/step00000400_real_A.png", "images/step00000400_fake_B.png",
     ]
     assert html.refresh() == ["7"]
-    assert {"Losses after 800 images", "G<b>", "nan", "horse <2> zebra"} <= set(html.texts)
+    assert {"Latest values, after 800 images", "G<b>", "nan", "horse <2> zebra"} <= set(html.texts)
     assert "0.1235" not in html.texts
     sink.close()
     assert Page(tmp_path / "index.html").refresh() == []
+
+
+def test_self_similarity_stands_side_by_side_below_the_samples(tmp_path):
+    labels = ["real_A", "fake_B", "real_B", "idt_B", "real_A_similarity", "fake_B_similarity"]
+    for width, samples in (1000, 3), (400, 3):
+        HtmlSink(tmp_path, "t").images(1, {label: torch.zeros(3, 8, 8) for label in labels})
+        HtmlSink(tmp_path, "t", resume_step=1)
+        with browser(width=width) as window:
+            window.get((tmp_path / "index.html").as_uri())
+            figures = window.find_elements("css selector", "figure")
+            assert [figure.text for figure in figures] == labels
+            tops = [figure.rect["y"] for figure in figures]
+        assert tops.count(tops[0]) == samples
+        assert tops[3] < tops[4] == tops[5]
 
 
 def test_training_page_takes_samples_only_as_often_as_asked(tmp_path):
@@ -134,7 +149,7 @@ def test_training_page_takes_samples_only_as_often_as_asked(tmp_path):
 def test_losses_reach_the_page_between_samples(tmp_path):
     sink = HtmlSink(tmp_path, "t", refresh_seconds=0)
     sink.scalars(5, {"G": 0.5})
-    assert "Losses after 5 images" in Page(tmp_path / "index.html").texts
+    assert "Latest values, after 5 images" in Page(tmp_path / "index.html").texts
 
 
 def test_resumed_page_keeps_the_samples_up_to_the_checkpoint(tmp_path):

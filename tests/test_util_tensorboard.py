@@ -107,7 +107,8 @@ def test_a_resumed_training_is_one_curve_for_each_value(tmp_path: Path) -> None:
         for tag in ("lr/G", "gradient/D"):
             assert [value for _, value in server.curve(tag)] == pytest.approx([line[tag] for line in log], rel=1e-5)
         assert set(server.json("plugin/images/tags")[RUN]) == {
-            f"samples/{name}" for name in ("real_A", "fake_B", "real_B", "real_A_similarity", "fake_B_similarity")}
+            "samples/real_A", "samples/fake_B", "samples/real_B",
+            "similarity/real_A_similarity", "similarity/fake_B_similarity"}
         assert server.image("samples/fake_B").shape == (16, 16, 3)
 
 

@@ -108,7 +108,8 @@ def test_an_offline_training_can_be_read_back_and_goes_on_under_its_id(
     for tag, name in (("losses/G", "G"), ("lr/G", "lr/G"), ("gradient/D", "gradient/D"),
                       ("speed/data_wait", "data_wait")):
         assert first.curve(tag) + second.curve(tag) == [(line["step"], line[name]) for line in log], tag
-    assert [picture.shape for picture in first.pictures("samples/fake_B")] == [(16, 16, 3)]
+    for label in ("samples/fake_B", "similarity/real_A_similarity", "similarity/fake_B_similarity"):
+        assert [picture.shape for picture in first.pictures(label)] == [(16, 16, 3)]
     out, err = capfd.readouterr()
     assert "warning" not in out
     assert err == ""

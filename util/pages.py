@@ -19,6 +19,7 @@ section{padding:12px 16px;border-bottom:1px solid #e5e7eb}
 h2{margin:0 0 8px;font-size:14px;font-weight:600}
 h1,h2,p,figcaption,td{overflow-wrap:anywhere}
 .row{display:flex;flex-wrap:wrap;gap:8px}
+.row+.row{margin-top:8px}
 figure{margin:0;flex:0 1 var(--width);min-width:0}
 figure img{display:block;width:100%;height:auto;background:#f3f4f6}
 figcaption{padding-top:2px;font-size:12px;color:#555}
@@ -62,20 +63,22 @@ def new_page(title: str, note: str, *, image_width: int, refresh_seconds: int = 
     return document
 
 
-def image_row(name: str, images: Mapping[str, str]) -> Any:
+def image_rows(name: str, *rows: Mapping[str, str]) -> Any:
     """A section of images side by side.
 
     Args:
         name: heading, for instance a file's name; any text.
-        images: label to path relative to the page, unquoted; any text.
+        rows: of each, label to path relative to the page, unquoted; any text.
     """
     from dominate import tags  # noqa: PLC0415
 
-    row = tags.div(cls="row")
-    for label, path in images.items():
-        picture = tags.img(src=quote(os.fsencode(path)), alt=f"{label} of {name}", loading="lazy")
-        row.add(tags.figure(picture, tags.figcaption(label)))
-    return tags.section(tags.h2(name), row)
+    section = tags.section(tags.h2(name))
+    for images in rows:
+        row = section.add(tags.div(cls="row"))
+        for label, path in images.items():
+            picture = tags.img(src=quote(os.fsencode(path)), alt=f"{label} of {name}", loading="lazy")
+            row.add(tags.figure(picture, tags.figcaption(label)))
+    return section
 
 
 def value_table(name: str, values: Mapping[str, float]) -> Any:
@@ -154,7 +157,7 @@ class ResultsPage:
         """Write the page, replacing an older one, and return its path."""
         page = new_page(self.title, f"{len(self._rows)} images", image_width=self.image_width)
         for name, images in self._rows:
-            page.add(image_row(name, images))
+            page.add(image_rows(name, images))
         write_page(page, self.path)
         return self.path
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
@@ -106,3 +106,16 @@ def chart_of(name: str) -> str:
     """Which chart shows a value: that of its group, or one of its own name."""
     group = group_of(name)
     return group if group in TOGETHER else name
+
+
+def group_of_image(label: str) -> str:
+    """``real_A_similarity`` is to be compared with others of its group, ``similarity``; ``real_A`` is a sample."""
+    return "similarity" if label.endswith("_similarity") else "samples"
+
+
+def in_groups(labels: Iterable[str]) -> list[list[str]]:
+    """Images' labels, a list a group: on a page each begins a row, so that what is compared stands side by side."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(group_of_image(label), []).append(label)
+    return list(groups.values())

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlparse
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from util.images import first_image, to_uint8
 
-from .sink import Sink, Warn, chart_of, short
+from .sink import Sink, Warn, chart_of, in_groups, short
 
 TIMEOUT = (3.0, 10.0)  # seconds to connect and to answer: a server that hangs must not hold up a training run
 GAP = 4  # pixels between the images of a grid
@@ -112,12 +112,14 @@ class VisdomSink(Sink):
 
     def _show(self, client: Any, step: int, pictures: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         if self.ncols == 0:
-            grids = {label: image_grid([picture], 1) for label, picture in pictures.items()}
+            windows = {label: [[label]] for label in pictures}
         else:
-            grids = {", ".join(pictures): image_grid(list(pictures.values()), self.ncols)}
-        columns = max(1, min(self.ncols, len(pictures)))
-        for number, (caption, grid) in enumerate(grids.items(), start=self.display_id + 1):
-            width = self.win_size * columns
+            windows = {", ".join(pictures): [
+                group[at : at + self.ncols]
+                for group in in_groups(pictures) for at in range(0, len(group), self.ncols)]}
+        for number, (caption, rows) in enumerate(windows.items(), start=self.display_id + 1):
+            grid = image_grid([[pictures[label] for label in row] for row in rows])
+            width = self.win_size * max(map(len, rows))
             options = {
                 "title": f"{self.title}: {caption}", "caption": f"after {step} images: {caption}",
                 "width": width, "height": round(width * grid.shape[1] / grid.shape[2]),
@@ -125,17 +127,16 @@ class VisdomSink(Sink):
             client.image(grid, win=str(number), opts=options)
 
 
-def image_grid(pictures: list[npt.NDArray[np.uint8]], columns: int) -> npt.NDArray[np.uint8]:
-    """Pictures, [H, W] or [H, W, 3] of any sizes, row by row on white: [3, H, W]."""
-    height = max(picture.shape[0] for picture in pictures) + GAP
-    width = max(picture.shape[1] for picture in pictures) + GAP
-    columns = min(columns, len(pictures))
-    rows = math.ceil(len(pictures) / columns)
-    grid = np.full((rows * height - GAP, columns * width - GAP, 3), 255, dtype=np.uint8)
-    for number, picture in enumerate(pictures):
-        y, x = number // columns * height, number % columns * width
-        colour = picture if picture.ndim == 3 else picture[:, :, None]
-        grid[y : y + picture.shape[0], x : x + picture.shape[1]] = colour
+def image_grid(rows: Sequence[Sequence[npt.NDArray[np.uint8]]]) -> npt.NDArray[np.uint8]:
+    """Rows of pictures, [H, W] or [H, W, 3] of any sizes, on white: [3, H, W]."""
+    height = max(picture.shape[0] for row in rows for picture in row) + GAP
+    width = max(picture.shape[1] for row in rows for picture in row) + GAP
+    grid = np.full((len(rows) * height - GAP, max(map(len, rows)) * width - GAP, 3), 255, dtype=np.uint8)
+    for number, row in enumerate(rows):
+        for place, picture in enumerate(row):
+            y, x = number * height, place * width
+            colour = picture if picture.ndim == 3 else picture[:, :, None]
+            grid[y : y + picture.shape[0], x : x + picture.shape[1]] = colour
     channels_first: npt.NDArray[np.uint8] = grid.transpose(2, 0, 1)
     return channels_first
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from util.files import replacing
 from util.images import first_image, to_uint8
 
-from .sink import Sink, Warn, group_of, short
+from .sink import Sink, Warn, group_of, group_of_image, short
 
 SECONDS = 30  # how long the start and the end of a training may wait for the server
 
@@ -51,8 +51,9 @@ class WandbSink(Sink):
         self._run.log({f"{group_of(name)}/{short(name)}": value for name, value in values.items()}, step=step)
 
     def images(self, step: int, images: Mapping[str, Tensor]) -> None:
-        """Add the images, ``samples/fake_B``."""
-        pictures = {f"samples/{label}": self._picture(to_uint8(first_image(image))) for label, image in images.items()}
+        """Add the images, ``samples/fake_B`` or ``similarity/fake_B_similarity``."""
+        pictures = {f"{group_of_image(label)}/{label}": self._picture(to_uint8(first_image(image)))
+                    for label, image in images.items()}
         self._run.log(pictures, step=step)
 
     def close(self) -> None:
