@@ -20,6 +20,7 @@ from util.device import choose_device
 from util.errors import UserError, run_program
 from util.pages import open_results_page
 from util.terminal import TerminalSink
+from util.words import counted
 
 REPORT_EVERY = 100  # images between two lines of progress
 LABELS = {"real_A": "input", "fake_B": "output", "real_B": "truth"}
@@ -62,10 +63,10 @@ def translate(options: Options) -> None:
                 progress.scalars(progress.seen, {})
     progress.close()
     if older := set(folder.glob("images/*/*.png")) - written:
-        warn(f"{len(older)} images of an earlier run remain in {folder / 'images'} beside the new ones; "
+        warn(f"{counted(len(older), 'image')} of an earlier run left in {folder / 'images'} beside the new ones; "
              "--results_dir keeps runs apart")
     where = page.save() if page else folder / "images"
-    print(f"{translator.total - len(unreadable)} of {len(translator.loader)} images translated: {where}")
+    print(f"{translator.total - len(unreadable)} of {counted(len(translator.loader), 'image')} translated: {where}")
     if unreadable:
         raise UserError(f"images left out, since they cannot be read: {len(unreadable)}; the first: {unreadable[0]}")
 

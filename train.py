@@ -49,6 +49,7 @@ from util.loggers.registry import Watched, open_loggers
 from util.signals import Signals
 from util.terminal import TerminalSink
 from util.vitals import Vitals
+from util.words import counted
 
 
 def main() -> None:
@@ -117,8 +118,8 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
         for sink in sinks:
             sink.close()
     if world.is_first:
-        print(f"stopped by a signal after {run.progress.images} of {total} images; --continue_train goes on"
-              if signals.code else f"done: {run.progress.images} images seen; everything is in {folder}")
+        print(f"stopped by a signal after {run.progress.images} of {counted(total, 'image')}; --continue_train goes on"
+              if signals.code else f"done: {counted(run.progress.images, 'image')} seen; everything is in {folder}")
 
 
 def loop(
@@ -236,7 +237,7 @@ def describe(run: Run, device: torch.device, images: int) -> list[str]:
         if run.options[RunFlags].verbose:
             lines.append(str(network))
     together = f" in each of {run.world.size} processes" if run.world.size > 1 else ""
-    lines.append(f"device {device}{together}, seed {run.seed}, {images} images an epoch, "
+    lines.append(f"device {device}{together}, seed {run.seed}, {counted(images, 'image')} an epoch, "
                  f"from image {run.progress.images}")
     return lines
 

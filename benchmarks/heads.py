@@ -28,6 +28,7 @@ from util.errors import UserError, run_program
 from util.files import replacing
 from util.images import find_images
 from util.state_dicts import save_file
+from util.words import counted
 
 LAYERS = ("relu3_1", "relu4_1")
 
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     sources = find_images(flags.sources, "--sources", subfolders=False)
     aligned = partners(sources, flags.aligned, "--aligned")
     if len(sources) < flags.skip + 2:
-        raise UserError(f"--skip {flags.skip} leaves less than two of {len(sources)} pairs")
+        raise UserError(f"--skip {flags.skip} leaves less than two of {counted(len(sources), 'pair')}")
     save_heads(train_heads(sources[flags.skip:], aligned[flags.skip:], positive=flags.positive, updates=flags.updates,
                            temperature=flags.T, normalize=flags.use_norm), flags.out)
 

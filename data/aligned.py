@@ -11,6 +11,7 @@ from torch import Tensor
 from options import DataFlags, Options
 from util.errors import UserError
 from util.images import find_images
+from util.words import counted
 
 from .base import AugmentFlags, Reader, TwoDomainDataset, raw_entries
 from .keys import SampleKey
@@ -105,7 +106,7 @@ def match_pairs(folder_a: Path, folder_b: Path, flag: str = "--dataroot") -> lis
         if lonely:
             some = ", ".join(str(path) for path in lonely[:3]) + (", ..." if len(lonely) > 3 else "")
             raise UserError(
-                f"{flag}: {len(lonely)} images have no partner of the same name in {folder}: {some};"
+                f"{flag}: {counted(len(lonely), 'image')} without a partner of the same name in {folder}: {some};"
                 " add the partners or remove these"
             )
     return [(by_name_a[name], by_name_b[name]) for name in by_name_a]

@@ -26,6 +26,7 @@ from util.errors import UserError, run_program
 from util.files import sha256
 from util.images import BadImage, find_images, image_mode, load_image
 from util.terminal import TerminalSink
+from util.words import counted
 
 from .aligned import match_pairs
 
@@ -140,13 +141,13 @@ def coarse_colours(image: Tensor) -> Tensor:
 def describe(folder: Folder) -> Iterator[str]:
     """A folder's images in a few lines: how many, how large, which modes, which are the same."""
     readable = len(folder.images)
-    yield f"{folder.name}: {readable} image{'s' * (readable != 1)}" + (
+    yield f"{folder.name}: {counted(readable, 'image')}" + (
         f", {len(folder.unreadable)} unreadable" * bool(folder.unreadable))
     if readable:
         widths, heights = zip(*(found.size for found in folder.images), strict=True)
         sizes = Counter(found.size for found in folder.images)
         (width, height), count = sizes.most_common(1)[0]
-        yield (f"  {len(sizes)} size{'s' * (len(sizes) != 1)}, width {min(widths)} to {max(widths)}, "
+        yield (f"  {counted(len(sizes), 'size')}, width {min(widths)} to {max(widths)}, "
                f"height {min(heights)} to {max(heights)}; most often {width}x{height} ({count})")
         modes = Counter(found.mode for found in folder.images)
         yield "  " + ", ".join(f"{mode}: {count}" for mode, count in modes.most_common())

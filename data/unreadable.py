@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from util.errors import UserError
+from util.words import counted
 
 
 class Unreadable:
@@ -37,7 +38,7 @@ class Unreadable:
             if other not in self.reasons:
                 return other
         folder = self.files(item)[0].parent
-        raise UserError(f"none of the {len(group)} images in {folder} can be read: {self.reasons[item]}")
+        raise UserError(f"{counted(len(group), 'image')} in {folder}, none of which can be read: {self.reasons[item]}")
 
     def note(self, item: int, reason: str) -> None:
         """Take down that ``item`` cannot be read.

@@ -27,6 +27,7 @@ from util.errors import UserError, run_program
 from util.files import replacing
 from util.files import sha256 as sha256_of
 from util.images import is_image
+from util.words import counted
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -149,7 +150,7 @@ def visible(folder: Path) -> list[Path]:
 
 def contents(place: Path, source: Source) -> str:
     """How many images each folder of a set holds, and how it is read."""
-    lines = [f"{folder.name}: {sum(map(is_image, folder.rglob('*')))} images"
+    lines = [f"{folder.name}: {counted(sum(map(is_image, folder.rglob('*'))), 'image')}"
              for folder in visible(place) if folder.is_dir()]
     mode = " --dataset_mode aligned" if source.pairs else ""
     return "\n".join([*lines, f"train.py --dataroot {place}{mode} reads it"])

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datas
 from datasets.building import add_split_flags, picture, save_png, split, whole_folder, work_through
 from util.errors import UserError, run_program
 from util.images import BadImage, find_images
+from util.words import counted
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 count = place_images(part, source, folder / f"{phase}{domain}", flags.size, flags.threads)
                 if phase == "train" and not count:
                     raise UserError(f"--{domain.lower()}: none of the images in {source} can be read")
-                print(f"{phase}{domain}: {count} images")
+                print(f"{phase}{domain}: {counted(count, 'image')}")
     print(f"{flags.out} is ready; python -m data.check {flags.out} looks for faults in it")
 
 

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datas
 
 from datasets.building import image_size, positive, save_png, whole_folder
 from util.errors import UserError, run_program
+from util.words import counted
 
 SMALL = (32, 32)
 """Size at which two frames are compared: what a codec does to single pixels does not count."""
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(f"{seen} frames looked at, {taken} taken")
         if not taken:
             raise UserError(f"{flags.video} has no frames between --start and --end")
-    print(f"{flags.out}: {taken} of {seen} frames taken, every {flags.every} of the video")
+    print(f"{flags.out}: {taken} of {counted(seen, 'frame')} taken, every {flags.every} of the video")
 
 
 def find_ffmpeg() -> str:

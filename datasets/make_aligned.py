@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datas
 from data.aligned import match_pairs
 from datasets.building import add_split_flags, picture, save_png, split, whole_folder, work_through
 from util.errors import UserError, run_program
+from util.words import counted
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -44,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         work_through(write, [(phase, pair) for phase, part in zip(("train", "test"), parts, strict=True)
                              for pair in part], flags.threads)
-    print(f"{flags.out}: {len(parts[0])} pairs in train, {len(parts[1])} in test; train.py --dataset_mode aligned "
-          "reads them")
+    print(f"{flags.out}: {counted(len(parts[0]), 'pair')} in train, {len(parts[1])} in test; "
+          "train.py --dataset_mode aligned reads them")
 
 
 def side_by_side(left: Path, right: Path, size: tuple[int, int] | None) -> Image.Image:

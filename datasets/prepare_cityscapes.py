@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datas
 
 from datasets.building import add_size_flags, picture, save_png, whole_folder, work_through
 from util.errors import UserError, run_program
+from util.words import counted
 
 PHASES = {"train": "train", "val": "test"}  # the labels of Cityscapes' own test images are secret
 LABELS, PHOTOS = "_gtFine_color.png", "_leftImg8bit.png"
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
             pairs = find_pairs(flags.gtFine_dir / split, flags.leftImg8bit_dir / split)
             work_through(write, pairs, flags.threads)
-            print(f"{phase}A, {phase}B: {len(pairs)} pairs")
+            print(f"{phase}A, {phase}B: {counted(len(pairs), 'pair')}")
     print(f"{flags.out} is ready; train with --direction BtoA for label maps to photographs")
 
 
@@ -71,8 +72,8 @@ def find_pairs(labels: Path, photos: Path) -> list[tuple[str, Path, Path]]:
         if not found[-1]:
             raise UserError(f"no city in {folder} holds images that end in {end}; is it Cityscapes' folder?")
     if lonely := sorted(found[0].keys() ^ found[1].keys()):
-        raise UserError(f"{len(lonely)} frames of {photos} and {labels} lack their photograph or label map, such as "
-                        f"{lonely[0]}; unpack both archives again")
+        raise UserError(f"{counted(len(lonely), 'frame')} of {photos} and {labels} without photograph or label map, "
+                        f"such as {lonely[0]}; unpack both archives again")
     return [(f"{name}.png", photo, found[1][name]) for name, photo in sorted(found[0].items())]
 
 

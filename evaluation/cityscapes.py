@@ -20,6 +20,7 @@ from util.device import choose_device
 from util.errors import UserError
 from util.images import find_images
 from util.terminal import watched
+from util.words import counted
 
 from .figures import confusion_figure, save_figure
 
@@ -67,7 +68,8 @@ def run(flags: argparse.Namespace) -> None:
     if counts.sum() == 0:
         raise UserError(f"--labels: no pixel in '{flags.labels}' has one of the {len(CLASSES)} classes")
     scores = segmentation_scores(counts)
-    print(f"{len(matched)} images" + (f"; {left_out} label maps have no prediction" if left_out else ""))
+    lonely = f"; {counted(left_out, 'label map')} without prediction" if left_out else ""
+    print(counted(len(matched), "image") + lonely)
     print("\n".join([*class_table(scores, counts), "", *summary(scores), "", *matrix_table(counts)]))
     write_json(flags.out / "cityscapes.json", report(scores, counts) | {
         "images": len(matched), "labels_without_prediction": left_out, "size": flags.size,

@@ -13,6 +13,7 @@ from util.checkpoints import AVERAGE
 from util.device import choose_device
 from util.pages import charts, new_page, text_table, write_page
 from util.plots import line_chart
+from util.words import counted
 
 from .examining import Examiner
 from .experiments import Experiment, add_experiment_flags, experiment_options
@@ -72,8 +73,9 @@ def text_of(entries: Sequence[Mapping[str, Any]], first: Sequence[str] = FIRST) 
 
 def note_of(conditions: Mapping[str, Any]) -> str:
     """What the scores depend on, in a line."""
-    return (f"{conditions['images_outputs']} translations against {conditions['images_real']} real images; VGG16 "
-            f"{conditions['feature_layer']}, {conditions['vgg_weights']} weights")
+    translations, real = counted(conditions["images_outputs"], "translation"), conditions["images_real"]
+    return (f"{translations} against {counted(real, 'real image')}; VGG16 {conditions['feature_layer']}, "
+            f"{conditions['vgg_weights']} weights")
 
 
 def write_html(folder: Path, title: str, entries: Sequence[Mapping[str, Any]], note: str) -> Path | None:

@@ -16,6 +16,7 @@ from metrics.scoring import Scorer
 from util.errors import UserError
 from util.files import replacing
 from util.images import find_images
+from util.words import counted
 
 __all__ = ["Request", "score", "table", "write_json"]
 
@@ -95,8 +96,8 @@ def _find(request: Request) -> tuple[dict[str, list[Path]], list[Path], list[Pat
         files["inputs"] = partners(files["outputs"], request.inputs, "--inputs")
     real = find_images(request.real, "--real", subfolders=False)
     if request.paired and len(files["outputs"]) != len(real):
-        raise UserError(f"--paired: '{request.outputs}' holds {len(files['outputs'])} images and '{request.real}' "
-                        f"{len(real)}; they should be pairs of the same names")
+        raise UserError(f"--paired: '{request.outputs}' holds {counted(len(files['outputs']), 'image')} and "
+                        f"'{request.real}' {len(real)}; they should be pairs of the same names")
     folder, flag = (request.real, "--paired") if request.paired else (request.truth, "--truth")
     truth = partners(files["outputs"], folder, flag) if folder else None
     if set(request.chosen) & set(SET_METRICS):

@@ -202,7 +202,7 @@ def test_missing_partners_are_counted_and_named(tmp_path, extra, lonely):
     folders(tmp_path, count_a=1, count_b=1)
     for i in range(5, 10):
         save(tmp_path / extra / f"{i}.png")
-    with pytest.raises(UserError, match=rf"5 images have no partner.*{lonely}: \S*{extra}/5\.png, .*, \.\.\.;"):
+    with pytest.raises(UserError, match=rf"5 images without a partner.*{lonely}: \S*{extra}/5\.png, .*, \.\.\.;"):
         dataset(tmp_path, "--dataset_mode aligned")
 
 

@@ -52,7 +52,7 @@ def test_two_folders_become_a_set(tmp_path: Path, photos: Path) -> None:
     make_images(tmp_path / "paintings", ".", size=10, count=4)
     outcome = from_folder(tmp_path / "mine", "--a", photos, "--b", tmp_path / "paintings", "--test", "0.25")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "trainA: 8 images\ntestA: 2 images\ntrainB: 3 images\ntestB: 1 images\n" in outcome.out
+    assert "trainA: 8 images\ntestA: 2 images\ntrainB: 3 images\ntestB: 1 image\n" in outcome.out
     both = names(tmp_path / "mine" / "trainA") + names(tmp_path / "mine" / "testA")
     assert sorted(both) == names(photos), "every image is in one of the two"
     assert run("data.check", tmp_path / "mine").code == 0
@@ -158,7 +158,7 @@ def test_partners_are_put_side_by_side_and_training_reads_them(tmp_path: Path) -
     outcome = run("datasets.make_aligned", "--a", tmp_path / "a", "--b", tmp_path / "b", "--out", tmp_path / "pairs",
                   "--test", "0.5")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "1 pairs in train, 1 in test" in outcome.out
+    assert "1 pair in train, 1 in test" in outcome.out
     (path,) = (tmp_path / "pairs" / "train").iterdir()
     with Image.open(path) as both, Image.open(tmp_path / "b" / path.name) as right:
         assert both.size == (12, 4)
@@ -167,7 +167,7 @@ def test_partners_are_put_side_by_side_and_training_reads_them(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("fault", "said"), [
-    ("no partner", "--a and --b: 1 images have no partner of the same name in"),
+    ("no partner", "--a and --b: 1 image without a partner of the same name in"),
     ("sizes", "a pair must have one size, but"),
     ("unreadable", "1.png"),
 ])
@@ -232,7 +232,7 @@ def test_label_maps_keep_the_classes_colours_unless_asked_otherwise(
 @pytest.mark.parametrize(("lost", "said"), [
     ("gtFine", "there is no folder"),
     ("gtFine/val/bonn", "no city in"),
-    ("gtFine/val/bonn/bonn_1_gtFine_color.png", "1 frames of"),
+    ("gtFine/val/bonn/bonn_1_gtFine_color.png", "1 frame of"),
     ("leftImg8bit/val/bonn/bonn_0_leftImg8bit.png", "such as bonn_0"),
 ])
 def test_an_incomplete_cityscapes_is_refused(cityscapes: Path, lost: str, said: str) -> None:

@@ -163,7 +163,7 @@ def test_cityscapes_own_folders_give_the_known_scores_a_table_and_a_figure(tmp_p
     lines = outcome.out.splitlines()
     assert any(line.split() == ["car", "50.00", "75.00", "60.00", "28.57"] for line in lines), outcome.out
     assert any(line.startswith("pixel accuracy") and line.endswith("71.43") for line in lines)
-    assert "1 label maps have no prediction" in lines[0]
+    assert "1 label map without prediction" in lines[0]
     assert Image.open(tmp_path / "out" / "confusion.png").size[0] > 500
 
 

@@ -98,6 +98,15 @@ def test_results_page_of_nothing_is_a_page(tmp_path):
     assert check(Page(tmp_path / "new" / "index.html")).sources == []
 
 
+@pytest.mark.parametrize(("count", "note"), [(0, "0 images"), (1, "1 image"), (2, "2 images")])
+def test_a_page_of_one_image_does_not_say_images(tmp_path, count, note):
+    page = ResultsPage(tmp_path, "title")
+    for number in range(count):
+        page.add_row(f"{number}.png", {})
+    page.save()
+    assert note in Page(tmp_path / "index.html").texts
+
+
 def sample(value=0.0):
     return {"real_A": torch.zeros(2, 3, 4, 6), "fake_B": torch.full((1, 4, 6), value)}
 

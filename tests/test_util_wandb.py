@@ -146,7 +146,7 @@ def test_without_the_server_the_training_goes_on_with_a_warning(
     train(train_options(root, "--name run --loggers terminal,wandb --wandb_mode online --max_iters 1"))
     out = capsys.readouterr().out
     assert out.count("warning: the logger wandb cannot run (") == 1
-    assert "done: 1 images seen" in out
+    assert "done: 1 image seen" in out
 
 
 def test_a_service_that_dies_in_mid_run_is_mentioned_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .distributed import ALONE, World
 from .errors import UserError
+from .words import counted
 
 
 def choose_device(gpu_ids: str, world: World = ALONE) -> torch.device:
@@ -40,7 +41,7 @@ def choose_device(gpu_ids: str, world: World = ALONE) -> torch.device:
         raise UserError(f"--gpu_ids {missing[0]}: this machine has {there}; leave the flag out for the best device, or "
                         "use -1 for the CPU")
     if world.local_rank >= len(ids):
-        raise UserError(f"--gpu_ids {gpu_ids} gives {len(ids)} GPUs to more processes than that: start "
+        raise UserError(f"--gpu_ids {gpu_ids} gives {counted(len(ids), 'GPU')} to more processes than that: start "
                         f"--nproc_per_node={len(ids)}, or use -1 to train on CPUs")
     return _gpu(int(ids[world.local_rank]))
 

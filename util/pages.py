@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from util.files import replacing
+from util.words import counted
 
 STYLE = """
 body{margin:0;background:#fff;color:#222;font:15px/1.4 system-ui,sans-serif}
@@ -155,7 +156,7 @@ class ResultsPage:
 
     def save(self) -> Path:
         """Write the page, replacing an older one, and return its path."""
-        page = new_page(self.title, f"{len(self._rows)} images", image_width=self.image_width)
+        page = new_page(self.title, counted(len(self._rows), "image"), image_width=self.image_width)
         for name, images in self._rows:
             page.add(image_rows(name, images))
         write_page(page, self.path)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .errors import UserError
+from .words import counted
 
 INTACT = "free some space or choose another --checkpoints_dir; the checkpoints written before are intact"
 MOST_NAMES = 8  # in a message
@@ -84,8 +85,9 @@ def load_into(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
     ]
     if differences:
         raise UserError(
-            f"{path} does not fit this {type(network).__name__}: {differences[0]}, {len(differences)} such differences "
-            "in all; use the --model, --netG, --netD, --ngf, --ndf, --norm and channel flags that it was trained with")
+            f"{path} does not fit this {type(network).__name__}: {differences[0]}, "
+            f"{counted(len(differences), 'such difference')} in all; use the --model, --netG, --netD, --ngf, --ndf, "
+            "--norm and channel flags that it was trained with")
     network.load_state_dict(state)
 
 

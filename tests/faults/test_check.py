@@ -118,7 +118,7 @@ def test_pairs_without_partner_are_a_fault_where_pairs_are_meant(
     assert look(capsys, root).code == 0
     outcome = look(capsys, root, "--dataset_mode", "aligned")
     assert outcome.code == 2
-    assert "1 images have no partner of the same name" in outcome.out
+    assert "1 image without a partner of the same name" in outcome.out
     assert "trainA/5.png" in outcome.out
 
 

@@ -106,7 +106,7 @@ def test_one_unreadable_image_too_many_ends_the_training(root: Path, workers: in
 def test_a_domain_without_a_readable_image_ends_the_training(root: Path) -> None:
     for path in (root / "trainA").iterdir():
         path.write_text("no image")
-    with pytest.raises(UserError, match=r"none of the 5 images in \S*trainA can be read: \S*trainA/\d.png cannot be"):
+    with pytest.raises(UserError, match=r"5 images in \S*trainA, none of which can be read: \S*/\d.png cannot be"):
         epochs(loader(root))
 
 

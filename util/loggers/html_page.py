@@ -13,6 +13,7 @@ from torch import Tensor
 from util.files import move_aside
 from util.images import first_image, save_image
 from util.pages import charts, image_rows, new_page, value_table, write_page
+from util.words import counted
 
 from .curves import Curves
 from .json_lines import read_values
@@ -111,14 +112,14 @@ class HtmlSink(Sink):
         note = f"Newest first; every sample is in {self.folder.name}/images."
         page = new_page(self.title, note, image_width=self.image_width, refresh_seconds=refresh_seconds)
         if self._latest:
-            page.add(value_table(f"Latest values, after {self._step} images", self._latest))
+            page.add(value_table(f"Latest values, after {counted(self._step, 'image')}", self._latest))
         if self._charts:
             page.add(charts("Curves", self._charts))
         for step in sorted(self._rows, reverse=True)[:ROWS]:
             row = self._rows[step]
             labels = sorted(row, key=lambda label: self._order.get(label, len(self._order)))
             groups = ({label: row[label] for label in group} for group in in_groups(labels))
-            page.add(image_rows(f"After {step} images", *groups))
+            page.add(image_rows(f"After {counted(step, 'image')}", *groups))
         write_page(page, self.folder / "index.html")
         self._written = time.monotonic()
 

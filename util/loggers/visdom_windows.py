@@ -16,6 +16,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from util.images import first_image, to_uint8
+from util.words import counted
 
 from .sink import Sink, Warn, chart_of, in_groups, short
 
@@ -121,7 +122,7 @@ class VisdomSink(Sink):
             grid = image_grid([[pictures[label] for label in row] for row in rows])
             width = self.win_size * max(map(len, rows))
             options = {
-                "title": f"{self.title}: {caption}", "caption": f"after {step} images: {caption}",
+                "title": f"{self.title}: {caption}", "caption": f"after {counted(step, 'image')}: {caption}",
                 "width": width, "height": round(width * grid.shape[1] / grid.shape[2]),
             }
             client.image(grid, win=str(number), opts=options)
