@@ -104,14 +104,17 @@ def some_translations(translator: Translator, count: int, *, with_inputs: bool) 
         yield replace(translated, images=images)
 
 
-def differing_flags(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
-    """The flags of the method that were not the same in all trainings: of each its value, as typed, or nothing."""
+def differing_flags(experiments: Sequence[Experiment]) -> dict[str, list[str | None]]:
+    """The flags of the method in which two trainings differ: of each its value, as typed, or None if it lacks the flag.
+
+    A flag that one model alone has does not differ from anything; ``--model`` tells.
+    """
     names = dict.fromkeys(name for experiment in experiments for name in experiment.flags if name not in SILENT)
-    values = {name: [show(of.flags[name]) if name in of.flags else "" for of in experiments] for name in names}
-    return {name: of for name, of in values.items() if len(set(of)) > 1}
+    values = {name: [show(of.flags[name]) if name in of.flags else None for of in experiments] for name in names}
+    return {name: of for name, of in values.items() if len({*of} - {None}) > 1}
 
 
-def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[str, Sequence[str]]) -> None:
+def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[str, Sequence[str | None]]) -> None:
     """Write the page.
 
     Raises:
@@ -122,8 +125,9 @@ def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[st
     columns, rows, marked = score_rows([{"experiment": of.experiment.name, **of.entry} for of in compared], FIRST)
     page.add(text_table("Scores; the best of each column stands out", columns, rows, marked))
     if differences:
-        page.add(text_table("Flags that differ", ["flag", *names],
-                            [[f"--{flag}", *values] for flag, values in differences.items()]))
+        cells = [[f"--{flag}", *("—" if value is None else value for value in values)]
+                 for flag, values in differences.items()]
+        page.add(text_table("Flags that differ; — where a model has no such flag", ["flag", *names], cells))
     for number, (name, pictures) in enumerate(compared[0].pictures):
         outputs = {of.experiment.name: of.pictures[number][1] for of in compared if number < len(of.pictures)}
         row = {"input": pictures["real_A"]} | {

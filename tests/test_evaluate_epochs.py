@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from test_user_errors import says
 from tiny import save_folders, save_noise, train_options, translate_options
 
 import evaluation.curves as curves_module
-from evaluation.compare import Compared, differing_flags, loss_charts, score_charts
+from evaluation.compare import Compared, differing_flags, loss_charts, score_charts, write_html
 from evaluation.curves import logged_curves, thinned
 from evaluation.examining import Examiner
 from evaluation.experiments import Experiment
@@ -279,6 +280,18 @@ def test_flags_that_say_nothing_about_the_method_do_not_differ() -> None:
             **{flag: values[place] for flag, values in told.items()}, **dict.fromkeys(silent, f"{place}")})
         for place, name in enumerate(("one", "two"))]
     assert set(differing_flags(experiments)) == set(told)
+
+
+def test_a_flag_differs_between_trainings_that_have_it(tmp_path: Path) -> None:
+    flags = {"one": {"lr": 1, "both": 1, "T": 0.1, "own": 1}, "two": {"lr": 1, "both": 2}, "three": {"lr": 1, "T": 0.2}}
+    experiments = [Experiment(name, tmp_path, of) for name, of in flags.items()]
+    differences = differing_flags(experiments)
+    assert differences == {"both": ["1", "2", None], "T": ["0.1", None, "0.2"]}
+    pytest.importorskip("dominate", reason="needs dominate: pip install dominate")
+    conditions = {"images_outputs": 1, "images_real": 1, "feature_layer": "", "vgg_weights": ""}
+    write_html(tmp_path / "page.html", [Compared(of, {}, [], conditions, []) for of in experiments], differences)
+    cells = re.findall("<td>(.*)</td>", (tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert cells[-8:] == ["--both", "1", "2", "—", "--T", "0.1", "—", "0.2"]
 
 
 def test_compare_scores_the_checkpoint_that_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
 from html.parser import HTMLParser
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
 import pytest
 import torch
 from browser import browser
+from PIL import Image
 
 from util.images import save_image
 from util.loggers import HtmlSink, open_html
-from util.pages import ResultsPage, open_results_page
+from util.pages import ResultsPage, new_page, open_results_page, text_table, write_page
 
 pytest.importorskip("dominate")
 
@@ -105,6 +108,24 @@ def test_a_page_of_one_image_does_not_say_images(tmp_path, count, note):
         page.add_row(f"{number}.png", {})
     page.save()
     assert note in Page(tmp_path / "index.html").texts
+
+
+def test_a_table_that_is_wider_than_its_window_has_a_shadow_where_it_goes_on(tmp_path):
+    def look(window):
+        """How bright the table is at its left edge, in the middle, and at its right edge."""
+        with Image.open(io.BytesIO(window.find_element("css selector", ".wide").screenshot_as_png)) as shot:
+            pixels = np.asarray(shot.convert("L"))
+        return [int(pixels[5, x]) for x in (1, pixels.shape[1] // 2, -2)]
+
+    page = new_page("t", "n", image_width=64)
+    page.add(text_table("t", [" "] * 3, [["x" * 40] * 3]))
+    write_page(page, tmp_path / "index.html")
+    for width, start, end in (400, [255, 255, 200], [200, 255, 255]), (1200, [255] * 3, [255] * 3):
+        with browser(width=width) as window:
+            window.get((tmp_path / "index.html").as_uri())
+            assert look(window) == pytest.approx(start, abs=15)
+            window.execute_script("document.querySelector('.wide').scrollLeft = 9999")
+            assert look(window) == pytest.approx(end, abs=15)
 
 
 def sample(value=0.0):

@@ -27,13 +27,17 @@ figcaption{padding-top:2px;font-size:12px;color:#555}
 dl{display:flex;flex-wrap:wrap;gap:6px 20px;margin:0}
 dt{font-size:12px;color:#555}
 dd{margin:0;font-variant-numeric:tabular-nums}
-.wide{overflow-x:auto}
+.wide{overflow-x:auto;background:
+linear-gradient(90deg,#fff 16px,#fff0) left/48px 100% no-repeat local,
+linear-gradient(270deg,#fff 16px,#fff0) right/48px 100% no-repeat local,
+linear-gradient(90deg,#0004,#0000) left/14px calc(100% - 2px) no-repeat,
+linear-gradient(270deg,#0004,#0000) right/14px calc(100% - 2px) no-repeat}
 .wide td{overflow-wrap:normal}
 .wide td:first-child{white-space:nowrap}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,28rem),1fr));gap:8px}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:3px 10px 3px 0;text-align:left;border-bottom:1px solid #e5e7eb}
-.marked{font-weight:700;background:#e3f4e5}
+.marked{font-weight:700;background:#009b121c}
 @media(max-width:640px){header,section{padding:8px}figure{flex-basis:calc((100% - 16px)/3)}}
 """
 
@@ -93,7 +97,7 @@ def value_table(name: str, values: Mapping[str, float]) -> Any:
 def text_table(
     name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], marked: Collection[tuple[int, int]] = ()
 ) -> Any:
-    """A section with a table, which scrolls by itself where the window is narrower.
+    """A section with a table, which scrolls by itself where the window is narrower; a shadow at the edge shows that.
 
     Args:
         name: heading.
