@@ -18,7 +18,7 @@ from models.networks.vgg import VGG16Features
 from util.errors import UserError
 from util.images import load_normalized
 from web.checkpoints import STYLES, Checkpoint, find_checkpoints, load_generator
-from web.page import INPUT, Events, build_page
+from web.page import INPUT, Events, build_page, named_sides
 from web.pictures import Studio, read_image
 from web.similarity import LAYERS, drawn, sights, similarity
 
@@ -93,6 +93,19 @@ def test_the_button_without_an_image_asks_for_one_and_other_parts_do_not(
     assert events.translate_now(None, *rest)[0] is None
     assert len(said) == 1
     assert "Choose an image first" in said[0]
+
+
+def test_a_failure_takes_away_an_upload_that_is_no_image_and_no_other(root: Path, tmp_path: Path) -> None:
+    gradio = pytest.importorskip("gradio")
+    events = Events(root, Studio(tmp_path, "-1", 0))
+    (tmp_path / "broken.png").write_text("no image")
+    assert events.unless_broken(str(tmp_path / "broken.png")) is None
+    for upload in (None, str(save_noise(tmp_path / "photo.png", 3))):
+        assert events.unless_broken(upload) == gradio.skip()
+
+
+def test_sides_of_the_slider_show_names_as_they_are() -> None:
+    assert "<span>Left: &lt;b&gt;_1_, latest</span>" in named_sides("<b>_1_, latest")
 
 
 def test_the_page_says_what_to_do_where_there_is_no_checkpoint(root: Path, tmp_path: Path) -> None:

@@ -142,14 +142,18 @@ def test_an_image_is_dropped_translated_compared_clicked_and_downloaded(app: App
         assert picture(window, "map_output").shape == (200, 300, 3)
         middle = np.argwhere(ring).mean(axis=0)
         assert np.abs(middle - [50, 225]).max() <= 1, f"the ring is around {middle}, the click was at [50, 225]"
+        assert "bright resembles the point" in window.find_element("css selector", "body").text
         before = source(window, "map_input")
         choose(window, "sight", "relu4_1")
         assert picture(window, "map_input", unlike=before).shape == (200, 300, 3)
 
         assert len(window.find_elements("css selector", "#slider img")) == 2
+        sides = "return [...document.querySelectorAll('#sides span')].map(side => side.innerText)"
+        assert window.execute_script(sides) == ["Left: the input", "Right: mine, latest"]
         before = source(window, "slider")
         choose(window, "compared", "styles, latest")
         picture(window, "slider", unlike=before)
+        assert window.execute_script(sides) == ["Left: styles, latest", "Right: mine, latest"]
 
         window.find_element("css selector", "#download").click()
         saved = until(lambda: list((tmp_path / "downloads").glob("*.png")), "the download")[0]
@@ -161,16 +165,22 @@ def test_an_image_is_dropped_translated_compared_clicked_and_downloaded(app: App
     assert app.errors.read_text() == ""
 
 
-def test_what_is_no_image_is_told_on_the_page_and_the_next_one_is_translated(app: App, tmp_path: Path) -> None:
+def test_what_is_no_image_is_told_once_and_the_next_one_is_translated(app: App, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and so on")
     with browser() as window:
         opened(window, app)
         upload(window, tmp_path / "broken.png")
-        said = "return document.querySelector('.toast-body')?.innerText"
-        text = until(lambda: window.execute_script(said), "a message")
+        def said() -> Any:
+            """The messages on the page, also those that are still fading in."""
+            return window.execute_script(
+                "return [...document.querySelectorAll('.toast-message-text')].map(message => message.innerText.trim())")
+
+        text, = until(said, "a message")
         assert "broken.png cannot be read as an image" in text
-        window.find_element("css selector", "#upload [aria-label=Clear]").click()
         until(lambda: window.find_elements("css selector", "#upload input[type=file]"), "room for another file")
+        window.find_element("css selector", "#translate").click()
+        until(lambda: len(said()) > 1, "another message")
+        assert said() == [text, "Choose an image first: drop one, or click its field"]
         upload(window, save_noise(tmp_path / "good.png", 1, (33, 47), "RGBA"))
         assert picture(window, "output").shape == (47 * 6, 33 * 6, 3)
         assert faults_of(window) == {}

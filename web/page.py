@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from util.errors import UserError, explain
-from util.images import SUFFIXES, image_outline
+from util.images import SUFFIXES, BadImage, image_outline, load_normalized
 
 from .checkpoints import Checkpoint, find_checkpoints
 from .pictures import Shown, Studio
@@ -21,7 +21,11 @@ INPUT = "the input"
 TITLE = "Image translation"
 CSS = """
 .gradio-container{padding:8px!important}
-@media(max-width:640px){.row{flex-direction:column}.row>*{min-width:0!important}}
+.sides{display:flex;justify-content:space-between;gap:16px;overflow-wrap:anywhere}
+.sides>*{flex:1}
+#sides>*{padding:0!important}
+.sides>:last-child{text-align:right}
+@media(max-width:640px){.row{flex-direction:column;align-items:stretch!important}.row>*{min-width:0!important}}
 """
 
 Point = tuple[float, float]
@@ -50,8 +54,8 @@ class Events:
         import gradio  # noqa: PLC0415
 
         if upload is None:
-            return (None, None, None, None, gradio.DownloadButton(value=None, interactive=False), gradio.skip(),
-                    gradio.skip())
+            return (None, None, None, None, named_sides(), gradio.DownloadButton(value=None, interactive=False),
+                    gradio.skip(), gradio.skip())
         checkpoint = self._find(label)
         other = None if compared == INPUT else self._find(compared)
         into = Path(tempfile.mkdtemp(dir=self.studio.folder))
@@ -59,6 +63,7 @@ class Events:
         seen = sights(checkpoint)
         return (
             shown, *map(str, shown.views), (str(shown.other), str(shown.output)),
+            named_sides(other.label if other else INPUT, checkpoint.label),
             gradio.DownloadButton(value=str(shown.output), interactive=True),
             gradio.Slider(visible=shown.styles > 1, maximum=max(shown.styles, 2)),
             gradio.Dropdown(choices=seen, value=sight if sight in seen else seen[0]))
@@ -70,6 +75,17 @@ class Events:
         if upload is None:
             gradio.Warning("Choose an image first: drop one, or click its field")
         return self.translate(upload, *rest)
+
+    def unless_broken(self, upload: str | None) -> Any:
+        """What stays uploaded after a failure: a file that is no image does not, lest the button fail again."""
+        import gradio  # noqa: PLC0415
+
+        if upload is not None:
+            try:
+                load_normalized(Path(upload), 3)
+            except BadImage:
+                return None
+        return gradio.skip()
 
     def maps(
         self, shown: Shown | None, point: Point | None, sight: str, label: str | None,
@@ -92,6 +108,11 @@ class Events:
 def nothing_in(root: Path) -> str:
     """What to do where there is no checkpoint."""
     return f"there is no checkpoint in {root}: train a model, or start app.py with another --checkpoints_dir"
+
+
+def named_sides(left: str = "what it is compared with", right: str = "the output") -> str:
+    """What is on the slider's sides, as HTML."""
+    return f'<div class="sides"><span>Left: {escape(left)}</span><span>Right: {escape(right)}</span></div>'
 
 
 def build_page(root: Path, studio: Studio, side: int) -> Any:
@@ -130,11 +151,12 @@ def _lay_out(side: int) -> SimpleNamespace:
     with gr.Row():
         parts.before = _picture("Input: click a point to see what resembles it", "input")
         parts.after = _picture("Output: points can be clicked here, too", "output")
+    gr.Markdown("In the maps, bright resembles the point in the white ring, and dark is unlike it")
     with gr.Row():
         parts.maps = [_picture("Self-similarity in the input", "map_input"),
                       _picture("Self-similarity in the output", "map_output")]
     parts.sight = gr.Dropdown(list(LAYERS), value=LAYERS[0], label="Self-similarity by", elem_id="sight")
-    gr.Markdown("Left: what it is compared with. Right: the output")
+    parts.sides = gr.HTML(named_sides(), elem_id="sides")
     parts.slider = gr.ImageSlider(show_label=False, interactive=False, elem_id="slider", max_height=360,
                                   buttons=["fullscreen"])
     parts.download = gr.DownloadButton("Download the output as PNG", interactive=False, elem_id="download")
@@ -155,11 +177,14 @@ def _connect(page: Any, events: Events, on: SimpleNamespace) -> None:
     on.refresh.click(**lists)
     changed: dict[str, Any] = {
         "inputs": [on.upload, on.chosen, on.compared, on.style, on.largest, on.sight],
-        "outputs": [on.shown, on.before, on.after, on.slider, on.download, on.style, on.sight],
+        "outputs": [on.shown, on.before, on.after, on.slider, on.sides, on.download, on.style, on.sight],
         "show_progress_on": on.after, **alone}
-    gr.on([on.upload.change, on.chosen.input, on.compared.input, on.largest.release, on.style.release],
-          told(events.translate), **changed).success(**draw)
-    on.again.click(told(events.translate_now), **changed).success(**draw)
+    for translated in (
+            gr.on([on.upload.change, on.chosen.input, on.compared.input, on.largest.release, on.style.release],
+                  told(events.translate), **changed),
+            on.again.click(told(events.translate_now), **changed)):
+        translated.success(**draw)
+        translated.failure(told(events.unless_broken), [on.upload], [on.upload], show_progress="hidden", **alone)
     for picture in (on.before, on.after, *on.maps):
         picture.select(_clicked(), [on.shown], [on.point], show_progress="hidden", **alone).success(**draw)
     on.sight.input(**draw)
