@@ -34,7 +34,7 @@ linear-gradient(90deg,#0004,#0000) left/14px calc(100% - 2px) no-repeat,
 linear-gradient(270deg,#0004,#0000) right/14px calc(100% - 2px) no-repeat}
 .wide td{overflow-wrap:normal}
 .wide td:first-child{white-space:nowrap}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,28rem),1fr));gap:8px}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:8px}
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:3px 10px 3px 0;text-align:left;border-bottom:1px solid #e5e7eb}
 .marked{font-weight:700;background:#009b121c}
