@@ -184,7 +184,7 @@ def test_what_cannot_be_scored_is_one_sentence(root: Path, tmp_path: Path) -> No
     says(evaluate("epochs", root, "--name", "one"), "there is no checkpoint of the generator")
     for text in ("[", "[" * 100_000):
         (root / "checkpoints" / "one" / "train_opt.json").write_text(text)
-        says(evaluate("epochs", root, "--name", "one"), "train_opt.json cannot be read")
+        says(evaluate("epochs", root, "--name", "one"), "train_opt.json cannot be used")
     shutil.rmtree(root / "testB")
     says(evaluate("epochs", root, "--name", "two", "--pairs", "no"), "no folder", "testB")
 

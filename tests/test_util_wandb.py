@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -113,6 +115,17 @@ def test_an_offline_training_can_be_read_back_and_goes_on_under_its_id(
     out, err = capfd.readouterr()
     assert "warning" not in out
     assert err == ""
+
+
+def test_nothing_is_advertised_beside_packages_that_wandb_would_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "groq", ModuleType("groq"))
+    monkeypatch.delenv("WANDB_DISABLE_WEAVE", raising=False)
+    sink = open_wandb(tmp_path, "t", project="p", mode="offline", config={}, resume_step=0, warn=pytest.fail)
+    assert sink is not None
+    sink.close()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_numbers_that_are_none_and_single_images_do_no_harm(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,7 @@ class WandbSink(Sink):
         self, folder: Path, title: str, *, project: str, mode: str | None, config: Mapping[str, Any], resume_step: int
     ) -> None:
         wandb: Any = importlib.import_module("wandb")  # optional
+        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # beside some packages it would be advertised
         self._picture = wandb.Image
         self._run = wandb.init(
             project=project, name=title, id=run_id(folder / "wandb_id.txt", new=resume_step == 0), resume="allow",
