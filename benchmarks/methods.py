@@ -1,14 +1,13 @@
 """What is compared: methods on the same drawings, and one setting of the losses varied at a time."""
 
 STRUCTURE = "--attn_layers relu3_1"
-CUT = "--model cut --nce_layers 0,4,7,10,14"  # with --no_antialias these are what 0,4,8,12,16 are without
 METHODS = {
     "sc-FSeSim": f"--model sc {STRUCTURE} --use_norm",
     "sc-LSeSim": f"--model sc {STRUCTURE} --learned_attn --augment",
     "cycle_gan": "--model cycle_gan",
     "cycle_gan-LSeSim": f"--model cycle_gan {STRUCTURE} --structure lsesim --augment",
-    "cut": CUT,
-    "FastCUT": f"{CUT} --CUT_mode FastCUT --lambda_NCE 3",
+    "cut": "--model cut",
+    "FastCUT": "--model cut --CUT_mode FastCUT --lambda_NCE 3",
     "munit_sc": f"--model munit_sc {STRUCTURE} --learned_attn --augment",
 }
 """Name in the table, and what ``train.py`` is told beside `COMMON`.
