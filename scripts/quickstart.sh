@@ -31,6 +31,7 @@ else
         --print_freq 50 --display_freq 400 --update_html_freq 400 --save_latest_freq 800 ${resume[@]+"${resume[@]}"}
     trap - EXIT
     echo $((before + SECONDS - started)) > "$seconds"
+    rm -f "$spent"
 fi
 
 .venv/bin/python test.py --dataroot $data --name $name --model sc --dataset_mode aligned --num_test inf --use_ema

@@ -169,3 +169,42 @@ def test_a_job_at_its_time_limit_is_queued_again_and_no_other(tmp_path: Path, co
     assert "6 cores" in done.stdout
     assert "3 1 8 node7 20012 train.py" in done.stdout
     assert ("queued 12" in done.stdout) == queued
+
+
+PYTHON = """#!/usr/bin/env bash
+case $1 in
+train.py)
+    echo "$*"
+    sleep 1
+    mkdir -p checkpoints/quickstart
+    if [ ! -e checkpoints/quickstart/latest_state.pth ]; then
+        touch checkpoints/quickstart/latest_state.pth
+        exit 130
+    fi ;;
+evaluate.py) echo "$*" ;;
+-c) echo 2 ;;
+esac
+"""
+
+
+def test_a_quickstart_that_was_stopped_goes_on_and_counts_the_seconds_of_both_calls(tmp_path: Path) -> None:
+    """With a Python that trains for a second, and is stopped in its first training."""
+    files = {"scripts/quickstart.sh": (ROOT / "scripts" / "quickstart.sh").read_text(encoding="utf-8"),
+             "scripts/setup.sh": "", ".venv/bin/python": PYTHON}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    command = ["bash", "scripts/quickstart.sh"]
+    stopped, finished, again = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                                               check=False) for _ in range(3))
+    assert stopped.returncode == 130
+    assert "run quickstart.sh again to go on with it" in stopped.stdout
+    assert "--continue_train" not in stopped.stdout
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert "--continue_train" in finished.stdout
+    seconds = int((tmp_path / "checkpoints/quickstart/train_seconds").read_text())
+    assert seconds >= 2
+    for outcome in (finished, again):
+        assert f"train_seconds={seconds} seed=1 threads=2" in outcome.stdout
+    assert "train.py" not in again.stdout
