@@ -153,7 +153,9 @@ def test_folders_give_ratios_with_what_they_depend_on(folders: Path, unaligned: 
         assert of["ratio"] > 1, key
         assert of["ratio_low"] <= of["ratio"] <= of["ratio_high"]
     one, other = (read_image(folders / name / "0.png") for name in "AB")
-    assert outcome.out.count("\n") == 1 + len(scores["errors"])
+    *lines, place = outcome.out.splitlines()
+    assert len(lines) == 1 + len(scores["errors"])
+    assert place == str(folders / "out" / "pairs.json")
     alone = json.loads((folders / "out" / "pairs.json").read_text(encoding="utf-8")) if pairs(
         folders, "--unaligned", folders / "C", "--limit", "1").code == 0 else {}
     assert alone["errors"]["pixel"]["aligned"] == pytest.approx((one - other).abs().mean().item() / 2, rel=1e-5)
