@@ -99,7 +99,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     prepare(model, device, options[SpeedFlags], world)
     if not has_crop(data.preprocess):
         torch.backends.cudnn.benchmark = False  # images of many sizes: each would start a search for algorithms
-    run = Run(options, folder, seed, first_epoch, model, build_schedulers(model, flags, first_epoch),
+    run = Run(options, folder, first_epoch, model, build_schedulers(model, flags, first_epoch),
               Progress(first_epoch), world, Evaluation(options, model, device, folder, world))
     notes += run.resume(tag, state) if flags.continue_train else make_room(folder, world)
 
@@ -237,7 +237,7 @@ def describe(run: Run, device: torch.device, images: int) -> list[str]:
         if run.options[RunFlags].verbose:
             lines.append(str(network))
     together = f" in each of {run.world.size} processes" if run.world.size > 1 else ""
-    lines.append(f"device {device}{together}, seed {run.seed}, {counted(images, 'image')} an epoch, "
+    lines.append(f"device {device}{together}, seed {run.options[RunFlags].seed}, {counted(images, 'image')} an epoch, "
                  f"from image {run.progress.images}")
     return lines
 

@@ -15,7 +15,7 @@ from util.errors import UserError
 
 from .flag import Flag, flags_of, show
 from .options import Options
-from .recorded import recorded_flags
+from .recorded import recorded_flags, unusable
 
 
 class OwnsFlags(Protocol):
@@ -237,8 +237,7 @@ def _recorded(
     try:
         return {name: table[name].convert(show(recorded[name])) for name in inherited if name in recorded}
     except ValueError as error:
-        raise UserError(f"{folder / 'train_opt.json'} cannot be used ({error}); repair or remove it, and type the "
-                        "flags of the architecture") from None
+        raise unusable(folder, error) from None
 
 
 def _recognized(

@@ -8,6 +8,8 @@ from typing import Any
 
 from util.errors import UserError
 
+FILE = "train_opt.json"
+
 
 def recorded_flags(folder: Path) -> dict[str, Any] | None:
     """What ``train_opt.json`` in an experiment's folder holds; None where there is no such file.
@@ -15,7 +17,7 @@ def recorded_flags(folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: it is damaged.
     """
-    path = folder / "train_opt.json"
+    path = folder / FILE
     try:
         if not path.is_file():
             return None
@@ -23,6 +25,11 @@ def recorded_flags(folder: Path) -> dict[str, Any] | None:
         if not isinstance(recorded, dict):
             raise ValueError("it holds no flags")
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be used ({error}); repair or remove it, and type the flags of the "
-                        "architecture") from None
+        raise unusable(folder, error) from None
     return recorded
+
+
+def unusable(folder: Path, error: Exception) -> UserError:
+    """What to tell about a ``train_opt.json`` that is damaged."""
+    return UserError(f"{folder / FILE} cannot be used ({error}); repair or remove it, and type the flags of the "
+                     "architecture")

@@ -51,7 +51,6 @@ class Run:
 
     options: Options
     folder: Path
-    seed: int
     first_epoch: int
     model: Model
     schedulers: dict[str, Scheduler]
@@ -71,7 +70,7 @@ class Run:
             "epoch_losses": self.epoch_losses.state_dict(self.world),
             "evaluation": self.evaluation.state_dict(),
             "options": self.options.as_dict(),
-            "seed": self.seed,
+            "seed": self.options[RunFlags].seed,
             "first_epoch": self.first_epoch,
         }, self.world, also=also, keep_last=self.options[DisplayFlags].keep_last)
         if tag == LATEST:
