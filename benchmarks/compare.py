@@ -33,7 +33,7 @@ from util.images import find_images
 
 from .measure import median_seconds, peak_memory
 from .methods import COMMON, KNOWN, METHODS, VARIANTS
-from .montage import montage
+from .montage import montage, outputs
 from .report import (
     benchmark_parser,
     cell,
@@ -50,6 +50,7 @@ from .step import build_ours, training_options
 
 MEASURES = {"frechet": "Fréchet", "line_iou": "line IoU", "colour_error": "colour error"}
 FOLDERS = ("trainA", "trainB", "testA", "testB")
+STYLES = 10  # that a model of several translates to; in the scores they take turns
 MIB = 2**20
 
 
@@ -122,13 +123,15 @@ def run(method: str, seed: int, flags: Namespace) -> None:
     call("train.py", *where, *shlex.split(f"{COMMON} {KNOWN[method]} {flags.extra}"), "--seed", str(seed),
          "--n_epochs", constant, "--n_epochs_decay", decay, *resumed, threads=flags.threads)
     model = shlex.split(KNOWN[method])[1]
+    styles = ["--n_styles", str(STYLES)] if model == "munit_sc" else []
     call("test.py", *where, "--model", model, "--dataset_mode", "aligned", "--num_test", "inf", "--use_ema",
-         "--results_dir", str(flags.results_dir), threads=flags.threads)
+         "--results_dir", str(flags.results_dir), *styles, threads=flags.threads)
     images, truth = translations(name, flags), str(data / "testB")
     scores.parent.mkdir(parents=True, exist_ok=True)
-    call("evaluate.py", "metrics", "--inputs", str(images / "real_A"), "--outputs", str(images / "fake_B"),
-         "--real", truth, "--truth", truth, "--bootstrap", "0", "--json", str(scores), "--record", f"method={method}",
-         f"seed={seed}", f"epochs={constant}+{decay}", f"size={flags.size}", threads=flags.threads)
+    call("evaluate.py", "metrics", "--inputs", str(images / "real_A"), "--outputs",
+         *map(str, outputs(images)), "--real", truth, "--truth", truth, "--bootstrap", "0", "--json", str(scores),
+         "--record", f"method={method}", f"seed={seed}", f"epochs={constant}+{decay}", f"size={flags.size}",
+         *([f"extra={flags.extra}"] if flags.extra else []), threads=flags.threads)
 
 
 def record(name: str, flags: Namespace) -> Path:

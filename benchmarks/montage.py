@@ -22,19 +22,24 @@ def montage(runs: Mapping[str, Path]) -> Image.Image:
         UserError: a run's images are not there.
     """
     for title, folder in runs.items():
-        if not (folder / "fake_B").is_dir():
+        if not outputs(folder):
             raise UserError(f"--picture: {folder / 'fake_B'} is missing, the translations of {title}; its scores alone "
                             "give no picture")
     first = next(iter(runs.values()))
-    rows = {"inputs": first / "real_A", **{title: folder / "fake_B" for title, folder in runs.items()},
-            "truths": first / "real_B"}
-    names = sorted(path.name for path in rows["inputs"].iterdir())
+    rows = {"inputs": [first / "real_A"], **{title: outputs(folder) for title, folder in runs.items()},
+            "truths": [first / "real_B"]}
+    names = sorted(path.name for path in (first / "real_A").iterdir())
     names = names[len(names) // COLUMNS // 2::max(len(names) // COLUMNS, 1)][:COLUMNS]
     picture = Image.new("RGB", (LABEL + CELL * len(names), CELL * len(rows)), "white")
     draw = ImageDraw.Draw(picture)
-    for row, (title, folder) in enumerate(rows.items()):
+    for row, (title, folders) in enumerate(rows.items()):
         draw.text((LABEL - 6, row * CELL + CELL // 2), title, fill="black", anchor="rm", font_size=13)
         for column, name in enumerate(names):
-            with Image.open(folder / name) as image:
+            with Image.open(folders[column % len(folders)] / name) as image:
                 picture.paste(image.convert("RGB").resize((CELL, CELL)), (LABEL + column * CELL, row * CELL))
     return picture
+
+
+def outputs(folder: Path) -> list[Path]:
+    """The folders of a run's translations, one for each style, in ``test_latest/images``."""
+    return sorted(folder.glob("fake_B*"))

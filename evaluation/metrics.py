@@ -35,7 +35,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add = parser.add_argument
     either = parser.add_mutually_exclusive_group(required=True)
-    either.add_argument("--outputs", type=Path, metavar="DIR", help="the translations; required, or --name")
+    either.add_argument("--outputs", type=Path, nargs="+", metavar="DIR",
+                        help="the translations; required, or --name. Of several styles a folder each: the first image is "
+                        "then scored in the first, the second in the second, and so on in turns")
     either.add_argument("--name", metavar="NAME",
                         help="required, or --outputs: an experiment that translates a test set, the flags of which are "
                         "--dataroot and what follows it; --inputs, --real and --truth are then the set's own")
@@ -71,8 +73,9 @@ def run(flags: argparse.Namespace) -> None:
     """Translate if asked to; score, print, write."""
     _check(flags)
     if flags.name is None:
-        score_folders(flags, Request(outputs=flags.outputs, real=flags.real, inputs=flags.inputs, truth=flags.truth),
-                      flags.json)
+        outputs, *styles = flags.outputs
+        score_folders(flags, Request(outputs=outputs, styles=styles, real=flags.real, inputs=flags.inputs,
+                                     truth=flags.truth), flags.json)
         return
     experiment = Experiment.find(flags.checkpoints_dir, flags.name)
     options = experiment_options(flags, experiment, flags.dataroot, f"--epoch={flags.epoch}")

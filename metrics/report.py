@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ def score(request: Request) -> dict[str, Any]:
     scorer = Scorer(request, real)
     folders = {**files, "real": real, **({"truth": truth} if truth else {})}
     conditions = {f"images_{name}": len(images) for name, images in folders.items()} | scorer.conditions
+    if request.styles:
+        conditions["styles"] = 1 + len(request.styles)
     keys = [f"{measure}_{column}{suffix}" for measure in MEASURES for column in COLUMNS for suffix in ("", "_interval")]
     if taken := sorted(request.recorded.keys() & {*keys, *conditions, "warnings"}):
         raise UserError(f"--record {taken[0]}=... would replace a result of that name; choose another key")
@@ -91,7 +93,7 @@ def write_json(path: Path, scores: Mapping[str, Any]) -> None:
 
 def _find(request: Request) -> tuple[dict[str, list[Path]], list[Path], list[Path] | None]:
     """By column the images to be scored, the real images, and the true counterparts if there are any."""
-    files = {"outputs": find_images(request.outputs, "--outputs", subfolders=False)}
+    files = {"outputs": _in_turns([request.outputs, *request.styles])}
     if request.inputs:
         files["inputs"] = partners(files["outputs"], request.inputs, "--inputs")
     real = find_images(request.real, "--real", subfolders=False)
@@ -106,6 +108,13 @@ def _find(request: Request) -> tuple[dict[str, list[Path]], list[Path], list[Pat
                 raise UserError(f"{flag}: '{images[0].parent}' holds a single image; scores of whole folders need at "
                                 "least two")
     return files, real, truth
+
+
+def _in_turns(folders: Sequence[Path]) -> list[Path]:
+    """The images of the first folder; image n from folder n modulo their number."""
+    first = find_images(folders[0], "--outputs", subfolders=False)
+    styles = [first, *(partners(first, folder, "--outputs") for folder in folders[1:])]
+    return [styles[number % len(styles)][number] for number in range(len(first))]
 
 
 def _flat(scores: Mapping[str, Score], column: str) -> dict[str, Any]:

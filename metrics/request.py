@@ -26,6 +26,9 @@ class Request:
     """Folder of what was translated, under the same names: scored too, for comparison."""
     truth: Path | None = None
     """Folder of true counterparts, under the same names: without it there are no paired scores."""
+    styles: Sequence[Path] = ()
+    """Folders of the outputs in further styles. Each image is scored in one style, all of which take turns: a model
+    of several styles is judged by all of them, and as many images as of any other model."""
     paired: bool = False
     """The real images are the true counterparts, one for each translation."""
     metrics: Sequence[str] | None = None

@@ -57,6 +57,7 @@ def test_a_method_is_trained_translated_scored_and_put_into_the_table(
     inputs, row = json.loads((tmp_path / "table.json").read_text())["rows"]
     assert (inputs["method"], row["method"], row["seeds"]) == ("untranslated inputs", "FastCUT", 1)
     scores = json.loads((tmp_path / "results" / "FastCUT-1.json").read_text())
+    assert scores["extra"] == SMALL, "a record must tell of flags that the method's name does not"
     assert row["Fréchet"] == scores["frechet_outputs"] != inputs["Fréchet"] == scores["frechet_inputs"]
     assert row["seconds a step"] > 0
     assert row["M parameters"] > 0
@@ -76,6 +77,30 @@ def test_a_method_is_trained_translated_scored_and_put_into_the_table(
     monkeypatch.setattr(compare, "call", refuse)
     compare.main([*arguments, "--markdown"])
     assert "| FastCUT" in capsys.readouterr().out
+
+
+def test_a_model_of_several_styles_is_scored_and_drawn_in_all_of_them(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = compare.command_line([*arguments, "--methods", "munit_sc"])
+    images, commands = compare.translations("munit_sc-1", flags), {}
+    colours = {"real_A": "white", "real_B": "white", "fake_B_1": "red", "fake_B_2": "blue"}
+
+    def called(program: str, *words: str, threads: int | None) -> None:
+        commands[program] = " ".join(words)
+        for label, colour in colours.items() if program == "test.py" else ():
+            for name in "ab":
+                (images / label).mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (24, 24), colour).save(images / label / f"{name}.png")
+
+    monkeypatch.setattr(compare, "call", called)
+    compare.run("munit_sc", 1, flags)
+    assert commands["test.py"].endswith("--n_styles 10")
+    assert f"--outputs {images / 'fake_B_1'} {images / 'fake_B_2'} --real" in commands["evaluate.py"]
+    picture = montage.montage({"munit_sc": images})
+    middle = montage.CELL // 2
+    assert [picture.getpixel((montage.LABEL + middle + column * montage.CELL, montage.CELL + middle))
+            for column in (0, 1)] == [(255, 0, 0), (0, 0, 255)]
 
 
 def test_images_of_the_right_size_are_taken_as_they_are(tmp_path: Path) -> None:

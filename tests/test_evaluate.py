@@ -123,6 +123,22 @@ def test_inputs_are_scored_on_the_images_that_have_an_output(folders: Path):
     assert fewer["colour_error_inputs"] != everything["colour_error_inputs"]
 
 
+def test_several_styles_take_turns(folders: Path):
+    outputs, inputs = folders / "outputs", folders / "inputs"  # the second style is blank
+    turns = folders / "turns"
+    turns.mkdir()
+    for index in range(COUNT):
+        shutil.copy((outputs, inputs)[index % 2] / f"{index}.png", turns)
+    expected = run(folders, "--outputs", str(turns))
+    found = run(folders, "--outputs", str(outputs), str(inputs))
+    assert found.pop("styles") == 2
+    assert found == expected
+    assert found["line_iou_outputs"] < run(folders)["line_iou_outputs"]
+    (inputs / "1.png").unlink()
+    with pytest.raises(UserError, match=r"--outputs: .*1\.png' has no partner in .*inputs"):
+        run(folders, "--outputs", str(outputs), str(inputs))
+
+
 def test_table_has_a_row_for_each_measure_and_aligned_columns(folders: Path, capsys: pytest.CaptureFixture[str]):
     scores = run(folders)
     lines = capsys.readouterr().out.splitlines()
