@@ -7,13 +7,14 @@ METHODS = {
     "cycle_gan": "--model cycle_gan",
     "cycle_gan-LSeSim": f"--model cycle_gan {STRUCTURE} --structure lsesim --augment",
     "cut": "--model cut",
-    "FastCUT": "--model cut --CUT_mode FastCUT --nce_T 0.3",
-    "munit_sc": f"--model munit_sc {STRUCTURE} --learned_attn --augment",
+    "FastCUT": "--model cut --CUT_mode FastCUT --nce_layers 0,4,7 --lambda_NCE 3",
+    "munit_sc": f"--model munit_sc {STRUCTURE} --learned_attn --augment --lambda_spatial 20",
 }
 """Name in the table, and what ``train.py`` is told beside `COMMON`.
 
-At its published temperature of 0.07 FastCUT tints the paper, whose patches nothing but a tint tells apart. Without
-``--use_norm`` FSeSim lets the lines take colour.
+With the published layers FastCUT tints the paper: the deeper ones see so far that blank patches can be told apart, by a tint
+alone. Without them its published weight of 10 leaves next to no colour. Without ``--use_norm`` FSeSim lets the lines take
+colour. At a weight of 10 munit_sc fills whole drawings with dark styles.
 """
 VARIANTS = {
     f"{base}-{name}": f"{METHODS[base]} {flags}" for base, name, flags in (
