@@ -6,7 +6,7 @@ METHODS = {
     "sc-LSeSim": f"--model sc {STRUCTURE} --learned_attn --augment",
     "cycle_gan": "--model cycle_gan",
     "cycle_gan-LSeSim": f"--model cycle_gan {STRUCTURE} --structure lsesim --augment",
-    "cut": "--model cut",
+    "cut": "--model cut --nce_layers 0,4,7 --lambda_NCE 3",
     "FastCUT": "--model cut --CUT_mode FastCUT --nce_layers 0,4,7 --lambda_NCE 3",
     "munit_sc": f"--model munit_sc {STRUCTURE} --learned_attn --augment --lambda_spatial 20",
 }
