@@ -12,9 +12,9 @@ METHODS = {
 }
 """Name in the table, and what ``train.py`` is told beside `COMMON`.
 
-With the published layers FastCUT tints the paper: the deeper ones see so far that blank patches can be told apart, by a tint
-alone. Without them its published weight of 10 leaves next to no colour. Without ``--use_norm`` FSeSim lets the lines take
-colour. At a weight of 10 munit_sc fills whole drawings with dark styles.
+With their published layers CUT and FastCUT tint the paper: the deeper ones see so far that blank patches can be told
+apart, by a tint alone. By the shallow ones FastCUT's published weight of 10 leaves next to no colour. Without
+``--use_norm`` FSeSim lets the lines take colour. At a weight of 10 munit_sc fills whole drawings with dark styles.
 """
 VARIANTS = {
     f"{base}-{name}": f"{METHODS[base]} {flags}" for base, name, flags in (

@@ -36,8 +36,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     either = parser.add_mutually_exclusive_group(required=True)
     either.add_argument("--outputs", type=Path, nargs="+", metavar="DIR",
-                        help="the translations; required, or --name. Of several styles a folder each: the first image is "
-                        "then scored in the first, the second in the second, and so on in turns")
+                        help="the translations; required, or --name. Of several styles a folder each: the first image "
+                        "is then scored in the first, the second in the second, and so on in turns")
     either.add_argument("--name", metavar="NAME",
                         help="required, or --outputs: an experiment that translates a test set, the flags of which are "
                         "--dataroot and what follows it; --inputs, --real and --truth are then the set's own")
