@@ -3,4 +3,4 @@
 # bash scripts/train_cut.sh DATAROOT NAME [FLAGS], or --demo [FLAGS]
 . "$(dirname "$0")/common.sh"
 start datasets/lineart2color "$@"
-train --model cut
+train --model cut -- --nce_layers 0,4,7 --lambda_NCE 3

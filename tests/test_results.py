@@ -1,4 +1,7 @@
-"""docs/results.md: every table of a comparison is what the command before it prints of the runs' scores."""
+"""docs/results.md: every table of a comparison is what the command before it prints of the runs' scores.
+
+A table may have more columns: the costs of a step, which `--measure` adds, are another machine's elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ def test_a_table_is_what_its_command_prints(
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(printed) > 3
     page = PAGE.path.read_text(encoding="utf-8").splitlines()
-    assert not (missing := [line for line in printed if line not in page]), "\n".join(missing)
+    missing = [line for line in printed if not any(shown.startswith(line) for shown in page)]
+    assert not missing, "\n".join(missing)
 
 
 def test_every_record_is_in_a_table_and_of_the_run_that_its_name_says() -> None:
