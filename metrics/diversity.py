@@ -12,11 +12,10 @@ from torch import Tensor
 
 from metrics.bootstrap import LEVEL, bootstrap_mean
 from metrics.features import VGGFeatures
-from metrics.images import partners, program_conditions, read_image, require_one_size
+from metrics.images import in_styles, program_conditions, read_image, require_one_size
 from metrics.measures import MEASURES
 from metrics.perceptual import PerceptualDistance
 from util.errors import UserError
-from util.images import find_images
 
 
 def style_diversity(features: Tensor) -> tuple[float, float]:
@@ -64,17 +63,16 @@ def score_styles(
     """
     if len(folders) < 2:
         raise UserError(f"--outputs names one folder, {folders[0]}: give one for each style, at least two")
-    first = find_images(folders[0], "--outputs", subfolders=False)
-    if len(first) < 2:
+    files = in_styles(folders, "--outputs")
+    if len(files[0]) < 2:
         raise UserError(f"--outputs: '{folders[0]}' holds a single image; distances between images need at least two")
-    files = [first, *(partners(first, folder, "--outputs") for folder in folders[1:])]
     styles, images = style_diversity(torch.stack([features(paths) for paths in files]))
     if images == 0:
         raise UserError(f"--outputs: all images in '{folders[0]}' look alike to VGG16, so there is nothing to compare "
                         "styles with")
     scores = {
         "distance_styles": styles, "distance_images": images, "style_diversity": styles / images,
-        "styles": len(folders), "images": len(first), **features.conditions,
+        "styles": len(folders), "images": len(files[0]), **features.conditions,
         **program_conditions(features.device),
     }
     if perceptual is not None:

@@ -41,6 +41,16 @@ def partners(files: Sequence[Path], folder: Path, flag: str) -> list[Path]:
     return [by_stem[path.stem][0] for path in files]
 
 
+def in_styles(folders: Sequence[Path], flag: str) -> list[list[Path]]:
+    """For each folder, a style, its images in the order of the first folder, whose images alone count.
+
+    Raises:
+        UserError: the first folder holds no image, or one of its images has no partner in another.
+    """
+    first = find_images(folders[0], flag, subfolders=False)
+    return [first, *(partners(first, folder, flag) for folder in folders[1:])]
+
+
 def read_image(path: Path) -> Tensor:
     """An image file as float32 RGB [3, H, W] in [-1, 1], decoded as `load_image` says.
 

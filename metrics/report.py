@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metrics.bootstrap import Score
-from metrics.images import partners
+from metrics.images import in_styles, partners
 from metrics.measures import MEASURES, SET_METRICS
 from metrics.request import Request
 from metrics.scoring import Scorer
@@ -112,9 +112,8 @@ def _find(request: Request) -> tuple[dict[str, list[Path]], list[Path], list[Pat
 
 def _in_turns(folders: Sequence[Path]) -> list[Path]:
     """The images of the first folder; image n from folder n modulo their number."""
-    first = find_images(folders[0], "--outputs", subfolders=False)
-    styles = [first, *(partners(first, folder, "--outputs") for folder in folders[1:])]
-    return [styles[number % len(styles)][number] for number in range(len(first))]
+    styles = in_styles(folders, "--outputs")
+    return [styles[number % len(styles)][number] for number in range(len(styles[0]))]
 
 
 def _flat(scores: Mapping[str, Score], column: str) -> dict[str, Any]:
