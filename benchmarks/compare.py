@@ -3,10 +3,11 @@
     python -m benchmarks.compare                                     # every method, two seeds: hours on a CPU
     python -m benchmarks.compare --methods cut sc-LSeSim --seeds 1   # a part of it
     python -m benchmarks.compare --measure                           # the costs of a step too: on a quiet machine
-    python -m benchmarks.compare --records_dir docs/records/compare  # the table of the docs, from its runs' scores
+    python -m benchmarks.compare --records_dir docs/records/compare --extra="--amp bf16"  # the docs' table, from scores
 
 Size and length are the quickstart's. Runs lie in checkpoints/compare and results/compare; one that is finished is not
-run again, one that was interrupted goes on. Methods and seeds may be divided among several calls at the same time.
+run again, one that was interrupted goes on, and scores of other settings are refused. Methods and seeds may be divided
+among several calls at the same time.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from .step import build_ours, training_options
 
 MEASURES = {"frechet": "Fréchet", "line_iou": "line IoU", "colour_error": "colour error"}
 FOLDERS = ("trainA", "trainB", "testA", "testB")
+SETTINGS = ("data", "epochs", "size", "max_dataset_size", "extra")
 STYLES = 10  # that a model of several translates to; in the scores they take turns
 MIB = 2**20
 
@@ -70,8 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"\n{table([in_print(row) for row in rows], markdown=flags.markdown)}")
     if flags.json:
         write_json(flags.json, {
-            "benchmark": "compare", "machine": machine, "dataroot": str(flags.dataroot), "size": flags.size,
-            "epochs": flags.epochs, "seeds": flags.seeds, "common": COMMON,
+            "benchmark": "compare", "machine": machine, **settings(flags), "seeds": flags.seeds, "common": COMMON,
             "methods": {method: KNOWN[method] for method in flags.methods}, "rows": rows})
     if flags.picture:
         montage({method: translations(f"{method}-{flags.seeds[0]}", flags) for method in flags.methods}).save(
@@ -108,11 +109,12 @@ def run(method: str, seed: int, flags: Namespace) -> None:
     """Train, translate and score, unless that was done.
 
     Raises:
-        UserError: a program failed; it has said why.
+        UserError: a program failed, and has said why; or what was done was done with other settings.
     """
     name = f"{method}-{seed}"
     scores = record(name, flags)
     if scores.is_file():
+        refuse_other_settings(scores, flags)
         return
     data = scaled(flags.dataroot, flags.size, flags.results_dir / "images")
     size = ["--max_dataset_size", str(flags.max_dataset_size)] if flags.max_dataset_size else []
@@ -130,8 +132,29 @@ def run(method: str, seed: int, flags: Namespace) -> None:
     scores.parent.mkdir(parents=True, exist_ok=True)
     call("evaluate.py", "metrics", "--inputs", str(images / "real_A"), "--outputs",
          *map(str, outputs(images)), "--real", truth, "--truth", truth, "--bootstrap", "0", "--json", str(scores),
-         "--record", f"method={method}", f"seed={seed}", f"epochs={constant}+{decay}", f"size={flags.size}",
-         *([f"extra={flags.extra}"] if flags.extra else []), threads=flags.threads)
+         "--record", f"method={method}", f"seed={seed}",
+         *(f"{key}={value}" for key, value in settings(flags).items()), threads=flags.threads)
+
+
+def settings(flags: Namespace) -> dict[str, Any]:
+    """Of `SETTINGS`, which the runs of a table share, those that are not empty."""
+    constant, decay = flags.epochs
+    values = (flags.dataroot.resolve().name, f"{constant}+{decay}", flags.size, flags.max_dataset_size, flags.extra)
+    return {key: value for key, value in zip(SETTINGS, values, strict=True) if value}
+
+
+def refuse_other_settings(scores: Path, flags: Namespace) -> None:
+    """Keep runs that mean different things out of one table.
+
+    Raises:
+        UserError: the scores are of a run with other settings.
+    """
+    found, asked = json.loads(scores.read_text(encoding="utf-8")), settings(flags)
+    for key in SETTINGS:
+        had, wanted = (str(of.get(key, "")) for of in (found, asked))
+        if had != wanted:
+            raise UserError(f"{scores} is of a run with {key} '{had}' instead of '{wanted}': ask for the same, or for "
+                            "other --checkpoints_dir and --results_dir (and --records_dir)")
 
 
 def record(name: str, flags: Namespace) -> Path:

@@ -143,8 +143,9 @@ class Model(ABC):
     def train_step(self, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """One optimisation step over one batch, or over several whose gradients add up.
 
-        Several are one large batch, but for two things: what the method samples anew for each batch, and that of
-        networks optimised one after the other the later ones see the earlier ones' step with the last batch only.
+        Several are one large batch, but for three things: what the method samples anew for each batch; statistics
+        over a batch, as ``--norm batch`` and ``--netD tilestylegan2`` have them; and that of networks optimised one
+        after the other the later ones see the earlier ones' step with the last batch only.
 
         Returns:
             Detached scalar losses by name, averaged over the images.

@@ -34,8 +34,8 @@ class SpatialFlags:
     lambda_perceptual: float = flag(0.0, "weight of the perceptual loss between input and translation", minimum=0)
     lambda_style: float = flag(0.0, "weight of the style loss between translation and real B", minimum=0)
     lambda_identity: float = flag(0.0, "weight of the L1 distance between a real B and its translation", minimum=0)
-    lambda_gradient: float = flag(0.0, "weight of the discriminator's gradient penalty; wgangp needs about 10",
-                                  minimum=0)
+    lambda_gradient: float = flag(0.0, "weight of the discriminator's gradient penalty: R1 with sinsc, otherwise that "
+                                  "of wgangp, which needs about 10", minimum=0)
 
 
 class SpatialCorrelativeModel(Model):

@@ -23,7 +23,7 @@ from util.errors import UserError
 from .base import Model
 from .building import adam
 from .losses.spatial_correlative import SpatialCorrelativeLoss, self_similarity
-from .networks import initialize
+from .networks import VGG16Features, initialize
 from .networks.features import VGG16, create_features, distinct_layers, feature_shapes
 
 Features = dict[str, Tensor]
@@ -138,7 +138,9 @@ class Structure:
         groups: list[dict[str, Any]] = [{"params": self.loss.parameters()}]
         if self.flags.vgg_lr_scale:
             self.model.networks["VGG"] = self.model.constants.pop("VGG")
-            groups.append({"params": self.vgg.parameters(), "lr": train.lr * self.flags.vgg_lr_scale})
+            trained = self.vgg.parameters_up_to(self.layers) if isinstance(self.vgg, VGG16Features) else (
+                self.vgg.parameters())  # other losses, which do not train it, may look at deeper layers of VGG16
+            groups.append({"params": trained, "lr": train.lr * self.flags.vgg_lr_scale})
         self.model.optimizers["F"] = adam(groups, train)
 
     def prepare(self, pairs: Sequence[Pair]) -> tuple[dict[str, Tensor], list[dict[str, Features]]]:

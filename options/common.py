@@ -72,7 +72,8 @@ class NetworkFlags:
     """The architecture of generator and discriminator."""
 
     netG: str = flag("resnet_9blocks", "generator", choices=GENERATORS)
-    netD: str = flag("basic", "discriminator: basic is the 70x70 PatchGAN", choices=DISCRIMINATORS)
+    netD: str = flag("basic", "discriminator: basic is the PatchGAN, which sees 84x84 pixels, 70x70 with "
+                      "--no_antialias", choices=DISCRIMINATORS)
     ngf: int = flag(64, "channels after the generator's first convolution", minimum=1)
     ndf: int = flag(64, "channels after the discriminator's first convolution", minimum=1)
     n_layers_D: int = flag(3, "layers of the n_layers and multi discriminators", minimum=1, maximum=10)

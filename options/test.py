@@ -27,7 +27,8 @@ class TestFlags:
     aspect_ratio: float = flag(1.0, "width to height of saved pixels: above 1 images get wider, below 1 higher",
                                minimum=0.01, maximum=100)
     use_ema: bool = flag(False, "translate with the moving average of the generator's weights (training's --ema)")
-    eval: bool = flag(False, "evaluation mode: batch normalisation by running statistics, no dropout")
+    eval: bool = flag(False, "evaluation mode: batch normalisation by running statistics, no dropout, no noise of "
+                       "stylegan2")
     tile: int = flag(0, "translate larger images in overlapping tiles of this side, in pixels, to save memory: a "
                      "multiple of 4 (resnet), 128 or 256 (unet), or 2 to the number of halvings (stylegan2). 0: whole "
                      "images", minimum=0, maximum=65536)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Trains sinsc, FSeSim from one photograph and one painting, with the published settings; --learned_attn --augment is
-# LSeSim. The demo takes a quarter of an hour on a CPU core; test_sinsc.sh --demo then shows what it has learned.
+# Trains sinsc, FSeSim from one photograph and one painting, with the published settings and a moving average;
+# --learned_attn --augment is LSeSim. The demo takes a quarter of an hour on a CPU core; test_sinsc.sh --demo then shows
+# what it has learned.
 # bash scripts/train_sinsc.sh DATAROOT NAME [FLAGS], or --demo [FLAGS]
 . "$(dirname "$0")/common.sh"
 start datasets/photo2painting "$@"

@@ -121,7 +121,8 @@ def test_records_alone_give_means_and_extremes_but_no_picture(
     records.mkdir()
     for seed, distance in (1, 400.0), (2, 300.0):
         scores = {f"{key}_{kind}": distance for key in compare.MEASURES for kind in ("inputs", "outputs")}
-        (records / f"FastCUT-{seed}.json").write_text(json.dumps(scores))
+        (records / f"FastCUT-{seed}.json").write_text(json.dumps({**scores, "data": "data", "epochs": "1+0", "size": 24,
+                                                                  "extra": SMALL}))
     monkeypatch.setattr(compare, "call", None)  # nothing may be run
     flags = [*arguments, "--seeds", "1", "2", "--records_dir", str(records)]
     compare.main(flags)
@@ -130,6 +131,23 @@ def test_records_alone_give_means_and_extremes_but_no_picture(
     assert re.search(r"FastCUT +2 +350 +300 to 400", capsys.readouterr().out)
     with pytest.raises(UserError, match=r"fake_B is missing, the translations of FastCUT"):
         compare.main([*flags, "--picture", str(tmp_path / "picture.png")])
+
+
+@pytest.mark.parametrize(("typed", "told"), [
+    ("--dataroot other", "data 'data' instead of 'other'"),
+    ("--epochs 5 0", "epochs '1+0' instead of '5+0'"),
+    ("--size 16", "size '24' instead of '16'"),
+    ("--max_dataset_size 1", "max_dataset_size '' instead of '1'"),
+    ("--extra=--no_antialias", "extra '--nce_layers 0,4 "),
+])
+def test_scores_of_other_settings_are_not_taken_for_those_asked_for(
+    tmp_path: Path, arguments: list[str], typed: str, told: str
+) -> None:
+    (tmp_path / "results").mkdir()
+    of = {"method": "FastCUT", "seed": 1, "data": "data", "epochs": "1+0", "size": 24, "extra": SMALL}
+    (tmp_path / "results" / "FastCUT-1.json").write_text(json.dumps(of))
+    with pytest.raises(UserError, match=rf"FastCUT-1\.json is of a run with {re.escape(told)}"):
+        compare.main([*arguments, *typed.split()])
 
 
 def test_a_run_that_fails_is_named(arguments: list[str]) -> None:

@@ -30,6 +30,7 @@ STEPS = METHODS | {
     "all terms": f"{METHODS['LSeSim']} --lambda_identity 1 --lambda_spatial_idt 1 --lambda_perceptual 1 "
                  "--lambda_style 1",
     "VGG trained": f"{METHODS['FSeSim']} --learned_attn --vgg_lr_scale 0.1",
+    "VGG trained in part": f"{METHODS['FSeSim']} --learned_attn --vgg_lr_scale 0.1 --lambda_perceptual 1",
     "accumulated": f"{METHODS['LSeSim']} --grad_accum 2",
     "moving average": f"{METHODS['FSeSim']} --ema 0.9",
 }

@@ -87,6 +87,12 @@ class VGG16Features(nn.Module):
     def train(self, mode: bool = True) -> VGG16Features:
         return super().train(mode and not self.frozen)
 
+    def parameters_up_to(self, layers: Sequence[str]) -> list[nn.Parameter]:
+        """Those that some layers' features depend on; deeper ones have no gradient from a loss on them."""
+        count = 1 + max(layer_index(layer) for layer in layers)
+        convolutions = [layer for layer in self.features if isinstance(layer, nn.Conv2d)][:count]
+        return [parameter for convolution in convolutions for parameter in convolution.parameters()]
+
     def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> list[Tensor]:
         """Features in the order of ``layers``; left out, those that the module was built for."""
         wanted = [layer_index(layer) for layer in (self.layers if layers is None else layers)]
