@@ -51,7 +51,7 @@ from .step import build_ours, training_options
 
 MEASURES = {"frechet": "Fréchet", "line_iou": "line IoU", "colour_error": "colour error"}
 FOLDERS = ("trainA", "trainB", "testA", "testB")
-SETTINGS = ("data", "epochs", "size", "max_dataset_size", "extra")
+SETTINGS = ("flags", "data", "epochs", "size", "max_dataset_size", "extra")  # that a run's scores are kept with
 STYLES = 10  # that a model of several translates to; in the scores they take turns
 MIB = 2**20
 
@@ -72,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"\n{table([in_print(row) for row in rows], markdown=flags.markdown)}")
     if flags.json:
         write_json(flags.json, {
-            "benchmark": "compare", "machine": machine, **settings(flags), "seeds": flags.seeds, "common": COMMON,
+            "benchmark": "compare", "machine": machine, "dataroot": str(flags.dataroot), "size": flags.size,
+            "max_dataset_size": flags.max_dataset_size, "epochs": flags.epochs, "seeds": flags.seeds, "common": COMMON,
+            "extra": flags.extra,
             "methods": {method: KNOWN[method] for method in flags.methods}, "rows": rows})
     if flags.picture:
         montage({method: translations(f"{method}-{flags.seeds[0]}", flags) for method in flags.methods}).save(
@@ -114,7 +116,7 @@ def run(method: str, seed: int, flags: Namespace) -> None:
     name = f"{method}-{seed}"
     scores = record(name, flags)
     if scores.is_file():
-        refuse_other_settings(scores, flags)
+        refuse_other_settings(scores, settings(method, flags))
         return
     data = scaled(flags.dataroot, flags.size, flags.results_dir / "images")
     size = ["--max_dataset_size", str(flags.max_dataset_size)] if flags.max_dataset_size else []
@@ -133,23 +135,24 @@ def run(method: str, seed: int, flags: Namespace) -> None:
     call("evaluate.py", "metrics", "--inputs", str(images / "real_A"), "--outputs",
          *map(str, outputs(images)), "--real", truth, "--truth", truth, "--bootstrap", "0", "--json", str(scores),
          "--record", f"method={method}", f"seed={seed}",
-         *(f"{key}={value}" for key, value in settings(flags).items()), threads=flags.threads)
+         *(f"{key}={value}" for key, value in settings(method, flags).items()), threads=flags.threads)
 
 
-def settings(flags: Namespace) -> dict[str, Any]:
-    """Of `SETTINGS`, which the runs of a table share, those that are not empty."""
+def settings(method: str, flags: Namespace) -> dict[str, str | int]:
+    """Of `SETTINGS` those that are not empty."""
     constant, decay = flags.epochs
-    values = (flags.dataroot.resolve().name, f"{constant}+{decay}", flags.size, flags.max_dataset_size, flags.extra)
+    values = (f"{COMMON} {KNOWN[method]}", flags.dataroot.resolve().name, f"{constant}+{decay}", flags.size,
+              flags.max_dataset_size, flags.extra)
     return {key: value for key, value in zip(SETTINGS, values, strict=True) if value}
 
 
-def refuse_other_settings(scores: Path, flags: Namespace) -> None:
-    """Keep runs that mean different things out of one table.
+def refuse_other_settings(scores: Path, asked: Mapping[str, str | int]) -> None:
+    """Keep scores that are not of what is asked for out of a table.
 
     Raises:
-        UserError: the scores are of a run with other settings.
+        UserError: they are of a run with other `settings`.
     """
-    found, asked = json.loads(scores.read_text(encoding="utf-8")), settings(flags)
+    found = json.loads(scores.read_text(encoding="utf-8"))
     for key in SETTINGS:
         had, wanted = (str(of.get(key, "")) for of in (found, asked))
         if had != wanted:

@@ -24,9 +24,13 @@ VARIANTS = {
         ("sc-FSeSim", "patch-8", "--patch_size 8"),
         ("sc-LSeSim", "T-0.3", "--T 0.3"),
         ("sc-LSeSim", "no-copies", "--augment false"),
+        ("cut", "published", "--nce_layers 0,4,8,12,16 --lambda_NCE 1"),
     )
 }
-"""One setting each that differs from the method's: lambda is 10, the layer relu3_1 with its whole map, T 0.07."""
+"""One setting each that differs from the method's, where lambda is 10, the layer relu3_1 with its whole map, T 0.07.
+
+CUT's are both the published ones.
+"""
 KNOWN = METHODS | VARIANTS
 COMMON = ("--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99 "
           "--pool_size 50 --print_freq 200 --no_html --save_latest_freq 400 --save_epoch_freq 1000")

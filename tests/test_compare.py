@@ -18,6 +18,8 @@ from models import MODELS
 from util.errors import UserError
 
 SMALL = "--nce_layers 0,4 --netD pixel --ngf 2 --ndf 2 --num_threads 0"
+RECORDED = {"method": "FastCUT", "seed": 1, "flags": f"{COMMON} {KNOWN['FastCUT']}", "data": "data", "epochs": "1+0",
+            "size": 24, "extra": SMALL}
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def test_the_miniature_runs_the_variants_and_what_they_vary(tmp_path: Path, monk
     text = (ROOT / "scripts" / "paper" / "miniature.sh").read_text(encoding="utf-8").replace("\\\n", " ")
     (command,) = re.findall(r"-m benchmarks\.compare (.*) \"\$@\"", text)
     methods = compare.command_line(command.split()).methods
-    assert set(methods) == {*VARIANTS, "sc-FSeSim", "sc-LSeSim", "cycle_gan", "cut"}
+    assert set(methods) == {*VARIANTS, "sc-FSeSim", "sc-LSeSim", "cycle_gan"}
 
 
 @pytest.mark.parametrize("method", VARIANTS)
@@ -121,8 +123,7 @@ def test_records_alone_give_means_and_extremes_but_no_picture(
     records.mkdir()
     for seed, distance in (1, 400.0), (2, 300.0):
         scores = {f"{key}_{kind}": distance for key in compare.MEASURES for kind in ("inputs", "outputs")}
-        (records / f"FastCUT-{seed}.json").write_text(json.dumps({**scores, "data": "data", "epochs": "1+0", "size": 24,
-                                                                  "extra": SMALL}))
+        (records / f"FastCUT-{seed}.json").write_text(json.dumps(RECORDED | scores))
     monkeypatch.setattr(compare, "call", None)  # nothing may be run
     flags = [*arguments, "--seeds", "1", "2", "--records_dir", str(records)]
     compare.main(flags)
@@ -133,19 +134,19 @@ def test_records_alone_give_means_and_extremes_but_no_picture(
         compare.main([*flags, "--picture", str(tmp_path / "picture.png")])
 
 
-@pytest.mark.parametrize(("typed", "told"), [
-    ("--dataroot other", "data 'data' instead of 'other'"),
-    ("--epochs 5 0", "epochs '1+0' instead of '5+0'"),
-    ("--size 16", "size '24' instead of '16'"),
-    ("--max_dataset_size 1", "max_dataset_size '' instead of '1'"),
-    ("--extra=--no_antialias", "extra '--nce_layers 0,4 "),
+@pytest.mark.parametrize(("changed", "typed", "told"), [
+    ({}, "--dataroot other", "data 'data' instead of 'other'"),
+    ({}, "--epochs 5 0", "epochs '1+0' instead of '5+0'"),
+    ({}, "--size 16", "size '24' instead of '16'"),
+    ({}, "--max_dataset_size 1", "max_dataset_size '' instead of '1'"),
+    ({}, "--extra=--no_antialias", "extra '--nce_layers 0,4 "),
+    ({"flags": "--model cut"}, "", f"flags '--model cut' instead of '{COMMON} {KNOWN['FastCUT']}'"),
 ])
 def test_scores_of_other_settings_are_not_taken_for_those_asked_for(
-    tmp_path: Path, arguments: list[str], typed: str, told: str
+    tmp_path: Path, arguments: list[str], changed: dict[str, str], typed: str, told: str
 ) -> None:
     (tmp_path / "results").mkdir()
-    of = {"method": "FastCUT", "seed": 1, "data": "data", "epochs": "1+0", "size": 24, "extra": SMALL}
-    (tmp_path / "results" / "FastCUT-1.json").write_text(json.dumps(of))
+    (tmp_path / "results" / "FastCUT-1.json").write_text(json.dumps(RECORDED | changed))
     with pytest.raises(UserError, match=rf"FastCUT-1\.json is of a run with {re.escape(told)}"):
         compare.main([*arguments, *typed.split()])
 

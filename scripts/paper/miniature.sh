@@ -8,5 +8,5 @@ cd "$(dirname "$0")/../.."
 bash scripts/setup.sh
 exec .venv/bin/python -m benchmarks.compare --markdown --size 64 --epochs 1 1 --seeds 1 2 \
     --checkpoints_dir checkpoints/miniature --results_dir results/miniature --json results/miniature/table.json \
-    --methods sc-FSeSim sc-LSeSim cycle_gan cut sc-FSeSim-lambda-2.5 sc-FSeSim-lambda-40 sc-FSeSim-relu4_1 \
+    --methods sc-FSeSim sc-LSeSim cycle_gan cut-published sc-FSeSim-lambda-2.5 sc-FSeSim-lambda-40 sc-FSeSim-relu4_1 \
     sc-FSeSim-patch-8 sc-LSeSim-T-0.3 sc-LSeSim-no-copies "$@"
