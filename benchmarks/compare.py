@@ -6,17 +6,18 @@
     python -m benchmarks.compare --records_dir docs/records/compare --extra="--amp bf16"  # the docs' table, from scores
 
 Size and length are the quickstart's. Runs lie in checkpoints/compare and results/compare; one that is finished is not
-run again, one that was interrupted goes on, and scores of other settings are refused. Methods and seeds may be divided
+run again, one that was interrupted goes on, and one of other settings is refused. Methods and seeds may be divided
 among several calls at the same time.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import shlex
 import subprocess
 import sys
+import zlib
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from util.images import find_images
 from .measure import median_seconds, peak_memory
 from .methods import COMMON, KNOWN, METHODS, VARIANTS
 from .montage import montage, outputs
+from .records import MEASURES, read_scores, record, refuse_other_settings, settings
 from .report import (
     benchmark_parser,
     cell,
@@ -49,9 +51,9 @@ from .report import (
 )
 from .step import build_ours, training_options
 
-MEASURES = {"frechet": "Fréchet", "line_iou": "line IoU", "colour_error": "colour error"}
 FOLDERS = ("trainA", "trainB", "testA", "testB")
-SETTINGS = ("flags", "data", "epochs", "size", "max_dataset_size", "extra")  # that a run's scores are kept with
+OWNED = ("dataroot", "name", "checkpoints_dir", "gpu_ids", "max_dataset_size", "model", "seed", "n_epochs",
+         "n_epochs_decay", "continue_train")  # flags of train.py that are not for --extra
 STYLES = 10  # that a model of several translates to; in the scores they take turns
 MIB = 2**20
 
@@ -93,7 +95,8 @@ def command_line(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument("--size", type=positive, default=128, metavar="PIXELS",
                         help="side of the images, which are scaled to it where it is not theirs (default %(default)s)")
     parser.add_argument("--max_dataset_size", type=positive, help="images of each folder (default: all)")
-    parser.add_argument("--extra", default="", metavar="FLAGS", help="further flags of train.py, in one word")
+    parser.add_argument("--extra", type=extra, default="", metavar="FLAGS",
+                        help="further flags of train.py, in one word")
     for kind in ("checkpoints", "results"):
         parser.add_argument(f"--{kind}_dir", type=Path, default=Path(kind, "compare"), help="default: %(default)s")
     parser.add_argument("--records_dir", type=Path, metavar="DIR",
@@ -104,7 +107,19 @@ def command_line(argv: Sequence[str] | None) -> Namespace:
                         help="also time a step of each method, in turns, and weigh it: keep the machine quiet")
     flags = parser.parse_args(argv)
     flags.records_dir = flags.records_dir or flags.results_dir
+    flags.methods, flags.seeds = (list(dict.fromkeys(of)) for of in (flags.methods, flags.seeds))  # each once
     return flags
+
+
+def extra(text: str) -> str:
+    """Flags of train.py that are not this program's own, for argparse."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error} in {text}") from error
+    if owned := [word for word in words if word.partition("=")[0] in {f"--{name}" for name in OWNED}]:
+        raise argparse.ArgumentTypeError(f"{owned[0]} is what benchmarks.compare sets itself: leave it out")
+    return shlex.join(words)
 
 
 def run(method: str, seed: int, flags: Namespace) -> None:
@@ -113,11 +128,16 @@ def run(method: str, seed: int, flags: Namespace) -> None:
     Raises:
         UserError: a program failed, and has said why; or what was done was done with other settings.
     """
-    name = f"{method}-{seed}"
-    scores = record(name, flags)
-    if scores.is_file():
-        refuse_other_settings(scores, settings(method, flags))
+    name, asked = f"{method}-{seed}", settings(method, seed, flags)
+    scores, begun = record(name, flags), flags.checkpoints_dir / f"{name}.json"
+    if scores.exists():
+        refuse_other_settings(scores, asked)
         return
+    if begun.exists():
+        refuse_other_settings(begun, asked)
+    scores.parent.mkdir(parents=True, exist_ok=True)
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    write_json(begun, asked)
     data = scaled(flags.dataroot, flags.size, flags.results_dir / "images")
     size = ["--max_dataset_size", str(flags.max_dataset_size)] if flags.max_dataset_size else []
     where = ["--dataroot", str(data), "--name", name, "--checkpoints_dir", str(flags.checkpoints_dir),
@@ -131,38 +151,9 @@ def run(method: str, seed: int, flags: Namespace) -> None:
     call("test.py", *where, "--model", model, "--dataset_mode", "aligned", "--num_test", "inf", "--use_ema",
          "--results_dir", str(flags.results_dir), *styles, threads=flags.threads)
     images, truth = translations(name, flags), str(data / "testB")
-    scores.parent.mkdir(parents=True, exist_ok=True)
     call("evaluate.py", "metrics", "--inputs", str(images / "real_A"), "--outputs",
          *map(str, outputs(images)), "--real", truth, "--truth", truth, "--bootstrap", "0", "--json", str(scores),
-         "--record", f"method={method}", f"seed={seed}",
-         *(f"{key}={value}" for key, value in settings(method, flags).items()), threads=flags.threads)
-
-
-def settings(method: str, flags: Namespace) -> dict[str, str | int]:
-    """Of `SETTINGS` those that are not empty."""
-    constant, decay = flags.epochs
-    values = (f"{COMMON} {KNOWN[method]}", flags.dataroot.resolve().name, f"{constant}+{decay}", flags.size,
-              flags.max_dataset_size, flags.extra)
-    return {key: value for key, value in zip(SETTINGS, values, strict=True) if value}
-
-
-def refuse_other_settings(scores: Path, asked: Mapping[str, str | int]) -> None:
-    """Keep scores that are not of what is asked for out of a table.
-
-    Raises:
-        UserError: they are of a run with other `settings`.
-    """
-    found = json.loads(scores.read_text(encoding="utf-8"))
-    for key in SETTINGS:
-        had, wanted = (str(of.get(key, "")) for of in (found, asked))
-        if had != wanted:
-            raise UserError(f"{scores} is of a run with {key} '{had}' instead of '{wanted}': ask for the same, or for "
-                            "other --checkpoints_dir and --results_dir (and --records_dir)")
-
-
-def record(name: str, flags: Namespace) -> Path:
-    """The file with the scores of a run that is finished."""
-    return Path(flags.records_dir, f"{name}.json")
+         "--record", *(f"{key}={value}" for key, value in asked.items()), threads=flags.threads)
 
 
 def translations(name: str, flags: Namespace) -> Path:
@@ -175,12 +166,17 @@ def scaled(dataroot: Path, size: int, place: Path) -> Path:
     found = {folder: find_images(dataroot / folder, "--dataroot") for folder in FOLDERS}
     if all(sides(path) == (size, size) for paths in found.values() for path in paths):
         return dataroot
-    copy = place / f"{dataroot.resolve().name}-{size}"
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for paths in found.values() for path in paths]
+    copy = place / f"{dataroot.resolve().name}-{size}-{zlib.crc32(repr(files).encode()):08x}"  # others have another
     if not copy.is_dir():
-        with whole_folder(copy) as whole:
-            for folder, paths in found.items():
-                work_through(lambda path, into=whole / folder: save_png(  # type: ignore[misc]
-                    picture(path, (size, size)), into / f"{path.stem}.png"), paths, threads=2)
+        try:
+            with whole_folder(copy) as whole:
+                for folder, paths in found.items():
+                    work_through(lambda path, into=whole / folder: save_png(  # type: ignore[misc]
+                        picture(path, (size, size)), into / f"{path.stem}.png"), paths, threads=2)
+        except OSError:
+            if not copy.is_dir():  # not made by another call meanwhile
+                raise
     return copy
 
 
@@ -200,8 +196,8 @@ def call(*command: str, threads: int | None) -> None:
 
 def rows_of(flags: Namespace) -> list[dict[str, str | int | float | None]]:
     """For each method the means over its seeds, and their extremes, after a row of the untranslated inputs."""
-    found = {method: [json.loads(path.read_text(encoding="utf-8")) for seed in flags.seeds
-                      if (path := record(f"{method}-{seed}", flags)).is_file()] for method in flags.methods}
+    found = {method: [read_scores(record(f"{method}-{seed}", flags)) for seed in flags.seeds]
+             for method in flags.methods}
     inputs = next(scores for of in found.values() for scores in of)
     return [{**summary("untranslated inputs", [inputs], "inputs"), "seeds": None},
             *(summary(method, of, "outputs") for method, of in found.items())]

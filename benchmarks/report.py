@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -32,18 +33,18 @@ def benchmark_parser(program: str, description: str, *, rounds: int) -> Parser:
 
 def positive(text: str) -> int:
     """A whole number above 0, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    return _at_least(1, text)
 
 
 def not_negative(text: str) -> int:
     """A whole number from 0 on, for argparse."""
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from {least} on")
+    return int(text)
 
 
 def writable(text: str) -> Path:

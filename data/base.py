@@ -176,7 +176,7 @@ def check_data_flags(options: Options) -> None:
     for name, channels in (("input_nc", flags.input_nc), ("output_nc", flags.output_nc)):
         if channels not in (1, 3):
             raise UserError(f"--{name} {channels}: images have 3 channels (colour) or 1 (greyscale)")
-    if flags.preprocess.endswith("_and_crop") and flags.crop_size > flags.load_size:
+    if flags.preprocess.endswith(("_and_crop", "_and_patch")) and flags.crop_size > flags.load_size:
         raise UserError(
             f"--crop_size {flags.crop_size} is larger than --load_size {flags.load_size}, the size that"
             f" --preprocess {flags.preprocess} scales images to; raise --load_size or lower --crop_size"

@@ -81,6 +81,8 @@ class MultiModalModel(Model):
             if chosen.style_image and chosen.n_styles > 1:
                 raise UserError(f"--style_image gives one style and --n_styles {chosen.n_styles} draws others: leave "
                                 "one of them out")
+            if chosen.style_image and not Path(chosen.style_image).is_file():
+                raise UserError(f"--style_image: there is no file {chosen.style_image}")
             return
         refuse_penalty(options)
         refuse_one_domain(options)

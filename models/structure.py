@@ -24,6 +24,7 @@ from .base import Model
 from .building import adam
 from .losses.spatial_correlative import SpatialCorrelativeLoss, self_similarity
 from .networks import VGG16Features, initialize
+from .networks.backbones import library_and_name
 from .networks.features import VGG16, create_features, distinct_layers, feature_shapes
 
 Features = dict[str, Tensor]
@@ -80,7 +81,7 @@ def check_structure(options: Options) -> None:
     layers = layer_names(flags.attn_layers, flags.feature_net)
     if TrainFlags not in options:
         return
-    if flags.feature_net != VGG16 and flags.vgg_weights == "bundled":
+    if flags.feature_net != VGG16 and library_and_name(flags.feature_net) and flags.vgg_weights == "bundled":
         raise UserError(f"--feature_net {flags.feature_net} is not bundled: add --vgg_weights imagenet, which is "
                         "downloaded once, or a file")
     data = options[DataFlags]

@@ -14,12 +14,15 @@ from tiny import save_folders, save_noise, train_options
 
 from benchmarks import compare, montage
 from benchmarks.methods import COMMON, KNOWN, METHODS, VARIANTS
+from benchmarks.records import MEASURES
+from datasets.building import work_through
 from models import MODELS
 from util.errors import UserError
 
 SMALL = "--nce_layers 0,4 --netD pixel --ngf 2 --ndf 2 --num_threads 0"
 RECORDED = {"method": "FastCUT", "seed": 1, "flags": f"{COMMON} {KNOWN['FastCUT']}", "data": "data", "epochs": "1+0",
             "size": 24, "extra": SMALL}
+SCORES = {f"{key}_{kind}": 400.0 for key in MEASURES for kind in ("inputs", "outputs")}
 
 
 @pytest.fixture
@@ -114,6 +117,22 @@ def test_images_of_the_right_size_are_taken_as_they_are(tmp_path: Path) -> None:
         f"{folder}/0.png" for folder in compare.FOLDERS}
     with Image.open(copy / "testB" / "0.png") as image:
         assert image.size == (16, 16)
+    assert compare.scaled(tmp_path / "data", 16, tmp_path / "copies") == copy
+    save_noise(tmp_path / "data" / "testB" / "1.png", 2, (24, 24))
+    assert (compare.scaled(tmp_path / "data", 16, tmp_path / "copies") / "testB" / "1.png").is_file()
+
+
+def test_a_copy_that_another_call_made_meanwhile_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def meanwhile(function: object, items: object, threads: int) -> None:
+        with monkeypatch.context() as context:
+            context.setattr(compare, "work_through", work_through)
+            compare.scaled(tmp_path / "data", 16, tmp_path / "copies")
+
+    for folder in compare.FOLDERS:
+        save_noise(tmp_path / "data" / folder / "0.png", 1, (24, 24))
+    monkeypatch.setattr(compare, "work_through", meanwhile)
+    copy = compare.scaled(tmp_path / "data", 16, tmp_path / "copies")
+    assert (copy / "testB" / "0.png").is_file()
 
 
 def test_records_alone_give_means_and_extremes_but_no_picture(
@@ -122,10 +141,10 @@ def test_records_alone_give_means_and_extremes_but_no_picture(
     records = tmp_path / "records"
     records.mkdir()
     for seed, distance in (1, 400.0), (2, 300.0):
-        scores = {f"{key}_{kind}": distance for key in compare.MEASURES for kind in ("inputs", "outputs")}
-        (records / f"FastCUT-{seed}.json").write_text(json.dumps(RECORDED | scores))
+        scores = {**RECORDED, **dict.fromkeys(SCORES, distance), "seed": seed}
+        (records / f"FastCUT-{seed}.json").write_text(json.dumps(scores))
     monkeypatch.setattr(compare, "call", None)  # nothing may be run
-    flags = [*arguments, "--seeds", "1", "2", "--records_dir", str(records)]
+    flags = [*arguments, "--seeds", "1", "2", "1", "--records_dir", str(records)]
     compare.main(flags)
     _, row = json.loads((tmp_path / "table.json").read_text())["rows"]
     assert [row[name] for name in ("seeds", "Fréchet", "least Fréchet", "greatest Fréchet")] == [2, 350, 300, 400]
@@ -141,14 +160,55 @@ def test_records_alone_give_means_and_extremes_but_no_picture(
     ({}, "--max_dataset_size 1", "max_dataset_size '' instead of '1'"),
     ({}, "--extra=--no_antialias", "extra '--nce_layers 0,4 "),
     ({"flags": "--model cut"}, "", f"flags '--model cut' instead of '{COMMON} {KNOWN['FastCUT']}'"),
+    ({"seed": 2}, "", "seed '2' instead of '1'"),
+    ({"method": "cut"}, "", "method 'cut' instead of 'FastCUT'"),
 ])
-def test_scores_of_other_settings_are_not_taken_for_those_asked_for(
-    tmp_path: Path, arguments: list[str], changed: dict[str, str], typed: str, told: str
+@pytest.mark.parametrize("place", ["results", "checkpoints"])  # of a run that is finished, and of one that is not
+def test_a_run_of_other_settings_is_not_taken_for_the_one_asked_for(
+    tmp_path: Path, arguments: list[str], place: str, changed: dict[str, str | int], typed: str, told: str
 ) -> None:
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "FastCUT-1.json").write_text(json.dumps(RECORDED | changed))
+    (tmp_path / place).mkdir()
+    (tmp_path / place / "FastCUT-1.json").write_text(json.dumps(RECORDED | SCORES | changed))
     with pytest.raises(UserError, match=rf"FastCUT-1\.json is of a run with {re.escape(told)}"):
         compare.main([*arguments, *typed.split()])
+
+
+def test_settings_are_kept_from_the_beginning(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*command: str, threads: int | None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "call", stop)
+    with pytest.raises(KeyboardInterrupt):
+        compare.main(arguments)
+    assert json.loads((tmp_path / "checkpoints" / "FastCUT-1.json").read_text()) == RECORDED
+    with pytest.raises(KeyboardInterrupt):
+        compare.main(arguments)
+
+
+@pytest.mark.parametrize(("content", "told"), [
+    ("", "is damaged"), (json.dumps(RECORDED)[:60], "is damaged"), ("[]", "holds no settings"),
+    (json.dumps(RECORDED), "has no frechet_inputs"),
+    (json.dumps(RECORDED | SCORES | {"line_iou_outputs": None}), "has no line_iou_outputs"),
+])
+def test_a_damaged_record_is_named(tmp_path: Path, arguments: list[str], content: str, told: str) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "FastCUT-1.json").write_text(content)
+    with pytest.raises(UserError, match=rf"FastCUT-1\.json .*{told}.*: remove it"):
+        compare.main(arguments)
+
+
+@pytest.mark.parametrize(("typed", "told"), [
+    (("--extra", "--amp 'bf16"), "No closing quotation in --amp 'bf16"),
+    (("--extra", "--ngf 4 --name other"), "--name is what benchmarks.compare sets itself"),
+    (("--extra=--seed=9",), "--seed=9 is what benchmarks.compare sets itself"),
+    (("--seeds", "1.5"), "'1.5' is no whole number from 0 on"),
+    (("--rounds", "0"), "'0' is no whole number from 1 on"),
+])
+def test_what_cannot_be_meant_is_refused_at_once(arguments: list[str], typed: tuple[str, ...], told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        compare.main([*arguments, *typed])
 
 
 def test_a_run_that_fails_is_named(arguments: list[str]) -> None:

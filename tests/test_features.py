@@ -322,6 +322,7 @@ def test_a_training_with_learned_features_resumes_to_the_bit(tmp_path: Path) -> 
     ("--attn_layers 4,7", LOSS, "--attn_layers: torchvision/resnet18 has no layer '4': choose another, .*layer1"),
     ("--attn_layers layer1,layer1", LOSS, "names a layer twice"),
     ("--attn_layers layer4 --loss_mode l1", LOSS, "--loss_mode l1 needs at least four keys"),
+    ("--feature_net resnet18", "", "--feature_net resnet18 is neither vgg16 nor torchvision/NAME nor timm/NAME"),
     ("--feature_net torchvision/resnet81", LOSS, "torchvision has no classifier 'resnet81'"),
 ])
 def test_contradicting_flags_are_refused_before_anything_is_built(

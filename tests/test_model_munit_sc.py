@@ -321,7 +321,7 @@ def test_the_page_shows_all_outputs_of_an_image(root: Path) -> None:
 
 @pytest.mark.parametrize(("flags", "message"), [
     ("--n_styles 2 --style_image red.png", "--style_image gives one style and --n_styles 2 draws others"),
-    ("--style_image nowhere.png", "nowhere.png: there is no such file"),
+    ("--style_image nowhere.png", "--style_image: there is no file nowhere.png"),
     ("--n_styles 0", "--n_styles: 0 is too small"),
     ("--tile 18", "--tile 18 is no multiple of 4, which the generator needs: use 20"),
 ])

@@ -84,6 +84,7 @@ WRONG_FLAGS = {
     "gpus": (["--gpu_ids", "0,1"], ["--gpu_ids 0,1", "single GPU"]),
     "gpu abc": (["--gpu_ids", "abc"], ["--gpu_ids abc", "-1"]),
     "crop > load": (["--crop_size", "64"], ["--crop_size 64", "--load_size 32"]),
+    "patch > load": (["--preprocess", "zoom_and_patch", "--crop_size", "64"], ["--crop_size 64", "--load_size 32"]),
     "no patches": (["--patch_nums", "0"], ["--patch_nums", "positive"]),
     "lr_policy": (["--lr_policy", "warm"], ["--lr_policy", "'warm'", "linear, step, plateau, cosine"]),
     "netG": (["--netG", "resnet"], ["--netG", "'resnet'", "resnet_9blocks"]),

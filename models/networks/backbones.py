@@ -33,12 +33,22 @@ def build_backbone(name: str, layers: Sequence[str], *, pretrained: bool) -> nn.
     Raises:
         UserError: an unknown name or layer, a package that is missing, or weights that cannot be had.
     """
-    library, _, network = name.partition("/")
-    if library not in LIBRARIES or not network:
-        raise UserError(f"--feature_net {name} is neither vgg16 nor torchvision/NAME nor timm/NAME")
+    library, network = library_and_name(name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         return LIBRARIES[library](network, layers, pretrained).eval()
+
+
+def library_and_name(name: str) -> tuple[str, str]:
+    """``torchvision/resnet18`` -> ``("torchvision", "resnet18")``; whether the library has it is not looked at.
+
+    Raises:
+        UserError: the name is not of that form, or of another library.
+    """
+    library, _, network = name.partition("/")
+    if library not in LIBRARIES or not network:
+        raise UserError(f"--feature_net {name} is neither vgg16 nor torchvision/NAME nor timm/NAME")
+    return library, network
 
 
 class TorchvisionBackbone(nn.Module):
