@@ -81,7 +81,8 @@ def check_structure(options: Options) -> None:
     layers = layer_names(flags.attn_layers, flags.feature_net)
     if TrainFlags not in options:
         return
-    if flags.feature_net != VGG16 and library_and_name(flags.feature_net) and flags.vgg_weights == "bundled":
+    if flags.feature_net != VGG16 and flags.vgg_weights == "bundled":
+        library_and_name(flags.feature_net)  # a name of another form is the fault to tell of first
         raise UserError(f"--feature_net {flags.feature_net} is not bundled: add --vgg_weights imagenet, which is "
                         "downloaded once, or a file")
     data = options[DataFlags]
