@@ -127,7 +127,7 @@ class Model(ABC):
         """Compute the losses of the current batch and `minimize` each, in the method's order.
 
         Returns:
-            Detached scalar losses by name; ``G`` is the generator's whole objective.
+            Scalar losses by name; ``G`` is the generator's whole objective.
         """
 
     def visuals(self) -> dict[str, Tensor]:
@@ -157,7 +157,7 @@ class Model(ABC):
             self.descent.share, self.descent.is_last = count / sum(counts), number == len(batches)
             self.set_input(batch)
             for name, loss in self.optimize_parameters().items():
-                part = loss * self.descent.share
+                part = loss.detach() * self.descent.share
                 losses[name] = losses[name] + part if name in losses else part
         self.descent.finish()
         self.update_averages()
@@ -166,6 +166,12 @@ class Model(ABC):
     def minimize(self, name: str, loss: Tensor) -> None:
         """Descend along the gradient of ``loss`` with the optimizer ``name``."""
         self.descent.minimize(name, self.optimizers[name], loss)
+
+    def optimize_generator(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One step of the optimizer ``G`` along the sum of the terms: the terms by name, and the sum as ``G``."""
+        total = torch.stack(list(terms.values())).sum()
+        self.minimize("G", total)
+        return {**terms, "G": total}
 
     def optimize_discriminator(
         self, name: str, real: Tensor, fake: Tensor, *, gan_mode: str, penalty: float = 0.0, r1: float = 0.0
@@ -215,15 +221,16 @@ class Model(ABC):
         """What a discriminator sees of [B, C, H, W]."""
         return diff_augment(images, self.augmentation, channels=self.judged_channels)
 
-    def keep_average(self, name: str, decay: float) -> None:
-        """Keep an exponential moving average of a network's weights beside it, published as ``NAME_ema``.
+    def keep_averages(self, decay: float, *names: str) -> None:
+        """Keep an exponential moving average of networks' weights beside them, published as ``NAME_ema``; 0: none.
 
         Averaging the last ``1 / (1 - decay)`` steps or so removes much of the oscillation of adversarial training
         (Yazici et al., "The Unusual Effectiveness of Averaging in GAN Training", ICLR 2019).
         """
-        self.decays[name] = decay
-        self.networks[name + AVERAGE] = copy.deepcopy(self.networks[name]).requires_grad_(False)
-        self.published = (*self.published, name + AVERAGE)
+        for name in names if decay else ():
+            self.decays[name] = decay
+            self.networks[name + AVERAGE] = copy.deepcopy(self.networks[name]).requires_grad_(False)
+            self.published = (*self.published, name + AVERAGE)
 
     @torch.no_grad()
     def update_averages(self) -> None:

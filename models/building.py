@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -87,7 +88,7 @@ def refuse_one_domain(options: Options) -> None:
                         "cannot be trained: use unaligned or aligned")
 
 
-def adam(groups: list[dict[str, Any]], train: TrainFlags) -> torch.optim.Adam:
-    """Adam with the flags' rate and momenta; a group's own ``lr`` wins."""
-    return torch.optim.Adam(groups, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)
+def adam(parameters: Iterable[nn.Parameter] | list[dict[str, Any]], train: TrainFlags) -> torch.optim.Adam:
+    """Adam with the flags' rate and momenta; of groups of parameters, a group's own ``lr`` wins."""
+    return torch.optim.Adam(parameters, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)
 

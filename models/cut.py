@@ -119,10 +119,8 @@ class ContrastiveModel(Model):
             initialize(self.nce, network.init_type, network.init_gain)
             self.networks["F"] = self.nce
             groups.append({"params": self.nce.parameters()})
-        self.optimizers = {"G": adam(groups, train),
-                           "D": adam([{"params": self.discriminator.parameters()}], train)}
-        if train.ema:
-            self.keep_average("G", train.ema)
+        self.optimizers = {"G": adam(groups, train), "D": adam(self.discriminator.parameters(), train)}
+        self.keep_averages(train.ema, "G")
 
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
@@ -140,9 +138,7 @@ class ContrastiveModel(Model):
             for (name, *_), target, source in zip(self.pairs, queries, keys, strict=True):
                 patches = self.nce([mirror(features, mirrored) for features in target], source)
                 terms[name] = flags.lambda_NCE / len(self.pairs) * patches
-        total = torch.stack(list(terms.values())).sum()
-        self.minimize("G", total)
-        return {name: loss.detach() for name, loss in (losses | terms | {"G": total}).items()}
+        return losses | self.optimize_generator(terms)
 
     def _translate(self, mirrored: bool) -> tuple[list[Tensor], list[list[Tensor]]]:
         """Translate the current images.

@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -97,9 +96,7 @@ class CycleModel(Model):
         self.by_structure = self.cycle.structure != "none"
         if self.by_structure:
             self.structure = Structure(self, options)
-        if train.ema:
-            for name in ("G_A", "G_B"):
-                self.keep_average(name, train.ema)
+        self.keep_averages(train.ema, "G_A", "G_B")
 
     def translate(self, images: Tensor) -> Tensor:
         return self._generate("G_A", images)
@@ -128,9 +125,7 @@ class CycleModel(Model):
                 f"D_{name}", images[real], self.pools[name].query(images[fake]), gan_mode=self.gan_mode)
             terms[f"G_GAN_{name}"] = self.adversarial(f"D_{name}", images[fake], gan_mode=self.gan_mode)
         terms |= self._identities()
-        total = torch.stack(list(terms.values())).sum()
-        self.minimize("G", total)
-        return {name: loss.detach() for name, loss in (losses | terms | {"G": total}).items()}
+        return losses | self.optimize_generator(terms)
 
     def _cycles(self) -> dict[str, Tensor]:
         """How far each image is from what comes back from the other domain; those of weight 0 are left out."""

@@ -119,12 +119,9 @@ class MultiModalModel(Model):
         self.pool = ImagePool(train.pool_size)
         self.memory["pool"] = self.pool
         learners = [*self.generator.parameters(), *self.encoder.parameters()]
-        self.optimizers = {"G": adam([{"params": learners}], train),
-                           "D": adam([{"params": self.discriminator.parameters()}], train)}
+        self.optimizers = {"G": adam(learners, train), "D": adam(self.discriminator.parameters(), train)}
         self.structure = Structure(self, options)
-        if train.ema:
-            for name in ("G", "E"):
-                self.keep_average(name, train.ema)
+        self.keep_averages(train.ema, "G", "E")
 
     def translate(self, images: Tensor) -> Tensor:
         """In the first of the styles."""
@@ -179,20 +176,18 @@ class MultiModalModel(Model):
         pair = Pair(images["real_A"], fake_B, images["real_B"], images.get("aug_A"), images.get("aug_B"))
         losses, (seen,) = self.structure.prepare([pair])
         losses |= self.optimize_discriminator("D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode)
-        losses |= self._optimize_generator(seen, drawn, styles)
-        return {name: loss.detach() for name, loss in losses.items()}
+        return losses | self.optimize_generator(self._terms(seen, drawn, styles))
 
-    def _optimize_generator(self, seen: dict[str, Features], drawn: Tensor, styles: Tensor) -> dict[str, Tensor]:
+    def _terms(self, seen: dict[str, Features], drawn: Tensor, styles: Tensor) -> dict[str, Tensor]:
+        """What G's and E's objective is the sum of."""
         flags, images = self.weights, self.images
-        losses = {"G_GAN": self.adversarial("D", images["fake_B"], gan_mode=self.gan_mode),
-                  "G_style_rec": flags.lambda_style_rec * F.l1_loss(self.encode_style(drawn), styles)}
+        terms = {"G_GAN": self.adversarial("D", images["fake_B"], gan_mode=self.gan_mode),
+                 "G_style_rec": flags.lambda_style_rec * F.l1_loss(self.encode_style(drawn), styles)}
         if self.structure.flags.lambda_spatial:
-            losses["G_spatial"] = self.structure.flags.lambda_spatial * self.structure.distance(seen)
+            terms["G_spatial"] = self.structure.flags.lambda_spatial * self.structure.distance(seen)
         if flags.lambda_ms:
-            losses["G_ms"] = flags.lambda_ms * mode_seeking_loss(*drawn.chunk(2), *styles.chunk(2))
+            terms["G_ms"] = flags.lambda_ms * mode_seeking_loss(*drawn.chunk(2), *styles.chunk(2))
         if flags.lambda_identity:
             images["idt_B"] = self.translate_in(self.encode_style(images["real_B"]), images["real_B"])
-            losses["G_identity"] = flags.lambda_identity * F.l1_loss(images["idt_B"], images["real_B"])
-        total = torch.stack(list(losses.values())).sum()
-        self.minimize("G", total)
-        return losses | {"G": total}
+            terms["G_identity"] = flags.lambda_identity * F.l1_loss(images["idt_B"], images["real_B"])
+        return terms

@@ -63,10 +63,8 @@ class PairedModel(Model):
         self.judged_channels = data.input_nc, data.output_nc
         self.discriminator = build_discriminator(options, input_nc=sum(self.judged_channels))
         self.networks["D"] = self.discriminator
-        self.optimizers = {name: adam([{"params": network.parameters()}], train)
-                           for name, network in self.networks.items()}
-        if train.ema:
-            self.keep_average("G", train.ema)
+        self.optimizers = {name: adam(network.parameters(), train) for name, network in self.networks.items()}
+        self.keep_averages(train.ema, "G")
 
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
@@ -79,6 +77,4 @@ class PairedModel(Model):
         losses = self.optimize_discriminator("D", real, fake, gan_mode=self.gan_mode)
         terms = {"G_GAN": self.adversarial("D", fake, gan_mode=self.gan_mode),
                  "G_L1": self.lambda_L1 * F.l1_loss(fake_B, real_B)}
-        total = torch.stack(list(terms.values())).sum()
-        self.minimize("G", total)
-        return {name: loss.detach() for name, loss in (losses | terms | {"G": total}).items()}
+        return losses | self.optimize_generator(terms)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -79,13 +78,12 @@ class SpatialCorrelativeModel(Model):
         self.networks["D"] = self.discriminator
         self.pool = ImagePool(train.pool_size)
         self.memory["pool"] = self.pool
-        self.optimizers = {name: adam([{"params": self.networks[name].parameters()}], train) for name in ("G", "D")}
+        self.optimizers = {name: adam(self.networks[name].parameters(), train) for name in ("G", "D")}
         self.structure = Structure(
             self, options, weight=self.lambda_spatial + flags.lambda_spatial_idt,
             more_layers=(PERCEPTUAL_LAYERS if flags.lambda_perceptual else ())
             + (STYLE_LAYERS if flags.lambda_style else ()))
-        if train.ema:
-            self.keep_average("G", train.ema)
+        self.keep_averages(train.ema, "G")
 
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
@@ -99,15 +97,15 @@ class SpatialCorrelativeModel(Model):
         pair = Pair(images["real_A"], fake_B, images["real_B"], images.get("aug_A"), images.get("aug_B"))
         losses, (seen,) = self.structure.prepare([pair])
         losses |= self.discriminate(images["real_B"], self.pool.query(fake_B))
-        losses |= self._optimize_generator(seen)
-        return {name: loss.detach() for name, loss in losses.items()}
+        return losses | self.optimize_generator(self._terms(seen))
 
     def discriminate(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """The discriminator's step."""
         return self.optimize_discriminator(
             "D", real, fake, gan_mode=self.gan_mode, penalty=self.weights.lambda_gradient)
 
-    def _optimize_generator(self, seen: dict[str, Features]) -> dict[str, Tensor]:
+    def _terms(self, seen: dict[str, Features]) -> dict[str, Tensor]:
+        """What G's objective is the sum of."""
         flags, images = self.weights, self.images
         if flags.lambda_style or flags.lambda_spatial_idt:
             seen |= self.structure.extract({"real_B": images["real_B"]})
@@ -126,7 +124,4 @@ class SpatialCorrelativeModel(Model):
         if flags.lambda_style:
             pair = ([seen[image][layer] for layer in STYLE_LAYERS] for image in ("target", "real_B"))
             terms["G_style"] = (flags.lambda_style, style_loss(*pair))
-        losses = {name: weight * loss for name, (weight, loss) in terms.items()}
-        total = torch.stack(list(losses.values())).sum()
-        self.minimize("G", total)
-        return losses | {"G": total}
+        return {name: weight * loss for name, (weight, loss) in terms.items()}
