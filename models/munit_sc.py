@@ -81,8 +81,6 @@ class MultiModalModel(Model):
             if chosen.style_image and chosen.n_styles > 1:
                 raise UserError(f"--style_image gives one style and --n_styles {chosen.n_styles} draws others: leave "
                                 "one of them out")
-            if chosen.style_image and not Path(chosen.style_image).is_file():
-                raise UserError(f"--style_image: there is no file {chosen.style_image}")
             return
         refuse_penalty(options)
         refuse_one_domain(options)
@@ -104,6 +102,8 @@ class MultiModalModel(Model):
             self.encoder = StyleEncoder(input_nc=data.output_nc, nsf=network.ngf, style_dim=self.style_dim)
             self.networks["E"] = self.encoder
         if self.chosen.style_image:
+            if not Path(self.chosen.style_image).is_file():
+                raise UserError(f"--style_image: there is no file {self.chosen.style_image}")
             self.style_image = load_normalized(Path(self.chosen.style_image), data.output_nc)[None]
         if training:
             self._build_training(options)
