@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.flags import positive
 from options.parser import HelpFormatter, Parser
+from util.arguments import positive
 from util.device import choose_device
 from util.errors import UserError, run_program
 from web.checkpoints import find_checkpoints

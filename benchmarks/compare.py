@@ -12,13 +12,12 @@ among several calls at the same time.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import subprocess
 import sys
 import zlib
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -30,6 +29,7 @@ from PIL import Image
 from datasets.building import picture, save_png, whole_folder, work_through
 from models import MODELS
 from options import RunFlags
+from util.arguments import positive, whole
 from util.errors import UserError, run_program
 from util.images import find_images
 
@@ -42,8 +42,6 @@ from .report import (
     cell,
     describe_machine,
     lines,
-    not_negative,
-    positive,
     table,
     use_device,
     writable,
@@ -88,8 +86,8 @@ def command_line(argv: Sequence[str] | None) -> Namespace:
     parser = benchmark_parser("compare", "Train every method on the same images, equally long, and compare.", rounds=10)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(KNOWN), metavar="METHOD",
                         help=f"default: {' '.join(METHODS)}; also {' '.join(VARIANTS)}")
-    parser.add_argument("--seeds", nargs="+", type=not_negative, default=[1, 2], help="of the trainings (default 1 2)")
-    parser.add_argument("--epochs", nargs=2, type=not_negative, default=[2, 2], metavar=("CONSTANT", "DECAY"),
+    parser.add_argument("--seeds", nargs="+", type=whole, default=[1, 2], help="of the trainings (default 1 2)")
+    parser.add_argument("--epochs", nargs=2, type=whole, default=[2, 2], metavar=("CONSTANT", "DECAY"),
                         help="with the initial learning rate, and while it falls to zero (default 2 2)")
     parser.add_argument("--dataroot", type=Path, default=Path("datasets/lineart2color"), help="default: %(default)s")
     parser.add_argument("--size", type=positive, default=128, metavar="PIXELS",
@@ -116,9 +114,9 @@ def extra(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error} in {text}") from error
+        raise ArgumentTypeError(f"{error} in {text}") from error
     if owned := [word for word in words if word.partition("=")[0] in {f"--{name}" for name in OWNED}]:
-        raise argparse.ArgumentTypeError(f"{owned[0]} is what benchmarks.compare sets itself: leave it out")
+        raise ArgumentTypeError(f"{owned[0]} is what benchmarks.compare sets itself: leave it out")
     return shlex.join(words)
 
 

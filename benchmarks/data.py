@@ -22,6 +22,7 @@ from PIL import Image
 from data import DATASETS, ImageDataset, Loader, finish, keep_in_memory
 from models import MODELS
 from options import TRAIN, parse
+from util.arguments import positive, whole
 from util.device import to_device
 from util.errors import run_program
 from util.loggers import Sink
@@ -32,8 +33,6 @@ from .report import (
     benchmark_parser,
     describe_machine,
     lines,
-    not_negative,
-    positive,
     table,
     use_device,
     write_json,
@@ -56,7 +55,7 @@ class Case:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print three tables."""
     parser = benchmark_parser("data", "Time the loading of batches as LSeSim's training does it (--augment).", rounds=3)
-    parser.add_argument("--workers", type=not_negative, nargs="+", default=[0, 1, 2, 4],
+    parser.add_argument("--workers", type=whole, nargs="+", default=[0, 1, 2, 4],
                         help="worker processes (0 1 2 4)")
     parser.add_argument("--batch_size", type=positive, default=1, help="images in a batch (default 1)")
     parser.add_argument("--images", type=positive, default=32, help="of each domain, loaded a round (default 32)")

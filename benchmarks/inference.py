@@ -25,12 +25,13 @@ from models import MODELS
 from models.execution import prepare
 from models.tiles import Tiling, translate_images
 from options import TEST, RunFlags, SpeedFlags, parse
+from util.arguments import positive
 from util.checkpoints import load_networks
 from util.errors import run_program
 from util.images import load_image
 
 from .measure import median_seconds, peak_memory
-from .report import Row, benchmark_parser, describe_machine, lines, positive, table, use_device, write_json
+from .report import Row, benchmark_parser, describe_machine, lines, table, use_device, write_json
 
 PHOTOGRAPH = Path(__file__).parent.parent / "datasets" / "photo2painting" / "trainA" / "EveningGlow.jpg"
 SPEEDS: dict[str, tuple[str, ...]] = {

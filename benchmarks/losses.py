@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from models.losses.spatial_correlative import self_similarity
+from util.arguments import positive
 from util.errors import UserError, run_program
 
 from .accuracy import accuracy_rows
 from .measure import Call, count_flops, median_seconds, peak_memory
 from .plain import patch_similarity
-from .report import benchmark_parser, describe_machine, lines, positive, table, use_device, write_json
+from .report import benchmark_parser, describe_machine, lines, table, use_device, write_json
 
 MIB = 2**20
 

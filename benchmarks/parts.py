@@ -15,10 +15,11 @@ from fnmatch import fnmatch
 
 import torch
 
+from util.arguments import positive
 from util.errors import UserError, run_program
 
 from .measure import count_flops, median_seconds
-from .report import Row, benchmark_parser, describe_machine, lines, positive, table, use_device, write_json
+from .report import Row, benchmark_parser, describe_machine, lines, table, use_device, write_json
 from .step import PUBLISHED
 from .ways import ONLY_ON, PARTS, Setting
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from options.parser import Parser
+from util.arguments import positive
 from util.device import choose_device
 from util.errors import UserError
 
@@ -29,22 +29,6 @@ def benchmark_parser(program: str, description: str, *, rounds: int) -> Parser:
     parser.add_argument("--json", type=writable, metavar="FILE", help="write the results there, too")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     return parser
-
-
-def positive(text: str) -> int:
-    """A whole number above 0, for argparse."""
-    return _at_least(1, text)
-
-
-def not_negative(text: str) -> int:
-    """A whole number from 0 on, for argparse."""
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from {least} on")
-    return int(text)
 
 
 def writable(text: str) -> Path:

@@ -26,13 +26,14 @@ from models import MODELS
 from models.base import Model
 from models.execution import prepare
 from options import DataFlags, SpeedFlags
+from util.arguments import positive
 from util.device import choose_device
 from util.distributed import ALONE, World, joined
 from util.errors import UserError, run_program
 from util.images import find_images
 
 from .measure import Call, median_seconds, peak_memory
-from .report import Row, benchmark_parser, describe_machine, lines, positive, table, use_device, write_json
+from .report import Row, benchmark_parser, describe_machine, lines, table, use_device, write_json
 from .step import synthetic_batch, training_options
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +83,10 @@ def command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[s
 def layout(text: str) -> tuple[int, int]:
     """``2x1``: two processes of one thread."""
     processes, _, threads = text.partition("x")
-    return positive(processes), positive(threads)
+    try:
+        return positive(processes), positive(threads)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form 2x1") from None
 
 
 def usual_layouts(device: torch.device) -> list[tuple[int, int]]:

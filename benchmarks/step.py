@@ -23,13 +23,14 @@ from data import DATASETS
 from models import MODELS
 from models.execution import prepare
 from options import TRAIN, DataFlags, Options, RunFlags, SpeedFlags, parse
+from util.arguments import positive
 from util.errors import UserError, run_program
 
 from .images import jittered, random_images
 from .kernels import top_kernels
 from .measure import Call, convolution_work, count_flops, machine_rates, median_seconds, peak_memory
 from .plain import PlainStep
-from .report import benchmark_parser, describe_machine, lines, positive, table, use_device, write_json
+from .report import benchmark_parser, describe_machine, lines, table, use_device, write_json
 
 METHODS = {"FSeSim": (), "LSeSim": ("--learned_attn", "--augment")}
 WINDOWS = (64, 32)

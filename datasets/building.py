@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from PIL import Image
 
+from util.arguments import positive
 from util.errors import UserError
 from util.images import load_normalized, to_uint8
 
@@ -93,13 +94,6 @@ def share_of_one(text: str) -> float:
     if not 0 <= share < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is no share from 0 to below 1")
     return share
-
-
-def positive(text: str) -> int:
-    """A whole number above 0; for ``argparse``."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
-    return int(text)
 
 
 def add_split_flags(parser: argparse.ArgumentParser) -> None:

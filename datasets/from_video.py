@@ -24,7 +24,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/from_video.py` sees the clone
 
-from datasets.building import image_size, positive, save_png, whole_folder
+from datasets.building import image_size, save_png, whole_folder
+from util.arguments import positive
 from util.errors import UserError, run_program
 from util.words import counted
 

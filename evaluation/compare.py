@@ -12,6 +12,7 @@ from typing import Any
 from metrics.report import require_place, write_json
 from options.flag import show
 from options.train import DisplayFlags, LoadingFlags
+from util.arguments import positive
 from util.device import choose_device
 from util.errors import UserError
 from util.pages import charts, image_rows, new_page, text_table, write_page
@@ -21,7 +22,7 @@ from .curves import logged_curves, thinned
 from .epochs import book_of, note_of, points_of, text_of, warn
 from .examining import Examiner
 from .experiments import Experiment, add_experiment_flags, experiment_options
-from .flags import add_device_flags, add_epoch_flag, add_vgg_flags, positive
+from .flags import add_device_flags, add_epoch_flag, add_vgg_flags
 from .scorebook import TITLES, Entry, known_scores, score_checkpoints, score_rows
 from .translating import Translated, Translator, save_translations
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from metrics.perceptual import TRUNKS
 from options.flag import plain_name
+from util.arguments import positive, whole
 
 
 def add_device_flags(parser: argparse.ArgumentParser) -> None:
@@ -63,20 +64,6 @@ def tag(text: str) -> str:
         return plain_name(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a positive whole number")
-    return int(text)
-
-
-def whole(text: str) -> int:
-    """A whole number, 0 or above."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
-    return int(text)
 
 
 def key_value(text: str) -> tuple[str, Any]:

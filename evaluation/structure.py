@@ -16,12 +16,12 @@ from metrics.heads import load_heads
 from metrics.pairs import SHUFFLE, load_alike, score_pairs, table
 from metrics.report import require_place, write_json
 from options.flag import comma_list
+from util.arguments import positive
 from util.device import choose_device
 from util.errors import UserError
 from util.files import replacing
 
 from .figures import error_grid, save_figure, similarity_grid
-from .flags import positive
 
 SUMMARY = "map and compare the structure of images by several measures"
 
