@@ -127,7 +127,7 @@ class Model(ABC):
         """Compute the losses of the current batch and `minimize` each, in the method's order.
 
         Returns:
-            Scalar losses by name; ``G`` is the generator's whole objective.
+            Detached scalar losses by name; ``G`` is the generator's whole objective.
         """
 
     def visuals(self) -> dict[str, Tensor]:
@@ -157,7 +157,7 @@ class Model(ABC):
             self.descent.share, self.descent.is_last = count / sum(counts), number == len(batches)
             self.set_input(batch)
             for name, loss in self.optimize_parameters().items():
-                part = loss.detach() * self.descent.share
+                part = loss * self.descent.share
                 losses[name] = losses[name] + part if name in losses else part
         self.descent.finish()
         self.update_averages()
@@ -168,10 +168,10 @@ class Model(ABC):
         self.descent.minimize(name, self.optimizers[name], loss)
 
     def optimize_generator(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """One step of the optimizer ``G`` along the sum of the terms: the terms by name, and the sum as ``G``."""
+        """One step of the optimizer ``G`` along the sum of the terms: they by name, and the sum as ``G``, detached."""
         total = torch.stack(list(terms.values())).sum()
         self.minimize("G", total)
-        return {**terms, "G": total}
+        return detached({**terms, "G": total})
 
     def optimize_discriminator(
         self, name: str, real: Tensor, fake: Tensor, *, gan_mode: str, penalty: float = 0.0, r1: float = 0.0
@@ -186,8 +186,8 @@ class Model(ABC):
             r1: weight of the gradient penalty at real images, see `r1_penalty`.
 
         Returns:
-            Its losses, ``D_real``, ``D_fake`` and, where weighted, ``D_penalty`` and ``D_R1`` for a discriminator
-            ``D``.
+            Its losses, detached: ``D_real``, ``D_fake`` and, where weighted, ``D_penalty`` and ``D_R1`` for a
+            discriminator ``D``.
         """
         discriminator = self.networks[name].requires_grad_(True)
         real, fake = self.augment(real), self.augment(fake.detach())
@@ -205,7 +205,7 @@ class Model(ABC):
             total = total + losses[f"{name}_R1"]
         self.minimize(name, total)
         discriminator.requires_grad_(False)
-        return losses
+        return detached(losses)
 
     def adversarial(self, name: str, fake: Tensor, *, gan_mode: str) -> Tensor:
         """The generator's adversarial loss: how little the discriminator ``name`` takes ``fake`` for real.
@@ -295,3 +295,8 @@ def judge_together(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list
     if isinstance(scores, Tensor):
         return list(scores.split(sizes))
     return [list(scales) for scales in zip(*(scale.split(sizes) for scale in scores), strict=True)]
+
+
+def detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The losses as numbers to report, without the graphs behind them."""
+    return {name: loss.detach() for name, loss in losses.items()}

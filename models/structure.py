@@ -242,7 +242,7 @@ class Structure:
         loss = torch.stack([self._contrast(seen) for seen in pairs]).mean()
         self.model.minimize("F", loss)
         self.loss.requires_grad_(False)  # the generator's loss passes through, but does not train them
-        return {"F_contrastive": loss}
+        return {"F_contrastive": loss.detach()}
 
     def _contrast(self, seen: Mapping[str, Features]) -> Tensor:
         """An input and its translation, and an image and its jittered copy, must recognise each other."""

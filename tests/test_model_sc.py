@@ -309,6 +309,7 @@ def check_step(model: SpatialCorrelativeModel, before: dict[str, list[Tensor]], 
     for name, loss in losses.items():
         assert loss.shape == ()
         assert loss.isfinite(), name
+        assert not loss.requires_grad
     assert losses["G"].item() == pytest.approx(sum(v.item() for k, v in losses.items() if k.startswith("G_")), rel=1e-5)
     for name, network in model.networks.items():
         assert not same(before[name], weights(network)), name

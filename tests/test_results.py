@@ -5,6 +5,7 @@ A table may have three columns more: the costs of a step, which `--measure` adds
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -12,7 +13,7 @@ from cli import ROOT
 from doc_pages import Page, commands
 
 from benchmarks import compare
-from benchmarks.records import record
+from benchmarks.records import SETTINGS, record, settings
 
 PAGE = Page(ROOT / "docs" / "results.md")
 RECORDS = ROOT / "docs" / "records"
@@ -38,9 +39,13 @@ def test_a_table_is_what_its_command_prints(
     assert not (missing := [line for line in printed if line not in shown]), "\n".join(missing)
 
 
-def test_every_record_is_in_a_table() -> None:
-    shown = set()
+def test_every_record_is_in_a_table_and_of_the_run_that_its_name_says() -> None:
+    shown = {}
     for arguments in COMMANDS:
         flags = compare.command_line(arguments)
-        shown |= {ROOT / record(f"{method}-{seed}", flags) for method in flags.methods for seed in flags.seeds}
-    assert shown == set(RECORDS.rglob("*.json"))
+        shown |= {ROOT / record(f"{method}-{seed}", flags): settings(method, seed, flags)
+                  for method in flags.methods for seed in flags.seeds}
+    for path, of in shown.items():
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        assert {name: scores[name] for name in SETTINGS if name in scores} == of, path.name
+    assert set(shown) == set(RECORDS.rglob("*.json"))
