@@ -130,7 +130,7 @@ def test_self_similarity_tells_structure_from_appearance_better_than_the_other_m
         assert errors[f"fsesim_norm_{layer}"]["ratio"] > 1.2 * errors[f"patchnce_{layer}"]["ratio"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_ratios_of_64_pairs_are_those_of_the_documentation() -> None:
     folder = ROOT / "datasets" / "lineart2color"
     comparison = Comparison(["relu3_1", "relu4_1"], whole_rows=True)

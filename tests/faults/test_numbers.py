@@ -355,7 +355,7 @@ def in_two_processes(root: Path, flags: str) -> subprocess.CompletedProcess[str]
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
-@pytest.mark.parametrize("amp", ["no", pytest.param("fp16", marks=pytest.mark.long)])
+@pytest.mark.parametrize("amp", ["no", pytest.param("fp16", marks=pytest.mark.slow)])
 def test_all_processes_leave_out_the_step_that_one_cannot_take(root: Path, amp: str) -> None:
     done = in_two_processes(root, f"--max_iters 8 --on_nan skip --amp {amp}")  # a save refuses weights that differ
     assert done.returncode == 0, done.stderr
@@ -367,7 +367,7 @@ def test_all_processes_leave_out_the_step_that_one_cannot_take(root: Path, amp: 
     assert files == {"nonfinite_4.pth", "nonfinite_4_rank1.pth"}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_all_processes_stop_at_the_step_that_one_cannot_take(root: Path) -> None:
     done = in_two_processes(root, "--max_iters 8")
     assert "train.py: error: the step to image 4 has D_fake, F_contrastive" in done.stderr
