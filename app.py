@@ -16,12 +16,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from options.parser import HelpFormatter, Parser
 from util.arguments import positive
 from util.device import choose_device
 from util.errors import UserError, run_program
 from web.checkpoints import find_checkpoints
+from web.hosts import HostCheck, own_names
 from web.page import CSS, build_page, nothing_in
 from web.pictures import Studio
 
@@ -70,17 +72,20 @@ def serve(flags: argparse.Namespace, folder: Path) -> None:
     for name in ("no_proxy", "NO_PROXY"):  # Gradio asks itself whether it is there
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", flags.host]))
     import gradio  # noqa: PLC0415 - optional
+    from starlette.middleware import Middleware  # noqa: PLC0415 - comes with gradio
 
+    names = own_names(flags.host)
     page = build_page(flags.checkpoints_dir, Studio(folder, flags.gpu_ids, flags.tile), flags.max_side)
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # none from the network
     try:
         _, address, public = page.launch(
             server_name=flags.host, server_port=flags.port, share=flags.share, prevent_thread_lock=True, quiet=True,
             theme=theme, css=CSS, footer_links=[], ssr_mode=False, enable_monitoring=False, mcp_server=False,
-            run_history=False, max_file_size="256mb", allowed_paths=[str(folder)])
+            run_history=False, max_file_size="256mb", app_kwargs={"middleware": [Middleware(HostCheck, names=names)]})
     except OSError as error:
         raise UserError(f"--host {flags.host} --port {flags.port}: cannot listen there ({error}); choose "
                         "others") from None
+    names.add(urlsplit(public or address).hostname or "")
     print(f"open {public or address} (Ctrl-C ends it)", flush=True)
     page.block_thread()
 

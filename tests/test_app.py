@@ -18,6 +18,7 @@ from models.networks.vgg import VGG16Features
 from util.errors import UserError
 from util.images import load_normalized
 from web.checkpoints import STYLES, Checkpoint, find_checkpoints, load_generator
+from web.hosts import allowed, own_names
 from web.page import INPUT, Events, build_page, named_sides
 from web.pictures import Studio, read_image
 from web.similarity import LAYERS, drawn, sights, similarity
@@ -192,6 +193,13 @@ def test_without_an_options_file_the_architecture_is_read_from_the_weights(root:
         wanted = load_generator(choose(tmp_path, "mine, latest"), 0, "-1", 0).styles[0](images)
         (tmp_path / "mine" / "train_opt.json").unlink()
         assert torch.equal(load_generator(choose(tmp_path, "mine, latest"), 0, "-1", 0).styles[0](images), wanted)
+
+
+def test_a_host_is_this_servers_or_an_address() -> None:
+    for header in ("127.0.0.1:7860", "localhost", "LOCALHOST:1", "[::1]:7860", "10.0.0.7:80", "server.lan:7860"):
+        assert allowed(header, own_names("Server.lan")), header
+    for header in ("", "rebound.example", "localhost.rebound.example:7860", "server.lan.", "[::1", "1.2.3.4.example"):
+        assert not allowed(header, own_names("Server.lan")), header
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "1"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -163,6 +165,33 @@ def test_an_image_is_dropped_translated_compared_clicked_and_downloaded(app: App
         assert window.execute_script(FOREIGN) == []
     assert not app.asked.exists(), f"app.py asked for {app.asked.read_text()}"
     assert app.errors.read_text() == ""
+
+
+def ask(app: App, path: str, host: str = "", data: bytes | None = None, kind: str = "") -> Any:
+    """Send a request, past any proxy; returns the answer."""
+    headers = {"Host": host} if host else {}
+    request = urllib.request.Request(app.address + path, data, headers | ({"Content-Type": kind} if data else {}))
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+
+
+@pytest.mark.parametrize("name", ["page.html", "drawing.svg"])
+def test_an_upload_that_a_browser_would_run_comes_back_as_an_attachment(app: App, name: str) -> None:
+    form = (f'--edge\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: text/html'
+            "\r\n\r\n<script>alert(1)</script>\r\n--edge--\r\n").encode()
+    with ask(app, "gradio_api/upload", data=form, kind="multipart/form-data; boundary=edge") as answer:
+        path, = json.load(answer)
+    with ask(app, f"gradio_api/file={path}") as answer:
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+
+
+def test_another_sites_name_is_refused(app: App) -> None:
+    with ask(app, "", host="localhost:1") as answer:
+        assert answer.status == 200
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(app, "", host="rebound.example")
+    assert refused.value.code == 403
+    assert b"'rebound.example' is not this server's address; open the one that app.py printed" in refused.value.read()
 
 
 def test_what_is_no_image_is_told_once_and_the_next_one_is_translated(app: App, tmp_path: Path) -> None:
