@@ -129,7 +129,7 @@ def keep_in_memory(dataset: Loads, progress: Sink) -> None:
 def refuse_too_much(needed: int) -> None:
     """Raise `UserError` if ``needed`` bytes do not fit into what is free on this machine."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: of this job, on this machine
-    where, free = min(room().items(), key=lambda item: item[1])
+    where, free = min(room().items(), key=lambda item: item[1], default=("memory", needed * processes))
     if processes * needed > free:
         copies = f" for each of {processes} processes" if processes > 1 else ""
         enlarge = "" if where == "memory" else f"; enlarge {where} (docker run --shm-size)"

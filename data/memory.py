@@ -12,14 +12,16 @@ SHARED = Path("/dev/shm")
 def room(system: Path = Path("/")) -> dict[str, int]:
     """Bytes that can still be taken, by where: ``memory``, and ``/dev/shm`` where shared memory lies there.
 
-    Linux tells both, also inside a container or a job with a limit of its own; elsewhere it is the machine's whole
-    memory.
+    Linux tells both, also inside a container or a job with a limit of its own; macOS tells the machine's whole memory,
+    and Windows nothing.
 
     Args:
         system: the root of the files that Linux tells it in.
     """
     limits = [*_free(system / "proc/meminfo"), *_left_to_groups(system)]
-    found = {"memory": min(limits, default=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))}
+    if not limits and hasattr(os, "sysconf"):
+        limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    found = {"memory": min(limits)} if limits else {}
     if SHARED.is_dir():
         found[str(SHARED)] = shutil.disk_usage(SHARED).free
     return found

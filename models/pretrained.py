@@ -18,7 +18,7 @@ from pathlib import Path
 from options.parser import Parser
 from util.download import download, part_of, unpack
 from util.errors import UserError, run_program
-from util.files import temporary_in
+from util.files import replace, temporary_in
 from util.state_dicts import load_file
 
 from .networks.recognition import recognize_generator
@@ -94,7 +94,7 @@ def fetch(name: str, folder: Path) -> None:
         else:
             described(arrived)
             folder.mkdir(parents=True, exist_ok=True)
-            arrived.rename(folder / FILE)
+            replace(arrived, folder / FILE)
     finally:
         arrived.unlink(missing_ok=True)  # what is no generator must not be found next time
 

@@ -6,12 +6,18 @@ import errno
 import hashlib
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import UserError
+
+BUSY = (5, 32)
+"""Windows' ERROR_ACCESS_DENIED and ERROR_SHARING_VIOLATION: another program has the file open."""
+WAITS = (0.01, 0.1, 1.0)  # seconds between attempts
 
 
 @contextmanager
@@ -35,7 +41,26 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with temporary_in(path.parent) as temporary:
         yield temporary
-        temporary.replace(path)
+        replace(temporary, path)
+
+
+def replace(path: Path, target: Path) -> None:
+    """Rename a file, in the place of what ``target`` was.
+
+    Windows refuses that while another program, a virus scanner or a browser, has one of them open: it is tried again.
+
+    Raises:
+        OSError: it cannot be renamed; ``target`` is what it was.
+    """
+    for wait in WAITS:
+        try:
+            path.replace(target)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in BUSY:
+                raise
+            time.sleep(wait)
+    path.replace(target)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -48,16 +73,21 @@ def remove_leftovers(folder: Path) -> None:
 def flush(path: Path) -> None:
     """Wait until a file's content, or a folder's list of names, is on the disk.
 
-    Some network file systems cannot be asked about folders; then their word is as good as it gets.
+    Windows does not open folders, and some network file systems do not flush them; there, only the file is waited for.
+
+    Raises:
+        OSError: the file cannot be flushed.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    folder = path.is_dir()
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # Windows flushes only files open for writing
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.EBADF)):
+        if not (folder and error.errno in (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)):
             raise
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -73,17 +103,34 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder.with_name(f".{folder.name}.lock")
     with ExitStack() as stack:
         try:
-            import fcntl  # noqa: PLC0415 - only on Unix
-
             folder.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("ab"))
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, it is not handed down to workers
+            _lock(stack.enter_context(path.open("ab")))
         except BlockingIOError:
             raise UserError(f"another process is writing into {folder}; wait for its end or write elsewhere (if "
                             f"its machine has failed, remove {path})") from None
-        except (OSError, ImportError):
+        except OSError:
             pass  # no locks here, or nothing can be written, which whoever writes into the folder will tell
         yield
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock an empty file until it is closed.
+
+    Raises:
+        BlockingIOError: another process has locked it.
+        OSError: the file system knows no locks.
+    """
+    try:
+        import fcntl  # noqa: PLC0415 - only on Unix
+    except ImportError:
+        import msvcrt  # noqa: PLC0415 - only on Windows
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except PermissionError as error:
+            raise BlockingIOError(*error.args) from error
+    else:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, it is not handed down to workers
 
 
 def move_aside(path: Path) -> Path | None:
