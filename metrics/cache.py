@@ -47,7 +47,7 @@ def cached(
     file = folder / f"{key}.pt"
     if file.is_file():
         try:
-            return _read(file)
+            return _read(file, len(paths))
         except Exception as error:  # the reader raises many kinds
             warn(f"{file} is damaged ({type(error).__name__}); it is computed again")
     features = extract(paths)
@@ -59,10 +59,12 @@ def cached(
     return features
 
 
-def _read(file: Path) -> Tensor:
-    """Raises anything where the file is not as it was written."""
+def _read(file: Path, count: int) -> Tensor:
+    """Features [count, D]. Raises anything where the file is not as it was written."""
     content = torch.load(file, map_location="cpu", weights_only=True)
     features: Tensor = content["features"]
+    if features.dim() != 2 or len(features) != count:
+        raise ValueError("another shape than was written")
     if _digest(features) != content["sha256"]:
         raise ValueError("another content than was written")
     return features

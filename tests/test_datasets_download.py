@@ -126,6 +126,18 @@ def test_no_network_is_one_sentence_that_says_what_to_do(tmp_path: Path, monkeyp
     assert outcome.err.count("\n") == 1
 
 
+def test_a_bomb_with_the_right_sum_is_refused(tmp_path: Path) -> None:
+    packed = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("trainA/a.png", bytes(10**7))
+    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
+    outcome = run("datasets.download", "grumpifycat", "--out", tmp_path / "sets", "--archive", packed,
+                  "--sha256", digest)
+    assert outcome.code == 2
+    assert "unfolds to more than" in outcome.err
+    assert names(tmp_path / "sets") == []
+
+
 @pytest.mark.parametrize("content", [b"<html>Please log in</html>", b"", b"PK\x03\x04" + bytes(100)])
 def test_what_is_no_archive_is_not_kept(server: Server, tmp_path: Path, content: bytes) -> None:
     whole, server.content = server.content, content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,6 +112,21 @@ def test_a_file_of_another_kind_is_computed_again(files: list[Path], tmp_path: P
     first = cached(extract, files, CONDITIONS, tmp_path / "cache", warnings.append)
     (file,) = (tmp_path / "cache").iterdir()
     torch.save(content, file)
+    assert torch.equal(cached(extract, files, CONDITIONS, tmp_path / "cache", warnings.append), first)
+    assert len(warnings) == 1
+    assert "is damaged" in warnings[0]
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (3, 2, 1), ()])
+def test_features_of_another_shape_are_computed_again(
+    files: list[Path], tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    extract, warnings = Extract(), list[str]()
+    first = cached(extract, files, CONDITIONS, tmp_path / "cache", warnings.append)
+    (file,) = (tmp_path / "cache").iterdir()
+    other = first.reshape(shape) if shape else first.sum()
+    digest = hashlib.sha256(other.numpy().tobytes()).hexdigest()
+    torch.save({"features": other, "sha256": digest}, file)
     assert torch.equal(cached(extract, files, CONDITIONS, tmp_path / "cache", warnings.append), first)
     assert len(warnings) == 1
     assert "is damaged" in warnings[0]

@@ -19,12 +19,14 @@ from pathlib import Path, PureWindowsPath
 from typing import IO
 
 from .errors import REFUSALS, UserError
+from .files import replace
 from .files import sha256 as sha256_of
 
 BLOCK = 1 << 20
 TIMEOUT = 30  # seconds without a byte
 ATTEMPTS = 5  # connections that may break, each after some progress or none
 GIGABYTE = 10**9
+UNFOLDED = 20  # images and weights, which are what is unpacked here, hardly shrink in an archive; bombs do 1000-fold
 
 
 def download(
@@ -71,7 +73,8 @@ def download(
         part.unlink()
         raise UserError(f"{url} is not the expected file: its SHA-256 is {found} instead of {sha256}; nothing of it "
                         "was kept")
-    return part.replace(path)
+    replace(part, path)
+    return path
 
 
 def part_of(path: Path, url: str) -> Path:
@@ -110,7 +113,7 @@ def _fetch(url: str, part: Path, progress: Callable[[int], None], most: int) -> 
     return whole is None or have >= whole
 
 
-def unpack(archive: Path, folder: Path, *, most: int = 1000 * GIGABYTE) -> Path:
+def unpack(archive: Path, folder: Path, *, most: int | None = None) -> Path:
     """Unpack a zip or tar archive into a new folder, whole or not at all.
 
     Only plain files and folders are taken, and only to places inside ``folder``; an archive that holds a link, a device
@@ -119,7 +122,7 @@ def unpack(archive: Path, folder: Path, *, most: int = 1000 * GIGABYTE) -> Path:
     Args:
         archive: ``.zip``, or ``.tar`` with any of Python's compressions; told by its content.
         folder: must not exist yet.
-        most: bytes that all files together may have.
+        most: bytes that all files together may have (default: `UNFOLDED` times the archive's).
 
     Returns:
         ``folder``.
@@ -130,6 +133,7 @@ def unpack(archive: Path, folder: Path, *, most: int = 1000 * GIGABYTE) -> Path:
     if folder.exists():
         raise UserError(f"{folder} exists already; remove it or unpack {archive.name} elsewhere")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    most = UNFOLDED * archive.stat().st_size if most is None else most
     temporary = folder.parent / f".{uuid.uuid4().hex}.tmp"
     temporary.mkdir()
     try:
