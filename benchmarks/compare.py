@@ -19,6 +19,7 @@ import sys
 import zlib
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -170,12 +171,16 @@ def scaled(dataroot: Path, size: int, place: Path) -> Path:
         try:
             with whole_folder(copy) as whole:
                 for folder, paths in found.items():
-                    work_through(lambda path, into=whole / folder: save_png(  # type: ignore[misc]
-                        picture(path, (size, size)), into / f"{path.stem}.png"), paths, threads=2)
+                    work_through(partial(save_scaled, whole / folder, size), paths, threads=2)
         except OSError:
             if not copy.is_dir():  # not made by another call meanwhile
                 raise
     return copy
+
+
+def save_scaled(folder: Path, size: int, path: Path) -> None:
+    """Write a square copy of an image, ``size`` pixels wide, into a folder."""
+    save_png(picture(path, (size, size)), folder / f"{path.stem}.png")
 
 
 def sides(path: Path) -> tuple[int, int]:

@@ -110,7 +110,7 @@ def refusal(words: list[str]) -> str:
         with contextlib.redirect_stderr(io.StringIO()) as said:
             understand(file, arguments)
     except UserError as error:
-        return str(error)
+        return "" if ": pip install" in str(error) else str(error)  # an optional package that is not installed here
     except SystemExit:
         return said.getvalue().strip().splitlines()[-1]
     return ""
