@@ -21,6 +21,7 @@ from util.files import locked, replacing
 SIMULATED = ROOT / "tests" / "faults" / "windows.py"
 
 
+@pytest.mark.slow
 def test_training_saves_resumes_and_translates(tmp_path: Path) -> None:
     data = make_images(tmp_path / "data", "trainA", "trainB", "testA", "testB")
     places = ["--dataroot", data, "--checkpoints_dir", tmp_path / "checkpoints", "--name", "run"]
