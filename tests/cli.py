@@ -54,7 +54,7 @@ def run_process(*arguments: object, cwd: Path = ROOT) -> Outcome:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *(str(argument) for argument in arguments)], cwd=cwd, env=environment, capture_output=True,
-        text=True, timeout=120, check=False,
+        text=True, timeout=600, check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 

@@ -1,16 +1,13 @@
-"""The pages: links lead somewhere, commands are understood by today's programs, code is valid."""
+"""The pages: links lead somewhere, programs understand the commands, named tests exist."""
 
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import importlib
 import io
-import json
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -20,8 +17,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 from cli import ROOT
-from doc_pages import PAGES, Block, Page, commands
-from test_architecture import sources
+from doc_pages import PAGES, Page, commands
 
 import evaluate
 from data import DATASETS
@@ -54,24 +50,12 @@ def test_commands_are_understood(page: Page, tmp_path: Path, monkeypatch: pytest
     assert not (faults := wrong(page, misunderstood_commands)), faults
 
 
-def test_code_is_valid(page: Page) -> None:
-    assert not (faults := wrong(page, invalid_code)), faults
-
-
-def test_the_index_names_every_page() -> None:
-    index = Page(ROOT / "docs" / "README.md")
-    named = {(index.path.parent / urlparse(target).path).resolve() for _, target in index.links()}
-    missing = [path.name for path in PAGES if path.parent == index.path.parent and path not in named | {index.path}]
-    assert not missing, f"{index.name}: has no line for {', '.join(missing)}"
-
-
-def test_messages_in_troubleshooting_are_those_of_the_programs() -> None:
-    page, told = Page(ROOT / "docs" / "troubleshooting.md"), messages()
-    faults = [f"{page.name}:{number}: no program says '{part}'"
-              for block in page.blocks if block.language == "text"
-              for number, line in enumerate(block.text.splitlines(), block.line)
-              for part in line.split("...") if part.strip() and not any(part.strip() in text for text in told)]
-    assert not faults, "\n".join(faults)
+def test_the_tests_that_the_page_on_reliability_names_exist() -> None:
+    sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
+    rows = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    for file, test in re.findall(r"`(?:tests/)?(test_\w+\.py)?(?:::(test_\w+))?`", rows):
+        text = sources.get(file, "") if file else "\n".join(sources.values())
+        assert f"def {test or 'test_'}" in text, f"{file}::{test}"
 
 
 def dead_links(page: Page) -> Iterator[tuple[int, str]]:
@@ -191,28 +175,3 @@ def load(path: Path) -> ModuleType:
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def invalid_code(page: Page) -> Iterator[tuple[int, str]]:
-    for block in page.blocks:
-        if block.checked and (fault := fault_of(block)):
-            yield block.line, fault
-
-
-def fault_of(block: Block) -> str:
-    try:
-        if block.language == "json":
-            json.loads(block.text)
-        elif block.language in ("py", "python"):
-            compile(textwrap.dedent(block.text), "block", "exec")
-    except ValueError as error:
-        return f"the JSON is not valid: {error}"
-    except SyntaxError as error:
-        return f"the Python is not valid: {error}"
-    return ""
-
-
-def messages() -> set[str]:
-    """Every piece of text in the programs' sources."""
-    nodes = (node for path in sources() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}

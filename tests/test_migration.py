@@ -25,8 +25,8 @@ NAMES = sorted({name for flags in PUBLISHED.values() for name in flags})
 SAME, OTHER, REFUSED, ACCEPTED = "**same**", "**other default**", "**refused**", "**accepted**"
 
 
-def accepts(program: str, argv: Sequence[str]) -> str:
-    """Nothing where a program starts with these arguments, else what it says."""
+def refusal(program: str, argv: Sequence[str]) -> str:
+    """The error of a program with these arguments; empty if it starts."""
     try:
         options = parse({"train.py": TRAIN, "test.py": TEST}[program], MODELS, DATASETS, ["--dataroot", ".", *argv])
         if "--gpu_ids" in argv:
@@ -41,27 +41,20 @@ def test_the_table_has_the_published_flags_and_no_others() -> None:
     assert len(VALUES) >= 10
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_a_row_says_of_a_flag_is_what_the_parser_does(name: str) -> None:
-    _, published, here = FLAGS[name]
-    commands = [command for command, flags in PUBLISHED.items() if name in flags]
-    differs = name != "dataroot" and any(name in DIFFERENT[command] for command in commands)
-    assert here.startswith(OTHER if differs else SAME), f"{PAGE.name}: --{name}: {here}"
-    for command in commands:
-        kind, default = PUBLISHED[command][name]
-        text = "off" if kind == "flag" else {None: "none", "": "empty"}.get(default, f"`{default}`".replace(" ", ""))
-        assert text in published.replace(" ", ""), f"{PAGE.name}: --{name}: {command} has {default} there"
-        program, *flags = command.split()
-        if name in ("model", "dataroot") or default is None:
-            continue
-        value = [] if kind == "flag" else [str(default)]
-        size = ["--crop_size", "256"] if name == "load_size" else []
-        said = accepts(program, [*flags, f"--{name}", *value, *size]) if name != "gpu_ids" else ""
-        assert not said, f"{PAGE.name}: {command} --{name} {value} is refused: {said}"
+def test_the_table_says_of_each_flag_what_differs() -> None:
+    for name in NAMES:
+        _, published, here = FLAGS[name]
+        commands = [command for command, flags in PUBLISHED.items() if name in flags]
+        differs = name != "dataroot" and any(name in DIFFERENT[command] for command in commands)
+        assert here.startswith(OTHER if differs else SAME), f"{PAGE.name}: --{name}: {here}"
+        for command in commands:
+            kind, default = PUBLISHED[command][name]
+            text = "off" if kind == "flag" else {None: "none", "": "empty"}.get(default, f"`{default}`")
+            assert text.replace(" ", "") in published.replace(" ", ""), f"--{name}: {command} has {default} there"
 
 
 @pytest.mark.parametrize("typed", VALUES)
-def test_what_a_row_says_of_a_value_is_what_the_program_does(typed: str) -> None:
+def test_programs_refuse_and_accept_the_values_that_the_table_says(typed: str) -> None:
     program, *argv = shlex.split(typed)
-    said = accepts(program, argv)
+    said = refusal(program, argv)
     assert VALUES[typed][1] == (REFUSED if said else ACCEPTED), f"{PAGE.name}: {typed}: {said or 'it is accepted'}"

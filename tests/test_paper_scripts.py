@@ -51,45 +51,31 @@ def test_every_row_has_its_script() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_training_and_translation_take_the_flags_and_fit_each_other(script: str) -> None:
+def test_every_command_of_a_row_is_one_that_its_program_takes(script: str) -> None:
     found = commands(script, "--batch_size", "2")
-    training, testing = (options_of(program, found[program]) for program in ("train.py", "test.py"))
-    assert training[DataFlags].batch_size == 2, "what is typed reaches train.py"
-    assert training[RunFlags].seed == 1, "runs can be repeated"
-    assert found["train.py"][:4] == found["test.py"][:4], "data set and name"
-    for group, name in ((RunFlags, "model"), (DataFlags, "direction")):
-        assert getattr(training[group], name) == getattr(testing[group], name)
-    assert testing[DataFlags].phase == ("train" if script == "single_image" else "test")
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_the_data_is_one_that_the_tools_make(script: str) -> None:
-    found = commands(script)
     (tool,) = [program for program in found if program.startswith("datasets/")]
     assert (ROOT / tool).is_file()
     made = found[tool][0] if tool == "datasets/download.py" else Path(found[tool][-1]).name
     assert made in SOURCES or tool == "datasets/prepare_cityscapes.py"
+
     assert found["train.py"][:2] == ["--dataroot", f"datasets/{made}"]
+    assert found["train.py"][:4] == found["test.py"][:4], "data set and name"
+    training, testing = (options_of(program, found[program]) for program in ("train.py", "test.py"))
+    assert training[DataFlags].batch_size == 2, "what is typed reaches train.py"
+    assert training[RunFlags].seed == 1, "runs can be repeated"
+    for group, name in ((RunFlags, "model"), (DataFlags, "direction")):
+        assert getattr(training[group], name) == getattr(testing[group], name)
+    assert testing[DataFlags].phase == ("train" if script == "single_image" else "test")
+    if script.endswith("sesim"):
+        structure, learned = training[StructureFlags], script.endswith("lsesim")
+        assert (structure.learned_attn, structure.patch_size) == (learned, 32 if learned else 64)
+        assert (structure.vgg_weights, structure.attn_layers) == ("imagenet", ("4", "7"))
 
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_scores_are_taken_of_what_was_translated(script: str) -> None:
-    found = commands(script)
-    name = options_of("test.py", found["test.py"])[RunFlags].name
     for command, arguments in found.items():
         if command.startswith("evaluate.py"):
             parsed = evaluate.parse(arguments)
-            assert f"results/{name}/" in str(getattr(parsed, "outputs", None) or parsed.images)
+            assert f"results/{testing[RunFlags].name}/" in str(getattr(parsed, "outputs", None) or parsed.images)
     assert ("evaluate.py metrics" in found) == (script != "single_image")
-
-
-@pytest.mark.parametrize("script", [name for name in SCRIPTS if name.endswith("sesim")])
-def test_the_two_methods_differ_as_the_paper_says(script: str) -> None:
-    structure = options_of("train.py", commands(script)["train.py"])[StructureFlags]
-    learned = script.endswith("lsesim")
-    assert (structure.learned_attn, structure.patch_size) == (learned, 32 if learned else 64)
-    assert structure.vgg_weights == "imagenet"
-    assert structure.attn_layers == ("4", "7"), "relu3_1 and relu4_1"
 
 
 def test_the_single_image_goes_both_ways() -> None:
@@ -111,11 +97,3 @@ def test_numbers_of_the_paper_are_printed_beside_ours_and_agree_with_the_page() 
         for number in re.findall(r"paper (\d+\.\d+) \(", run(script, "--dry-run").stdout):
             assert number in page, f"{script}: docs/paper.md does not have {number}"
         assert f"{script}.sh" in page
-
-
-def test_cityscapes_missing_is_one_sentence_that_says_what_to_do() -> None:
-    done = run("label2photo_lsesim")
-    if (ROOT / "datasets/cityscapes").exists():
-        pytest.skip("it is there")
-    assert done.returncode == 2
-    assert "register at https://www.cityscapes-dataset.com" in done.stderr

@@ -1,9 +1,7 @@
-"""Files about the project say what holds: dependencies, citation, containers, workflow."""
+"""Dependencies are explained, and extras are optional."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from typing import Any
 
@@ -49,53 +47,6 @@ def test_extras_are_optional_and_ask_for_the_versions_that_are_tested() -> None:
         assert not set(wanted) & set(required("requirements.txt")), f"[{extra}] repeats what is installed anyway"
         for name, version in wanted.items():
             assert tested.get(name, version) == version, f"[{extra}] and requirements-dev.txt differ about {name}"
-
-
-def test_nothing_of_ours_is_installed_as_a_package() -> None:
-    settings = project()
-    assert settings["tool"]["setuptools"]["packages"] == settings["tool"]["setuptools"]["py-modules"] == []
-    assert settings["tool"]["setuptools"]["dynamic"]["dependencies"]["file"] == ["requirements.txt"]
-
-
-def test_the_paper_is_what_is_cited() -> None:
-    yaml = pytest.importorskip("yaml")
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert {"cff-version", "message", "title", "authors"} <= set(citation)  # what the format requires
-    paper = citation["preferred-citation"]
-    bibtex = re.search(r"```bibtex\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert bibtex
-    assert f"{{{paper['title']}}}" in bibtex[1]
-    assert f"{{{paper['year']}}}" in bibtex[1]
-    assert " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"]) in bibtex[1]
-
-
-def test_the_workflow_and_the_hooks_run_what_developers_run() -> None:
-    yaml = pytest.importorskip("yaml")
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
-    assert ".ci/run" in [step.get("run") for step in workflow["jobs"]["tests"]["steps"]]
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
-    checks = (ROOT / "scripts" / "run_tests.sh").read_text(encoding="utf-8")
-    assert all(hook["entry"].removesuffix(" check") in checks for hook in hooks)
-
-
-def test_containers_use_files_that_are_there() -> None:
-    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
-    assert "scripts/setup.sh --dev" in container["postCreateCommand"]
-    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
-    assert copied
-    assert [name for name in copied if not (ROOT / name).exists()] == []
-    chosen = next(line.partition("=")[2] for line in lines if line.startswith("ARG EXTRAS="))
-    assert set(chosen.split(",")) <= set(extras())
-
-
-def test_documents_link_to_files_that_are_there() -> None:
-    documents = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "docs" / "app.md"]
-    for document in documents:
-        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text(encoding="utf-8"))
-        assert links
-        assert [link for link in links if not (document.parent / link).exists()] == [], document.name
 
 
 def test_no_part_of_the_project_imports_an_extra_before_it_is_used() -> None:

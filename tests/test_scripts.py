@@ -1,4 +1,4 @@
-"""The scripts that train and test: what they run, and that it runs."""
+"""The scripts: the commands that they run, and one demo that trains and translates."""
 
 from __future__ import annotations
 
@@ -9,169 +9,146 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli import ROOT, make_images
+from cli import ROOT
 
+from data import DATASETS
 from models import MODELS
+from options import TEST, TRAIN, Options, RunFlags, parse
 
 TRAINING = sorted(path.stem for path in (ROOT / "scripts").glob("train_*.sh"))
+STARTED = [*TRAINING, "test_sc", "test_sinsc", "test_fid", "torchrun_train", "slurm_train"]
 SHORT = "--gpu_ids -1 --num_threads 0 --no_html --max_iters 2 --max_dataset_size 2 --vgg_weights random"
 
 
-def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["bash", ROOT / "scripts" / f"{script}.sh", *arguments], capture_output=True, text=True,
-                          timeout=300, check=False, env={**os.environ, **environment})
+def run(script: str | Path, *arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    file = ROOT / "scripts" / f"{script}.sh" if isinstance(script, str) else script
+    return subprocess.run(["bash", file, *arguments], capture_output=True, text=True, timeout=300, check=False, cwd=cwd,
+                          env={**os.environ, **environment})
 
 
-def short(script: str, folder: Path) -> list[str]:
-    without = ["train_cut", "train_pix2pix"]
-    flags = SHORT.replace("--vgg_weights random", "") if script in without else SHORT
-    return [*shlex.split(flags), "--checkpoints_dir", str(folder)]
+def program(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
 
 
-def test_every_model_has_its_script() -> None:
-    texts = "\n".join((ROOT / "scripts" / f"{name}.sh").read_text() for name in TRAINING)
-    assert [name for name in MODELS if name != "test" and f"--model {name}" not in texts] == []
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The scripts, with a Python that does nothing."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "clone/scripts")
+    program(tmp_path / "clone/.venv/bin/python", "exit 0")
+    return tmp_path / "clone"
 
 
-@pytest.mark.parametrize("script", TRAINING)
-def test_the_demo_trains_on_bundled_images_and_says_how(tmp_path: Path, script: str) -> None:
-    done = run(script, "--demo", *short(script, tmp_path))
+def command(clone: Path, script: str, *arguments: str, **environment: str) -> list[str]:
+    """The words of the command that a script shows."""
+    done = run(clone / f"scripts/{script}.sh", *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("$ ")
+    return shlex.split(done.stdout.splitlines()[0][2:])
+
+
+def options_of(words: list[str]) -> Options:
+    """The options of a command whose data set lies below the repository's root."""
+    place = next(number for number, word in enumerate(words) if word in ("train.py", "test.py"))
+    dataroot = words.index("--dataroot") + 1
+    arguments = [str(ROOT / word) if number == dataroot else word for number, word in enumerate(words)][place + 1:]
+    return parse(TRAIN if words[place] == "train.py" else TEST, MODELS, DATASETS, arguments)
+
+
+def test_every_model_has_its_script_and_every_demo_is_a_command_of_its_program(clone: Path) -> None:
+    models = set()
+    for script in [*TRAINING, "test_sc", "test_sinsc", "torchrun_train", "slurm_train"]:
+        options = options_of(command(clone, script, "--demo", "--gpu_ids", "-1"))
+        assert options[RunFlags].name == f"demo_{script.split('_', maxsplit=1)[1]}"
+        models.add(options[RunFlags].model)
+    assert models == set(MODELS) - {"test"}
+
+
+def test_a_demo_trains_and_is_tested(tmp_path: Path) -> None:
+    done = run("train_sc", "--demo", *SHORT.split(), "--checkpoints_dir", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    command, *lines = done.stdout.splitlines()
-    assert command.startswith("$ ")
-    assert "train.py --dataroot datasets/" in command
-    assert lines[-1].startswith("done: 2 images seen")
-    assert (tmp_path / f"demo_{script.removeprefix('train_')}" / "latest_state.pth").is_file()
-
-
-@pytest.mark.parametrize("model", ["sc", "sinsc"])
-def test_a_trained_demo_is_tested(tmp_path: Path, model: str) -> None:
-    assert run(f"train_{model}", "--demo", *short(f"train_{model}", tmp_path)).returncode == 0
-    done = run(f"test_{model}", "--demo", "--gpu_ids", "-1", "--num_threads", "0", "--num_test", "1",
+    done = run("test_sc", "--demo", "--gpu_ids", "-1", "--num_threads", "0", "--num_test", "1",
                "--checkpoints_dir", str(tmp_path), "--results_dir", str(tmp_path / "results"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list((tmp_path / "results").rglob("fake_B/*.png"))) == 1
 
 
-@pytest.mark.parametrize("script", [*TRAINING, "test_sc", "test_sinsc", "test_fid", "torchrun_train", "slurm_train"])
-@pytest.mark.parametrize("arguments", [[], ["folder"], ["--lr", "0.1"], ["folder", "--lr", "0.1"]])
-def test_without_data_root_and_name_the_usage_is_shown(script: str, arguments: list[str]) -> None:
-    done = run(script, *arguments)
-    assert done.returncode == 2
-    assert done.stderr == f"usage: bash scripts/{script}.sh DATAROOT NAME [FLAGS], or --demo [FLAGS]\n"
+def test_without_data_root_and_name_the_usage_is_shown(clone: Path) -> None:
+    for script in STARTED:
+        for arguments in ([], ["folder", "--lr", "0.1"]):
+            done = run(clone / f"scripts/{script}.sh", *arguments)
+            usage = f"usage: bash scripts/{script}.sh DATAROOT NAME [FLAGS], or --demo [FLAGS]\n"
+            assert (done.returncode, done.stderr) == (2, usage)
+    assert run("train_sc", "--help").returncode == 0
 
 
-def test_the_usage_is_no_mistake_where_it_is_asked_for() -> None:
-    done = run("train_sc", "--help")
-    assert done.returncode == 0
-    assert "DATAROOT NAME [FLAGS]" in done.stderr
+def test_a_training_has_the_models_own_defaults_and_finds_its_data_from_where_it_was_typed(clone: Path) -> None:
+    (clone.parent / "mine").mkdir()
+    done = run(clone / "scripts/train_sc.sh", "mine", "run", "--lr", "1", cwd=clone.parent)
+    assert shlex.split(done.stdout)[2:] == [
+        "train.py", "--dataroot", str(clone.parent / "mine"), "--name", "run", "--model", "sc", "--learned_attn",
+        "--augment", "--lr", "1"]
 
 
-def test_a_training_of_ones_own_has_the_models_own_defaults(tmp_path: Path) -> None:
-    done = run("train_sc", str(tmp_path / "no folder"), "mine", "--gpu_ids", "-1")
-    assert done.returncode == 2
-    assert "does not exist" in done.stderr
-    typed = shlex.split(done.stdout.splitlines()[0])
-    assert typed[2:] == ["train.py", "--dataroot", str(tmp_path / "no folder"), "--name", "mine", "--model", "sc",
-                         "--learned_attn", "--augment", "--gpu_ids", "-1"]
+def test_a_demo_is_scored_by_the_bundled_features_and_ones_own_by_fid(clone: Path) -> None:
+    demo, mine = command(clone, "test_fid", "--demo"), command(clone, "test_fid", "photos", "mine")
+    assert "fid" not in demo
+    assert mine[1:] == ["evaluate.py", "metrics", "--outputs", "results/mine/test_latest/images/fake_B", "--real",
+                        "photos/testB", "--metrics", "fid", "--resize", "clean"]
 
 
-def test_a_data_root_is_found_from_the_folder_that_it_was_typed_in(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    done = subprocess.run(["bash", ROOT / "scripts" / "train_sc.sh", "mine", "run", "--gpu_ids", "-1"], cwd=tmp_path,
-                          capture_output=True, text=True, check=False)
-    assert shlex.split(done.stdout.splitlines()[0])[3:5] == ["--dataroot", str(tmp_path / "mine")]
-    assert "trainA" in done.stderr, "the folder is there, and empty"
+@pytest.mark.parametrize(("environment", "launched"), [
+    ({"PROCESSES": "4"}, "--nproc_per_node=4 --standalone train.py"),
+    ({"CUDA_VISIBLE_DEVICES": "2,5,7"}, "--nproc_per_node=3 --standalone train.py"),
+    ({"CUDA_VISIBLE_DEVICES": ""}, "--nproc_per_node=1 --standalone train.py"),
+    ({"PROCESSES": "8", "NODES": "2", "NODE_RANK": "1", "MASTER": "a:1"},
+     "--nproc_per_node=8 --nnodes=2 --node_rank=1 --rdzv_backend=c10d --rdzv_id=mine --rdzv_endpoint=a:1 train.py"),
+])
+def test_torchrun_starts_a_process_for_each_device(clone: Path, environment: dict[str, str], launched: str) -> None:
+    assert launched in " ".join(command(clone, "torchrun_train", "data", "mine", **environment))
 
 
-def test_the_scores_of_a_demo_need_no_download(tmp_path: Path) -> None:
-    images = make_images(tmp_path, "fake_B", size=128)
-    drawings = sorted((ROOT / "datasets" / "lineart2color" / "testB").iterdir())[:2]
-    for image, drawing in zip(sorted(images.glob("fake_B/*")), drawings, strict=True):
-        image.rename(image.with_name(drawing.name))
-    done = run("test_fid", "--demo", "--gpu_ids", "-1", "--layer", "relu1_1", "--outputs", str(images / "fake_B"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "evaluate.py metrics --outputs results/demo_sc/test_latest/images/fake_B --real datasets/" in done.stdout
-    assert "fid" not in shlex.split(done.stdout.splitlines()[0])
-
-
-def test_the_scores_of_ones_own_are_the_fid_of_inception(tmp_path: Path) -> None:
-    done = run("test_fid", "data", "mine", "--no_such_flag")
-    assert done.returncode == 2
-    assert shlex.split(done.stdout.splitlines()[0])[2:] == [
-        "evaluate.py", "metrics", "--outputs", "results/mine/test_latest/images/fake_B", "--real", "data/testB",
-        "--metrics", "fid", "--resize", "clean", "--no_such_flag"]
-
-
-def test_torchrun_trains_in_several_processes(tmp_path: Path) -> None:
-    done = run("torchrun_train", "--demo", *short("torchrun_train", tmp_path), PROCESSES="2", OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "torch.distributed.run --nproc_per_node=2 --standalone train.py --dataroot" in done.stdout
-    assert "done: 2 images seen" in done.stdout
-    assert (tmp_path / "demo_train" / "latest_state.pth").is_file()
-
-
-@pytest.mark.parametrize(("visible", "processes"), [("2,5,7", 3), ("", 1)])
-def test_processes_are_as_many_as_visible_devices(visible: str, processes: int) -> None:
-    done = run("torchrun_train", "data", "mine", "--no_such_flag", CUDA_VISIBLE_DEVICES=visible)
-    assert f"--nproc_per_node={processes} " in done.stdout
-
-
-def test_several_machines_need_to_be_told_of_each_other() -> None:
-    done = run("torchrun_train", "data", "mine", NODES="2")
-    assert done.returncode != 0
-    assert "NODE_RANK: number of this machine, from 0" in done.stderr
-
-
-def test_under_no_slurm_its_script_trains_here_and_goes_on(tmp_path: Path) -> None:
-    flags = short("slurm_train", tmp_path)
-    done = run("slurm_train", "--demo", *flags)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "--continue_train" not in done.stdout
-    done = run("slurm_train", "--demo", *flags, "--max_iters", "4")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "--continue_train" in done.stdout.splitlines()[0]
-    assert "done: 4 images seen" in done.stdout
+def test_several_machines_need_their_numbers(clone: Path) -> None:
+    assert "NODE_RANK: number of this machine, from 0" in run(
+        clone / "scripts/torchrun_train.sh", "data", "mine", NODES="2").stderr
 
 
 @pytest.mark.parametrize("spelling", ["--checkpoints_dir {} --name other", "--name=other --checkpoints_dir={}"])
-def test_a_queued_job_finds_its_state_however_the_folder_is_typed(tmp_path: Path, spelling: str) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "latest_state.pth").touch()
-    done = run("slurm_train", "data", "mine", *spelling.format(tmp_path).split(), "--no_such_flag")
-    assert done.stdout.splitlines()[0].split()[-1] == "--continue_train"
+def test_a_queued_job_goes_on_from_its_state_however_the_folder_is_typed(clone: Path, spelling: str) -> None:
+    flags = spelling.format(clone).split()
+    assert "--continue_train" not in command(clone, "slurm_train", "data", "mine", *flags)
+    (clone / "other").mkdir()
+    (clone / "other" / "latest_state.pth").touch()
+    assert command(clone, "slurm_train", "data", "mine", *flags)[-1] == "--continue_train"
 
 
-def test_a_job_with_a_suffix_which_hides_its_folder_is_refused() -> None:
-    done = run("slurm_train", "data", "mine", "--suffix", "{netG}")
+def test_a_job_with_a_suffix_which_hides_its_folder_is_refused(clone: Path) -> None:
+    done = run(clone / "scripts/slurm_train.sh", "data", "mine", "--suffix", "{netG}")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--suffix hides the name" in done.stderr
 
 
 @pytest.mark.parametrize(("code", "queued"), [(75, True), (0, False), (2, False)])
-def test_a_job_at_its_time_limit_is_queued_again_and_no_other(tmp_path: Path, code: int, queued: bool) -> None:
-    tools = {
-        "srun": 'echo "$SRUN_CPUS_PER_TASK cores"; SLURM_PROCID=3 SLURM_LOCALID=1 SLURM_NTASKS=8 "$@"',
-        "scontrol": '[ "$1" = requeue ] && echo "queued $2" || echo "node7"',
-        "python3": f'echo "$RANK $LOCAL_RANK $WORLD_SIZE $MASTER_ADDR $MASTER_PORT $1"; exit {code}',
-    }
-    for name, text in tools.items():
-        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    clone = tmp_path / "clone"  # without .venv
-    shutil.copytree(ROOT / "scripts", clone / "scripts")
-    copy = Path(shutil.copy(ROOT / "scripts" / "slurm_train.sh", tmp_path / "slurm_script"))
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "12", "SLURM_JOB_NODELIST": "node[7-8]",
-                   "SLURM_SUBMIT_DIR": str(clone), "SLURM_CPUS_PER_TASK": "6"}
-    done = subprocess.run(["bash", copy, "data", "mine"], capture_output=True, text=True, check=False, cwd=tmp_path,
-                          env=environment)
+def test_a_job_at_its_time_limit_is_queued_again_and_no_other(clone: Path, code: int, queued: bool) -> None:
+    tools = clone.parent / "tools"
+    program(tools / "srun", 'echo "$SRUN_CPUS_PER_TASK cores"; SLURM_PROCID=3 SLURM_LOCALID=1 SLURM_NTASKS=8 "$@"')
+    program(tools / "scontrol", '[ "$1" = requeue ] && echo "queued $2" || echo "node7"')
+    program(clone / ".venv/bin/python", 'echo "$RANK $LOCAL_RANK $WORLD_SIZE $MASTER_ADDR $MASTER_PORT $1"; '
+                                        f"exit {code}")
+    copy = Path(shutil.copy(clone / "scripts/slurm_train.sh", tools / "slurm_script"))  # as SLURM does
+    done = run(copy, "data", "mine", cwd=tools, PATH=f"{tools}:{os.environ['PATH']}", SLURM_JOB_ID="12",
+               SLURM_JOB_NODELIST="node[7-8]", SLURM_SUBMIT_DIR=str(clone), SLURM_CPUS_PER_TASK="6")
     assert done.returncode == (0 if queued else code), done.stderr
     assert "6 cores" in done.stdout
     assert "3 1 8 node7 20012 train.py" in done.stdout
     assert ("queued 12" in done.stdout) == queued
 
 
-PYTHON = """#!/usr/bin/env bash
+def test_a_stopped_quickstart_goes_on_and_counts_the_seconds_of_both_calls(clone: Path) -> None:
+    """With a Python that trains for a second, and is stopped in its first training."""
+    program(clone / "scripts/setup.sh", "")
+    program(clone / ".venv/bin/python", """
 case $1 in
 train.py)
     echo "$*"
@@ -183,27 +160,14 @@ train.py)
     fi ;;
 evaluate.py) echo "$*" ;;
 -c) echo 2 ;;
-esac
-"""
-
-
-def test_a_quickstart_that_was_stopped_goes_on_and_counts_the_seconds_of_both_calls(tmp_path: Path) -> None:
-    """With a Python that trains for a second, and is stopped in its first training."""
-    files = {"scripts/quickstart.sh": (ROOT / "scripts" / "quickstart.sh").read_text(encoding="utf-8"),
-             "scripts/setup.sh": "", ".venv/bin/python": PYTHON}
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text, encoding="utf-8")
-        (tmp_path / name).chmod(0o755)
-    command = ["bash", "scripts/quickstart.sh"]
-    stopped, finished, again = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60,
-                                               check=False) for _ in range(3))
+esac""")
+    stopped, finished, again = (run(clone / "scripts/quickstart.sh", cwd=clone) for _ in range(3))
     assert stopped.returncode == 130
     assert "run quickstart.sh again to go on with it" in stopped.stdout
     assert "--continue_train" not in stopped.stdout
     assert (finished.returncode, finished.stderr) == (0, "")
     assert "--continue_train" in finished.stdout
-    seconds = int((tmp_path / "checkpoints/quickstart/train_seconds").read_text())
+    seconds = int((clone / "checkpoints/quickstart/train_seconds").read_text())
     assert seconds >= 2
     for outcome in (finished, again):
         assert f"train_seconds={seconds} seed=1 threads=2" in outcome.stdout
