@@ -18,7 +18,8 @@ from models import MODELS
 from options import TEST, DataFlags, NetworkFlags, Options, RunFlags, TestFlags, parse
 from util.device import choose_device
 from util.errors import UserError, run_program
-from util.pages import open_results_page
+from util.files import locked, move_aside
+from util.pages import ResultsPage, open_results_page
 from util.terminal import TerminalSink
 from util.words import counted
 
@@ -40,11 +41,22 @@ def translate(options: Options) -> None:
 
     phase, half = options[DataFlags].phase, options.as_dict().get("model_suffix", "")
     folder = Path(flags.results_dir) / run.name / f"{phase}_{tag}{half}"
-    options.save(folder, "test_opt")
-    print(options.as_text(changed_only=not run.verbose))
-    page = open_results_page(folder, f"{run.name}, {phase}, {tag}{half}", flags.display_winsize, warn)
+    with locked(folder):
+        if any(folder.glob("images/*/*.png")):  # a command that is typed twice must not cost its result
+            print(f"the earlier results are now in {move_aside(folder)}")
+        options.save(folder, "test_opt")
+        print(options.as_text(changed_only=not run.verbose))
+        page = open_results_page(folder, f"{run.name}, {phase}, {tag}{half}", flags.display_winsize, warn)
+        save(translator, folder, page, flags.aspect_ratio)
+
+
+def save(translator: Translator, folder: Path, page: ResultsPage | None, aspect_ratio: float) -> None:
+    """Translate the images into ``folder`` and onto the page.
+
+    Raises:
+        UserError: some images cannot be read; the others are translated.
+    """
     progress = TerminalSink(translator.total)
-    written: set[Path] = set()
     unreadable: list[str] = []
 
     def leave_out(reason: str) -> None:
@@ -54,17 +66,13 @@ def translate(options: Options) -> None:
 
     translator.loader.leave_out = leave_out
     with translator.loader.naming_lost_workers():
-        for path, files in save_translations(translator.translations(), folder, flags.aspect_ratio):
-            written.update(folder / file for file in files.values())
+        for path, files in save_translations(translator.translations(), folder, aspect_ratio):
             if page:
                 page.add_row(Path(path).name, {caption(label): file for label, file in files.items()})
             progress.advance(1)
             if progress.seen % REPORT_EVERY == 0:
                 progress.scalars(progress.seen, {})
     progress.close()
-    if older := set(folder.glob("images/*/*.png")) - written:
-        warn(f"{counted(len(older), 'image')} of an earlier run left in {folder / 'images'} beside the new ones; "
-             "--results_dir keeps runs apart")
     where = page.save() if page else folder / "images"
     print(f"{translator.total - len(unreadable)} of {counted(len(translator.loader), 'image')} translated: {where}")
     if unreadable:

@@ -15,6 +15,7 @@ from options.train import DisplayFlags, LoadingFlags
 from util.arguments import positive
 from util.device import choose_device
 from util.errors import UserError
+from util.files import move_aside
 from util.pages import charts, image_rows, new_page, text_table, write_page
 from util.plots import Points, line_chart
 
@@ -70,6 +71,8 @@ def run(flags: argparse.Namespace) -> None:
     root = flags.dataroot or Path(str(experiments[0].flags.get("dataroot", "")))
     folder = Path(flags.results_dir) / "compare"
     require_place(folder / "compare.json")
+    if earlier := move_aside(folder):
+        print(f"the earlier comparison is now in {earlier}")
     compared = [compare(flags, experiment, root, folder, number) for number, experiment in enumerate(experiments)]
     differences = differing_flags(experiments)
     entries = [{"experiment": of.experiment.name, **of.entry} for of in compared]

@@ -11,6 +11,7 @@ from typing import Any
 from metrics.report import require_place, write_json
 from util.checkpoints import AVERAGE
 from util.device import choose_device
+from util.files import move_aside
 from util.pages import charts, new_page, text_table, write_page
 from util.plots import line_chart
 from util.words import counted
@@ -41,6 +42,8 @@ def run(flags: argparse.Namespace) -> None:
     book = book_of(flags, experiment)
     require_place(book)
     known = known_scores(book, examiner.conditions)
+    if not known and (earlier := move_aside(book)):
+        print(f"the earlier scores are of other conditions, and are now in {earlier}")
     network = next(iter(examiner.translator.networks))
 
     def keep(entries: Sequence[Mapping[str, Any]]) -> None:

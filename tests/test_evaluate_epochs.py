@@ -307,6 +307,20 @@ def test_compare_scores_the_checkpoint_that_is_asked_for(root: Path, monkeypatch
     assert found["experiments"][0]["frechet"] == book["checkpoints"][1]["frechet"]
 
 
+def test_an_earlier_comparison_and_scores_of_other_conditions_are_kept(root: Path) -> None:
+    folder, book = root / "results" / "compare", root / "results" / "one" / "test_epochs" / "epochs.json"
+    for command in (("epochs", "--name", "one"), ("compare", "one", "two")):
+        assert "the earlier" not in evaluate(*command[:1], root, *command[1:]).out
+    kept = {path: path.read_bytes() for path in (folder / "index.html", folder / "compare.json", book)}
+    assert f"now in {folder}.1\n" in evaluate("compare", root, "two", "one").out
+    assert "the earlier" not in evaluate("epochs", root, "--name", "one").out
+    assert f"other conditions, and are now in {book}.1\n" in evaluate(
+        "epochs", root, "--name", "one", "--layer", "relu2_1").out
+    for path in (folder / "index.html", folder / "compare.json"):
+        assert (folder.with_name("compare.1") / path.name).read_bytes() == kept[path]
+    assert book.with_name("epochs.json.1").read_bytes() == kept[book]
+
+
 def test_what_cannot_be_compared_is_one_sentence(root: Path) -> None:
     says(evaluate("compare", root, "one"), "name at least two")
     says(evaluate("compare", root, "one", "one"), "each once")

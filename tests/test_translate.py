@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
+from cli import ROOT
 from PIL import Image
 from test_train import Images
 from tiny import save_folders, save_noise, train_options, translate_options
@@ -249,13 +251,32 @@ def test_another_checkpoint_can_be_chosen(tmp_path: Path) -> None:
     assert len({image.tobytes() for image in found}) == 3
 
 
-def test_a_second_run_replaces_the_results(root: Path) -> None:
+def test_a_second_run_keeps_the_results_of_the_first(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for index in range(2):
         save_noise(root / "in" / f"{index}.png", index)
-    outputs(root, root / "in")
-    outputs(root, root / "in", "--num_test 1")
-    page = root / "results" / "run" / "test_latest" / "index.html"
-    assert [unquote(path.name) for path in Images(page).found] == ["0.png", "0.png"]
+    first = {name: pixels(path) for name, path in outputs(root, root / "in").items()}
+    assert "earlier" not in capsys.readouterr().out
+    folder = root / "results" / "run" / "test_latest"
+    page = (folder / "index.html").read_bytes()
+    assert set(outputs(root, save_noise(root / "1.png", 7))) == {"real_A/1.png", "fake_B/1.png"}
+    assert f"the earlier results are now in {folder}.1\n" in capsys.readouterr().out
+    kept = folder.with_name("test_latest.1")
+    assert (kept / "index.html").read_bytes() == page
+    for name, image in first.items():
+        assert np.array_equal(pixels(kept / "images" / name), image)
+
+
+def test_two_runs_do_not_write_into_one_folder(root: Path) -> None:
+    image = save_noise(root / "in" / "0.png", 0)
+    lock = "import sys; from pathlib import Path; from util.files import locked\n" \
+           "with locked(Path(sys.argv[1])): print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", lock, str(root / "results/run/test_latest")], cwd=ROOT,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UserError, match=r"another process is writing into .*test_latest"):
+            outputs(root, image)
+        other.communicate("\n")
 
 
 def test_a_half_of_a_published_cyclegan_is_translated_with(root: Path, trained: Path) -> None:
