@@ -21,9 +21,9 @@ from models import MODELS, Model
 from models.exporting import FORMATS, Translation, largest_difference
 from models.munit_sc import MultiModalModel
 from options import EXPORT, DataFlags, ExportFlags, Options, RunFlags, TestFlags, parse
-from util.checkpoints import AVERAGE, load_networks, network_path
 from util.errors import UserError, run_program
 from util.files import replacing
+from util.state_dicts import AVERAGE, load_networks, network_path
 
 MOST = {False: 1e-4, True: 0.02}
 """The difference that an export may have: of values in [-1, 1], and with --uint8 of levels of 0 to 255."""

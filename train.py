@@ -22,7 +22,6 @@ from itertools import islice
 import torch
 
 from data import DATASETS, Batch, Loader, Waiting, finish, keep_in_memory
-from evaluation.while_training import Evaluation
 from models import MODELS, Model
 from models.execution import prepare
 from options import (
@@ -37,8 +36,9 @@ from options import (
     has_crop,
     parse,
 )
+from training.checkpoints import find_whole, refusing_foreign_state
+from training.evaluation import Evaluation
 from training.run import Progress, Run, build_schedulers, folder_of, make_room
-from util.checkpoints import find_whole, load_state, refusing_foreign_state, state_path
 from util.device import choose_device, to_device
 from util.distributed import World, joined
 from util.errors import UserError, run_program
@@ -47,6 +47,7 @@ from util.health import Watch
 from util.loggers import Sink
 from util.loggers.registry import Watched, open_loggers
 from util.signals import Signals
+from util.state_dicts import load_state, state_path
 from util.terminal import TerminalSink
 from util.vitals import Vitals
 from util.words import counted

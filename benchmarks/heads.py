@@ -23,11 +23,10 @@ from models.losses.spatial_correlative import SpatialCorrelativeLoss
 from models.networks import initialize
 from models.networks.vgg import VGG16Features
 from models.structure import negative
-from util.checkpoints import state_path
 from util.errors import UserError, run_program
 from util.files import replacing
 from util.images import find_images
-from util.state_dicts import save_file
+from util.state_dicts import save_file, state_path
 from util.words import counted
 
 LAYERS = ("relu3_1", "relu4_1")

@@ -26,9 +26,9 @@ from models.execution import prepare
 from models.tiles import Tiling, translate_images
 from options import TEST, RunFlags, SpeedFlags, parse
 from util.arguments import positive
-from util.checkpoints import load_networks
 from util.errors import run_program
 from util.images import load_image
+from util.state_dicts import load_networks
 
 from .measure import median_seconds, peak_memory
 from .report import Row, benchmark_parser, describe_machine, lines, table, use_device, write_json

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from metrics.report import require_place, write_json
-from util.checkpoints import AVERAGE
 from util.device import choose_device
 from util.files import move_aside
 from util.pages import charts, new_page, text_table, write_page
 from util.plots import line_chart
+from util.state_dicts import AVERAGE
 from util.words import counted
 
 from .examining import Examiner

@@ -14,9 +14,9 @@ from models import MODELS
 from options import TEST, Options, parse, recorded_flags
 from options.flag import show
 from util.arguments import positive
-from util.checkpoints import LATEST, NUMBERED, load_state, network_path
 from util.errors import UserError
 from util.images import find_images, image_outline
+from util.state_dicts import LATEST, NUMBERED, load_state, network_path
 
 
 def add_experiment_flags(parser: argparse.ArgumentParser) -> None:

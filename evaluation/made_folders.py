@@ -12,10 +12,10 @@ import torch
 
 from data import ImageDataset
 from options import Options, RunFlags
-from util.checkpoints import AVERAGE
 from util.distributed import ALONE
 from util.errors import UserError
 from util.images import save_image
+from util.state_dicts import AVERAGE
 from util.terminal import watched
 
 from .examining import SETTINGS, images_of, real_images

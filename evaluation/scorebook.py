@@ -10,10 +10,10 @@ from typing import Any
 from metrics.images import program_conditions
 from metrics.in_memory import SCORED
 from metrics.measures import MEASURES
-from util.checkpoints import network_path
 from util.errors import UserError
 from util.files import sha256
 from util.filesets import fault
+from util.state_dicts import network_path
 from util.terminal import watched
 
 from .examining import Examiner

@@ -15,9 +15,9 @@ from models import MODELS
 from models.execution import prepare
 from models.tiles import Tiling, translate_images
 from options import DataFlags, Options, RunFlags, SpeedFlags, TestFlags
-from util.checkpoints import AVERAGE, load_networks
 from util.distributed import ALONE, World
 from util.images import save_image
+from util.state_dicts import AVERAGE, load_networks
 
 
 @dataclass(frozen=True)

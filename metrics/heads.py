@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from models.losses.spatial_correlative import SpatialCorrelativeLoss
 from models.networks.features import VGG16, canonical_layers, create_features
-from util.checkpoints import load_state, state_path
 from util.errors import UserError
-from util.state_dicts import load_into
+from util.state_dicts import load_into, load_state, state_path
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from options import Options, TrainFlags
-from util.checkpoints import AVERAGE, network_path
-from util.state_dicts import load_file
+from util.state_dicts import AVERAGE, load_file, network_path
 
 from .augment import diff_augment
 from .descent import Descent

@@ -14,8 +14,8 @@ from models.augment import blank, diff_augment, recolor, shift
 from options import Options, RunFlags, TrainFlags
 from options.train import POLICIES
 from train import train
-from util.checkpoints import load_state
 from util.errors import UserError
+from util.state_dicts import load_state
 
 
 def images(count: int = 2, channels: int = 3, size: tuple[int, int] = (6, 5), seed: int = 0) -> Tensor:

@@ -15,19 +15,12 @@ from tiny import save_folders, train_options
 from models import MODELS, Model
 from models.networks import create_discriminator, create_generator
 from train import train
-from util import checkpoints
-from util.checkpoints import (
-    load_file,
-    load_into,
-    load_networks,
-    load_state,
-    refusing_foreign_state,
-    restore,
-    save_checkpoint,
-)
+from training import checkpoints
+from training.checkpoints import refusing_foreign_state, restore, save_checkpoint
+from training.random_states import random_states, restore_random_states
 from util.errors import UserError
 from util.files import sha256
-from util.random_states import random_states, restore_random_states
+from util.state_dicts import load_file, load_into, load_networks, load_state
 
 
 def build(root: Path, flags: str = "", seed: int = 0) -> Model:

@@ -18,9 +18,10 @@ from cli import ROOT
 from tiny import LOSSES, METHODS, NETWORKS, SIZES, save_folders
 from torch import Tensor
 
-from util.checkpoints import load_state, network_path, refuse_drift
+from training.checkpoints import refuse_drift
 from util.distributed import World
 from util.errors import UserError
+from util.state_dicts import load_state, network_path
 
 SCRIPT = Path(__file__).parent / "steps_in_processes.py"
 COMMON = ["--gpu_ids", "-1", "--num_threads", "0", "--seed", "1", "--no_html", "--print_freq", "2",

@@ -14,12 +14,12 @@ from test_train import checkpoint, differing, log_of
 from tiny import save_folders, save_noise, train_options, translate_options
 
 from evaluation.examining import Examiner
-from evaluation.while_training import test_options as options_of
 from models import MODELS, Model
 from test import translate
 from train import train
-from util.checkpoints import load_file, network_path
+from training.evaluation import test_options as options_of
 from util.errors import UserError
+from util.state_dicts import load_file, network_path
 
 SETUP = "--seed 3 --n_epochs 1 --lr 0.01 --init_gain 0.5"
 

@@ -18,8 +18,9 @@ from models.execution import prepare
 from models.networks import create_discriminator
 from options import SpeedFlags
 from train import train
-from util.checkpoints import load_published, load_state, restore, save_checkpoint
+from training.checkpoints import load_published, restore, save_checkpoint
 from util.errors import UserError
+from util.state_dicts import load_state
 
 CPU = torch.device("cpu")
 LSESIM = "--learned_attn --augment"

@@ -18,7 +18,7 @@ from models import MODELS, Model
 from models.base import pad_to_fit, translate_any_size
 from models.exporting import FORMATS, Translation, padded_places
 from models.networks import create_generator
-from util.checkpoints import save_checkpoint
+from training.checkpoints import save_checkpoint
 
 GENERATORS = {
     "resnet": ("resnet_6blocks", {"ngf": 2}),

@@ -19,8 +19,8 @@ from models.networks.features import FeatureNetwork, create_features, feature_sh
 from models.networks.vgg import VGG16Features
 from options import Options, SpeedFlags
 from train import train
-from util.checkpoints import load_state
 from util.errors import UserError
+from util.state_dicts import load_state
 
 TIMM = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="the package timm is not installed")
 RESNET = ("torchvision/resnet18", ["layer1", "layer2"])

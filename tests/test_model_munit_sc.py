@@ -23,8 +23,8 @@ from models.munit_sc import ChosenStyleFlags, MultiModalModel, StyleFlags
 from options import Options, SpeedFlags, TrainFlags
 from test import translate
 from train import train
-from util.checkpoints import load_file
 from util.errors import UserError
+from util.state_dicts import load_file
 
 Build = Callable[..., MultiModalModel]
 

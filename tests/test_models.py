@@ -20,7 +20,7 @@ from models.networks.equalized import EqualConv2d, EqualLinear
 from options import TEST, TRAIN, Options, Program, RunFlags, SpeedFlags, parse
 from options.flag import flags_of
 from train import train
-from util.checkpoints import load_state
+from util.state_dicts import load_state
 
 Build = Callable[..., Model]
 EVERY = pytest.mark.parametrize("method", METHODS)

@@ -17,9 +17,8 @@ from models import MODELS
 from models.networks import create_generator
 from models.networks.recognition import recognize_generator
 from options import DataFlags, NetworkFlags
-from util.checkpoints import load_networks
 from util.errors import UserError
-from util.state_dicts import load_into
+from util.state_dicts import load_into, load_networks
 
 State = dict[str, Tensor]
 NGF = 2

@@ -19,8 +19,8 @@ from models import MODELS, Model
 from options import TRAIN, TrainFlags, parse
 from test import translate
 from train import build_schedulers, train
-from util.checkpoints import load_file, network_path
 from util.errors import UserError
+from util.state_dicts import load_file, network_path
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCH = 5  # images in the larger folder

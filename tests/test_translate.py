@@ -27,8 +27,8 @@ from models import structure as structure_module
 from models import test as test_module
 from test import translate
 from train import train
-from util.checkpoints import load_file
 from util.errors import UserError
+from util.state_dicts import load_file
 
 
 @pytest.fixture(scope="module")

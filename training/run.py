@@ -10,15 +10,17 @@ from typing import Any
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from data import Batch, Loader
-from evaluation.while_training import Evaluation
 from models import Model
 from models.schedules import Scheduler, create_scheduler, follow_flags, skip_epochs
 from options import DisplayFlags, EvalFlags, LoadingFlags, Options, RunFlags, SpeedFlags, TrainFlags
-from util.checkpoints import LATEST, load_published, refusing_foreign_state, restore, save_checkpoint, state_path
 from util.distributed import World
 from util.errors import UserError
 from util.files import move_aside
 from util.meter import LossMeter
+from util.state_dicts import LATEST, state_path
+
+from .checkpoints import load_published, refusing_foreign_state, restore, save_checkpoint
+from .evaluation import Evaluation
 
 # Flags that may change from one part of a run to the next without a word, and those that the saved optimizers and
 # schedules overrule.

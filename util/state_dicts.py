@@ -10,10 +10,27 @@ import torch
 from torch import nn
 
 from .errors import UserError
+from .filesets import member
 from .words import counted
 
 INTACT = "free some space or choose another --checkpoints_dir; the checkpoints written before are intact"
 MOST_NAMES = 8  # in a message
+AVERAGE = "_ema"
+"""Ends the name of a network that is the moving average of another."""
+LATEST, PREVIOUS, BEST = "latest", "previous", "best"
+NUMBERED = (r"\d+", r"iter_\d+")
+"""Tags of saves that are not replaced by later ones: epochs, and images seen."""
+STATE = "state.pth"
+
+
+def network_path(folder: Path, tag: str, name: str) -> Path:
+    """``folder/latest_net_G.pth``."""
+    return member(folder, tag, f"net_{name}.pth")
+
+
+def state_path(folder: Path, tag: str) -> Path:
+    """``folder/latest_state.pth``."""
+    return member(folder, tag, STATE)
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -32,6 +49,12 @@ def load_file(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise UserError(f"{path} holds no state dict but a {type(loaded).__name__}")
     return loaded
+
+
+def load_state(folder: Path, tag: str) -> dict[str, Any] | None:
+    """The state that was saved beside the networks; None where there is none (a published checkpoint)."""
+    path = state_path(folder, tag)
+    return load_file(path) if path.exists() else None
 
 
 def instead_of(path: Path) -> str:
@@ -89,6 +112,17 @@ def load_into(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
             f"{counted(len(differences), 'such difference')} in all; use the --model, --netG, --netD, --ngf, --ndf, "
             "--norm and channel flags that it was trained with")
     network.load_state_dict(state)
+
+
+def load_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> None:
+    """Load plain state dicts into networks, by name.
+
+    Raises:
+        UserError: a file is missing, damaged, or of another architecture.
+    """
+    for name, network in networks.items():
+        path = network_path(folder, tag, name)
+        load_into(network, load_file(path), path)
 
 
 def is_plain(value: Any) -> bool:

@@ -17,9 +17,9 @@ from models import MODELS
 from models.execution import prepare
 from models.tiles import Tiling, translate_tiled
 from options import TEST, DataFlags, SpeedFlags, parse, recorded_flags
-from util.checkpoints import AVERAGE, load_networks, network_path
 from util.device import choose_device
 from util.errors import UserError
+from util.state_dicts import AVERAGE, load_networks, network_path
 
 KEPT = 4  # generators in memory
 STYLES = 32  # of a model that has several; the first ones are those of test.py --n_styles

@@ -11,8 +11,8 @@ from torch import Tensor
 from metrics.comparison import Comparison
 from metrics.heads import load_heads
 from models.structure import layer_names
-from util.checkpoints import state_path
 from util.device import choose_device
+from util.state_dicts import state_path
 
 from .checkpoints import Checkpoint
 

@@ -14,7 +14,8 @@ from trainings import content, differing
 
 from options import RunFlags
 from train import train
-from util import checkpoints, filesets
+from training import checkpoints
+from util import filesets
 from util.errors import UserError
 
 RUN = "--seed 3 --no_html --save_latest_freq 2"

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from util.checkpoints import LATEST, find_whole, load_file, network_path, save_checkpoint, state_path
+from training.checkpoints import find_whole, save_checkpoint
 from util.errors import UserError
 from util.files import remove_leftovers
 from util.filesets import fault
+from util.state_dicts import LATEST, load_file, network_path, state_path
 
 OPERATIONS = ("replace", "link", "unlink", "fsync")
 

@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from util.checkpoints import load_networks, network_path
 from util.errors import UserError
+from util.state_dicts import load_networks, network_path
 
 COUNT = 500
 PARTS = 10

@@ -12,8 +12,8 @@ import pytest
 from tiny import save_folders
 from trainings import FLAGS, Forked, content, differing, lines, wait_until, whole_content
 
-from util.checkpoints import LATEST, state_path
 from util.filesets import fault
+from util.state_dicts import LATEST, state_path
 
 LOG = logging.getLogger(__name__)  # --log-cli-level=INFO shows it
 SAVING = (f"{FLAGS} --model sc --learned_attn --augment --pool_size 4 --ema 0.9 --lr_policy plateau --print_freq 1 "

@@ -14,8 +14,8 @@ from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
 from trainings import content, differing
 
 from train import train
-from util.checkpoints import load_file
 from util.errors import UserError
+from util.state_dicts import load_file
 
 EVERYTHING = ("--ema 0.9 --pool_size 3 --amp fp16 --no_dropout false --n_epochs 1 --grad_accum 2 --save_latest_freq 3")
 

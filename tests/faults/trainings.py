@@ -17,7 +17,8 @@ import torch
 from cli import ROOT
 from tiny import LOSSES, NETWORKS, SIZES
 
-from util.checkpoints import LATEST, find_whole, load_file
+from training.checkpoints import find_whole
+from util.state_dicts import LATEST, load_file
 
 FLAGS = f"{NETWORKS} {LOSSES} {SIZES} --gpu_ids -1 --num_threads 0 --seed 3 --no_html"
 MINUTE = 60.0

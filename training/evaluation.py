@@ -13,17 +13,18 @@ from typing import Any
 
 import torch
 
+from evaluation.examining import Examiner
+from evaluation.experiments import mode_for_test, options_for_test
 from metrics.report import write_json
 from models import Model
 from options import DataFlags, EvalFlags, Options, SpeedFlags
-from util.checkpoints import BEST, save_networks
+from training.checkpoints import save_networks
 from util.distributed import World
 from util.errors import UserError
 from util.loggers import Sink
-from util.random_states import random_states, restore_random_states
+from util.state_dicts import BEST
 
-from .examining import Examiner
-from .experiments import mode_for_test, options_for_test
+from .random_states import random_states, restore_random_states
 
 MEASURE = "frechet"
 """What the best generator has least of."""

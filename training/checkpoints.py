@@ -16,19 +16,26 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from .distributed import ALONE, World
-from .errors import UserError, explain
-from .files import sha256
-from .filesets import fault, link_set, member, remove_older, replacing_set, tags
-from .random_states import random_states, restore_random_states
-from .state_dicts import INTACT, load_file, load_into, save_file, size_of
+from util.distributed import ALONE, World
+from util.errors import UserError, explain
+from util.files import sha256
+from util.filesets import fault, link_set, member, remove_older, replacing_set, tags
+from util.state_dicts import (
+    AVERAGE,
+    INTACT,
+    LATEST,
+    NUMBERED,
+    PREVIOUS,
+    STATE,
+    load_into,
+    load_networks,
+    network_path,
+    save_file,
+    size_of,
+    state_path,
+)
 
-AVERAGE = "_ema"
-"""Ends the name of a network that is the moving average of another."""
-LATEST, PREVIOUS, BEST = "latest", "previous", "best"
-NUMBERED = (r"\d+", r"iter_\d+")
-"""Tags of saves that are not replaced by later ones: epochs, and images seen."""
-STATE = "state.pth"
+from .random_states import random_states, restore_random_states
 
 
 class Trainable(Protocol):
@@ -41,16 +48,6 @@ class Trainable(Protocol):
     @property
     def published(self) -> tuple[str, ...]:
         """Names of the networks that are saved as plain state dicts."""
-
-
-def network_path(folder: Path, tag: str, name: str) -> Path:
-    """``folder/latest_net_G.pth``."""
-    return member(folder, tag, f"net_{name}.pth")
-
-
-def state_path(folder: Path, tag: str) -> Path:
-    """``folder/latest_state.pth``."""
-    return member(folder, tag, STATE)
 
 
 def save_checkpoint(
@@ -169,17 +166,6 @@ def find_whole(folder: Path, tag: str) -> tuple[str, list[str]]:
                     f"{state_path(folder, tag)} to go on from the networks alone")
 
 
-def load_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> None:
-    """Load plain state dicts into networks, by name.
-
-    Raises:
-        UserError: a file is missing, damaged, or of another architecture.
-    """
-    for name, network in networks.items():
-        path = network_path(folder, tag, name)
-        load_into(network, load_file(path), path)
-
-
 def load_published(folder: Path, tag: str, model: Trainable) -> list[str]:
     """Load a model's published networks; a moving average that was not kept before starts from its network.
 
@@ -194,12 +180,6 @@ def load_published(folder: Path, tag: str, model: Trainable) -> list[str]:
     for name in new:
         model.networks[name].load_state_dict(model.networks[name.removesuffix(AVERAGE)].state_dict())
     return [f"the checkpoint has no moving average {name}; it starts from the network" for name in new]
-
-
-def load_state(folder: Path, tag: str) -> dict[str, Any] | None:
-    """The state that was saved beside the networks; None where there is none (a published checkpoint)."""
-    path = state_path(folder, tag)
-    return load_file(path) if path.exists() else None
 
 
 @contextmanager
