@@ -27,6 +27,14 @@ from web.hosts import HostCheck, own_names
 from web.page import CSS, build_page, nothing_in
 from web.pictures import Studio
 
+RELOAD = """<script>
+const reloadAfterRestart = () => fetch("run").then(answer => answer.ok ? answer.text() : "RUN").then(
+    run => run === "RUN" || location.reload()).catch(() => null);
+setInterval(reloadAfterRestart, 1000);
+addEventListener("focus", reloadAfterRestart);
+</script>"""
+"""Loads an open page again when the program was restarted: its lists and uploads were the old program's."""
+
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags."""
@@ -73,6 +81,8 @@ def serve(flags: argparse.Namespace, folder: Path) -> None:
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", flags.host]))
     import gradio  # noqa: PLC0415 - optional
     from starlette.middleware import Middleware  # noqa: PLC0415 - comes with gradio
+    from starlette.responses import PlainTextResponse  # noqa: PLC0415
+    from starlette.routing import Route  # noqa: PLC0415
 
     names = own_names(flags.host)
     page = build_page(flags.checkpoints_dir, Studio(folder, flags.gpu_ids, flags.tile), flags.max_side)
@@ -80,8 +90,10 @@ def serve(flags: argparse.Namespace, folder: Path) -> None:
     try:
         _, address, public = page.launch(
             server_name=flags.host, server_port=flags.port, share=flags.share, prevent_thread_lock=True, quiet=True,
-            theme=theme, css=CSS, footer_links=[], ssr_mode=False, enable_monitoring=False, mcp_server=False,
-            run_history=False, max_file_size="256mb", app_kwargs={"middleware": [Middleware(HostCheck, names=names)]})
+            theme=theme, css=CSS, head=RELOAD.replace("RUN", folder.name), footer_links=[], ssr_mode=False,
+            enable_monitoring=False, mcp_server=False, run_history=False, max_file_size="256mb", app_kwargs={
+                "middleware": [Middleware(HostCheck, names=names)],
+                "routes": [Route("/run", lambda request: PlainTextResponse(folder.name))]})
     except OSError as error:
         raise UserError(f"--host {flags.host} --port {flags.port}: cannot listen there ({error}); choose "
                         "others") from None

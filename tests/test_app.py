@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -48,7 +49,22 @@ def test_every_generator_is_found_by_name_save_and_kind(root: Path) -> None:
     assert {"mine, latest", "mine, latest, moving average", "group/styles, latest", "cycle, latest, G_A",
             "cycle, latest, G_B"} <= set(found)
     assert not [label for label in found if "net_D" in label]
-    assert next(iter(found)).startswith("cycle"), "the newest experiment comes first"
+
+
+def test_checkpoints_are_listed_by_their_state_and_not_by_the_times_of_files(tmp_path: Path) -> None:
+    tags = ["latest", "best", "20", "3", "iter_400", "iter_80", "mine", "previous"]
+    for experiment, reported in (("old", 1000.0), ("new", 2000.5), ("unknown", None)):
+        for second, tag in enumerate(tags):
+            path = tmp_path / experiment / f"{tag}_net_G.pth"
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+            os.utime(path, (second, second))
+        if reported:
+            lines = [json.dumps({"step": step, "time": reported - 1 + step, "G": 0.5}) for step in (0, 1)]
+            (tmp_path / experiment / "loss_log.jsonl").write_text("\n".join([*lines, '{"step": 2, "ti']))
+    (tmp_path / "new" / "latest_net_G_ema.pth").touch()
+    expected = [f"{experiment}, {tag}" for experiment in ("new", "old", "unknown") for tag in tags]
+    assert list(find_checkpoints(tmp_path)) == [expected[0], "new, latest, moving average", *expected[1:]]
 
 
 @pytest.mark.parametrize(("label", "flags"), [

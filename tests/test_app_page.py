@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,11 +48,14 @@ return [...asked, ...named].filter(url => /^(https?|wss?):/.test(url) && !url.st
 """
 LOADED = "const image = document.querySelector('#{} img'); return image && image.complete && image.naturalWidth"
 
+CHOSEN = "const chosen = document.querySelector('#checkpoint input'); return chosen && chosen.value"
+
 
 class App(NamedTuple):
     """A running app.py."""
 
     address: str
+    port: int
     process: subprocess.Popen[str]
     errors: Path
     asked: Path
@@ -59,7 +63,8 @@ class App(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two experiments, and room for what app.py writes."""
     folder = tmp_path_factory.mktemp("page")
     data = make_images(folder / "data", "trainA", "trainB")
     for name, model in (("styles", "munit_sc"), ("mine", "sc")):
@@ -67,11 +72,14 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         outcome = run("train.py", "--dataroot", data, "--checkpoints_dir", folder / "checkpoints", "--name", name,
                       "--model", model, *tiny)
         assert outcome.code == 0, outcome.err
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (folder / "files").mkdir()
+    return folder
+
+
+@contextmanager
+def running(folder: Path, port: int) -> Iterator[App]:
+    """app.py, until the block ends."""
     errors, asked, files = folder / "errors", folder / "asked", folder / "files"
-    files.mkdir()
     script = folder / "run.py"
     script.write_text(RECORDING.format(root=str(ROOT), app=str(ROOT / "app.py"), log=str(asked)))
     command = [sys.executable, script, "--checkpoints_dir", folder / "checkpoints", "--gpu_ids", "-1", "--port", port]
@@ -82,10 +90,22 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         try:
             assert process.stdout is not None
             assert process.stdout.readline().startswith(f"open http://127.0.0.1:{port}"), errors.read_text()
-            yield App(f"http://127.0.0.1:{port}/", process, errors, asked, files)
+            yield App(f"http://127.0.0.1:{port}/", port, process, errors, asked, files)
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            assert process.wait(30) == 0
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def app(folder: Path) -> Iterator[App]:
+    with running(folder, free_port()) as app:
+        yield app
 
 
 def until(look: Callable[[], Any], what: str) -> Any:
@@ -99,8 +119,7 @@ def until(look: Callable[[], Any], what: str) -> Any:
 
 def opened(window: Any, app: App) -> None:
     window.get(app.address)
-    value = "const chosen = document.querySelector('#checkpoint input'); return chosen && chosen.value"
-    until(lambda: window.execute_script(value), "a checkpoint to be chosen")
+    until(lambda: window.execute_script(CHOSEN), "a checkpoint to be chosen")
 
 
 def upload(window: Any, file: Path) -> None:
@@ -245,7 +264,7 @@ def test_a_telephones_width_is_enough(app: App, tmp_path: Path) -> None:
             assert box["width"] > 60, name
 
 
-def test_the_list_is_refreshed_and_pictures_do_not_outlive_the_program(app: App) -> None:
+def test_the_list_is_refreshed(app: App) -> None:
     with browser() as window:
         opened(window, app)
         checkpoints = app.errors.parent / "checkpoints"
@@ -254,7 +273,22 @@ def test_the_list_is_refreshed_and_pictures_do_not_outlive_the_program(app: App)
         window.find_element("css selector", "#refresh").click()
         time.sleep(0.5)
         choose(window, "checkpoint", "new, 3")
-    assert len(list(app.files.glob("app-*"))) == 1
-    app.process.send_signal(signal.SIGTERM)
-    assert app.process.wait(30) == 0
-    assert list(app.files.glob("app-*")) == []
+
+
+def test_an_open_tab_survives_a_restart_and_pictures_do_not(app: App, folder: Path, tmp_path: Path) -> None:
+    photo = save_noise(tmp_path / "photo.png", 1)
+    with browser() as window:
+        opened(window, app)
+        upload(window, photo)
+        picture(window, "output")
+        window.execute_script("window.old = true")
+        assert len(list(app.files.glob("app-*"))) == 1
+        app.process.send_signal(signal.SIGTERM)
+        assert app.process.wait(30) == 0
+        assert list(app.files.glob("app-*")) == []
+        with running(folder, app.port) as restarted:
+            until(lambda: not window.execute_script("return window.old"), "the tab to be loaded again")
+            until(lambda: window.execute_script(CHOSEN), "a checkpoint to be chosen")
+            upload(window, photo)
+            picture(window, "output")
+            assert restarted.errors.read_text() == ""

@@ -19,7 +19,9 @@ from models.tiles import Tiling, translate_tiled
 from options import TEST, DataFlags, SpeedFlags, parse, recorded_flags
 from util.device import choose_device
 from util.errors import UserError
-from util.state_dicts import AVERAGE, load_networks, network_path
+from util.loggers.json_lines import last_time
+from util.loggers.registry import LOG
+from util.state_dicts import AVERAGE, BEST, LATEST, PREVIOUS, load_networks, network_path
 
 KEPT = 4  # generators in memory
 STYLES = 32  # of a model that has several; the first ones are those of test.py --n_styles
@@ -77,15 +79,27 @@ class Generator:
 
 
 def find_checkpoints(root: Path) -> dict[str, Checkpoint]:
-    """Every generator below ``root`` by its label, the newest first."""
+    """Return every generator below ``root`` by its label.
+
+    The experiment with the newest report in its log comes first, and of each experiment `latest`, then `best`, later
+    epochs and iterations before earlier ones, and `previous` last. Times of files are not used: copies have new ones.
+    """
     found = []
     for path in root.rglob("*_net_G*.pth"):
         match = re.fullmatch(rf"(\w[\w.-]*)_net_G(|_A|_B)({AVERAGE}|)\.pth", path.name)
         if match and path.parent != root:
-            name = path.parent.relative_to(root).as_posix()
-            found.append((path.stat().st_mtime, Checkpoint(root, name, match[1], match[2] + match[3])))
-    found.sort(key=lambda item: (-item[0], item[1].label))
-    return {checkpoint.label: checkpoint for _, checkpoint in found}
+            found.append(Checkpoint(root, path.parent.relative_to(root).as_posix(), match[1], match[2] + match[3]))
+    times = {checkpoint.folder: last_time(checkpoint.folder / LOG) for checkpoint in found}
+    found.sort(key=lambda checkpoint: (
+        -times[checkpoint.folder], checkpoint.name, _place(checkpoint.tag), checkpoint.suffix))
+    return {checkpoint.label: checkpoint for checkpoint in found}
+
+
+def _place(tag: str) -> tuple[int, int]:
+    """Return a key that sorts the saves of one experiment."""
+    if number := re.fullmatch(r"(iter_)?(\d+)", tag):
+        return 3 if number[1] else 2, -int(number[2])
+    return {LATEST: 0, BEST: 1, PREVIOUS: 5}.get(tag, 4), 0
 
 
 @lru_cache(KEPT)

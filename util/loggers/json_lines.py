@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from util.files import move_aside, replacing
 
 from .sink import Sink
+
+TAIL = 1 << 14  # bytes at a log's end that hold its last report
 
 
 class JsonLinesSink(Sink):
@@ -52,6 +55,17 @@ def read_values(path: Path, last_step: int) -> Iterator[tuple[int, dict[str, flo
     for line in _lines_until(path, last_step) if path.is_file() else ():
         record = json.loads(line)
         yield record["step"], {name: float(value) for name, value in record.items() if name not in ("step", "time")}
+
+
+def last_time(path: Path) -> float:
+    """Return the Unix time of a log's last report; 0 if there is no log."""
+    if not path.is_file():
+        return 0.0
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        tail = file.read().decode("utf-8", errors="replace")
+    times = re.findall(r'^\{"step": \d+, "time": (\d+(?:\.\d+)?)[,}]', tail, re.MULTILINE)
+    return float(times[-1]) if times else 0.0
 
 
 def _lines_until(path: Path, last_step: int) -> Iterator[str]:
