@@ -1,4 +1,4 @@
-"""Two thousand random command lines: each is options or one sentence."""
+"""Random command lines: each is options or one sentence."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from options import TEST, TRAIN, Options, Program, parse
 from options.flag import Flag, flags_of, show
 from util.errors import UserError, explain
 
-COUNT = 2000
-PARTS = 20
 NASTY = (
     "", " ", "-", "--", "---", "-1", "0", "1", "1.5", "-0.0", "1e9", "1e400", "-1e400", "nan", "inf", "-inf", "NaN",
     "9" * 30, "9" * 5000, "0x10", "1_000", "१", "½", "true", "no", "None", "none", "[]", "{}", "{name}", "{x}", "%s",
@@ -66,14 +64,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_folders(tmp_path_factory.mktemp("data"))
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(("seed", "count"), [(0, 100), pytest.param(1, 2000, marks=pytest.mark.slow)])
 def test_a_random_command_line_is_options_or_one_sentence(
-    part: int, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    seed: int, count: int, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    chance = random.Random(part)
+    chance = random.Random(seed)
     accepted = 0
-    for _ in range(COUNT // PARTS):
+    for _ in range(count):
         program = chance.choice((TRAIN, TEST))
         words = command_line(chance, program, root)
         try:
@@ -99,10 +98,10 @@ def test_options_typed_out_in_full_are_the_same_options(method: str, root: Path)
     assert parse(TRAIN, MODELS, DATASETS, typed).as_dict() == once.as_dict()
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_random_good_options_survive_being_typed_out(part: int, root: Path) -> None:
-    chance, good = random.Random(1000 + part), 0
-    for _ in range(100):
+@pytest.mark.slow
+def test_random_good_options_survive_being_typed_out(root: Path) -> None:
+    chance, good = random.Random(1000), 0
+    for _ in range(400):
         words = command_line(chance, TRAIN, root)
         try:
             once = parse(TRAIN, MODELS, DATASETS, words)
