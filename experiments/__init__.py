@@ -1,0 +1,1 @@
+"""Programs that compare methods and settings: ``python -m experiments.NAME``."""
