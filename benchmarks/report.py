@@ -20,9 +20,9 @@ from util.errors import UserError
 Row = Mapping[str, str | int | float | None]
 
 
-def benchmark_parser(program: str, description: str, *, rounds: int) -> Parser:
+def benchmark_parser(program: str, description: str, *, rounds: int, package: str = "benchmarks") -> Parser:
     """A parser with the flags of every benchmark: --device --rounds --threads --json --markdown."""
-    parser = Parser(prog=f"python -m benchmarks.{program}", description=description, allow_abbrev=False)
+    parser = Parser(prog=f"python -m {package}.{program}", description=description, allow_abbrev=False)
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to run")
     parser.add_argument("--rounds", type=positive, default=rounds, help=f"timed rounds (default {rounds})")
     parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")

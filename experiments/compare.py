@@ -1,9 +1,9 @@
 """Train every method on the same drawings with as many generator updates, and compare what comes out.
 
-    python -m benchmarks.compare                                     # every method, two seeds: hours on a CPU
-    python -m benchmarks.compare --methods cut sc-LSeSim --seeds 1   # a part of it
-    python -m benchmarks.compare --measure                           # the costs of a step too: on a quiet machine
-    python -m benchmarks.compare --records_dir docs/records/compare --extra="--amp bf16"  # the docs' table, from scores
+    python -m experiments.compare                                     # every method, two seeds: hours on a CPU
+    python -m experiments.compare --methods cut sc-LSeSim --seeds 1   # a part of it
+    python -m experiments.compare --measure                           # the costs of a step too: on a quiet machine
+    python -m experiments.compare --records_dir docs/records/compare --extra="--amp bf16"  # docs' table
 
 Size and length are the quickstart's. Runs lie in checkpoints/compare and results/compare; one that is finished is not
 run again, one that was interrupted goes on, and one of other settings is refused. Methods and seeds may be divided
@@ -27,18 +27,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from datasets.building import picture, save_png, whole_folder, work_through
-from models import MODELS
-from options import RunFlags
-from util.arguments import positive, whole
-from util.errors import UserError, run_program
-from util.images import find_images
-
-from .measure import median_seconds, peak_memory
-from .methods import COMMON, KNOWN, METHODS, VARIANTS
-from .montage import montage, outputs
-from .records import MEASURES, read_scores, record, refuse_other_settings, settings
-from .report import (
+from benchmarks.measure import median_seconds, peak_memory
+from benchmarks.report import (
     benchmark_parser,
     cell,
     describe_machine,
@@ -48,7 +38,17 @@ from .report import (
     writable,
     write_json,
 )
-from .step import build_ours, training_options
+from benchmarks.step import build_ours, training_options
+from datasets.building import picture, save_png, whole_folder, work_through
+from models import MODELS
+from options import RunFlags
+from util.arguments import positive, whole
+from util.errors import UserError, run_program
+from util.images import find_images
+
+from .methods import COMMON, KNOWN, METHODS, VARIANTS
+from .montage import montage, outputs
+from .records import MEASURES, read_scores, record, refuse_other_settings, settings
 
 FOLDERS = ("trainA", "trainB", "testA", "testB")
 OWNED = ("dataroot", "name", "checkpoints_dir", "gpu_ids", "max_dataset_size", "model", "seed", "n_epochs",
@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def command_line(argv: Sequence[str] | None) -> Namespace:
     """The arguments."""
-    parser = benchmark_parser("compare", "Train every method on the same images, equally long, and compare.", rounds=10)
+    parser = benchmark_parser("compare", "Train every method on the same images, equally long, and compare.",
+                              rounds=10, package="experiments")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(KNOWN), metavar="METHOD",
                         help=f"default: {' '.join(METHODS)}; also {' '.join(VARIANTS)}")
     parser.add_argument("--seeds", nargs="+", type=whole, default=[1, 2], help="of the trainings (default 1 2)")
@@ -117,7 +118,7 @@ def extra(text: str) -> str:
     except ValueError as error:
         raise ArgumentTypeError(f"{error} in {text}") from error
     if owned := [word for word in words if word.partition("=")[0] in {f"--{name}" for name in OWNED}]:
-        raise ArgumentTypeError(f"{owned[0]} is what benchmarks.compare sets itself: leave it out")
+        raise ArgumentTypeError(f"{owned[0]} is what experiments.compare sets itself: leave it out")
     return shlex.join(words)
 
 
@@ -246,4 +247,4 @@ def parameters(flags: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_program("benchmarks.compare", main)
+    run_program("experiments.compare", main)

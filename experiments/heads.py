@@ -1,6 +1,6 @@
 """LSeSim's heads trained alone, without a generator: what their structure measure owes to whom they learn from.
 
-    python -m benchmarks.heads --sources DIR --aligned DIR --positive true --skip 64 --out checkpoints/heads
+    python -m experiments.heads --sources DIR --aligned DIR --positive true --skip 64 --out checkpoints/heads
 
 In training a head learns from jittered copies and from translations. Here the positives are either jittered copies, or
 the true counterparts, which no unpaired training has: a bound. ``evaluate.py structure --heads DIR`` measures the
@@ -78,7 +78,7 @@ def _turned(foreign: Tensor, source: Tensor) -> Tensor:
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(prog="benchmarks.heads", description=(__doc__ or "").partition("\n")[0],
+    parser = argparse.ArgumentParser(prog="experiments.heads", description=(__doc__ or "").partition("\n")[0],
                                      allow_abbrev=False)
     parser.add_argument("--sources", type=Path, required=True, help="folder of images")
     parser.add_argument("--aligned", type=Path, required=True, help="what belongs to them, under the same names")
@@ -104,4 +104,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_program("benchmarks.heads", lambda: main(sys.argv[1:]))
+    run_program("experiments.heads", lambda: main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What benchmarks.compare keeps of a run: its settings from the beginning, its scores at the end."""
+"""What experiments.compare keeps of a run: its settings from the beginning, its scores at the end."""
 
 from __future__ import annotations
 

@@ -5,4 +5,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/setup.sh
-exec .venv/bin/python -m benchmarks.compare --measure --markdown --json results/compare/table.json "$@"
+exec .venv/bin/python -m experiments.compare --measure --markdown --json results/compare/table.json "$@"

@@ -24,7 +24,10 @@ MAY_IMPORT = {
     "evaluation": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
     "training": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics", "evaluation"},
     "web": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
-    "benchmarks": {"options", "util", "models", "models.networks", "models.losses", "data", "datasets", "metrics"},
+    "benchmarks": {"options", "util", "models", "models.networks", "models.losses", "data", "datasets", "metrics",
+                   "training"},
+    "experiments": {"options", "util", "models", "models.networks", "models.losses", "data", "datasets", "metrics",
+                    "benchmarks"},
 }
 PROGRAMS = ("train", "test", "evaluate", "app", "export")
 OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",

@@ -13,9 +13,9 @@ from tiny import METHODS as TINY
 from tiny import save_folders, save_noise, train_options
 
 from benchmarks import compare, montage
-from benchmarks.methods import COMMON, KNOWN, METHODS, VARIANTS
-from benchmarks.records import MEASURES
 from datasets.building import work_through
+from experiments.methods import COMMON, KNOWN, METHODS, VARIANTS
+from experiments.records import MEASURES
 from models import MODELS
 from util.errors import UserError
 
@@ -201,8 +201,8 @@ def test_a_damaged_record_is_named(tmp_path: Path, arguments: list[str], content
 
 @pytest.mark.parametrize(("typed", "told"), [
     (("--extra", "--amp 'bf16"), "No closing quotation in --amp 'bf16"),
-    (("--extra", "--ngf 4 --name other"), "--name is what benchmarks.compare sets itself"),
-    (("--extra=--seed=9",), "--seed=9 is what benchmarks.compare sets itself"),
+    (("--extra", "--ngf 4 --name other"), "--name is what experiments.compare sets itself"),
+    (("--extra=--seed=9",), "--seed=9 is what experiments.compare sets itself"),
     (("--seeds", "1.5"), "'1.5' is not a whole number"),
     (("--rounds", "0"), "'0' is not a positive whole number"),
 ])

@@ -13,7 +13,7 @@ from cli import ROOT
 from doc_pages import Page, commands
 
 from benchmarks import compare
-from benchmarks.records import SETTINGS, record, settings
+from experiments.records import SETTINGS, record, settings
 
 PAGE = Page(ROOT / "docs" / "results.md")
 RECORDS = ROOT / "docs" / "records"

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.heads`` trains heads that ``evaluate.py structure`` can measure with."""
+"""``python -m experiments.heads`` trains heads that ``evaluate.py structure`` can measure with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import save_noise
 
-from benchmarks.heads import main, train_heads
+from experiments.heads import main, train_heads
 from metrics.heads import load_heads
 from util.errors import UserError
 
