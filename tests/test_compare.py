@@ -12,8 +12,8 @@ from PIL import Image
 from tiny import METHODS as TINY
 from tiny import save_folders, save_noise, train_options
 
-from benchmarks import compare, montage
 from datasets.building import work_through
+from experiments import compare, montage
 from experiments.methods import COMMON, KNOWN, METHODS, VARIANTS
 from experiments.records import MEASURES
 from models import MODELS
@@ -45,7 +45,7 @@ def test_every_model_for_unpaired_images_is_compared() -> None:
 def test_the_miniature_runs_the_variants_and_what_they_vary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # --json is tried out at once
     text = (ROOT / "scripts" / "paper" / "miniature.sh").read_text(encoding="utf-8").replace("\\\n", " ")
-    (command,) = re.findall(r"-m benchmarks\.compare (.*) \"\$@\"", text)
+    (command,) = re.findall(r"-m experiments\.compare (.*) \"\$@\"", text)
     methods = compare.command_line(command.split()).methods
     assert set(methods) == {*VARIANTS, "sc-FSeSim", "sc-LSeSim", "cycle_gan"}
 

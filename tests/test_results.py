@@ -12,7 +12,7 @@ import pytest
 from cli import ROOT
 from doc_pages import Page, commands
 
-from benchmarks import compare
+from experiments import compare
 from experiments.records import SETTINGS, record, settings
 
 PAGE = Page(ROOT / "docs" / "results.md")
