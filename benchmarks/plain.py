@@ -93,7 +93,7 @@ class PlainStep:
     """
 
     lacks = ("lambda_identity", "lambda_spatial_idt", "lambda_perceptual", "lambda_style", "lambda_gradient",
-             "vgg_lr_scale")
+             "lambda_R1", "vgg_lr_scale")
 
     def __init__(self, options: Options, device: torch.device) -> None:
         self.flags, train = options[StructureFlags], options[TrainFlags]

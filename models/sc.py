@@ -33,8 +33,9 @@ class SpatialFlags:
     lambda_perceptual: float = flag(0.0, "weight of the perceptual loss between input and translation", minimum=0)
     lambda_style: float = flag(0.0, "weight of the style loss between translation and real B", minimum=0)
     lambda_identity: float = flag(0.0, "weight of the L1 distance between a real B and its translation", minimum=0)
-    lambda_gradient: float = flag(0.0, "weight of the discriminator's gradient penalty: R1 with sinsc, otherwise that "
-                                  "of wgangp, which needs about 10", minimum=0)
+    lambda_gradient: float = flag(0.0, "weight of the discriminator's gradient penalty of WGAN-GP, between real and "
+                                  "generated images: --gan_mode wgangp needs about 10", minimum=0)
+    lambda_R1: float = flag(0.0, "weight of the discriminator's R1 penalty, at real images", minimum=0)
 
 
 class SpatialCorrelativeModel(Model):
@@ -58,9 +59,10 @@ class SpatialCorrelativeModel(Model):
         for name in ("lambda_identity", "lambda_spatial_idt"):
             if getattr(flags, name) and data.input_nc != data.output_nc:
                 raise UserError(f"--{name} translates real B images: it needs --input_nc equal to --output_nc")
-        if flags.lambda_gradient and (speed.compile or speed.amp == "fp16"):
-            raise UserError("--lambda_gradient needs second derivatives, which torch.compile has not and which leave "
-                            "the range of fp16: leave out --compile and use --amp bf16 or no")
+        for name in ("lambda_gradient", "lambda_R1"):
+            if getattr(flags, name) and (speed.compile or speed.amp == "fp16"):
+                raise UserError(f"--{name} needs second derivatives, which torch.compile has not and which leave the "
+                                "range of fp16: leave out --compile and use --amp bf16 or no")
         if options[TrainFlags].gan_mode == "wgangp" and not flags.lambda_gradient:
             raise UserError("--gan_mode wgangp needs its gradient penalty: add --lambda_gradient 10")
 
@@ -96,13 +98,9 @@ class SpatialCorrelativeModel(Model):
             images["idt_B"] = self.translate(images["real_B"])
         pair = Pair(images["real_A"], fake_B, images["real_B"], images.get("aug_A"), images.get("aug_B"))
         losses, (seen,) = self.structure.prepare([pair])
-        losses |= self.discriminate(images["real_B"], self.pool.query(fake_B))
+        losses |= self.optimize_discriminator("D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode,
+                                              penalty=flags.lambda_gradient, r1=flags.lambda_R1)
         return losses | self.optimize_generator(self._terms(seen))
-
-    def discriminate(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """The discriminator's step."""
-        return self.optimize_discriminator(
-            "D", real, fake, gan_mode=self.gan_mode, penalty=self.weights.lambda_gradient)
 
     def _terms(self, seen: dict[str, Features]) -> dict[str, Tensor]:
         """What G's objective is the sum of."""

@@ -3,18 +3,14 @@
 One photograph becomes what one painting would make of it. All that is learned comes from random patches of these two
 images. Everything is as in `sc`, but networks and adversarial objective are StyleGAN2's (Karras et al., CVPR 2020), as
 in SinCUT (Park et al., ECCV 2020): residual blocks with equalised learning rates and no normalisation, so that an
-image may be larger than the patches that were learned from, the non-saturating loss, and R1 for the discriminator.
+image may be larger than the patches that were learned from, and the non-saturating loss. The discriminator has the
+gradient penalty of WGAN-GP, as in the published code; SinCUT and StyleGAN2 have R1 (``--lambda_R1``) in its place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-
-from torch import Tensor
-
-from options import Options, TrainFlags
-from util.errors import UserError
 
 from .sc import SpatialCorrelativeModel
 
@@ -27,18 +23,8 @@ TESTING = {"preprocess": "none", "num_test": 1, "eval": True}  # the generator a
 
 
 class SingleImageModel(SpatialCorrelativeModel):
-    """``--model sinsc``: `sc` with other networks and R1, weighted by ``--lambda_gradient``, in every step of D."""
+    """``--model sinsc``: `sc` with other networks, another adversarial objective and a gradient penalty."""
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:
         return {**ARCHITECTURE, **DATA, "lambda_gradient": 1.0, **(TRAINING if training else TESTING)}
-
-    @classmethod
-    def check(cls, options: Options) -> None:
-        super().check(options)
-        if TrainFlags in options and options[TrainFlags].gan_mode == "wgangp":
-            raise UserError("--gan_mode wgangp needs a gradient penalty other than R1, the one of --model sinsc: "
-                            "choose another, nonsaturating say")
-
-    def discriminate(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        return self.optimize_discriminator("D", real, fake, gan_mode=self.gan_mode, r1=self.weights.lambda_gradient)

@@ -42,8 +42,9 @@ def squared_slopes(discriminator: nn.Module, images: Tensor) -> Tensor:
 class PlainSingleStep(PlainStep):
     """One optimisation step, written straight from the mathematics."""
 
-    def __init__(self, model: Model, learned: bool) -> None:
+    def __init__(self, model: Model, learned: bool, penalty: str) -> None:
         super().__init__(model, learned)
+        self.penalty = penalty
         self.optimizers = {name: torch.optim.Adam(network.parameters(), lr=0.001, betas=(0.0, 0.99))
                            for name, network in self.networks.items()}
 
@@ -54,8 +55,13 @@ class PlainSingleStep(PlainStep):
             losses["F_contrastive"] = self.train_heads(images, fake.detach())
         losses["D_real"] = (1 + (-self.d(b)).exp()).log().mean()
         losses["D_fake"] = (1 + self.d(fake.detach()).exp()).log().mean()
-        losses["D_R1"] = 3 / 2 * squared_slopes(self.d, b).mean()
-        self.descend("D", (losses["D_real"] + losses["D_fake"]) / 2 + losses["D_R1"])
+        if self.penalty == "D_penalty":  # WGAN-GP's, as in the published code
+            share = torch.rand(len(b)).to(b)[:, None, None, None]
+            slopes = squared_slopes(self.d, share * b + (1 - share) * fake.detach()).sqrt()
+            losses["D_penalty"] = 3 * (slopes - 1).square().mean()
+        else:
+            losses["D_R1"] = 3 / 2 * squared_slopes(self.d, b).mean()
+        self.descend("D", (losses["D_real"] + losses["D_fake"]) / 2 + losses[self.penalty])
         losses["G_GAN"] = (1 + (-self.d(fake)).exp()).log().mean()
         losses["G_spatial"] = 10 * self.over_layers(plain_distance, self.positions(), a, fake)
         losses["G_identity"] = 2 * (self.g(b) - b).abs().mean()
@@ -64,15 +70,20 @@ class PlainSingleStep(PlainStep):
         return losses
 
 
-@pytest.mark.parametrize("learned", [False, True])
-def test_steps_equal_the_plain_formulas(parse: Callable[..., Options], learned: bool) -> None:
-    flags = "--pool_size 0 --lambda_gradient 3 --lambda_identity 2"
+@pytest.mark.parametrize(("learned", "weights", "penalty"), [
+    (False, "--lambda_gradient 3", "D_penalty"), (True, "--lambda_gradient 3", "D_penalty"),
+    (False, "--lambda_gradient 0 --lambda_R1 3", "D_R1"),
+])
+def test_steps_equal_the_plain_formulas(
+    parse: Callable[..., Options], learned: bool, weights: str, penalty: str
+) -> None:
+    flags = f"--pool_size 0 {weights} --lambda_identity 2"
     torch.manual_seed(0)
     model = MODELS["sinsc"](parse(flags + " --learned_attn --augment" * learned), training=True)
     for network in (*model.networks.values(), *model.constants.values()):
         network.double()
     images = batch(count=2, dtype=torch.float64)
-    plain = PlainSingleStep(model, learned)
+    plain = PlainSingleStep(model, learned, penalty)
     for seed in range(2):
         model.set_input(images)
         torch.manual_seed(seed)
@@ -89,12 +100,13 @@ def test_steps_equal_the_plain_formulas(parse: Callable[..., Options], learned: 
 
 def test_without_its_weight_there_is_no_penalty(parse: Callable[..., Options]) -> None:
     model = MODELS["sinsc"](parse("--lambda_gradient 0"), training=True)
-    assert "D_R1" not in model.train_step([batch()])
+    assert not {"D_R1", "D_penalty"} & set(model.train_step([batch()]))
 
 
 @pytest.mark.parametrize(("flags", "message"), [
-    ("--gan_mode wgangp", "wgangp needs a gradient penalty other than R1"),
+    ("--gan_mode wgangp --lambda_gradient 0 --lambda_R1 1", "wgangp needs its gradient penalty"),
     ("--amp fp16", "--lambda_gradient needs second derivatives"),
+    ("--amp fp16 --lambda_gradient 0 --lambda_R1 1", "--lambda_R1 needs second derivatives"),
 ])
 def test_what_does_not_go_with_the_penalty_is_refused(parse: Callable[..., Options], flags: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
