@@ -15,6 +15,7 @@ from pathlib import Path
 from data import DATASETS
 from evaluation.translating import Translator, save_translations, tag_of
 from models import MODELS
+from models.building import is_reversed
 from options import TEST, DataFlags, NetworkFlags, Options, RunFlags, TestFlags, parse
 from util.device import choose_device
 from util.errors import UserError, run_program
@@ -39,7 +40,8 @@ def translate(options: Options) -> None:
     if translator.tiling and options[NetworkFlags].netG.startswith("unet"):
         warn("a U-Net looks at the whole image at once: its tiles differ from the untiled result")
 
-    phase, half = options[DataFlags].phase, options.as_dict().get("model_suffix", "")
+    phase = options[DataFlags].phase
+    half = options.as_dict().get("model_suffix", "") or ("_B" if is_reversed(options) else "")  # of a CycleGAN
     folder = Path(flags.results_dir) / run.name / f"{phase}_{tag}{half}"
     with locked(folder):
         if any(folder.glob("images/*/*.png")):  # a command that is typed twice must not cost its result

@@ -38,7 +38,7 @@ from options import (
 )
 from training.checkpoints import find_whole, refusing_foreign_state
 from training.evaluation import Evaluation
-from training.run import Progress, Run, build_schedulers, folder_of, make_room
+from training.run import Progress, Run, build_schedulers, continue_with, folder_of, make_room
 from util.device import choose_device, to_device
 from util.distributed import World, joined
 from util.errors import UserError, run_program
@@ -83,10 +83,12 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     if state is None and last_epoch < flags.epoch_count:
         raise UserError(f"--n_epochs {flags.n_epochs} and --n_epochs_decay {flags.n_epochs_decay} leave nothing to "
                         f"train from --epoch_count {flags.epoch_count} on; raise them")
-    with refusing_foreign_state(state_path(folder, tag)):
-        first_epoch = flags.epoch_count if state is None else int(state["first_epoch"])
-        seed = first_of(general.seed, None if state is None else int(state["seed"]), torch.seed() % 2**32)
-    seed = world.same(seed)
+    changes: dict[str, str] = {}
+    if state is not None:
+        with refusing_foreign_state(state_path(folder, tag)):
+            options, changes = continue_with(options, state)
+    general, flags = options[RunFlags], options[TrainFlags]
+    seed = world.same(torch.seed() % 2**32 if general.seed is None else general.seed)
     torch.manual_seed(seed)
     options = options.having(replace(general, seed=seed))  # a drawn one is recorded
 
@@ -100,9 +102,10 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     prepare(model, device, options[SpeedFlags], world)
     if not has_crop(data.preprocess):
         torch.backends.cudnn.benchmark = False  # images of many sizes: each would start a search for algorithms
-    run = Run(options, folder, first_epoch, model, build_schedulers(model, flags, first_epoch),
-              Progress(first_epoch), world, Evaluation(options, model, device, folder, world))
-    notes += run.resume(tag, state) if flags.continue_train else make_room(folder, world)
+    run = Run(options, folder, flags.epoch_count, model, build_schedulers(model, flags, flags.epoch_count),
+              Progress(flags.epoch_count), world, Evaluation(options, model, device, folder, world),
+              data=world.same(dataset.fingerprint() if world.is_first else None))
+    notes += run.resume(tag, state, changes) if flags.continue_train else make_room(folder, world)
 
     start = run.progress
     if start.images_in_epoch > len(loader):
@@ -110,7 +113,14 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
                         f"epoch has {len(loader)}; continue with the images and --max_dataset_size of its training")
     total = start.images - start.images_in_epoch + max(0, last_epoch - start.epoch + 1) * len(loader)
     total = min(total, flags.max_iters or total)
-    lines = [*(f"note: {note}" for note in notes), *describe(run, device, len(loader))]
+    lines = [f"note: {note}" for note in notes]
+    if run.is_finished(total, len(loader)):
+        if "epoch_count" in changes:
+            raise UserError(f"{changes['epoch_count']}, and {nothing_left(run)}")
+        if world.is_first:
+            print("\n".join([*lines, nothing_left(run)]))
+        return
+    lines += describe(run, device, len(loader))
     sinks = open_sinks(run, total, lines) if world.is_first else []
     try:
         with signals.held(), loader.naming_lost_workers():
@@ -137,7 +147,7 @@ def loop(
     loader.warn = warning(sinks)
     watch = watch_over(run, loader.warn)
     evaluate = partial(run.evaluation.after, sinks=sinks, stopped=lambda: signals.received)
-    evaluate(progress.images, progress.epoch)  # what a signal has put off
+    evaluate(progress.images, progress.epoch, final=progress.images >= total)  # what a signal has put off
     # A run that was killed at the end of an epoch has its last images, but may not have its save by number.
     while (progress.images < total or progress.images_in_epoch == len(loader)) and not signals.code:
         batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
@@ -174,6 +184,13 @@ def loop(
         report(run, sinks, waiting, vitals)
     if shown < progress.images and not signals.code:
         show_samples(sinks, progress.images, model)
+
+
+def nothing_left(run: Run) -> str:
+    """What to tell whoever continues a training that has come to its end."""
+    return (f"nothing is left to train after {counted(run.progress.images, 'image')}: raise --n_epochs, "
+            "--n_epochs_decay or --max_iters to go on. To fine-tune the networks on a new schedule, copy "
+            f"{run.folder / 'latest_net_*.pth'} into the folder of another --name, and continue that one")
 
 
 def warning(sinks: Sequence[Sink]) -> Callable[[str], None]:
@@ -241,11 +258,6 @@ def describe(run: Run, device: torch.device, images: int) -> list[str]:
     lines.append(f"device {device}{together}, seed {run.options[RunFlags].seed}, {counted(images, 'image')} an epoch, "
                  f"from image {run.progress.images}")
     return lines
-
-
-def first_of(*values: int | None) -> int:
-    """The first value that is there."""
-    return next(value for value in values if value is not None)
 
 
 if __name__ == "__main__":

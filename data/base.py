@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +86,18 @@ class ImageDataset(ABC):
     @abstractmethod
     def files(self, item: int) -> Sequence[Path]:
         """For each image of an item the file that it comes from."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The number of files and a digest of their names and sizes, by which a resumed run notices a change.
+
+        The names are relative to the folder that all files share, which may have moved.
+        """
+        files = sorted({path for item in range(self.items) for path in self.files(item)})
+        root, digest = os.path.commonpath(files), hashlib.sha256()
+        for file in files:
+            size = file.stat().st_size if file.is_file() else -1  # it may be gone since it was listed
+            digest.update(os.fsencode(os.path.relpath(file, root)) + f"\0{size}\n".encode())
+        return {"files": len(files), "sha256": digest.hexdigest()}
 
     @abstractmethod
     def decode(self, item: int, read: Reader) -> Sequence[Tensor]:

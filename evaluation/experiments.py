@@ -12,7 +12,6 @@ from typing import Any
 from data import DATASETS
 from models import MODELS
 from options import TEST, Options, parse, recorded_flags
-from options.flag import show
 from util.arguments import positive
 from util.errors import UserError
 from util.images import find_images, image_outline
@@ -97,11 +96,8 @@ def options_for_test(trained: Mapping[str, Any], *argv: str) -> Options:
         UserError: flags that test.py would refuse.
     """
     model, mode = str(trained.get("model", "sc")), str(trained.get("dataset_mode", "unaligned"))
-    owners = [registry[chosen] for registry, chosen in ((MODELS, model), (DATASETS, mode)) if chosen in registry]
-    inherited = dict.fromkeys((*TEST.inherited, *(name for owner in owners for name in owner.inherited)))
-    typed = [f"--{name}={show(trained[name])}" for name in inherited if name in trained]
-    return parse(TEST, MODELS, DATASETS, [
-        f"--model={model}", f"--dataset_mode={mode}", "--num_threads=0", *typed, *argv])
+    return parse(TEST, MODELS, DATASETS, [f"--model={model}", f"--dataset_mode={mode}", "--num_threads=0", *argv],
+                 trained)
 
 
 def experiment_options(

@@ -88,6 +88,24 @@ def refuse_one_domain(options: Options) -> None:
                         "cannot be trained: use unaligned or aligned")
 
 
+def is_reversed(options: Options) -> bool:
+    """Whether --direction asks for the way back of what the experiment was trained for."""
+    direction = options[DataFlags].direction
+    return bool(options.recorded.get("direction", direction) != direction)
+
+
+def refuse_way_back(options: Options) -> None:
+    """For methods whose generator translates one way only.
+
+    Raises:
+        UserError: --direction asks for the other way.
+    """
+    if is_reversed(options):
+        raise UserError(f"--direction {options[DataFlags].direction}: {options[RunFlags].name} was trained with "
+                        f"--direction {options.recorded['direction']}, and its generator translates no other way: "
+                        "leave the flag out, or train one for that direction")
+
+
 def adam(parameters: Iterable[nn.Parameter] | list[dict[str, Any]], train: TrainFlags) -> torch.optim.Adam:
     """Adam with the flags' rate and momenta; of groups of parameters, a group's own ``lr`` wins."""
     return torch.optim.Adam(parameters, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)

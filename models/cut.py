@@ -25,7 +25,7 @@ from options.flag import comma_list
 from util.errors import UserError
 
 from .base import Model, pad_to_fit, translate_any_size
-from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty
+from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty, refuse_way_back
 from .image_pool import ImagePool
 from .losses.patch_nce import PatchNCELoss
 from .networks import ResnetGenerator, initialize
@@ -85,6 +85,7 @@ class ContrastiveModel(Model):
             raise UserError(f"--netG {netG} has no encoder for --nce_layers: --model cut needs resnet_9blocks or "
                             "resnet_6blocks")
         if TrainFlags not in options:
+            refuse_way_back(options)
             return
         data = options[DataFlags]
         refuse_penalty(options)

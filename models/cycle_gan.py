@@ -26,7 +26,7 @@ from options import DataFlags, Options, TrainFlags, flag
 from util.errors import UserError
 
 from .base import Model, translate_any_size
-from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty
+from .building import adam, build_discriminator, build_generator, is_reversed, refuse_one_domain, refuse_penalty
 from .image_pool import ImagePool
 from .structure import Pair, Structure, StructureFlags, check_structure
 
@@ -44,7 +44,10 @@ class CycleFlags:
 
 
 class CycleModel(Model):
-    """``--model cycle_gan``. Networks: G_A, G_B, D_A, D_B and, with ``--structure lsesim``, F."""
+    """``--model cycle_gan``. Networks: G_A, G_B, D_A, D_B and, with ``--structure lsesim``, F.
+
+    Outside training one generator is enough: G_A, or G_B where ``--direction`` is not that of the training.
+    """
 
     flags: ClassVar[tuple[type, ...]] = (CycleFlags, StructureFlags)
     published = ("G_A", "G_B", "D_A", "D_B")
@@ -68,11 +71,15 @@ class CycleModel(Model):
                             "fsesim or lsesim alone")
         if flags.structure != "none":
             check_structure(options)
+        data = options[DataFlags]
         if TrainFlags not in options:
+            back = tuple(options.recorded.get(name) for name in ("output_nc", "input_nc"))
+            if is_reversed(options) and (data.input_nc, data.output_nc) != back:
+                raise UserError(f"--direction {data.direction} is the way back of this training: add --input_nc "
+                                f"{back[0]} --output_nc {back[1]}")
             return
         refuse_one_domain(options)
         refuse_penalty(options)
-        data = options[DataFlags]
         if flags.lambda_identity and (flags.lambda_A or flags.lambda_B) and data.input_nc != data.output_nc:
             raise UserError("--lambda_identity gives each generator images of its own target domain: it needs "
                             "--input_nc equal to --output_nc, or 0")
@@ -80,7 +87,8 @@ class CycleModel(Model):
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
         data = options[DataFlags]
-        self.networks["G_A"] = build_generator(options)
+        self.forth = "G_B" if is_reversed(options) else "G_A"
+        self.networks[self.forth] = build_generator(options)
         if not training:
             return
         self.cycle, train = options[CycleFlags], options[TrainFlags]
@@ -99,7 +107,7 @@ class CycleModel(Model):
         self.keep_averages(train.ema, "G_A", "G_B")
 
     def translate(self, images: Tensor) -> Tensor:
-        return self._generate("G_A", images)
+        return self._generate(self.forth, images)
 
     def _generate(self, name: str, images: Tensor) -> Tensor:
         return translate_any_size(self.networks[name], images)

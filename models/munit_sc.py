@@ -29,7 +29,7 @@ from util.errors import UserError
 from util.images import load_normalized
 
 from .base import Model, pad_to_fit, translate_any_size
-from .building import adam, build_discriminator, refuse_one_domain, refuse_penalty
+from .building import adam, build_discriminator, refuse_one_domain, refuse_penalty, refuse_way_back
 from .image_pool import ImagePool
 from .losses.mode_seeking import mode_seeking_loss
 from .networks import initialize
@@ -77,6 +77,7 @@ class MultiModalModel(Model):
     def check(cls, options: Options) -> None:
         check_structure(options)
         if TrainFlags not in options:
+            refuse_way_back(options)
             chosen = options[ChosenStyleFlags]
             if chosen.style_image and chosen.n_styles > 1:
                 raise UserError(f"--style_image gives one style and --n_styles {chosen.n_styles} draws others: leave "

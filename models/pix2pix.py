@@ -20,7 +20,7 @@ from options import DataFlags, Options, TrainFlags, flag
 from util.errors import UserError
 
 from .base import Model, translate_any_size
-from .building import adam, build_discriminator, build_generator, refuse_pool_and_penalty
+from .building import adam, build_discriminator, build_generator, refuse_pool_and_penalty, refuse_way_back
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class PairedModel(Model):
     @classmethod
     def check(cls, options: Options) -> None:
         if TrainFlags not in options:
+            refuse_way_back(options)
             return
         refuse_pool_and_penalty(options)
         mode = options[DataFlags].dataset_mode

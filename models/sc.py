@@ -18,7 +18,7 @@ from options import DataFlags, Options, SpeedFlags, TrainFlags, flag
 from util.errors import UserError
 
 from .base import Model, translate_any_size
-from .building import adam, build_discriminator, build_generator, refuse_one_domain
+from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_way_back
 from .image_pool import ImagePool
 from .losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
 from .networks.features import VGG16
@@ -50,6 +50,7 @@ class SpatialCorrelativeModel(Model):
         """Refuse flags that contradict each other, before anything is built or loaded."""
         check_structure(options)
         if TrainFlags not in options:
+            refuse_way_back(options)
             return
         refuse_one_domain(options)
         flags, data, speed = options[SpatialFlags], options[DataFlags], options[SpeedFlags]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, ReduceLROnPlateau, StepLR
@@ -57,13 +59,27 @@ def skip_epochs(scheduler: Scheduler, epochs: int) -> None:
             scheduler.step()
 
 
-def follow_flags(scheduler: Scheduler) -> None:
-    """Give a restored optimizer the rate of its schedule as the flags have it now, with other epochs perhaps.
+def resume_schedule(scheduler: Scheduler, state: dict[str, Any]) -> None:
+    """Restore a schedule, and give its restored optimizer the rate that the flags have now, with other epochs perhaps.
 
     The state's own rate is that of the flags before: 0 where the linear policy had come to its end, so that an
-    epoch beyond it would teach nothing. Other policies step from the rate that there is.
+    epoch beyond it would teach nothing. After a change of the policy, and for plateau, the saved rate is kept.
+
+    Args:
+        scheduler: a new one of `create_scheduler`, with the flags of now.
+        state: its ``state_dict`` at the save.
     """
+    flags = {name: value for name, value in vars(scheduler).items() if name in ("step_size", "T_max")}
+    changed = any(name in state and state[name] != value for name, value in flags.items())
+    scheduler.load_state_dict(state)
+    vars(scheduler).update(flags)
     if isinstance(scheduler, LambdaLR):
-        rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-        for group, base, factor in rates:
-            group["lr"] = base * factor(scheduler.last_epoch)
+        factor = scheduler.lr_lambdas[0](scheduler.last_epoch)
+    elif isinstance(scheduler, StepLR) and changed:
+        factor = scheduler.gamma ** (scheduler.last_epoch // scheduler.step_size)
+    elif isinstance(scheduler, CosineAnnealingLR) and changed:
+        factor = (1 + math.cos(math.pi * scheduler.last_epoch / scheduler.T_max)) / 2
+    else:
+        return
+    for group, base in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, strict=True):
+        group["lr"] = base * factor

@@ -14,7 +14,7 @@ from options.flag import plain_name_or_none
 from util.errors import UserError
 
 from .base import Model, translate_any_size
-from .building import build_generator
+from .building import build_generator, is_reversed, refuse_way_back
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,13 @@ class TestModel(Model):
         if not values["model_suffix"] and not whole.exists() and any(half.exists() for half in halves):
             raise UserError(f"there is no checkpoint {whole}, but halves of a CycleGAN are there: add --model_suffix "
                             "_A or --model_suffix _B")
+        half, trained = values["model_suffix"], options.recorded.get("direction")
+        if half not in ("_A", "_B"):
+            refuse_way_back(options)
+        elif trained and values["dataset_mode"] != "single" and is_reversed(options) != (half == "_B"):
+            fitting = "BtoA" if values["direction"] == "AtoB" else "AtoB"
+            raise UserError(f"--model_suffix {half} translates the images of --direction {fitting}: add that, or "
+                            "choose the other half")
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -25,12 +25,19 @@ class Options:
         groups: one instance of each flag group.
         defaults: what each flag would have been, had the user typed nothing.
         notes: sentences about where values come from.
+        typed: names of the flags that the user typed.
+        recorded: flags that a program inherits from the training, as that recorded them, whatever was typed.
     """
 
-    def __init__(self, groups: Iterable[Any], defaults: Mapping[str, Any], notes: Iterable[str] = ()) -> None:
+    def __init__(
+        self, groups: Iterable[Any], defaults: Mapping[str, Any], notes: Iterable[str] = (), *,
+        typed: Iterable[str] = (), recorded: Mapping[str, Any] | None = None,
+    ) -> None:
         self._groups: dict[type, Any] = {type(group): group for group in groups}
         self.defaults = dict(defaults)
         self.notes = tuple(notes)
+        self.typed = frozenset(typed)
+        self.recorded = dict(recorded or {})
 
     def __getitem__(self, group: type[Group]) -> Group:
         return cast(Group, self._groups[group])
@@ -40,7 +47,23 @@ class Options:
 
     def having(self, group: Any) -> Options:
         """The same options with another instance of one group."""
-        return Options((self._groups | {type(group): group}).values(), self.defaults, self.notes)
+        return Options((self._groups | {type(group): group}).values(), self.defaults, self.notes, typed=self.typed,
+                       recorded=self.recorded)
+
+    def replacing(self, values: Mapping[str, Any]) -> Options:
+        """The same options with other values of some flags.
+
+        Args:
+            values: by the flags' names, as `as_dict` has them.
+
+        Raises:
+            ValueError: a flag cannot have this value.
+        """
+        options = self
+        for kind, group in self._groups.items():
+            own = {f.name: f.convert(show(values[f.name])) for f in flags_of(kind) if f.name in values}
+            options = options.having(replace(group, **own)) if own else options
+        return options
 
     def as_dict(self) -> dict[str, Any]:
         """Every flag with its value, in order of declaration."""

@@ -90,6 +90,7 @@ def parse(
     models: Mapping[str, type[OwnsNetworks]],
     datasets: Mapping[str, type[OwnsFlags]],
     argv: Sequence[str] | None = None,
+    trained: Mapping[str, Any] | None = None,
 ) -> Options:
     """Parse and check the command line of ``program``.
 
@@ -97,6 +98,7 @@ def parse(
         program: which program.
         models, datasets: the registries that ``--model`` and ``--dataset_mode`` choose from.
         argv: the arguments, by default the process's own.
+        trained: flags of the training that the program inherits from, by default those that the experiment recorded.
 
     Raises:
         UserError: an unknown flag, a value out of range, or flags that do not fit each other.
@@ -128,12 +130,14 @@ def parse(
         values["name"] += "_" + _fill_in(values["suffix"], values)
     _check_name(values["name"])
     inherited = set() if program.training else {*program.inherited, *(n for owner in owners for n in owner.inherited)}
-    recorded, notes = _recorded(inherited, table, values), list[str]()
-    if inherited and recorded is None:
-        recorded, notes = _recognized(models[model], typed, values)
-    values |= {name: value for name, value in (recorded or {}).items() if name not in typed}
+    recorded, notes = _recorded(inherited, table, values, trained), list[str]()
+    found = recorded
+    if inherited and found is None:
+        found, notes = _recognized(models[model], typed, values)
+    values |= {name: value for name, value in (found or {}).items() if name not in typed}
     values |= program.settled(values)
-    options = Options([group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], defaults, notes)
+    options = Options([group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], defaults, notes,
+                      typed=typed, recorded=recorded)
     for owner in owners:
         owner.check(options)
     return options
@@ -228,11 +232,11 @@ def _unknown(argument: str, names: Sequence[str]) -> str:
 
 
 def _recorded(
-    inherited: Collection[str], table: Mapping[str, Flag], values: Mapping[str, Any]
+    inherited: Collection[str], table: Mapping[str, Flag], values: Mapping[str, Any], trained: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Inherited flags as the experiment's own options file has them; None where there is no such file."""
+    """Inherited flags as in ``trained``, by default the experiment's own options file; None where there is none."""
     folder = Path(values["checkpoints_dir"]) / values["name"]
-    if (recorded := recorded_flags(folder)) is None:
+    if (recorded := recorded_flags(folder) if trained is None else trained) is None:
         return None
     try:
         return {name: table[name].convert(show(recorded[name])) for name in inherited if name in recorded}

@@ -271,28 +271,35 @@ def test_heads_start_afresh_with_a_note_where_the_checkpoint_has_none(
     train(train_options(tmp_path, "--max_iters 2"))
     before = load_file(tmp_path / "checkpoints" / "experiment_name" / "latest_net_G.pth")
     capsys.readouterr()
-    train(train_options(tmp_path, "--max_iters 2 --continue_train --learned_attn --augment"))
+    train(train_options(tmp_path, "--max_iters 3 --continue_train --learned_attn --augment"))
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert notes[:2] == ["note: --learned_attn is True, was False", "note: --augment is True, was False"]
     assert len(notes) == 3
     assert "network F" in notes[2]
     folder = tmp_path / "checkpoints" / "experiment_name"
-    assert flat(before) == flat(load_file(folder / "latest_net_G.pth"))
     train(train_options(tmp_path, "--max_iters 5 --continue_train --learned_attn --augment"))
     assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert load_state(folder, "latest")["progress"]["images"] == 5
     assert flat(before) != flat(load_file(folder / "latest_net_G.pth"))
 
 
-@pytest.mark.parametrize(("flags", "network"), [("", "F"), ("--learned_attn", "VGG"), ("--learned_attn", "F")])
-def test_trained_heads_are_not_dropped(tmp_path: Path, flags: str, network: str) -> None:
+@pytest.mark.parametrize(("flags", "missing"), [
+    ("", "--learned_attn"), ("--learned_attn --lambda_spatial 0", "--lambda_spatial")])
+def test_trained_heads_are_not_dropped(tmp_path: Path, flags: str, missing: str) -> None:
     save_folders(tmp_path)
-    train(train_options(tmp_path, "--max_iters 1 --learned_attn" + " --vgg_lr_scale 0.5" * (network == "VGG")))
-    again = train_options(tmp_path, f"--max_iters 2 --continue_train {flags}" + " --lambda_spatial 0" * (
-        flags == "--learned_attn" and network == "F"))
-    missing = {"VGG": "--vgg_lr_scale", "F": "--lambda_spatial" if flags else "--learned_attn"}[network]
-    with pytest.raises(UserError, match=rf"trained network {network}, .*\({missing} is "):
+    train(train_options(tmp_path, "--max_iters 1 --learned_attn"))
+    again = train_options(tmp_path, f"--max_iters 2 --continue_train {flags}")
+    with pytest.raises(UserError, match=rf"trained network F, .*\({missing} is "):
         train(again)
+
+
+def test_a_network_that_learns_with_new_heads_can_be_added(tmp_path: Path) -> None:
+    save_folders(tmp_path)
+    train(train_options(tmp_path, "--max_iters 1"))
+    train(train_options(tmp_path, "--max_iters 2 --continue_train --learned_attn --vgg_lr_scale 0.5"))
+    state = load_state(tmp_path / "checkpoints" / "experiment_name", "latest")
+    assert {"F", "VGG"} <= state["networks"].keys()
+    assert state["options"]["vgg_lr_scale"] == 0.5
 
 
 def test_flags_that_changed_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,6 +310,7 @@ def test_flags_that_changed_are_named(tmp_path: Path, capsys: pytest.CaptureFixt
                                   "--epoch_count 5 --verbose --batch_size 2"))
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert sorted(notes) == ["note: --batch_size is 2, was 1",
+                             "note: --epoch_count 5 has no effect: the saved state goes on in epoch 1",
                              "note: --lr is 0.0004, was 0.0001; the saved value stays in force",
                              "note: --pool_size is 3, was 50", "note: --seed is 4, was 3"]
     state = load_state(tmp_path / "checkpoints" / "experiment_name", "latest")

@@ -127,6 +127,38 @@ def test_both_generators_translate_from_the_published_files(tmp_path: Path) -> N
     assert pictures[0] != pictures[2], "--model_suffix _B is the other direction's"
 
 
+def test_the_direction_at_test_chooses_the_half(tmp_path: Path) -> None:
+    """In domains of different channels, trained in either direction; as --model test with that half does."""
+    root = save_folders(save_folders(tmp_path), "test", counts=(1, 1))
+    flags = "--model cycle_gan --no_html --max_iters 1 --input_nc 1 --lambda_identity 0 --direction BtoA"
+    train(train_options(root, flags, defaults=(NETWORKS, SIZES)))
+    pictures = {}
+    for name, flags in {
+        "trained": "--model cycle_gan", "typed": "--model cycle_gan --direction BtoA", "_A": "--model_suffix _A",
+        "back": "--model cycle_gan --direction AtoB --input_nc 3 --output_nc 1",
+        "_B": "--model_suffix _B --direction AtoB --input_nc 3 --output_nc 1"}.items():
+        mode = "" if "cycle_gan" in flags else "--dataset_mode unaligned"
+        results = tmp_path / name
+        translation.translate(translate_options(root, root, f"{flags} {mode} --results_dir {results}"))
+        (path,) = results.glob("*/*/images/fake_B/*.png")
+        pictures[name] = Image.open(path)
+        assert path.parts[-4] == "test_latest" + {"_A": "_A", "_B": "_B", "back": "_B"}.get(name, "")
+    assert pictures["trained"].tobytes() == pictures["typed"].tobytes() == pictures["_A"].tobytes()
+    assert pictures["back"].tobytes() == pictures["_B"].tobytes() != pictures["trained"].tobytes()
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    ("--model cycle_gan --direction BtoA", "--direction BtoA is the way back .*: add --input_nc 3 --output_nc 1"),
+    ("--dataset_mode unaligned --model_suffix _B", "_B translates the images of --direction BtoA: add that"),
+    ("--dataset_mode unaligned --model_suffix _A --direction BtoA", "_A translates the images of --direction AtoB"),
+])
+def test_a_direction_that_does_not_fit_the_half_is_refused(tmp_path: Path, flags: str, message: str) -> None:
+    trained = train_options(tmp_path, "--model cycle_gan --input_nc 1 --lambda_identity 0", defaults=(NETWORKS, SIZES))
+    trained.save(tmp_path / "checkpoints" / "experiment_name", "train_opt")
+    with pytest.raises(UserError, match=message):
+        translate_options(tmp_path, tmp_path, flags)
+
+
 @pytest.mark.parametrize(("flags", "message"), [
     ("--learned_attn", "--learned_attn and --structure none contradict"),
     ("--learned_attn --structure fsesim", "--learned_attn and --structure fsesim contradict"),

@@ -15,7 +15,7 @@ import torch
 from cli import ROOT
 from PIL import Image
 from test_train import Images
-from tiny import save_folders, save_noise, train_options, translate_options
+from tiny import METHODS, NETWORKS, save_folders, save_noise, train_options, translate_options
 from torch import Tensor, nn
 
 import test as program
@@ -105,6 +105,19 @@ def test_a_test_set_is_translated_from_its_own_domain(root: Path) -> None:
     found = outputs(root, root / "set", "--model sc", "back")  # trained with --direction BtoA
     assert np.array_equal(pixels(found["real_A/0.png"]), pixels(root / "set" / "testB" / "0.png"))
     assert len(found) == 6
+
+
+@pytest.mark.parametrize(("method", "flags"), [
+    *((method, METHODS[method]) for method in ("FSeSim", "single-image FSeSim", "CUT", "pix2pix", "MUNIT")),
+    ("FSeSim", "--model test"),
+])
+def test_a_generator_of_one_way_refuses_the_other(tmp_path: Path, method: str, flags: str) -> None:
+    trained = train_options(tmp_path, "--direction BtoA", defaults=(NETWORKS, METHODS[method]))
+    trained.save(tmp_path / "checkpoints" / "experiment_name", "train_opt")
+    flags = " ".join(flags.split()[:2])
+    translate_options(tmp_path, tmp_path, f"{flags} --direction BtoA")
+    with pytest.raises(UserError, match="--direction AtoB: experiment_name was trained with --direction BtoA"):
+        translate_options(tmp_path, tmp_path, f"{flags} --direction AtoB")
 
 
 def test_a_test_set_needs_no_target_domain(root: Path) -> None:

@@ -69,6 +69,10 @@ class Evaluation:
         self._last, self._best = last, best
         return []
 
+    def is_due(self, seen: int) -> bool:
+        """Whether the weights after ``seen`` images have no score, and one is wanted at the end."""
+        return bool(self.frequency) and seen != self._last
+
     def after(
         self, seen: int, epoch: int, sinks: Sequence[Sink], stopped: Callable[[], bool], *, final: bool = False
     ) -> None:
@@ -84,7 +88,7 @@ class Evaluation:
         Raises:
             UserError: the best generator cannot be written; in all processes.
         """
-        if not self.frequency or seen == self._last:
+        if not self.is_due(seen):
             return
         due = final or seen // self.frequency > self._last // self.frequency
         if not due or (scores := self._scores(stopped)) is None:

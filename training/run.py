@@ -11,23 +11,24 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from data import Batch, Loader
 from models import Model
-from models.schedules import Scheduler, create_scheduler, follow_flags, skip_epochs
+from models.schedules import Scheduler, create_scheduler, resume_schedule, skip_epochs
 from options import DisplayFlags, EvalFlags, LoadingFlags, Options, RunFlags, SpeedFlags, TrainFlags
 from util.distributed import World
 from util.errors import UserError
 from util.files import move_aside
 from util.meter import LossMeter
 from util.state_dicts import LATEST, state_path
+from util.words import counted
 
 from .checkpoints import load_published, refusing_foreign_state, restore, save_checkpoint
 from .evaluation import Evaluation
 
-# Flags that may change from one part of a run to the next without a word, and those that the saved optimizers and
-# schedules overrule.
+# Flags that may change from one part of a run to the next without a word, and those whose saved value stays in force:
+# optimizers and networks go on with it.
 FREE = {*(f.name for group in (DisplayFlags, EvalFlags, LoadingFlags, SpeedFlags) for f in fields(group)), "name",
         "suffix", "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter",
         "epoch_count", "max_iters", "continue_train", "on_nan"} - {"amp"}
-KEPT = {"lr", "beta1", "beta2", "lr_decay_iters", "vgg_lr_scale"}
+KEPT = {"lr", "beta1", "beta2", "vgg_lr_scale", "init_type", "init_gain"}
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Run:
     evaluation: Evaluation
     losses: LossMeter = field(default_factory=LossMeter)  # since the last report
     epoch_losses: LossMeter = field(default_factory=LossMeter)  # what the plateau policy looks at
+    data: dict[str, Any] = field(default_factory=dict)  # the data set's fingerprint
     saved: Progress | None = None  # as the latest state that this process has written
 
     def save(self, tag: str = LATEST, also: str | None = None) -> None:
@@ -74,17 +76,20 @@ class Run:
             "options": self.options.as_dict(),
             "seed": self.options[RunFlags].seed,
             "first_epoch": self.first_epoch,
+            "data": self.data,
         }, self.world, also=also, keep_last=self.options[DisplayFlags].keep_last)
         if tag == LATEST:
             self.saved = replace(self.progress)
 
-    def resume(self, tag: str, state: Mapping[str, Any] | None) -> list[str]:
-        """Go back to the checkpoint ``tag``; returns what the user should know."""
-        path, changes = state_path(self.folder, tag), dict[str, str]()
-        if state is not None:
-            with refusing_foreign_state(path):
-                changes = self.options.changes_since({**state["options"], "seed": state["seed"]})
-                changes = {name: text for name, text in changes.items() if name not in FREE}
+    def resume(self, tag: str, state: Mapping[str, Any] | None, changes: Mapping[str, str]) -> list[str]:
+        """Go back to the checkpoint ``tag``; returns what the user should know.
+
+        Args:
+            tag: its name.
+            state: its state; None: there is none.
+            changes: a text for each flag that was another one at the save, from `continue_with`.
+        """
+        path = state_path(self.folder, tag)
         try:
             averages = load_published(self.folder, tag, self.model)
         except UserError as error:
@@ -107,12 +112,18 @@ class Run:
             notes += self.evaluation.load_state_dict(state.get("evaluation", {"last": 0, "best": None}))
             for name, scheduler in self.schedulers.items():
                 if name in state["schedulers"]:
-                    scheduler.load_state_dict(state["schedulers"][name])
-                    follow_flags(scheduler)
+                    resume_schedule(scheduler, state["schedulers"][name])
                 else:
                     skip_epochs(scheduler, self.progress.epoch - self.first_epoch)
-        kept = "; the saved value stays in force"
-        return [text + kept * (name in KEPT) for name, text in changes.items()] + averages + notes
+            if not {"dataset_mode", "phase", "max_dataset_size"} & changes.keys():
+                notes += changed_data(self.data, state.get("data"))  # older states have none
+        return [*changes.values(), *averages, *notes]
+
+    def is_finished(self, total: int, images_an_epoch: int) -> bool:
+        """Whether nothing is left of a run of ``total`` images: no step, no end of an epoch, no score."""
+        progress = self.progress
+        return (progress.images >= total and progress.images_in_epoch != images_an_epoch
+                and not self.evaluation.is_due(progress.images))
 
     def end_epoch(self) -> None:
         """Step the schedules and count on."""
@@ -123,6 +134,37 @@ class Run:
             else:
                 skip_epochs(scheduler, 1)  # without torch's warning where a resumed run has only this left to do
         self.progress.epoch, self.progress.images_in_epoch = self.progress.epoch + 1, 0
+
+
+def continue_with(options: Options, state: Mapping[str, Any]) -> tuple[Options, dict[str, str]]:
+    """The options of a run that goes on from ``state``, and a text for each flag that was another one at the save.
+
+    `KEPT`, the first epoch and a seed that was not typed are those of the state: what is recorded is what is in force.
+
+    Raises:
+        LookupError, TypeError, ValueError: the state is not one of `Run.save`.
+    """
+    saved = {**state["options"], "seed": state["seed"]}
+    if options[RunFlags].seed is None:
+        options = options.replacing({"seed": saved["seed"]})
+    changes = {name: text for name, text in options.changes_since(saved).items() if name not in FREE}
+    kept = {name: saved[name] for name in KEPT & saved.keys()}
+    if "F" not in state["optimizers"]:  # new heads may bring a network that learns with them
+        kept.pop("vgg_lr_scale", None)
+    typed, epoch = options[TrainFlags].epoch_count, int(state["progress"]["epoch"])
+    changes |= {name: f"{changes[name]}; the saved value stays in force" for name in kept.keys() & changes.keys()}
+    if "epoch_count" in options.typed and typed != epoch:
+        changes["epoch_count"] = f"--epoch_count {typed} has no effect: the saved state goes on in epoch {epoch}"
+    return options.replacing({**kept, "epoch_count": state["first_epoch"]}), changes
+
+
+def changed_data(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list[str]:
+    """A note if a data set's fingerprint differs from that of the save."""
+    if not then or now == then:
+        return []
+    differs = f"{counted(now['files'], 'file')}, was {then['files']}" if now["files"] != then["files"] else (
+        "as many files as at the save, but other names or sizes")
+    return [f"--dataroot has {differs}; the training goes on with what is there now"]
 
 
 def folder_of(options: Options) -> Path:

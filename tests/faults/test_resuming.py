@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
+from tiny import METHODS, NETWORKS, SIZES, save_folders, save_noise, train_options
 from trainings import content, differing
 
 from train import train
@@ -93,6 +94,7 @@ def test_an_older_state_without_sums_goes_on(root: Path) -> None:
     ("", "--lambda_spatial 3", "--lambda_spatial is 3.0, was 10.0"),
     ("", "--no_flip", "--no_flip is True, was False"),
     ("", "--amp bf16", "--amp is bf16, was no"),
+    ("", "--epoch_count 4", "--epoch_count 4 has no effect: the saved state goes on in epoch 1"),
 ])
 def test_flags_that_contradict_the_checkpoint_are_named(
     root: Path, capsys: pytest.CaptureFixture[str], first: str, then: str, says: str
@@ -102,6 +104,84 @@ def test_flags_that_contradict_the_checkpoint_are_named(
     run(root, f"--max_iters 3 --continue_train {then}", "run")
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert notes == [f"note: {says}"]
+
+
+@pytest.mark.parametrize(("flags", "name", "value"), [
+    ("--lr 0.01", "lr", 0.0001), ("--beta1 0.2", "beta1", 0.5), ("--beta2 0.9", "beta2", 0.999),
+    ("--vgg_lr_scale 0.5", "vgg_lr_scale", 0.0), ("--init_type normal", "init_type", "xavier"),
+    ("--init_gain 0.5", "init_gain", 0.02), ("--epoch_count 3", "epoch_count", 1), ("--n_epochs 7", "n_epochs", 7),
+])
+def test_what_is_in_force_is_what_is_recorded(
+    root: Path, capsys: pytest.CaptureFixture[str], flags: str, name: str, value: object
+) -> None:
+    """In train_opt.json, by which experiments are compared, and in the state, with which the next resume compares."""
+    run(root, "--max_iters 1", "run")
+    capsys.readouterr()
+    folder = run(root, f"--max_iters 2 --continue_train {flags}", "run")
+    assert f"note: {flags.split(maxsplit=1)[0]}" in capsys.readouterr().out, "a typed flag is never ignored in silence"
+    assert json.loads((folder / "train_opt.json").read_text(encoding="utf-8"))[name] == value
+    assert load_file(folder / "latest_state.pth")["options"][name] == value
+    run(root, "--max_iters 3 --continue_train" + f" {flags}" * (name == "n_epochs"), "run")
+    assert "note:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("policy", "then", "factor"), [
+    ("cosine --n_epochs 1", "--n_epochs 4", 0.5), ("step --lr_decay_iters 1", "--lr_decay_iters 2", 0.1)])
+def test_a_schedule_follows_the_flags_that_are_recorded(root: Path, policy: str, then: str, factor: float) -> None:
+    """Epoch 3 of the resumed run, of 5 images an epoch, is that of a run with its flags from the start."""
+    run(root, f"--lr_policy {policy} --max_iters 7", "run")
+    folder = run(root, f"--lr_policy {policy} {then} --max_iters 12 --continue_train", "run")
+    optimizers = load_file(folder / "latest_state.pth")["optimizers"]
+    rates = [group["lr"] for optimizer in optimizers.values() for group in optimizer["param_groups"]]
+    assert rates == [pytest.approx(1e-4 * factor)] * 3
+
+
+@pytest.mark.parametrize("change", ["grown", "replaced", "moved"])
+def test_a_data_set_that_has_changed_is_noted(
+    root: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    run(root, "--max_iters 2", "run")
+    capsys.readouterr()
+    if change == "grown":
+        save_noise(root / "trainA" / "new.png", 7)
+    elif change == "replaced":
+        save_noise(root / "trainA" / "0.png", 7, size=(40, 40))
+    else:
+        for folder in ("trainA", "trainB"):
+            (root / "moved").mkdir(exist_ok=True)
+            (root / folder).rename(root / "moved" / folder)
+    run(root, "--max_iters 3 --continue_train" + f" --dataroot {root / 'moved'}" * (change == "moved"), "run")
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
+    differs = {"grown": "9 files, was 8", "replaced": "as many files as at the save, but other names or sizes"}
+    assert notes == [f"note: --dataroot has {text}; the training goes on with what is there now"
+                     for name, text in differs.items() if name == change]
+
+
+def test_where_nothing_is_left_to_train_it_says_so_and_changes_nothing(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished = "--n_epochs 1 --n_epochs_decay 0"
+    folder = run(root, finished, "run")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    run(root, f"{finished} --continue_train --lambda_spatial 3", "run")
+    out = capsys.readouterr().out
+    assert "note: --lambda_spatial is 3.0, was 10.0\nnothing is left to train after 5 images: raise --n_epochs" in out
+    assert "done" not in out
+    with pytest.raises(UserError, match=r"--epoch_count 1 has no effect: .* in epoch 2, and nothing is left to train"):
+        run(root, f"{finished} --continue_train --epoch_count 1", "run")
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_is_fine_tuned_as_its_message_says(root: Path) -> None:
+    finished = "--n_epochs 1 --n_epochs_decay 0"
+    folder = run(root, finished, "run")
+    for path in folder.glob("latest_net_*.pth"):
+        (root / "checkpoints" / "tuned").mkdir(exist_ok=True)
+        shutil.copy(path, root / "checkpoints" / "tuned")
+    tuned = run(root, f"{finished} --lr 0.00005 --continue_train --epoch_count 1", "tuned")
+    state = load_file(tuned / "latest_state.pth")
+    assert (state["progress"]["images"], state["options"]["lr"]) == (5, 0.00005)
 
 
 @pytest.mark.parametrize(("flags", "says"), [
