@@ -39,6 +39,9 @@ def translate(options: Options) -> None:
     translator.load(Path(run.checkpoints_dir) / run.name, tag)
     if translator.tiling and options[NetworkFlags].netG.startswith("unet"):
         warn("a U-Net looks at the whole image at once: its tiles differ from the untiled result")
+    if translator.batch_size < (typed := options[DataFlags].batch_size):
+        warn(f"--batch_size {typed}: images go one by one, since batch normalisation would mix the statistics of "
+             "neighbours; with --eval it takes those of the training, and images go together")
 
     phase = options[DataFlags].phase
     half = options.as_dict().get("model_suffix", "") or ("_B" if is_reversed(options) else "")  # of a CycleGAN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -48,6 +48,8 @@ class Translator:
         dataset: where the images come from.
         loader: the images, one by one, since they may differ in size.
         tiling: how images are cut; None: not at all.
+        batch_size: images, or tiles, that are translated together: --batch_size, or 1 where batch normalisation takes
+            its statistics from the batch, so that no translation depends on its neighbours.
         total: how many images are translated, by all processes together.
 
     Raises:
@@ -57,7 +59,7 @@ class Translator:
     def __init__(self, options: Options, device: torch.device, world: World = ALONE) -> None:
         run, data, flags = options[RunFlags], options[DataFlags], options[TestFlags]
         self.device, self.world = device, world
-        self.use_average, self.seed, self.batch_size = flags.use_ema, run.seed or 0, data.batch_size
+        self.use_average, self.seed = flags.use_ema, run.seed or 0
         self.dataset = DATASETS[data.dataset_mode](options, training=False)
         self.loader = Loader(self.dataset, batch_size=1, num_workers=data.num_threads, seed=self.seed,
                              shuffle=not data.serial_batches, rank=world.rank, world_size=world.size)
@@ -65,7 +67,10 @@ class Translator:
         self.model = MODELS[run.model](options, training=False)
         for network in self.model.networks.values():
             network.train(not flags.eval)
-        self.tiling = Tiling.of(options, self.model)
+        mixes = any(isinstance(module, nn.BatchNorm2d) and module.training
+                    for network in self.model.networks.values() for module in network.modules())
+        self.batch_size = 1 if mixes else data.batch_size
+        self.tiling = Tiling.of(options.having(replace(data, batch_size=self.batch_size)), self.model)
         prepare(self.model, device, options[SpeedFlags])
 
     @property

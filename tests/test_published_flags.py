@@ -61,12 +61,19 @@ SINSC_TRAINING: Published = {**TRAINING,
     "beta2": ("float", 0.99), "lr": ("float", 0.001), "gan_mode": ("str", "nonsaturating"),
 }
 SINSC_TESTING: Published = {**TESTING, "preprocess": ("str", "none"), "num_test": ("int", 1)}
+PAIRED: Published = {  # what its pix2pix sets, as the code that it comes from does
+    "norm": ("str", "batch"), "netG": ("str", "unet_256"), "dataset_mode": ("str", "aligned"),
+}
 PUBLISHED: Mapping[str, Published] = {
     "train.py": {**COMMON, **TRAINING, **SC},
     "test.py": {**COMMON, **TESTING},
     "test.py --model sc": {**COMMON, **TESTING, **SC},
     "train.py --model sinsc": {**COMMON, **SINSC_TRAINING, **SINSC},
+    "train.py --model cycle_gan": {**COMMON, **TRAINING},
+    "train.py --model pix2pix": {
+        **COMMON, **TRAINING, **PAIRED, "gan_mode": ("str", "vanilla"), "pool_size": ("int", 0)},
     "test.py --model sinsc": {**COMMON, **SINSC_TESTING, **SINSC},
+    "test.py --model pix2pix": {**COMMON, **TESTING, **PAIRED},
 }
 
 # Defaults that differ on purpose.
@@ -79,16 +86,20 @@ IN_TESTING = ALWAYS | {
     "no_flip": "true: the published test.py sets it after parsing",
     "serial_batches": "true: the published test.py sets it after parsing",
 }
+OWN_CODE = dict.fromkeys(("lr", "n_epochs", "n_epochs_decay"),
+                         "that of the method's own code: in the published one this model crashes, with any value")
+SHARED_GENERATOR = dict.fromkeys(("netG", "norm"), "that of the other methods, for comparisons and images of any size")
+OWN_SIZE = {"preprocess": "none: images keep their own size, unless --load_size or --crop_size is typed"}
 DIFFERENT = {
     "train.py": ALWAYS | {"model": "sc: the method of this repository"},
     "test.py": IN_TESTING | {
-        "dataset_mode": "--model test takes a folder or a file, as the published model does",
-        "preprocess": "none: images keep their own size, unless --load_size or --crop_size is typed",
+        "dataset_mode": "--model test takes a folder or a file, as the published model does", **OWN_SIZE,
     },
-    "test.py --model sc": IN_TESTING | {
-        "preprocess": "none: images keep their own size, unless --load_size or --crop_size is typed",
-    },
+    "test.py --model sc": IN_TESTING | OWN_SIZE,
+    "test.py --model pix2pix": IN_TESTING | OWN_SIZE | SHARED_GENERATOR,
     "train.py --model sinsc": ALWAYS,
+    "train.py --model cycle_gan": ALWAYS | OWN_CODE,
+    "train.py --model pix2pix": ALWAYS | OWN_CODE | SHARED_GENERATOR,
     "test.py --model sinsc": IN_TESTING | {
         "phase": "train: the published data set looks into trainA, whatever the phase",
         "eval": "true: the generator adds noise in training mode",

@@ -107,6 +107,18 @@ def test_a_test_set_is_translated_from_its_own_domain(root: Path) -> None:
     assert len(found) == 6
 
 
+@pytest.mark.parametrize("flags", ["", "--tile 128 --tile_overlap 0 --tile_statistics tile", "--eval"])
+def test_with_batch_normalisation_no_translation_depends_on_its_neighbours(
+    root: Path, capsys: pytest.CaptureFixture[str], flags: str
+) -> None:
+    for index in range(2):
+        save_noise(root / "in" / f"{index}.png", index, (192, 128) if "tile" in flags else (32, 32))
+    found = (outputs(root, root / "in", f"{flags} {size}", "unet") for size in ("", "--batch_size 4"))
+    alone, together = ({key: pixels(path) for key, path in files.items()} for files in found)
+    assert all(np.abs(alone[key] - together[key]).max() <= 1 for key in alone)
+    assert ("--batch_size 4: images go one by one" in capsys.readouterr().err) is ("--eval" not in flags)
+
+
 @pytest.mark.parametrize(("method", "flags"), [
     *((method, METHODS[method]) for method in ("FSeSim", "single-image FSeSim", "CUT", "pix2pix", "MUNIT")),
     ("FSeSim", "--model test"),
