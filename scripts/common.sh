@@ -2,6 +2,7 @@
 #     bash scripts/train_cut.sh DATAROOT NAME [FLAGS]     FLAGS go to the program; what is typed last counts
 #     bash scripts/train_cut.sh --demo [FLAGS]            minutes on the bundled images, as the experiment demo_cut
 # print the command that they run, and run it with .venv's Python or, where there is none, with python3.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # sh may be another shell
 set -euo pipefail
 from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

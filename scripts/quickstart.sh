@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to coloured drawings: sets up .venv, trains LSeSim on datasets/lineart2color, translates the 160 test
 # drawings and scores them against the true colour pictures. Run again, it reuses whatever is finished.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # sh may be another shell
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=quickstart

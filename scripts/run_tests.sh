@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up .venv, then lints, type-checks and tests. `--all` runs the slow tests too. Other arguments go to pytest:
 # bash scripts/run_tests.sh --all -k resume
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # sh may be another shell
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests=(-m 'not slow')

@@ -2,6 +2,7 @@
 # Makes .venv and installs what the project needs; with --dev also what its tests need.
 # Run again, it reuses what is there. PYTHON=python3.12 chooses the interpreter. TORCH_INDEX_URL=... is where torch and
 # torchvision come from instead of pip's own index: PyTorch's index of CPU builds, say, which saves gigabytes.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # sh may be another shell
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}

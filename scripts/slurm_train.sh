@@ -15,6 +15,7 @@
 #     sbatch --nodes=2 --gpus-per-node=4 --ntasks-per-node=4 scripts/slurm_train.sh DATAROOT NAME [FLAGS]
 # Five minutes before the limit SLURM sends USR1: train.py saves and ends with 75, and the job is queued again. Where the
 # experiment has a state, it goes on from that. Without SLURM, bash runs the same training here.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # sh may be another shell
 set -euo pipefail
 script=slurm_train  # SLURM runs a copy under another name, elsewhere
 . "${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}/scripts/common.sh"

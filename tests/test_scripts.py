@@ -40,6 +40,19 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path / "clone"
 
 
+@pytest.mark.skipif(shutil.which("dash") is None, reason="needs dash")
+@pytest.mark.parametrize("script", sorted(
+    str(path.relative_to(ROOT)) for path in (ROOT / "scripts").rglob("*.sh") if path.name != "common.sh"))
+def test_scripts_started_by_sh_go_on_in_bash(tmp_path: Path, script: str) -> None:
+    """`sh scripts/train_sc.sh`, as the published README has it; on Debian and Ubuntu sh is dash."""
+    bash = tmp_path / "bash"
+    bash.write_text("#!/bin/sh\nprintf '[%s]' \"$@\"\n")  # shows what it is asked to run
+    bash.chmod(0o755)
+    done = subprocess.run(["dash", script, "a folder", "--lr", "1"], cwd=ROOT, capture_output=True, text=True,
+                          timeout=60, check=False, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"[{script}][a folder][--lr][1]", "")
+
+
 def command(clone: Path, script: str, *arguments: str, **environment: str) -> list[str]:
     """The words of the command that a script shows."""
     done = run(clone / f"scripts/{script}.sh", *arguments, **environment)

@@ -4,6 +4,7 @@
 # experiment is checkpoints/paper_..., its scores are results/paper_.../*.json. --dry-run only prints the commands.
 # Of evaluate.py: INCEPTION=FILE are Inception's weights, for machines without a network; SEGMENTER=FILE is a network that
 # segments photographs as those of Cityscapes, which the scores of label2photo need.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # sh may be another shell
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

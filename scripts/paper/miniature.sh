@@ -3,6 +3,7 @@
 # the drawings of datasets/lineart2color at 64 pixels, and one setting of the losses varied at a time. Four to ten minutes
 # a run on a CPU core; what is finished is kept. docs/results.md says what came out.
 # bash scripts/paper/miniature.sh [FLAGS]     FLAGS go to experiments.compare; what is typed last counts
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # sh may be another shell
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bash scripts/setup.sh
