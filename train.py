@@ -261,4 +261,4 @@ def describe(run: Run, device: torch.device, images: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_program("train.py", main)
+    run_program("train.py", main, outlives_output=True)

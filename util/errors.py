@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from .streams import open_standard_streams, outlive_stderr, outlive_stdout
+
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)  # of the disk, whatever file it was
 
 
@@ -31,19 +33,30 @@ class JobError(UserError):
         self.said = said
 
 
-def run_program(name: str, main: Callable[[], None]) -> NoReturn:
+def run_program(name: str, main: Callable[[], None], *, outlives_output: bool = False) -> NoReturn:
     """Run ``main`` and end the process: 0 on success, 2 after a `UserError`, 130 after Ctrl-C.
 
     A user's mistake is printed as one line on standard error, and so is what the system refuses (a file, space,
     memory); every other exception keeps its traceback. Of the processes of a job one speaks for all.
+
+    Args:
+        name: the program's, for messages.
+        main: the program.
+        outlives_output: go on when standard output cannot be written (the terminal is closed, ``tee`` has ended, its
+            disk is full), with one warning on standard error. Otherwise that ends the program. Standard error may fail
+            in either case.
     """
+    open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names may hold anything, and a terminal may know no accent
+    outlive_stderr()
+    if outlives_output:
+        outlive_stdout(name)
     try:
         main()
         sys.stdout.flush()
     except BrokenPipeError:
-        if not reader_is_gone():
+        if outlives_output or not reader_is_gone():
             raise
         sys.exit(1)
     except (UserError, OSError, MemoryError, RuntimeError) as error:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -85,7 +85,8 @@ class Signals:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(CODES[signal.Signals(number)])
         self._received = CODES[signal.Signals(number)]
         if number == signal.SIGINT and self._world.is_first:
-            os.write(2, NOTICE)  # Python's own files cannot be written to in mid-write
+            with suppress(OSError):  # Ctrl-C ends tee as well, and a terminal may be closed
+                os.write(2, NOTICE)  # Python's own files cannot be written to in mid-write
 
 
 def leave_to_parent(worker: int) -> None:

@@ -70,7 +70,7 @@ def _run(argv: list[str], log: Path) -> None:
     os.dup2(output, 2)
     torch.set_num_threads(1)
     sys.argv = argv
-    run_program("train.py", train.main)
+    run_program("train.py", train.main, outlives_output=True)
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
