@@ -194,12 +194,14 @@ def take_news(dataset: Samples) -> list[tuple[str, str]]:
 def _end_workers(batches: DataLoader[Any]) -> None:
     """End the worker processes, at the latest when the interpreter ends.
 
-    A loader that a traceback or a cycle keeps until then would wait for them forever: they leave the first SIGTERM,
-    with which Python ends its children, to their parent.
+    A loader that a traceback or a cycle keeps until then would wait for them forever: they ignore the SIGTERM with
+    which Python and torch end their children.
     """
     iterator: Any = batches._iterator  # of worker processes that outlive an epoch
     if iterator is not None:
         iterator._shutdown_workers()
+        for worker in iterator._workers:
+            worker.kill()  # one that hangs; the others have ended
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -90,14 +90,13 @@ class Signals:
 
 
 def leave_to_parent(worker: int) -> None:
-    """For a process that loads data: signals to the whole group are its parent's to answer, who still needs it.
+    """Ignore the signals of `CODES` in a process that loads data, however often they come to the whole group.
 
-    The parent itself ends a worker that hangs with a SIGTERM, by then the second one.
+    The parent answers them, and needs its workers until the step is done. It ends a worker that hangs with SIGKILL.
     """
     del worker
-    for number in CODES.keys() - {signal.SIGTERM}:
+    for number in CODES:
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     sys.excepthook = silent_about_connections
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -17,6 +18,8 @@ from cli import TINY_TEST
 from tiny import save_folders, train_options
 from trainings import FLAGS, content, differing, end, lines, start, wait_until
 
+from data import Loader
+from data.keys import SampleKey
 from models import MODELS
 from train import train
 from util.distributed import ALONE
@@ -47,10 +50,11 @@ def heard() -> Iterator[None]:
 @pytest.mark.parametrize(("name", "code"), [
     ("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129), ("SIGUSR1", 75)])
 def test_a_signal_to_the_whole_group_saves_and_tells_the_scheduler(root: Path, name: str, code: int) -> None:
-    """As Ctrl-C and schedulers do it: the workers that load images get the signal too."""
+    """As Ctrl-C and schedulers do it: the workers that load images get the signal too, and some come twice."""
     process = start(root, f"{ENDLESS} --num_threads 2")
     wait_until(lambda: lines(root) >= 3, process)
-    os.killpg(process.pid, getattr(signal, name))
+    for _ in range(1 if name == "SIGINT" else 3):
+        os.killpg(process.pid, getattr(signal, name))
     ended, out, err = end(process)
     assert ended == code, err
     assert "Traceback" not in err
@@ -210,6 +214,49 @@ def test_processes_agree_on_one_step() -> None:
     for thread in threads:
         thread.join()
     assert stops == dict.fromkeys(range(3), (5, 143))
+
+
+class Numbers:
+    """A data set of numbers; an item of ``hangs`` never comes."""
+
+    def __init__(self, hangs: int | None = None) -> None:
+        self.hangs = hangs
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, key: SampleKey) -> dict[str, Any]:
+        if key.index == self.hangs:
+            threading.Event().wait()
+        return {"A": torch.tensor(float(key.index))}
+
+
+def loader_of(dataset: Numbers) -> Loader:
+    return Loader(dataset, batch_size=1, num_workers=1, seed=0, shuffle=False, finished=False)
+
+
+def worker_of(loader: Loader) -> Any:
+    return loader._batches._iterator._workers[0]
+
+
+def test_workers_ignore_signals_to_the_group_however_often_they_come() -> None:
+    loader, seen = loader_of(Numbers()), []
+    for batch in loader.epoch(0):
+        seen.append(batch["A"].item())
+        for number in CODES:
+            os.kill(worker_of(loader).pid, number)
+    assert seen == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
+    loader = loader_of(Numbers(hangs=1))
+    next(loader.epoch(0))
+    worker = worker_of(loader)
+    del loader
+    gc.collect()
+    worker.join(60)
+    assert worker.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(("error", "told"), [(ConnectionResetError(), False), (EOFError(), False), (KeyError(3), True)])
