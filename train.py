@@ -144,7 +144,7 @@ def loop(
     model, progress, display = run.model, run.progress, run.options[DisplayFlags]
     waiting, start, shown = Waiting(), progress.images, progress.images
     vitals = Vitals(model.networks, model.optimizers, device, start)
-    loader.warn = warning(sinks)
+    loader.warn = run.warn = warning(sinks)
     watch = watch_over(run, loader.warn)
     evaluate = partial(run.evaluation.after, sinks=sinks, stopped=lambda: signals.received)
     evaluate(progress.images, progress.epoch, final=progress.images >= total)  # what a signal has put off
@@ -178,7 +178,7 @@ def loop(
                 watch.settle()
                 run.save(also=str(progress.epoch - 1))
     watch.settle()
-    if run.saved != progress:
+    if not run.is_saved():
         run.save()
     if start < progress.images and not signals.code:
         report(run, sinks, waiting, vitals)
@@ -239,7 +239,7 @@ def show_samples(sinks: Sequence[Sink], seen: int, model: Model) -> int:
 def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
     """The loggers, beginning with ``lines`` for the user; one that cannot run is left out with a warning."""
     remove_leftovers(run.folder)
-    run.options.save(run.folder, "train_opt")
+    run.write_options()
     general = run.options[RunFlags]
     watched = Watched(run.folder, general.name, total, run.progress.images, run.options.as_dict())
     text = run.options.as_text(changed_only=not general.verbose)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ FREE = {*(f.name for group in (DisplayFlags, EvalFlags, LoadingFlags, SpeedFlags
         "suffix", "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter",
         "epoch_count", "max_iters", "continue_train", "on_nan"} - {"amp"}
 KEPT = {"lr", "beta1", "beta2", "vgg_lr_scale", "init_type", "init_gain"}
+OPTIONS = "train_opt"  # stem of the two files that hold the options
 
 
 @dataclass
@@ -64,9 +65,22 @@ class Run:
     epoch_losses: LossMeter = field(default_factory=LossMeter)  # what the plateau policy looks at
     data: dict[str, Any] = field(default_factory=dict)  # the data set's fingerprint
     saved: Progress | None = None  # as the latest state that this process has written
+    warn: Callable[[str], None] = lambda text: None  # takes a sentence for the user
+
+    def write_options(self) -> None:
+        """Write ``train_opt.txt`` and ``train_opt.json``."""
+        self.options.save(self.folder, OPTIONS)
+
+    def is_saved(self) -> bool:
+        """Whether the latest state has this progress, and is still there; the same in all processes."""
+        return self.saved == self.progress and bool(self.world.same(state_path(self.folder, LATEST).is_file()))
 
     def save(self, tag: str = LATEST, also: str | None = None) -> None:
         """Write the checkpoint ``tag``; all processes come together for it, and the first one writes."""
+        if self.world.is_first and not (self.folder / f"{OPTIONS}.json").is_file():
+            self.warn(f"the files in {self.folder} were removed or moved during the training; it goes on, but earlier "
+                      "checkpoints, losses and samples are no longer there")
+            self.write_options()
         save_checkpoint(self.folder, tag, self.model, {
             "progress": asdict(self.progress),
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.schedulers.items()},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from trainings import content, differing
 from options import RunFlags
 from train import train
 from training import checkpoints
+from training.run import Run
 from util import filesets
 from util.errors import UserError
 
@@ -109,6 +112,29 @@ def test_the_save_before_the_last_can_be_asked_for(root: Path) -> None:
     assert content(folder, "previous")["state.progress.images"] == 4
     run(root, "--max_iters 7 --continue_train --epoch previous")
     assert differing(content(whole), content(folder)) == []
+
+
+@pytest.mark.parametrize(("images", "logged"), [(4, [5, 6]), (6, [])])
+def test_a_folder_that_is_removed_during_the_training_is_told_and_written_anew(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], images: int, logged: list[int]
+) -> None:
+    """Between two saves, and after the last one."""
+    whole, folder, save = run(root, "--max_iters 6 --print_freq 1", "whole"), root / "checkpoints" / "run", Run.save
+
+    def save_and_remove(self: Run, also: str | None = None) -> None:
+        save(self, also=also)
+        if self.progress.images == images:
+            monkeypatch.undo()
+            shutil.rmtree(folder)
+
+    monkeypatch.setattr(Run, "save", save_and_remove)
+    run(root, "--max_iters 6 --print_freq 1")
+    warning = f"warning: the files in {folder} were removed or moved during the training"
+    assert capsys.readouterr().out.count(warning) == 1
+    assert differing(content(whole), content(folder)) == []
+    assert (folder / "train_opt.json").is_file()
+    log = folder / "loss_log.jsonl"
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == logged if logged else not log.exists()
 
 
 def test_temporary_files_of_killed_processes_are_removed_and_no_others(root: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from util.files import move_aside, replacing
 
@@ -31,16 +32,23 @@ class JsonLinesSink(Sink):
     tries_again = True
 
     def __init__(self, path: Path, resume_step: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         if resume_step == 0:
             move_aside(path)
         elif path.exists():
             with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
                 file.writelines(_lines_until(path, resume_step))
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        self._file = self._open()
+
+    def _open(self) -> TextIO:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self._path.open("a", encoding="utf-8", buffering=1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Write one line, at once."""
+        """Write one line, at once; into a new file if somebody has removed the log."""
+        if not self._path.exists():
+            self._file.close()
+            self._file = self._open()
         numbers = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
         record = {"step": step, "time": round(time.time(), 3), **numbers}
         self._file.write(json.dumps(record, allow_nan=False) + "\n")
