@@ -46,6 +46,7 @@ from util.files import locked, remove_leftovers
 from util.health import Watch
 from util.loggers import Sink
 from util.loggers.registry import Watched, open_loggers
+from util.loggers.sink import reason
 from util.signals import Signals
 from util.state_dicts import load_state, state_path
 from util.terminal import TerminalSink
@@ -229,8 +230,13 @@ def report(run: Run, sinks: Sequence[Sink], waiting: Waiting, vitals: Vitals) ->
 
 
 def show_samples(sinks: Sequence[Sink], seen: int, model: Model) -> int:
-    """Send the current images; returns when that was."""
-    samples = model.samples() if sinks else {}
+    """Send the current images; returns when that was. Images that cannot be drawn cost a warning."""
+    try:
+        samples = model.samples() if sinks else {}
+    except Exception as error:  # of any drawing, of memory or of a library
+        warning(sinks)(f"the samples at image {seen} cannot be drawn ({reason(error)}); the training goes on without "
+                       "them")
+        return seen
     for sink in sinks:
         sink.images(seen, samples)
     return seen

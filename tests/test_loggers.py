@@ -16,6 +16,7 @@ from torch import Tensor
 
 import train as program
 from models import Model
+from models.structure import Structure
 from options import DisplayFlags
 from train import train
 from util.errors import UserError
@@ -268,6 +269,20 @@ def _eager(sinks: list[Sink]) -> list[Sink]:
         if isinstance(sink, Guarded) and isinstance(sink.sink, HtmlSink):
             sink.sink.refresh_seconds = 0
     return sinks
+
+
+def test_samples_that_cannot_be_drawn_cost_a_warning_and_not_the_training(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: Structure, visuals: Any) -> Any:
+        raise RuntimeError("no colours\nleft")
+
+    monkeypatch.setattr(Structure, "draw", fail)
+    train(train_options(root, "--max_iters 2 --display_freq 1 --no_html"))
+    out = capsys.readouterr().out
+    for image in (1, 2):
+        assert f"warning: the samples at image {image} cannot be drawn (no colours left); the training goes on" in out
+    assert checkpoint(root, "experiment_name")["state.progress.images"] == 2
 
 
 # --- self-similarity
