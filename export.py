@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from data import DATASETS
-from evaluation.translating import tag_of
+from evaluation.translator import tag_of
 from models import MODELS, Model
 from models.exporting import FORMATS, Translation, largest_difference
 from models.munit_sc import MultiModalModel

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from data import DATASETS
-from evaluation.translating import Translator, save_translations, tag_of
+from evaluation.translator import Translator, save_translations, tag_of
 from models import MODELS
 from models.building import is_reversed
 from options import TEST, DataFlags, NetworkFlags, Options, RunFlags, TestFlags, parse

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics.cityscapes import CLASSES, ENDINGS, FORMATS, NAMES, read_labels
-from metrics.images import program_conditions, read_image
-from metrics.report import require_place, write_json
+from evaluation.folder_scores import require_place, write_json
+from evaluation.label_maps import CLASSES, ENDINGS, FORMATS, NAMES, read_labels
+from evaluation.pairing import program_conditions, read_image
+from evaluation.segmenter import Segmenter
 from metrics.segmentation import SegmentationScores, confusion, resize_labels, segmentation_scores
-from metrics.segmenters import Segmenter
 from util.device import choose_device
 from util.errors import UserError
 from util.images import find_images

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from metrics.report import require_place, write_json
+from evaluation.folder_scores import require_place, write_json
 from options.flag import show
 from options.train import DisplayFlags, LoadingFlags
 from util.arguments import positive
@@ -19,13 +19,13 @@ from util.files import move_aside
 from util.pages import charts, image_rows, new_page, text_table, write_page
 from util.plots import Points, line_chart
 
+from .checkpoint_scores import TITLES, Entry, known_scores, score_checkpoints, score_rows
 from .curves import logged_curves, thinned
 from .epochs import book_of, note_of, points_of, text_of, warn
-from .examining import Examiner
 from .experiments import Experiment, add_experiment_flags, experiment_options
 from .flags import add_device_flags, add_epoch_flag, add_vgg_flags
-from .scorebook import TITLES, Entry, known_scores, score_checkpoints, score_rows
-from .translating import Translated, Translator, save_translations
+from .generator_scores import Examiner
+from .translator import Translated, Translator, save_translations
 
 SUMMARY = "show several experiments side by side, on a page"
 FIRST = ("experiment", "tag", "epochs", "images")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from evaluation.feature_extractors import VGGFeatures
+from evaluation.folder_scores import write_json
+from evaluation.lpips_distance import PerceptualDistance
 from metrics.diversity import score_styles
-from metrics.features import VGGFeatures
-from metrics.perceptual import PerceptualDistance
-from metrics.report import write_json
 from util.device import choose_device
 
 from .flags import add_bootstrap_flags, add_device_flags, add_json_flag, add_lpips_flags, add_vgg_flags

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metrics.report import require_place, write_json
+from evaluation.folder_scores import require_place, write_json
 from util.device import choose_device
 from util.files import move_aside
 from util.pages import charts, new_page, text_table, write_page
@@ -16,10 +16,10 @@ from util.plots import line_chart
 from util.state_dicts import AVERAGE
 from util.words import counted
 
-from .examining import Examiner
+from .checkpoint_scores import TITLES, best_of, known_scores, score_checkpoints, score_rows
 from .experiments import Experiment, add_experiment_flags, experiment_options
 from .flags import add_device_flags, add_vgg_flags
-from .scorebook import TITLES, best_of, known_scores, score_checkpoints, score_rows
+from .generator_scores import Examiner
 
 SUMMARY = "score every checkpoint of an experiment"
 FIRST = ("tag", "epochs", "images")

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from metrics.perceptual import TRUNKS
+from evaluation.lpips_distance import TRUNKS
 from options.flag import plain_name
 from util.arguments import positive, whole
 

@@ -7,10 +7,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from metrics.cache import default_folder
-from metrics.inception import RESIZERS
-from metrics.measures import METRICS
-from metrics.report import Request, require_place, score, table, write_json
+from evaluation.feature_cache import default_folder
+from evaluation.folder_scores import Request, require_place, score, table, write_json
+from evaluation.inception import RESIZERS
+from metrics.scores import METRICS
 from util.device import choose_device
 from util.errors import UserError
 from util.files import locked
@@ -26,7 +26,7 @@ from .flags import (
     add_vgg_flags,
     key_value,
 )
-from .made_folders import folder_of, make_folders
+from .translated_folders import folder_of, make_folders
 
 SUMMARY = "score a folder of translations, or those of an experiment"
 

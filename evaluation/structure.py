@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from metrics.comparison import MEASURES, Comparison, Row, Seen
-from metrics.heads import load_heads
-from metrics.pairs import SHUFFLE, load_alike, score_pairs, table
-from metrics.report import require_place, write_json
+from evaluation.folder_scores import require_place, write_json
+from evaluation.structure_measures import MEASURES, Comparison, Row, Seen
+from evaluation.structure_pairs import SHUFFLE, load_alike, score_pairs, table
+from evaluation.trained_heads import load_heads
 from options.flag import comma_list
 from util.arguments import positive
 from util.device import choose_device

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from data.transforms import jitter, plan_jitter
-from metrics.images import partners, read_image
+from evaluation.pairing import partners, read_image
 from models.losses.spatial_correlative import SpatialCorrelativeLoss
 from models.networks import initialize
 from models.networks.vgg import VGG16Features

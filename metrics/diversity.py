@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evaluation.feature_extractors import VGGFeatures
+from evaluation.lpips_distance import PerceptualDistance
+from evaluation.pairing import in_styles, program_conditions, read_image, require_one_size
 from metrics.bootstrap import LEVEL, bootstrap_mean
-from metrics.features import VGGFeatures
-from metrics.images import in_styles, program_conditions, read_image, require_one_size
-from metrics.measures import MEASURES
-from metrics.perceptual import PerceptualDistance
+from metrics.scores import MEASURES
 from util.errors import UserError
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metrics.images import Unsuited
+from evaluation.pairing import Unsuited
 
 LINE_THRESHOLD = 0.5
 """Luminance, from 0 (black) to 1 (white), below which a pixel is part of a line."""

@@ -14,7 +14,7 @@ from cli import TINY, make_images, run
 from PIL import Image
 from tiny import save_noise
 
-from metrics.heads import load_heads
+from evaluation.trained_heads import load_heads
 from models.networks.vgg import VGG16Features
 from util.errors import UserError
 from util.images import load_normalized

@@ -23,11 +23,11 @@ MAY_IMPORT = {
     "metrics": {"util", "models.networks", "models.losses"},
     "evaluation": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
     "training": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics", "evaluation"},
-    "web": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
+    "web": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics", "evaluation"},
     "benchmarks": {"options", "util", "models", "models.networks", "models.losses", "data", "datasets", "metrics",
                    "training"},
     "experiments": {"options", "util", "models", "models.networks", "models.losses", "data", "datasets", "metrics",
-                    "benchmarks"},
+                    "evaluation", "benchmarks"},
 }
 PROGRAMS = ("train", "test", "evaluate", "app", "export")
 OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",

@@ -13,7 +13,7 @@ from test_distributed import train as train_in_processes
 from test_train import checkpoint, differing, log_of
 from tiny import save_folders, save_noise, train_options, translate_options
 
-from evaluation.examining import Examiner
+from evaluation.generator_scores import Examiner
 from models import MODELS, Model
 from test import translate
 from train import train

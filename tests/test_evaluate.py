@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from evaluate import main, parse
-from metrics.features import VGGFeatures, weights_sha256
+from evaluation.feature_extractors import VGGFeatures, weights_sha256
 from metrics.frechet import frechet_distance
 from metrics.kernel import kernel_distance
 from util.errors import UserError

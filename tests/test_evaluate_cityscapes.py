@@ -14,7 +14,7 @@ from cli import Outcome, run
 from PIL import Image
 from torch import Tensor, nn
 
-from metrics.cityscapes import CLASSES, VOID_COLOURS, read_labels
+from evaluation.label_maps import CLASSES, VOID_COLOURS, read_labels
 from metrics.segmentation import IGNORED, confusion, resize_labels, segmentation_scores
 from util.errors import UserError
 

@@ -16,13 +16,13 @@ from test_user_errors import says
 from tiny import save_folders, save_noise, train_options, translate_options
 
 import evaluation.curves as curves_module
+from evaluation.checkpoint_scores import best_of
 from evaluation.compare import Compared, differing_flags, loss_charts, score_charts, write_html
 from evaluation.curves import logged_curves, thinned
-from evaluation.examining import Examiner
 from evaluation.experiments import Experiment
-from evaluation.scorebook import best_of
-from metrics.in_memory import as_saved
-from metrics.report import Request, score
+from evaluation.folder_scores import Request, score
+from evaluation.generator_scores import Examiner
+from evaluation.in_memory import as_saved
 from test import translate
 from train import train
 from util.images import load_normalized, save_image

@@ -14,9 +14,9 @@ from PIL import Image
 from tiny import save_noise
 
 from evaluation.figures import save_figure, similarity_grid
-from metrics.comparison import Comparison
-from metrics.heads import load_heads
-from metrics.images import read_image
+from evaluation.pairing import read_image
+from evaluation.structure_measures import Comparison
+from evaluation.trained_heads import load_heads
 
 RANDOM = ("--vgg_weights", "random", "--layers", "relu1_2,relu2_1", "--gpu_ids", "-1")
 LEARNED = ("--learned_attn", "--attn_layers", "1,2")

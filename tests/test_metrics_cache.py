@@ -13,9 +13,9 @@ from tiny import save_noise
 from torch import Tensor
 
 import evaluate
-from metrics.cache import cached, default_folder
-from metrics.images import read_image
-from metrics.report import Request, score
+from evaluation.feature_cache import cached, default_folder
+from evaluation.folder_scores import Request, score
+from evaluation.pairing import read_image
 
 CONDITIONS = {"network": "n", "weights": "abc"}
 
@@ -146,6 +146,6 @@ def test_real_images_and_inputs_are_kept_and_outputs_are_not(tmp_path: Path, mon
         read.append(path)
         return read_image(path)
 
-    monkeypatch.setattr("metrics.features.read_image", watched)
+    monkeypatch.setattr("evaluation.feature_extractors.read_image", watched)
     assert score(request) == first
     assert {path.parent.name for path in read} == {"outputs"}

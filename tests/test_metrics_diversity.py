@@ -10,8 +10,8 @@ import torch
 from tiny import save_noise
 
 from evaluate import main
+from evaluation.feature_extractors import VGGFeatures
 from metrics.diversity import style_diversity
-from metrics.features import VGGFeatures
 from util.errors import UserError
 
 

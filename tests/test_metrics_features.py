@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from metrics.features import VGGFeatures, weights_sha256
-from metrics.images import read_image
+from evaluation.feature_extractors import VGGFeatures, weights_sha256
+from evaluation.pairing import read_image
 from models.networks.vgg import BUNDLED, VGG16Features
 from util.errors import UserError
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metrics.images import partners, read_image
+from evaluation.pairing import partners, read_image
 from util.errors import UserError
 
 

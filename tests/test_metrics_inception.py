@@ -17,8 +17,8 @@ from PIL import Image
 from tiny import save_noise
 from torch import Tensor
 
-from metrics.images import read_image
-from metrics.inception import levels, resize_clean, resize_original
+from evaluation.inception import levels, resize_clean, resize_original
+from evaluation.pairing import read_image
 
 inception = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
 NAME = Path(inception.URL_INCEPTION_V3).name

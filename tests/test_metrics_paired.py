@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics.images import Unsuited, partners, read_image
+from evaluation.pairing import Unsuited, partners, read_image
 from metrics.paired import PSNR_MOST, colour_error, line_iou, line_mask, psnr, ssim
 from util.images import find_images
 

@@ -13,9 +13,9 @@ from cli import Outcome, run
 from tiny import save_noise
 from torch import Tensor, nn
 
-from metrics.images import Unsuited, read_image
-from metrics.perceptual import PerceptualDistance
-from metrics.report import Request, score
+from evaluation.folder_scores import Request, score
+from evaluation.lpips_distance import PerceptualDistance
+from evaluation.pairing import Unsuited, read_image
 from models.networks.vgg import VGG16Features
 from util.errors import UserError
 

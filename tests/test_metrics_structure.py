@@ -11,10 +11,10 @@ import torch
 from cli import ROOT
 from torch import Tensor
 
-from metrics import structure
-from metrics.comparison import Comparison, Row
-from metrics.pairs import derangement, ratio_interval, score_pairs
-from metrics.structure import cosine_error, perceptual_error, pixel_error, similarity_error, similarity_map
+from evaluation.structure_measures import Comparison, Row
+from evaluation.structure_pairs import derangement, ratio_interval, score_pairs
+from metrics import error_maps as structure
+from metrics.error_maps import cosine_error, perceptual_error, pixel_error, similarity_error, similarity_map
 from models.losses.perceptual import perceptual_loss
 from models.losses.spatial_correlative import self_similarity, structure_cosine, structure_distance
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny import save_noise
 
+from evaluation.trained_heads import load_heads
 from experiments.heads import main, train_heads
-from metrics.heads import load_heads
 from util.errors import UserError
 
 

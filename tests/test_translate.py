@@ -19,7 +19,7 @@ from tiny import METHODS, NETWORKS, save_folders, save_noise, train_options, tra
 from torch import Tensor, nn
 
 import test as program
-from evaluation.translating import Names
+from evaluation.translator import Names
 from models import base as base_module
 from models import building as building_module
 from models import sc as sc_module

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from evaluation.examining import Examiner
 from evaluation.experiments import mode_for_test, options_for_test
-from metrics.report import write_json
+from evaluation.folder_scores import write_json
+from evaluation.generator_scores import Examiner
 from models import Model
 from options import DataFlags, EvalFlags, Options, SpeedFlags
 from training.checkpoints import save_networks

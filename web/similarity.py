@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metrics.comparison import Comparison
-from metrics.heads import load_heads
+from evaluation.structure_measures import Comparison
+from evaluation.trained_heads import load_heads
 from models.structure import layer_names
 from util.device import choose_device
 from util.state_dicts import state_path

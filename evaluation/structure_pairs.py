@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics.comparison import Comparison, Seen
-from metrics.images import partners, read_image
+from evaluation.pairing import partners, read_image
+from evaluation.structure_measures import Comparison, Seen
 from util.errors import UserError
 from util.images import find_images
 

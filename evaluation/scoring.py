@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evaluation.feature_cache import cached
+from evaluation.feature_extractors import VGGFeatures
+from evaluation.inception import InceptionFeatures
+from evaluation.lpips_distance import PerceptualDistance
+from evaluation.pairing import Unsuited, program_conditions, read_image, require_one_size
+from evaluation.request import Request
 from metrics.bootstrap import LEVEL, Score, bootstrap_mean, bootstrap_sets
-from metrics.cache import cached
-from metrics.features import VGGFeatures
-from metrics.images import Unsuited, program_conditions, read_image, require_one_size
-from metrics.inception import InceptionFeatures
 from metrics.manifold import NEIGHBOURS
-from metrics.measures import MEASURES, PAIR_METRICS, SET_METRICS
 from metrics.paired import LINE_THRESHOLD
-from metrics.perceptual import PerceptualDistance
-from metrics.request import Request
+from metrics.scores import MEASURES, PAIR_METRICS, SET_METRICS
 from util.errors import UserError
 
 

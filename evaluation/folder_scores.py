@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation.pairing import in_styles, partners
+from evaluation.request import Request
+from evaluation.scoring import Scorer
 from metrics.bootstrap import Score
-from metrics.images import in_styles, partners
-from metrics.measures import MEASURES, SET_METRICS
-from metrics.request import Request
-from metrics.scoring import Scorer
+from metrics.scores import MEASURES, SET_METRICS
 from util.errors import UserError
 from util.files import replacing
 from util.images import find_images

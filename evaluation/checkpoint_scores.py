@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metrics.images import program_conditions
-from metrics.in_memory import SCORED
-from metrics.measures import MEASURES
+from evaluation.in_memory import SCORED
+from evaluation.pairing import program_conditions
+from metrics.scores import MEASURES
 from util.errors import UserError
 from util.files import sha256
 from util.filesets import fault
 from util.state_dicts import network_path
 from util.terminal import watched
 
-from .examining import Examiner
 from .experiments import Experiment
-from .translating import Translator
+from .generator_scores import Examiner
+from .translator import Translator
 
 Entry = dict[str, Any]
 """A checkpoint's ``tag``, ``epochs`` and ``images`` (where known), ``sha256`` of its networks, and scores."""

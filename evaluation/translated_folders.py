@@ -18,10 +18,10 @@ from util.images import save_image
 from util.state_dicts import AVERAGE
 from util.terminal import watched
 
-from .examining import SETTINGS, images_of, real_images
+from .checkpoint_scores import load_checkpoint
 from .experiments import Experiment
-from .scorebook import load_checkpoint
-from .translating import Names, Translator, save_translations
+from .generator_scores import SETTINGS, images_of, real_images
+from .translator import Names, Translator, save_translations
 
 
 @dataclass(frozen=True)

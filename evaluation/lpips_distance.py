@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics.images import Unsuited
-from metrics.weights import read_state, weights_file
+from evaluation.network_weights import read_state, weights_file
+from evaluation.pairing import Unsuited
 from models.networks.vgg import IMAGENET_URL
 from util.errors import UserError
 from util.files import sha256

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from metrics.features import weights_sha256
-from metrics.heads import Heads
-from metrics.images import program_conditions
-from metrics.structure import cosine_error, perceptual_error, pixel_error, similarity_error, similarity_map
+from evaluation.feature_extractors import weights_sha256
+from evaluation.pairing import program_conditions
+from evaluation.trained_heads import Heads
+from metrics.error_maps import cosine_error, perceptual_error, pixel_error, similarity_error, similarity_map
 from models.networks.features import VGG16, create_features, distinct_layers
 from util.errors import UserError
 from util.files import sha256

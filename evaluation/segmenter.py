@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metrics.cityscapes import CLASSES
+from evaluation.label_maps import CLASSES
 from util.errors import UserError
 from util.state_dicts import load_file, load_into
 

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from metrics.images import read_image
-from metrics.weights import read_state, weights_file
+from evaluation.network_weights import read_state, weights_file
+from evaluation.pairing import read_image
 from util.errors import UserError
 from util.files import sha256
 from util.images import levels

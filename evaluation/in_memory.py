@@ -1,4 +1,4 @@
-"""Scores of images that are in memory: those that `metrics.report` would give to their PNG files."""
+"""Scores of images that are in memory: those that `evaluation.folder_scores` would give to their PNG files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics.features import VGGFeatures
-from metrics.measures import PAIR_METRICS
+from evaluation.feature_extractors import VGGFeatures
 from metrics.paired import LINE_THRESHOLD
+from metrics.scores import PAIR_METRICS
 from util.images import levels
 
 SCORED = ("frechet", "line_iou", "colour_error")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics.images import read_image
+from evaluation.pairing import read_image
 from models.networks.vgg import BUNDLED, IMAGENET_URL, LAYERS, VGG16Features, layer_index, layer_strides
 from util.errors import UserError
 from util.files import sha256

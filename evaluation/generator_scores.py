@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from data import ImageDataset, Loader, SampleKey, SingleDataset
+from evaluation.in_memory import Examined
 from metrics.frechet import frechet_distance
-from metrics.in_memory import Examined
 from options import DataFlags, Options, RunFlags, TestFlags
 from util.distributed import ALONE, World
 from util.errors import UserError
 from util.files import sha256
 
-from .translating import Translator
+from .translator import Translator
 
 SETTINGS = ("dataset_mode", "direction", "preprocess", "load_size", "crop_size", "input_nc", "output_nc", "eval",
             "seed")

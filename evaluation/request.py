@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from metrics.measures import METRICS, PAIR_METRICS, SET_METRICS
+from metrics.scores import METRICS, PAIR_METRICS, SET_METRICS
 from metrics.watch import Watch, unwatched
 from util.errors import UserError
 
@@ -37,7 +37,7 @@ class Request:
     layer: str = "relu4_3"
     weights: str = "bundled"
     resize: str = "clean"
-    """How images come to Inception's size, a name of `metrics.inception.RESIZERS`."""
+    """How images come to Inception's size, a name of `evaluation.inception.RESIZERS`."""
     inception_weights: Path | None = None
     lpips_net: str = "alex"
     lpips_weights: Path | None = None
