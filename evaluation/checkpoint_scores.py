@@ -1,4 +1,4 @@
-"""Scores of checkpoints, which are computed once for each content of a file and kept as JSON."""
+"""Scores of an experiment's checkpoints, kept as JSON and computed once for each content of their files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.in_memory import SCORED
-from evaluation.pairing import program_conditions
-from metrics.scores import MEASURES
+from metrics.scores import SCORES
 from util.errors import UserError
 from util.files import sha256
 from util.filesets import fault
@@ -17,27 +15,32 @@ from util.state_dicts import network_path
 from util.terminal import watched
 
 from .experiments import Experiment
-from .generator_scores import Examiner
+from .generator_scores import GENERATOR_SCORES, GeneratorScorer
+from .reports import warn
+from .scoring import program_conditions
 from .translator import Translator
 
 Entry = dict[str, Any]
-"""A checkpoint's ``tag``, ``epochs`` and ``images`` (where known), ``sha256`` of its networks, and scores."""
+"""A checkpoint: ``tag``, ``epochs`` and ``images`` if known, ``sha256`` of its networks, and scores."""
 
-TITLES = {name: MEASURES[name].heading for name in SCORED}
+PLACE = ("tag", "epochs", "images", "sha256")
+"""Keys of an entry that describe the file, not its scores."""
+
+HEADINGS = {name: SCORES[name].heading for name in GENERATOR_SCORES}
 
 
 def score_checkpoints(
-    experiment: Experiment, tags: Sequence[str], examiner: Examiner, known: Mapping[str, Entry],
-    warn: Callable[[str], None], *, keep: Callable[[list[Entry]], None] = lambda entries: None,
+    experiment: Experiment, tags: Sequence[str], scorer: GeneratorScorer, known: Mapping[str, Entry], *,
+    keep: Callable[[list[Entry]], None] = lambda entries: None,
 ) -> list[Entry]:
-    """The scores of an experiment's checkpoints; one that is damaged is left out.
+    """Score checkpoints; a damaged one is left out with a warning.
 
     Args:
-        tags: the checkpoints.
-        examiner: made for this experiment; its weights are changed.
+        experiment: of the checkpoints.
+        tags: of the checkpoints.
+        scorer: made for this experiment; its weights are replaced.
         known: earlier entries, see `known_scores`.
-        warn: takes a sentence about each one that is left out.
-        keep: takes, after each new score, all that there is by then: a run that is broken off has not been in vain.
+        keep: called after each new score with all entries so far, so that an interrupted run loses nothing.
 
     Raises:
         UserError: all are damaged, or an image of the test set cannot be read.
@@ -46,33 +49,28 @@ def score_checkpoints(
     scored, failure = dict(known), ""
     for tag in watched(tags, "checkpoints scored"):
         try:
-            digests = load_checkpoint(experiment, tag, examiner.translator)
+            digests = load_checkpoint(experiment, tag, scorer.translator)
             progress = experiment.progress(tag)
         except UserError as error:
             failure = str(error)
             warn(f"{failure}; it is left out")
             continue
-        entry = scored.get(_key(digests))
-        new = entry is None
-        if entry is None:
-            scores = examiner.scores() or {}
-            entry = scored[_key(digests)] = {**scores, **program_conditions(examiner.translator.device)}
-        entries.append({"tag": tag, **progress, "sha256": digests,
-                        **{name: value for name, value in entry.items() if name not in PLACE}})
+        key = _key(digests)
+        new = key not in scored
         if new:
-            reached = {_key(of["sha256"]) for of in entries}
-            keep([*entries, *(of for key, of in known.items() if key not in reached)])
+            scored[key] = {**(scorer.scores() or {}), **program_conditions(scorer.translator.device)}
+        entries.append({"tag": tag, **progress, "sha256": digests,
+                        **{name: value for name, value in scored[key].items() if name not in PLACE}})
+        if new:
+            reached = {_key(entry["sha256"]) for entry in entries}
+            keep([*entries, *(entry for other, entry in known.items() if other not in reached)])
     if not entries:
         raise UserError(failure or f"there is no checkpoint of the generator in {experiment.folder}; train it first")
     return entries
 
 
-PLACE = ("tag", "epochs", "images", "sha256")
-"""What of an entry is about the file's place, not its content."""
-
-
 def load_checkpoint(experiment: Experiment, tag: str, translator: Translator) -> dict[str, str]:
-    """Give a translator a checkpoint's weights; returns the SHA-256 of its networks' files.
+    """Load a checkpoint's weights into a translator; returns the SHA-256 of its networks' files.
 
     Raises:
         UserError: a file is missing, damaged, or of another architecture.
@@ -88,36 +86,43 @@ def _key(digests: Mapping[str, str]) -> str:
 
 
 def known_scores(path: Path, conditions: Mapping[str, Any]) -> dict[str, Entry]:
-    """Entries of an earlier JSON file by their content, if they depend on the same ``conditions``; else none."""
+    """Read the entries of an earlier JSON file, by the content of their checkpoints.
+
+    Empty if there is none, if it is damaged, or if its scores depend on other ``conditions``.
+    """
     try:
         book = json.loads(path.read_text(encoding="utf-8"))
         if book["conditions"] != json.loads(json.dumps(conditions)):
             return {}
         return {_key(entry["sha256"]): entry for entry in book["checkpoints"] if "frechet" in entry}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}  # none, or no such file: it will be written anew
+        return {}
 
 
-def best_of(entries: Sequence[Mapping[str, Any]], measure: str) -> int | None:
-    """Which entry has the best value, the first of several; None where no entry has one."""
-    values = [(entry[measure], number) for number, entry in enumerate(entries) if measure in entry]
-    if not values:
-        return None
-    best = (max if MEASURES[measure].higher else min)(value for value, _ in values)
-    return next(number for value, number in values if value == best)
+def best_of(entries: Sequence[Mapping[str, Any]], score: str) -> int | None:
+    """Find the entry with the best value, the first of equal ones; None if no entry has the score."""
+    found = [number for number, entry in enumerate(entries) if score in entry]
+    sign = -1 if SCORES[score].higher else 1
+    return min(found, key=lambda number: sign * entries[number][score], default=None)
 
 
 def score_rows(
     entries: Sequence[Mapping[str, Any]], first: Sequence[str]
 ) -> tuple[list[str], list[list[str]], set[tuple[int, int]]]:
-    """A table of entries: its columns, its cells, and which of them hold the best values.
+    """Format entries for a table: columns, rows of cells, and the (row, column) of the best values.
 
     Args:
-        first: what stands in the columns before the measures.
+        entries: of the rows.
+        first: keys of the columns before the scores.
     """
-    measures = [measure for measure in TITLES if any(measure in entry for entry in entries)]
+    scores = [name for name in HEADINGS if any(name in entry for entry in entries)]
     rows = [[*(str(entry.get(name, "")) for name in first),
-             *(f"{entry[measure]:.4g}" if measure in entry else "" for measure in measures)] for entry in entries]
-    marked = {(best, len(first) + column) for column, measure in enumerate(measures)
-              if (best := best_of(entries, measure)) is not None}
-    return [*first, *(TITLES[measure] for measure in measures)], rows, marked
+             *(f"{entry[name]:.4g}" if name in entry else "" for name in scores)] for entry in entries]
+    best = {(row, len(first) + column) for column, name in enumerate(scores)
+            if (row := best_of(entries, name)) is not None}
+    return [*first, *(HEADINGS[name] for name in scores)], rows, best
+
+
+def score_curve(entries: Sequence[Mapping[str, Any]], score: str, axis: str) -> list[tuple[float, float]]:
+    """List a score over ``axis``, ``images`` or ``epochs``, of the entries that have both."""
+    return sorted({(float(entry[axis]), float(entry[score])) for entry in entries if axis in entry and score in entry})

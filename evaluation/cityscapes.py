@@ -1,28 +1,27 @@
-"""``evaluate.py cityscapes``: what a segmentation network recognises in photographs made of label maps."""
+"""``evaluate.py cityscapes``: scores of the segmentation of photographs made from label maps."""
 
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from evaluation.folder_scores import require_place, write_json
-from evaluation.label_maps import CLASSES, ENDINGS, FORMATS, NAMES, read_labels
-from evaluation.pairing import program_conditions, read_image
-from evaluation.segmenter import Segmenter
-from metrics.segmentation import SegmentationScores, confusion, resize_labels, segmentation_scores
+from metrics.segmentation import confusion, resize_labels, segmentation_scores
 from util.device import choose_device
 from util.errors import UserError
-from util.images import find_images
+from util.images import find_images, load_normalized
 from util.terminal import watched
 from util.words import counted
 
 from .figures import confusion_figure, save_figure
+from .label_maps import ENDINGS, FORMATS, NAMES, read_labels
+from .reports import require_place, write_json
+from .scoring import program_conditions
+from .segmentation_report import scores_json, scores_text
+from .segmenter import Segmenter
 
 SUMMARY = "score the segmentation of translations with the classes of Cityscapes"
 
@@ -30,23 +29,23 @@ SUMMARY = "score the segmentation of translations with the classes of Cityscapes
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     add = parser.add_argument
-    add("--labels", type=Path, required=True, metavar="DIR", help="the true label maps, at any depth; required")
+    add("--labels", type=Path, required=True, metavar="DIR", help="true label maps, at any depth; required")
     add("--predictions", type=Path, metavar="DIR",
-        help="label maps that a segmentation network has made of the translations (default: none)")
+        help="label maps that a segmentation network made from the translations (default: none)")
     add("--images", type=Path, metavar="DIR", help="instead: the translations, for --network (default: none)")
     add("--network", metavar="NAME",
-        help="segments --images: a file of torch.export (.pt2) that takes [1, 3, H, W] in [0, 1] to "
-             "scores [1, 19, h, w], a program to be trusted; or torchvision/NAME (default: none)")
+        help="segments --images: a file of torch.export (.pt2) that maps [1, 3, H, W] in [0, 1] to scores "
+             "[1, 19, h, w], a program that must be trusted; or torchvision/NAME (default: none)")
     add("--network_weights", type=Path, metavar="FILE",
         help="state dict of torchvision/NAME with 19 classes (default: none)")
     for name in ("labels", "predictions"):
         add(f"--{name}_format", choices=FORMATS, default="auto", metavar="NAME",
-            help=f"how --{name} are stored: {', '.join(FORMATS)}; auto takes three channels for colours, and one for "
-                 "what its name says (default: %(default)s)")
+            help=f"format of --{name}: {', '.join(FORMATS)}; auto takes three channels for colours, and one for the "
+                 "format in its name (default: %(default)s)")
     add("--size", choices=("labels", "predictions"), default="labels", metavar="NAME",
-        help="whose size counts, to which the others are resized by nearest neighbour: labels or predictions "
+        help="compare at the size of labels or predictions; the others are resized by nearest neighbour "
              "(default: %(default)s)")
-    add("--out", type=Path, required=True, metavar="DIR", help="where cityscapes.json and confusion.png go; required")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of cityscapes.json and confusion.png; required")
     add("--gpu_ids", default="auto", metavar="ID",
         help="device: a GPU's number, -1 for the CPU, auto for the best (default: %(default)s)")
 
@@ -60,18 +59,18 @@ def run(flags: argparse.Namespace) -> None:
     require_place(flags.out / "cityscapes.json")
     device = choose_device(flags.gpu_ids)
     matched, left_out = match(flags.labels, flags.images or flags.predictions, flags)
-    counts = torch.zeros(len(CLASSES), len(CLASSES) + 1, dtype=torch.int64)
+    counts = torch.zeros(len(NAMES), len(NAMES) + 1, dtype=torch.int64)
     for truth, predicted in _label_maps(matched, flags, device):
         height, width = (truth if flags.size == "labels" else predicted).shape
         alike = [resize_labels(labels, height, width) for labels in (truth, predicted)]
-        counts += confusion(alike[0], alike[1], len(CLASSES))
+        counts += confusion(alike[0], alike[1], len(NAMES))
     if counts.sum() == 0:
-        raise UserError(f"--labels: no pixel in '{flags.labels}' has one of the {len(CLASSES)} classes")
+        raise UserError(f"--labels: no pixel in '{flags.labels}' has one of the {len(NAMES)} classes")
     scores = segmentation_scores(counts)
-    lonely = f"; {counted(left_out, 'label map')} without prediction" if left_out else ""
-    print(counted(len(matched), "image") + lonely)
-    print("\n".join([*class_table(scores, counts), "", *summary(scores), "", *matrix_table(counts)]))
-    write_json(flags.out / "cityscapes.json", report(scores, counts) | {
+    left = f"; {counted(left_out, 'label map')} without prediction" if left_out else ""
+    print(counted(len(matched), "image") + left)
+    print(scores_text(scores, counts, NAMES))
+    write_json(flags.out / "cityscapes.json", scores_json(scores, counts, NAMES) | {
         "images": len(matched), "labels_without_prediction": left_out, "size": flags.size,
         "labels_format": flags.labels_format, "predictions_format": flags.predictions_format,
         "network": flags.network, **program_conditions(device)})
@@ -80,11 +79,11 @@ def run(flags: argparse.Namespace) -> None:
 
 
 def match(labels: Path, predictions: Path, flags: argparse.Namespace) -> tuple[list[tuple[Path, Path]], int]:
-    """Each prediction with its label map, and the number of label maps that no prediction belongs to.
+    """Pair predictions with label maps; returns the pairs (label map, prediction), and the number of other label maps.
 
-    They belong together if their names are the same without the endings that Cityscapes gives
-    (``_gtFine_labelIds``, ``_leftImg8bit`` and so on). Of the several label maps of a scene those in the format
-    count, with ``auto`` those of (train) ids.
+    Two files are a pair if their names are equal without the endings of Cityscapes (``_gtFine_labelIds``,
+    ``_leftImg8bit`` and so on). Of several label maps of a scene the one in the chosen format is used; with ``auto``,
+    that of train ids or ids.
 
     Raises:
         UserError: a folder is missing or empty, two files have one name, or a prediction has no label map.
@@ -100,7 +99,7 @@ def match(labels: Path, predictions: Path, flags: argparse.Namespace) -> tuple[l
 
 
 def _stored_as(paths: list[Path], wanted: str) -> list[Path]:
-    """The files whose names say that they hold the format; where there are none, all."""
+    """Select the files of a format by their names; all if there are none."""
     for ending, stored in ENDINGS.items():
         if wanted in ("auto", stored) and (chosen := [path for path in paths if path.stem.endswith(ending)]):
             return chosen
@@ -120,55 +119,8 @@ def _by_scene(paths: Iterable[Path], flag: str) -> dict[str, Path]:
 def _label_maps(
     matched: Iterable[tuple[Path, Path]], flags: argparse.Namespace, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of train ids, true and predicted, each at its own size."""
-    segment = Segmenter(flags.network, flags.network_weights, device) if flags.network else None
+    """Iterate over true and predicted train ids, each at its own size."""
+    segment = Segmenter(flags.network, flags.network_weights, len(NAMES), device) if flags.network else None
     for label_map, path in watched(matched, "images segmented"):
-        predicted = segment(read_image(path)) if segment else read_labels(path, flags.predictions_format)
+        predicted = segment(load_normalized(path, 3)) if segment else read_labels(path, flags.predictions_format)
         yield read_labels(label_map, flags.labels_format), predicted
-
-
-def report(scores: SegmentationScores, counts: Tensor) -> dict[str, Any]:
-    """The scores for a JSON file; classes without a score have null."""
-    return {
-        "pixel_accuracy": scores.pixel_accuracy, "class_accuracy": scores.class_accuracy, "mean_iou": scores.mean_iou,
-        "mAP": scores.mean_iou, "mAP_definition": "mean IoU, as the code of DRN calls it",
-        "mean_precision": _number(scores.mean_precision),
-        "classes": {name: {"iou": _number(iou), "accuracy": _number(accuracy), "precision": _number(precision)}
-                    for name, iou, accuracy, precision in _of_classes(scores)},
-        "confusion": counts.tolist(), "confusion_columns": [*NAMES, "none"],
-    }
-
-
-def summary(scores: SegmentationScores) -> list[str]:
-    """Lines of the scores over all classes, in percent."""
-    return [f"{name:<44}{100 * value:7.2f}" for name, value in (
-        ("pixel accuracy", scores.pixel_accuracy), ("class accuracy", scores.class_accuracy),
-        ("mean IoU (what DRN and the papers call mAP)", scores.mean_iou), ("mean precision", scores.mean_precision))]
-
-
-def class_table(scores: SegmentationScores, counts: Tensor) -> list[str]:
-    """Lines of the classes' scores in percent; a dash where nothing defines one."""
-    shares = counts.sum(dim=1) / counts.sum()
-    lines = [f"{'class':<16}{'IoU':>8}{'accuracy':>10}{'precision':>11}{'of pixels':>11}"]
-    for (name, *values), share in zip(_of_classes(scores), shares.tolist(), strict=True):
-        cells = ["-" if math.isnan(value) else f"{100 * value:.2f}" for value in values]
-        lines.append(f"{name:<16}{cells[0]:>8}{cells[1]:>10}{cells[2]:>11}{100 * share:11.2f}")
-    return lines
-
-
-def matrix_table(counts: Tensor) -> list[str]:
-    """Lines of the confusion matrix: of a true class's pixels (row) the percentages predicted as each class."""
-    shares = 100 * counts / counts.sum(dim=1, keepdim=True)
-    head = "true \\ predicted" + "".join(f"{name[:4]:>5}" for name in (*(n.replace(" ", "") for n in NAMES), "none"))
-    rows = zip(NAMES, shares.tolist(), strict=True)
-    return [head, *(f"{name:<16}" + "".join("    -" if math.isnan(s) else f"{s:5.0f}" for s in row)
-                    for name, row in rows)]
-
-
-def _of_classes(scores: SegmentationScores) -> Iterator[tuple[str, float, float, float]]:
-    """Name, IoU, accuracy and precision of each class."""
-    return zip(NAMES, scores.iou.tolist(), scores.accuracy.tolist(), scores.precision.tolist(), strict=True)
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -4,49 +4,53 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.folder_scores import require_place, write_json
 from options.flag import show
 from options.train import DisplayFlags, LoadingFlags
 from util.arguments import positive
 from util.device import choose_device
 from util.errors import UserError
 from util.files import move_aside
+from util.loggers.json_lines import read_values
 from util.pages import charts, image_rows, new_page, text_table, write_page
 from util.plots import Points, line_chart
 
-from .checkpoint_scores import TITLES, Entry, known_scores, score_checkpoints, score_rows
-from .curves import logged_curves, thinned
-from .epochs import book_of, note_of, points_of, text_of, warn
+from .checkpoint_scores import HEADINGS, Entry, known_scores, score_checkpoints, score_curve, score_rows
+from .epochs import conditions_text, score_text, scores_file
 from .experiments import Experiment, add_experiment_flags, experiment_options
 from .flags import add_device_flags, add_epoch_flag, add_vgg_flags
-from .generator_scores import Examiner
+from .generator_scores import GeneratorScorer
+from .reports import require_place, warn, write_json
 from .translator import Translated, Translator, save_translations
 
 SUMMARY = "show several experiments side by side, on a page"
 FIRST = ("experiment", "tag", "epochs", "images")
+MOST_POINTS = 300
+"""Of a curve; more are not visible."""
 SILENT = {
     "name", "suffix", "checkpoints_dir", "gpu_ids", "verbose", "num_threads", "continue_train", "epoch", "load_iter",
     *(of.name for of in (*fields(DisplayFlags), *fields(LoadingFlags)))}
-"""Flags that say nothing about the method: where files lie, what is shown and saved, how images are loaded."""
+"""Flags that do not belong to the method: places of files, display, saving, and loading."""
 
 
 @dataclass
 class Compared:
-    """An experiment and what is shown of it."""
+    """An experiment on the page."""
 
     experiment: Experiment
     entry: Entry
-    """Its score, see `score_checkpoints`."""
+    """The scores of the checkpoint."""
     earlier: list[Entry]
-    """Those of its checkpoints that `epochs` has found under the same conditions."""
+    """The scores of other checkpoints, as far as ``evaluate.py epochs`` has computed them."""
     conditions: dict[str, Any]
     pictures: list[tuple[str, dict[str, str]]]
-    """Of some test images the name and, by label, the files relative to the page."""
+    """Names of some test images, and their files by label, relative to the page."""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +58,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="NAME", help="the experiments, at least two")
     add_epoch_flag(parser)
     parser.add_argument("--num_images", type=positive, default=8, metavar="INT",
-                        help="test images that are shown (default: %(default)s)")
+                        help="number of test images on the page (default: %(default)s)")
     add_experiment_flags(parser)
     add_vgg_flags(parser)
     add_device_flags(parser)
@@ -65,9 +69,9 @@ def run(flags: argparse.Namespace) -> None:
     if len(set(flags.names)) < max(2, len(flags.names)):
         raise UserError(f"'{' '.join(flags.names)}' are not several experiments: name at least two, each once")
     experiments = [Experiment.find(flags.checkpoints_dir, name) for name in flags.names]
-    directions = {show(experiment.flags.get("direction", "AtoB")) for experiment in experiments}
-    if len(directions) > 1:
-        raise UserError("--direction differs between these experiments: what they translate to cannot be compared")
+    if len({show(experiment.flags.get("direction", "AtoB")) for experiment in experiments}) > 1:
+        raise UserError("--direction differs between these experiments: they translate to different domains and "
+                        "cannot be compared")
     root = flags.dataroot or Path(str(experiments[0].flags.get("dataroot", "")))
     folder = Path(flags.results_dir) / "compare"
     require_place(folder / "compare.json")
@@ -78,7 +82,7 @@ def run(flags: argparse.Namespace) -> None:
     entries = [{"experiment": of.experiment.name, **of.entry} for of in compared]
     write_json(folder / "compare.json", {
         "experiments": entries, "conditions": [of.conditions for of in compared], "differences": differences})
-    print(text_of(entries, FIRST))
+    print(score_text(entries, FIRST))
     try:
         write_html(folder / "index.html", compared, differences)
         print(folder / "index.html")
@@ -89,19 +93,19 @@ def run(flags: argparse.Namespace) -> None:
 def compare(
     flags: argparse.Namespace, experiment: Experiment, root: Path, folder: Path, number: int
 ) -> Compared:
-    """Score an experiment's checkpoint, and write some of its translations below ``folder/NUMBER``."""
+    """Score an experiment's checkpoint, and write some of its translations to ``folder/NUMBER``."""
     options = experiment_options(flags, experiment, root)
-    examiner = Examiner(options, choose_device(flags.gpu_ids), layer=flags.layer, weights=flags.vgg_weights)
-    known = known_scores(book_of(flags, experiment), examiner.conditions)
-    entry, = score_checkpoints(experiment, [flags.epoch], examiner, known, warn)
-    shown = some_translations(examiner.translator, flags.num_images, with_inputs=number == 0)
+    scorer = GeneratorScorer(options, choose_device(flags.gpu_ids), layer=flags.layer, weights=flags.vgg_weights)
+    known = known_scores(scores_file(flags, experiment), scorer.conditions)
+    entry, = score_checkpoints(experiment, [flags.epoch], scorer, known)
+    shown = some_translations(scorer.translator, flags.num_images, with_inputs=number == 0)
     pictures = [(Path(path).name, {label: f"{number}/{file}" for label, file in files.items()})
                 for path, files in save_translations(shown, folder / str(number))]
-    return Compared(experiment, entry, list(known.values()), examiner.conditions, pictures)
+    return Compared(experiment, entry, list(known.values()), scorer.conditions, pictures)
 
 
 def some_translations(translator: Translator, count: int, *, with_inputs: bool) -> Iterator[Translated]:
-    """The first ``count`` translations, with what they were made of and their truths if asked for."""
+    """Translate the first ``count`` images; leave out inputs and truths unless ``with_inputs``."""
     for translated in itertools.islice(translator.translations(), count):
         images = {label: image for label, image in translated.images.items()
                   if with_inputs or label not in ("real_A", "real_B")}
@@ -109,9 +113,9 @@ def some_translations(translator: Translator, count: int, *, with_inputs: bool) 
 
 
 def differing_flags(experiments: Sequence[Experiment]) -> dict[str, list[str | None]]:
-    """The flags of the method in which two trainings differ: of each its value, as typed, or None if it lacks the flag.
+    """List the flags of the method that differ, with each experiment's value as typed, or None if it lacks the flag.
 
-    A flag that one model alone has does not differ from anything; ``--model`` tells.
+    A flag of only one of the models does not differ.
     """
     names = dict.fromkeys(name for experiment in experiments for name in experiment.flags if name not in SILENT)
     values = {name: [show(of.flags[name]) if name in of.flags else None for of in experiments] for name in names}
@@ -125,7 +129,7 @@ def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[st
         ImportError: dominate or matplotlib is not installed.
     """
     names = [of.experiment.name for of in compared]
-    page = new_page(" / ".join(names), note_of(compared[0].conditions), image_width=192)
+    page = new_page(" / ".join(names), conditions_text(compared[0].conditions), image_width=192)
     columns, rows, marked = score_rows([{"experiment": of.experiment.name, **of.entry} for of in compared], FIRST)
     page.add(text_table("Scores; the best of each column stands out", columns, rows, marked))
     if differences:
@@ -146,17 +150,37 @@ def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[st
 
 
 def score_charts(compared: Sequence[Compared]) -> list[str]:
-    """A plot for each measure of the checkpoints that `epochs` has scored."""
+    """Plot each score over the checkpoints of ``evaluate.py epochs``."""
     curves: dict[str, dict[str, Points]] = {
-        title: {of.experiment.name: points for of in compared if (points := points_of(of.earlier, measure, "images"))}
-        for measure, title in TITLES.items()}
+        title: {of.experiment.name: points for of in compared if (points := score_curve(of.earlier, score, "images"))}
+        for score, title in HEADINGS.items()}
     names = [of.experiment.name for of in compared]
     return [line_chart(of, title=title, x_label="images seen", order=names) for title, of in curves.items() if of]
 
 
 def loss_charts(compared: Sequence[Compared]) -> list[str]:
-    """A plot for each name in the trainings' logs."""
+    """Plot each value of the trainings' logs."""
     logs = {of.experiment.name: logged_curves(of.experiment.folder / "loss_log.jsonl") for of in compared}
     names = dict.fromkeys(name for log in logs.values() for name in log if name != "data_wait")
     return [line_chart({experiment: thinned(log[name]) for experiment, log in logs.items() if name in log},
                        title=name, x_label="images seen", order=list(logs)) for name in names]
+
+
+def logged_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Read the values of a ``loss_log.jsonl`` by name, over the images seen; empty if there is no such file."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for step, values in read_values(path, sys.maxsize):
+        for name, value in values.items():
+            curves.setdefault(name, []).append((step, value))
+    return curves
+
+
+def thinned(points: Points, most: int = MOST_POINTS) -> list[tuple[float, float]]:
+    """Average neighbours so that at most ``most`` points remain; values that are not finite are left out of means."""
+    size = math.ceil(len(points) / most)
+    return [_mean(points[start:start + size]) for start in range(0, len(points), size)] if size > 1 else list(points)
+
+
+def _mean(points: Points) -> tuple[float, float]:
+    values = [value for _, value in points if math.isfinite(value)]
+    return sum(x for x, _ in points) / len(points), sum(values) / len(values) if values else math.nan

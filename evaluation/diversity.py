@@ -1,17 +1,28 @@
-"""``evaluate.py diversity``: translations of the same images in several styles."""
+"""``evaluate.py diversity``: diversity of translations of the same images in several styles."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 
-from evaluation.feature_extractors import VGGFeatures
-from evaluation.folder_scores import write_json
-from evaluation.lpips_distance import PerceptualDistance
-from metrics.diversity import score_styles
+import torch
+from torch import Tensor
+
+from metrics.bootstrap import LEVEL, bootstrap_mean
+from metrics.diversity import style_diversity
+from metrics.scores import LPIPS, SCORES
 from util.device import choose_device
+from util.errors import UserError
+from util.images import load_normalized
+from util.terminal import watched
 
 from .flags import add_bootstrap_flags, add_device_flags, add_json_flag, add_lpips_flags, add_vgg_flags
+from .lpips_distance import LPIPSDistance
+from .pairing import in_styles, require_equal_sizes
+from .reports import write_json
+from .scoring import ScoreOptions, Scorer, program_conditions
 
 SUMMARY = "compare translations of the same images in several styles"
 
@@ -22,7 +33,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                         help="the translations, a folder for each style, under the same names; required")
     add_vgg_flags(parser)
     parser.add_argument("--lpips", action="store_true",
-                        help="also the mean LPIPS distance between two styles of an image (default: off)")
+                        help="also compute the mean LPIPS between two styles of an image (default: off)")
     add_lpips_flags(parser)
     add_bootstrap_flags(parser)
     add_device_flags(parser)
@@ -32,13 +43,52 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(flags: argparse.Namespace) -> None:
     """Score, print, write."""
     device = choose_device(flags.gpu_ids)
-    features = VGGFeatures(flags.layer, flags.vgg_weights, device, flags.batch_size)
-    perceptual = PerceptualDistance(flags.lpips_net, flags.lpips_weights, device) if flags.lpips else None
-    scores = score_styles(flags.outputs, features, perceptual, replicates=flags.bootstrap, seed=flags.seed)
-    print(f"mean distance between two styles of an image     {scores['distance_styles']:10.4g}\n"
-          f"mean distance between two images in one style    {scores['distance_images']:10.4g}\n"
-          f"quotient (higher is more diverse)                {scores['style_diversity']:10.4g}")
-    if perceptual:
-        print(f"LPIPS between two styles of an image             {scores['lpips_diversity']:10.4g}")
+    scorer = Scorer(("frechet",), ScoreOptions(layer=flags.layer, vgg_weights=flags.vgg_weights, device=device,
+                                               batch_size=flags.batch_size))
+    distance = LPIPSDistance(flags.lpips_net, flags.lpips_weights, device) if flags.lpips else None
+    files = _find(flags.outputs, alike=flags.lpips)
+    features = torch.stack([scorer.measure_files(paths, "images measured").features["vgg16"] for paths in files])
+    styles, images = style_diversity(features)
+    if images == 0:
+        raise UserError(f"--outputs: all images in '{flags.outputs[0]}' have the same VGG16 features, so there is "
+                        "nothing to compare styles with")
+    scores = {
+        "distance_styles": styles, "distance_images": images, "style_diversity": styles / images,
+        "styles": len(files), "images": len(files[0]), **scorer.extractors["vgg16"].conditions,
+        **program_conditions(device),
+    }
+    print(f"mean distance between two styles of an image     {styles:10.4g}\n"
+          f"mean distance between two images in one style    {images:10.4g}\n"
+          f"quotient (higher is more diverse)                {styles / images:10.4g}")
+    if distance:
+        distances = torch.stack(list(_between_styles(files, distance)))
+        value, interval = bootstrap_mean(distances, flags.bootstrap, flags.seed, SCORES[LPIPS].bounds)
+        scores |= {"lpips_diversity": value, "lpips_diversity_interval": interval, "bootstrap": flags.bootstrap,
+                   "confidence": LEVEL, "bootstrap_seed": flags.seed, **distance.conditions}
+        print(f"LPIPS between two styles of an image             {value:10.4g}")
     if flags.json:
         write_json(flags.json, scores)
+
+
+def _find(folders: Sequence[Path], *, alike: bool) -> list[list[Path]]:
+    """List the images of each style, in the same order.
+
+    Raises:
+        UserError: a folder is missing, there are too few folders or images, or an image lacks a partner, or differs
+            from it in size where they must be ``alike``.
+    """
+    if len(folders) < 2:
+        raise UserError(f"--outputs names one folder, {folders[0]}: give one for each style, at least two")
+    files = in_styles(folders, "--outputs")
+    if len(files[0]) < 2:
+        raise UserError(f"--outputs: '{folders[0]}' holds a single image; distances between images need at least two")
+    for others in files[1:] if alike else ():
+        require_equal_sizes(others, files[0])
+    return files
+
+
+def _between_styles(files: Sequence[Sequence[Path]], distance: LPIPSDistance) -> Iterator[Tensor]:
+    """Compute, for each image, the mean distance over all pairs of its styles."""
+    for paths in watched(list(zip(*files, strict=True)), "LPIPS between styles"):
+        images = [load_normalized(path, 3)[None] for path in paths]
+        yield torch.stack([distance(one, other) for one, other in combinations(images, 2)]).mean()

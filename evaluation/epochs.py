@@ -1,14 +1,12 @@
-"""``evaluate.py epochs``: every checkpoint of an experiment, and which one is best."""
+"""``evaluate.py epochs``: scores of every checkpoint of an experiment."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.folder_scores import require_place, write_json
 from util.device import choose_device
 from util.files import move_aside
 from util.pages import charts, new_page, text_table, write_page
@@ -16,14 +14,14 @@ from util.plots import line_chart
 from util.state_dicts import AVERAGE
 from util.words import counted
 
-from .checkpoint_scores import TITLES, best_of, known_scores, score_checkpoints, score_rows
+from .checkpoint_scores import HEADINGS, best_of, known_scores, score_checkpoints, score_curve, score_rows
 from .experiments import Experiment, add_experiment_flags, experiment_options
 from .flags import add_device_flags, add_vgg_flags
-from .generator_scores import Examiner
+from .generator_scores import GeneratorScorer
+from .reports import aligned, require_place, warn, write_json
 
 SUMMARY = "score every checkpoint of an experiment"
 FIRST = ("tag", "epochs", "images")
-AXES = {"images": "images seen", "epochs": "epochs"}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -38,81 +36,67 @@ def run(flags: argparse.Namespace) -> None:
     """Score, print, write."""
     experiment = Experiment.find(flags.checkpoints_dir, flags.name)
     options = experiment_options(flags, experiment, flags.dataroot)
-    examiner = Examiner(options, choose_device(flags.gpu_ids), layer=flags.layer, weights=flags.vgg_weights)
-    book = book_of(flags, experiment)
-    require_place(book)
-    known = known_scores(book, examiner.conditions)
-    if not known and (earlier := move_aside(book)):
+    scorer = GeneratorScorer(options, choose_device(flags.gpu_ids), layer=flags.layer, weights=flags.vgg_weights)
+    file = scores_file(flags, experiment)
+    require_place(file)
+    known = known_scores(file, scorer.conditions)
+    if not known and (earlier := move_aside(file)):
         print(f"the earlier scores are of other conditions, and are now in {earlier}")
-    network = next(iter(examiner.translator.networks))
 
     def keep(entries: Sequence[Mapping[str, Any]]) -> None:
-        write_json(book, {"name": experiment.name, "best": entries[best_of(entries, "frechet") or 0]["tag"],
-                          "conditions": examiner.conditions, "checkpoints": entries})
+        write_json(file, {"name": experiment.name, "best": entries[best_of(entries, "frechet") or 0]["tag"],
+                          "conditions": scorer.conditions, "checkpoints": entries})
 
-    entries = score_checkpoints(experiment, experiment.tags(network), examiner, known, warn, keep=keep)
+    tags = experiment.tags(next(iter(scorer.translator.networks)))
+    entries = score_checkpoints(experiment, tags, scorer, known, keep=keep)
     keep(entries)
-    best = best_of(entries, "frechet") or 0
-    print(text_of(entries))
-    print(f"best: {entries[best]['tag']}, Fréchet distance {entries[best]['frechet']:.4g}")
-    if page := write_html(book.parent, f"{experiment.name}: checkpoints", entries, note_of(examiner.conditions)):
+    best = entries[best_of(entries, "frechet") or 0]
+    print(score_text(entries, FIRST))
+    print(f"best: {best['tag']}, Fréchet distance {best['frechet']:.4g}")
+    page = file.with_name("index.html")
+    try:
+        write_html(page, f"{experiment.name}: checkpoints", entries, conditions_text(scorer.conditions))
         print(page)
+    except ImportError as error:
+        warn(f"no page: the package {error.name} is not installed (pip install {error.name})")
 
 
-def book_of(flags: argparse.Namespace, experiment: Experiment) -> Path:
-    """Where the scores of an experiment's checkpoints are kept."""
+def scores_file(flags: argparse.Namespace, experiment: Experiment) -> Path:
+    """Return the JSON file of an experiment's scores."""
     kind = f"{flags.phase}_epochs{AVERAGE if flags.use_ema else ''}"
     return Path(flags.results_dir) / experiment.name / kind / "epochs.json"
 
 
-def text_of(entries: Sequence[Mapping[str, Any]], first: Sequence[str] = FIRST) -> str:
-    """A table for the terminal; the best value of each column has a star."""
-    columns, rows, marked = score_rows(entries, first)
-    cells = [columns, *([text + "*" * ((row, column) in marked) for column, text in enumerate(line)]
-                        for row, line in enumerate(rows))]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
-    return "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells)
+def score_text(entries: Sequence[Mapping[str, Any]], first: Sequence[str]) -> str:
+    """Format a table for the terminal; a star marks the best value of each column."""
+    columns, rows, best = score_rows(entries, first)
+    return aligned([columns, *([cell + "*" * ((row, column) in best) for column, cell in enumerate(cells)]
+                               for row, cells in enumerate(rows))])
 
 
-def note_of(conditions: Mapping[str, Any]) -> str:
-    """What the scores depend on, in a line."""
+def conditions_text(conditions: Mapping[str, Any]) -> str:
+    """Summarise what the scores depend on, in a line."""
     translations, real = counted(conditions["images_outputs"], "translation"), conditions["images_real"]
     return (f"{translations} against {counted(real, 'real image')}; VGG16 {conditions['feature_layer']}, "
             f"{conditions['vgg_weights']} weights")
 
 
-def write_html(folder: Path, title: str, entries: Sequence[Mapping[str, Any]], note: str) -> Path | None:
-    """Write ``folder/index.html``, or as much of it as the packages that are there can; returns its path."""
-    try:
-        page = new_page(title, note, image_width=256)
-    except ImportError:
-        warn("no page: the package dominate is not installed (pip install dominate)")
-        return None
+def write_html(path: Path, title: str, entries: Sequence[Mapping[str, Any]], note: str) -> None:
+    """Write the page; without matplotlib it has no curves.
+
+    Raises:
+        ImportError: dominate is not installed.
+    """
+    page = new_page(title, note, image_width=256)
     columns, rows, marked = score_rows(entries, FIRST)
     page.add(text_table("Scores; the best of each column stands out", columns, rows, marked))
-    axis = axis_of(entries)
+    axis = "images" if any("images" in entry for entry in entries) else "epochs"
     best = entries[best_of(entries, "frechet") or 0].get(axis)
     try:
-        drawings = [line_chart({title: points}, title=title, x_label=AXES[axis], marked=best)
-                    for measure, title in TITLES.items() if (points := points_of(entries, measure, axis))]
+        drawings = [line_chart({title: points}, title=title, marked=best,
+                               x_label="images seen" if axis == "images" else "epochs")
+                    for score, title in HEADINGS.items() if (points := score_curve(entries, score, axis))]
         page.add(charts("Over the training; the line marks the least Fréchet distance", drawings))
-    except ImportError:
-        warn("no curves: the package matplotlib is not installed (pip install matplotlib)")
-    write_page(page, folder / "index.html")
-    return folder / "index.html"
-
-
-def axis_of(entries: Sequence[Mapping[str, Any]]) -> str:
-    """What curves are drawn over: images, unless no entry knows them."""
-    return "images" if any("images" in entry for entry in entries) else "epochs"
-
-
-def points_of(entries: Sequence[Mapping[str, Any]], measure: str, axis: str) -> list[tuple[float, float]]:
-    """A measure over ``axis``, of the entries that have both."""
-    return sorted({(float(entry[axis]), float(entry[measure])) for entry in entries
-                   if axis in entry and measure in entry})
-
-
-def warn(text: str) -> None:
-    """Tell the user about something that is left out."""
-    print(f"warning: {text}", file=sys.stderr)
+    except ImportError as error:
+        warn(f"no curves: the package {error.name} is not installed (pip install {error.name})")
+    write_page(page, path)

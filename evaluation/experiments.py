@@ -1,4 +1,4 @@
-"""Trained experiments as evaluate.py finds them: their options, their checkpoints, how to translate with them."""
+"""Trained experiments: their options, their checkpoints, and options of ``test.py`` for them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from util.state_dicts import LATEST, NUMBERED, load_state, network_path
 
 
 def add_experiment_flags(parser: argparse.ArgumentParser) -> None:
-    """Where experiments are, and which images they are tried on."""
+    """Declare the folders, the test set and how it is translated."""
     add = parser.add_argument
     add("--dataroot", type=Path, metavar="DIR",
         help="folder of the test set (testA and testB, say) (default: that of the training)")
     add("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR",
-        help="where experiments are kept (default: %(default)s)")
+        help="folder of experiments (default: %(default)s)")
     add("--results_dir", type=Path, default=Path("results"), metavar="DIR",
-        help="where scores and pages go (default: %(default)s)")
+        help="folder of scores and pages (default: %(default)s)")
     add("--phase", default="test", metavar="NAME",
-        help="which part of the data set: the folders' prefix (default: %(default)s)")
+        help="part of the data set: the prefix of its folders (default: %(default)s)")
     add("--num_test", type=positive, metavar="INT", help="translate at most this many images (default: all)")
     add("--load_size", type=positive, metavar="INT",
         help="scale all images to squares of this side (default: their own size)")
     add("--pairs", choices=("auto", "yes", "no"), default="auto",
-        help="whether testA and testB hold true pairs, which line IoU and colour error need; auto: if all have a "
+        help="whether testA and testB hold true pairs, for line IoU and colour error; auto: if all images have a "
         "partner of the same name and size (default: %(default)s)")
     add("--use_ema", action="store_true",
         help="score the moving averages of the generators, training's --ema (default: off)")
@@ -41,7 +41,7 @@ def add_experiment_flags(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment's folder, and the flags that it was trained with, as its ``train_opt.json`` has them."""
+    """An experiment: its folder, and the flags of its training from ``train_opt.json``."""
 
     name: str
     folder: Path
@@ -49,7 +49,7 @@ class Experiment:
 
     @classmethod
     def find(cls, checkpoints_dir: Path, name: str) -> Experiment:
-        """The experiment of that name.
+        """Find an experiment.
 
         Raises:
             UserError: there is none, or its options cannot be read.
@@ -59,19 +59,18 @@ class Experiment:
             others = sorted(path.name for path in checkpoints_dir.glob("*") if path.is_dir())
             raise UserError(f"there is no experiment {name} in {checkpoints_dir}; it has {', '.join(others) or 'none'}")
         if (flags := recorded_flags(folder)) is None:
-            raise UserError(f"{folder} has no train_opt.json, and without it nothing tells how {name} was trained; "
-                            "restore it")
+            raise UserError(f"{folder} has no train_opt.json, which tells how {name} was trained; restore it")
         return cls(name, folder, flags)
 
     def tags(self, network: str) -> list[str]:
-        """The saves by epoch and by iteration, then ``latest``: those that have a file of this network."""
+        """List the saves that have a file of this network: by epoch, by iteration, then ``latest``."""
         found = [path.name.removesuffix(f"_net_{network}.pth") for path in self.folder.glob(f"*_net_{network}.pth")]
         numbered = [tag for pattern in NUMBERED for tag in found if re.fullmatch(pattern, tag)]
         numbered.sort(key=lambda tag: (tag.startswith("iter"), int(tag.removeprefix("iter_"))))
         return numbered + [LATEST] * network_path(self.folder, LATEST, network).exists()
 
     def progress(self, tag: str) -> dict[str, int]:
-        """How far the training was: ``epochs`` that were complete, and ``images``, or what the tag tells of them.
+        """Return the progress of the training: complete ``epochs`` and ``images`` seen, as far as they are known.
 
         Raises:
             UserError: the state is damaged.
@@ -86,11 +85,11 @@ class Experiment:
 
 
 def options_for_test(trained: Mapping[str, Any], *argv: str) -> Options:
-    """Options as test.py would have them for an experiment.
+    """Parse options of ``test.py`` for an experiment.
 
     Args:
-        trained: the flags that it was trained with.
-        argv: further ones, which win.
+        trained: the flags of the training.
+        argv: further flags, which win.
 
     Raises:
         UserError: flags that test.py would refuse.
@@ -103,11 +102,11 @@ def options_for_test(trained: Mapping[str, Any], *argv: str) -> Options:
 def experiment_options(
     flags: argparse.Namespace, experiment: Experiment, dataroot: Path | None, *argv: str
 ) -> Options:
-    """Options of test.py for an experiment and the flags of `add_experiment_flags`.
+    """Translate the flags of `add_experiment_flags` into options of ``test.py``.
 
     Args:
         dataroot: the test set; None: that of the training.
-        argv: further flags of test.py.
+        argv: further flags of ``test.py``.
 
     Raises:
         UserError: the test set is missing.
@@ -122,13 +121,12 @@ def experiment_options(
 
 
 def mode_for_test(trained: Mapping[str, Any], root: Path, phase: str, pairs: str) -> str:
-    """The data set that finds a test set's images: ``aligned`` for true pairs, else as in the training.
+    """Choose the data set of a test set: ``aligned`` for true pairs, or else that of the training.
 
     Args:
         trained: the flags of the training.
-        root, phase: where the images are, as --dataroot and --phase say.
-        pairs: ``yes``, ``no``, or ``auto``: two folders are pairs if all their images have partners of the same name
-            and size.
+        root, phase: ``--dataroot`` and ``--phase``.
+        pairs: ``yes``, ``no``, or ``auto``: pairs if all images have a partner of the same name and size.
     """
     mode = str(trained.get("dataset_mode", "unaligned"))
     if mode not in ("unaligned", "aligned") or pairs == "yes":
@@ -141,7 +139,7 @@ def mode_for_test(trained: Mapping[str, Any], root: Path, phase: str, pairs: str
     found = [find_images(folder, "--dataroot") for folder in folders]
     first, second = ({path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
                      for folder, paths in zip(folders, found, strict=True))
-    # Where a.png and a.jpg are both there, nobody knows whose partner is whose.
+    # With both a.png and a.jpg, partners are ambiguous.
     alike = first.keys() == second.keys() and len(first) == len(found[0]) == len(found[1]) and all(
         image_outline(path, 3).shape == image_outline(second[name], 3).shape for name, path in first.items())
     return "aligned" if alike else "unaligned"

@@ -1,39 +1,54 @@
-"""Features of image files in a fixed network."""
+"""Networks that map images to one feature vector each: VGG16, and Inception-v3 through torch-fidelity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
-from evaluation.pairing import read_image
 from models.networks.vgg import BUNDLED, IMAGENET_URL, LAYERS, VGG16Features, layer_index, layer_strides
 from util.errors import UserError
 from util.files import sha256
+from util.images import levels
+
+from .network_weights import read_state, weights_file
+
+SIDE = 299
+"""Side of Inception's images, in pixels."""
+
+FLAG = "--inception_weights"
 
 
-class VGGFeatures:
-    """Spatial means of VGG16 feature maps, each image at its own size and none resized: image files -> [N, C].
+class Extractor(Protocol):
+    """Maps images [B, 3, H, W] in [-1, 1] to features, float32 [B, D] on the CPU."""
+
+    conditions: dict[str, Any]
+    """Settings that the features depend on, for the JSON file."""
+    least: int
+    """Smallest side of an image, in pixels."""
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+
+class VGGExtractor:
+    """Spatial means of a VGG16 feature map, without resizing.
 
     Args:
-        layer: name or index of the layer, as `VGG16Features` takes it.
-        weights: as `VGG16Features` takes them.
-        device: where the network runs.
-        batch_size: the most images in a batch; the features do not depend on it beyond rounding.
+        layer, weights: see `VGG16Features`.
+        device: of the network.
 
     Raises:
         UserError: an unknown layer, or missing weights.
     """
 
-    def __init__(
-        self, layer: str = "relu4_3", weights: str = "bundled", device: torch.device | str = "cpu",
-        batch_size: int = 16,
-    ) -> None:
-        self._network = VGG16Features([layer], weights).to(device)
-        self._least, self.device, self._batch_size = layer_strides([layer])[0], device, batch_size
+    def __init__(self, layer: str, weights: str, device: torch.device | str) -> None:
+        self._network, self._device = VGG16Features([layer], weights).to(device), device
+        self.least = layer_strides([layer])[0]
         self.conditions: dict[str, Any] = {
             "feature_network": "vgg16",
             "feature_layer": LAYERS[layer_index(layer)],
@@ -43,26 +58,14 @@ class VGGFeatures:
             "vgg_weights_sha256": weights_sha256(weights),
         }
 
-    def __call__(self, paths: Iterable[Path]) -> Tensor:
-        """Features of image files, float32 [N, C] on the CPU, in their order; neighbours of one size share a batch.
-
-        Raises:
-            UserError: a file that is no image, or one too small for the layer.
-        """
-        return torch.cat([self.of(batch) for batch in _batches(paths, self._batch_size, self._least)])
-
     @torch.no_grad()
-    def of(self, images: Tensor) -> Tensor:
-        """Features of images [B, 3, H, W] in [-1, 1]: float32 [B, C] on the CPU."""
-        means: Tensor = self._network(images.to(self.device))[0].mean(dim=(-2, -1)).cpu()
+    def __call__(self, images: Tensor) -> Tensor:
+        means: Tensor = self._network(images.to(self._device))[0].mean(dim=(-2, -1)).cpu()
         return means
 
 
 def weights_sha256(weights: str) -> str | None:
-    """SHA-256 of the file behind ``weights`` (hexadecimal), `None` for ``random``, which has no file.
-
-    Call it once the network has been built: the file of ``imagenet`` lies in torch's cache from then on.
-    """
+    """Hash the file behind VGG16's ``weights``; None for ``random``. A network must have loaded ``imagenet`` before."""
     if weights == "random":
         return None
     if weights == "imagenet":
@@ -72,17 +75,78 @@ def weights_sha256(weights: str) -> str | None:
     return sha256(path)
 
 
-def _batches(paths: Iterable[Path], batch_size: int, least: int) -> Iterator[Tensor]:
-    """Images as [B, 3, H, W], in order, no side below ``least``; a batch ends where the size changes."""
-    batch: list[Tensor] = []
-    for path in paths:
-        image = read_image(path)
-        if min(image.shape[1:]) < least:
-            raise UserError(f"'{path}' is too small for this --layer, which needs {least}x{least} pixels; "
-                            "choose an earlier layer or larger images")
-        if batch and (len(batch) == batch_size or batch[0].shape != image.shape):
-            yield torch.stack(batch)
-            batch = []
-        batch.append(image)
-    if batch:
-        yield torch.stack(batch)
+class InceptionExtractor:
+    """The 2048 outputs of the last pooling layer, the features of FID and KID.
+
+    Args:
+        weights: torch-fidelity's ``weights-inception-2015-12-05-6726825d.pth``; None: downloaded once.
+        resize: a name of `RESIZERS`.
+        device: of the network.
+
+    Raises:
+        UserError: torch-fidelity is not installed, or the weights are missing or of another network.
+    """
+
+    least = 1
+
+    def __init__(self, weights: Path | None, resize: str, device: torch.device | str) -> None:
+        self._network, path, version = _load_inception(weights)
+        self._network.to(device)
+        self._resize, self._device = RESIZERS[resize], device
+        self.conditions: dict[str, Any] = {
+            "inception_network": "torch-fidelity's Inception-v3 of 2015-12-05, 2048 features",
+            "inception_resizing": resize,
+            "inception_weights_sha256": sha256(path),
+            "torch_fidelity_version": version,
+        }
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        resized = torch.stack([self._resize(levels(image).cpu()) for image in images])
+        features: Tensor = self._network((resized.to(self._device) - 128) / 128).flatten(1).cpu()
+        return features
+
+
+def resize_clean(image: Tensor) -> Tensor:
+    """Resize with antialiasing and without rounding (Parmar et al., 2022): [3, H, W] -> [3, 299, 299].
+
+    Pillow's bicubic filter on each channel in floats, clipped to the range of levels.
+    """
+    channels = [np.asarray(Image.fromarray(channel.numpy()).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+                for channel in image]
+    return torch.from_numpy(np.stack(channels)).clamp(0, 255)
+
+
+def resize_original(image: Tensor) -> Tensor:
+    """Resize by TensorFlow 1's bilinear interpolation, which skips pixels (FID of 2017): [3, H, W] -> [3, 299, 299]."""
+    from torch_fidelity.interpolate_compat_tensorflow import (  # noqa: PLC0415 - optional
+        interpolate_bilinear_2d_like_tensorflow1x,
+    )
+
+    resized: Tensor = interpolate_bilinear_2d_like_tensorflow1x(image[None], size=(SIDE, SIDE), align_corners=False)
+    return resized[0]
+
+
+RESIZERS: dict[str, Callable[[Tensor], Tensor]] = {"clean": resize_clean, "original": resize_original}
+"""Map levels, 0 to 255, to levels."""
+
+
+def _load_inception(weights: Path | None) -> tuple[nn.Module, Path, str]:
+    """Load the network up to its last pooling layer; returns it, its weights' file, and torch-fidelity's version."""
+    try:
+        import torch_fidelity  # noqa: PLC0415 - optional
+        from torch_fidelity import feature_extractor_inceptionv3 as inception  # noqa: PLC0415
+    except ImportError:
+        raise UserError("FID, KID and inception_prdc need torch-fidelity: pip install torch-fidelity") from None
+    path = weights_file(weights, inception.URL_INCEPTION_V3, FLAG)
+    read_state(path, FLAG)  # as data only: torch-fidelity reads it next, and would run code that it holds
+    try:
+        with torch.random.fork_rng(devices=[]):  # its layers are initialised before they are filled
+            network = inception.FeatureExtractorInceptionV3("inception", ["2048"], str(path))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{FLAG}: {path} does not fit torch-fidelity's Inception-v3 ({reason}); use "
+                        f"{Path(inception.URL_INCEPTION_V3).name}") from None
+    # Its own forward resizes in its own way; its layers are registered in the order of their calls.
+    layers = [layer for name, layer in network.named_children() if name != "fc"]
+    return nn.Sequential(*layers).eval(), path, torch_fidelity.__version__

@@ -14,13 +14,13 @@ from util.files import replacing
 from util.images import to_uint8
 
 Figure = Any
-"""Of matplotlib, which is imported where something is drawn."""
+"""A matplotlib figure; matplotlib is imported only for drawing."""
 
 CELL = 1.7  # inches
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches.
+    """Make an empty figure; width and height are in inches.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -33,7 +33,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Write a figure, with all that reaches beyond its edges, whole or not at all; missing folders are made."""
+    """Write a figure as PNG atomically, large enough for its labels; missing folders are made."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
 
@@ -41,12 +41,12 @@ def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
 def error_grid(
     source: Tensor, candidates: Sequence[Tensor], labels: Sequence[str], errors: Mapping[str, Sequence[Tensor]]
 ) -> Figure:
-    """A column for each candidate, a row for each measure; maps in a row share their scale, which starts at 0.
+    """Draw a column for each candidate and a row for each measure; maps in a row share a scale that starts at 0.
 
     Args:
         source, candidates: images [3, H, W] in [-1, 1].
-        labels: what stands over the candidates.
-        errors: by the rows' titles the candidates' maps [h, w]; their means stand over them.
+        labels: titles of the candidates.
+        errors: the candidates' maps [h, w], by title of the row; their means are drawn above.
     """
     figure = new_figure(CELL * (len(candidates) + 1.4), CELL * 1.12 * (len(errors) + 1))
     grid = figure.subplots(len(errors) + 1, len(candidates) + 1, squeeze=False)
@@ -66,13 +66,13 @@ def error_grid(
 
 
 def similarity_grid(rows: Sequence[tuple[str, Tensor, tuple[int, int], Mapping[str, Tensor]]]) -> Figure:
-    """A row for each point of an image: the image, and over a grey copy the point's self-similarity in each measure.
+    """Draw a row for each point: the image, and for each measure the point's self-similarity over a grey copy.
 
-    The maps of a measure at one point share their scale.
+    The maps of a measure at one point share a scale.
 
     Args:
-        rows: of each the label, the image [3, H, W] in [-1, 1], the point (x, y) in pixels, and by the columns'
-            titles maps [h, w], NaN where there is nothing.
+        rows: label, image [3, H, W] in [-1, 1], point (x, y) in pixels, and maps [h, w] by title of the column, with
+            NaN outside the window.
     """
     figure = new_figure(CELL * 1.15 * (len(rows[0][3]) + 1), CELL * 1.2 * len(rows) + 0.6)
     from matplotlib import ticker  # noqa: PLC0415 - as in `new_figure`
@@ -97,7 +97,7 @@ def similarity_grid(rows: Sequence[tuple[str, Tensor, tuple[int, int], Mapping[s
 
 
 def _draw_over(cells: Sequence[tuple[Any, Tensor, Tensor]], at: tuple[int, int]) -> Any:
-    """Draw maps over grey copies of their images, in one scale, into axes; returns what a colour bar needs."""
+    """Draw maps over grey copies of their images, in one scale; returns a mappable for the colour bar."""
     values = torch.cat([values.flatten() for _, _, values in cells])
     values = values[values.isfinite()]
     for axes, image, of in cells:
@@ -111,7 +111,7 @@ def _draw_over(cells: Sequence[tuple[Any, Tensor, Tensor]], at: tuple[int, int])
 
 
 def confusion_figure(shares: Tensor, truth: Sequence[str], predicted: Sequence[str]) -> Figure:
-    """Shares [T, P] of the true classes' pixels that are predicted as each class, NaN where a class has no pixels."""
+    """Draw a confusion matrix of shares of the true class [T, P]; NaN for a class without pixels."""
     figure = new_figure(8.5, 7.5)
     axes: Any = figure.subplots()
     drawn = axes.imshow(shares.numpy(), cmap="viridis", vmin=0, vmax=1)

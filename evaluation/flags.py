@@ -1,4 +1,4 @@
-"""Flags that several subcommands share, and what values they take."""
+"""Flags that several subcommands share, and their types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from util.arguments import positive, whole
 
 
 def add_device_flags(parser: argparse.ArgumentParser) -> None:
-    """Where networks run, and how many images at a time."""
+    """Declare the device and the batch size."""
     parser.add_argument("--batch_size", type=positive, default=16, metavar="INT",
                         help="images in a batch (default: %(default)s)")
     parser.add_argument("--gpu_ids", default="auto", metavar="ID",
@@ -22,15 +22,15 @@ def add_device_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_vgg_flags(parser: argparse.ArgumentParser) -> None:
-    """Which features images are compared by."""
+    """Declare the layer and the weights of VGG16."""
     parser.add_argument("--layer", default="relu4_3", metavar="NAME",
-                        help="VGG16 layer whose features are compared (default: %(default)s)")
+                        help="VGG16 layer of the features (default: %(default)s)")
     parser.add_argument("--vgg_weights", default="bundled", metavar="NAME",
                         help="VGG16 weights: bundled, imagenet or a file (default: %(default)s)")
 
 
 def add_lpips_flags(parser: argparse.ArgumentParser) -> None:
-    """Which network LPIPS looks through."""
+    """Declare the network of LPIPS and its weights."""
     parser.add_argument("--lpips_net", choices=list(TRUNKS), default="alex",
                         help="network of LPIPS: AlexNet or VGG16 (default: %(default)s)")
     parser.add_argument("--lpips_weights", type=Path, metavar="FILE",
@@ -38,28 +38,27 @@ def add_lpips_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_bootstrap_flags(parser: argparse.ArgumentParser) -> None:
-    """How confidence intervals are made."""
+    """Declare the bootstrap."""
     parser.add_argument("--bootstrap", type=whole, default=100, metavar="INT",
-                        help="how often images are drawn anew for 95%% confidence intervals; 0: none "
-                             "(default: %(default)s)")
+                        help="bootstrap replicates for 95%% confidence intervals; 0: none (default: %(default)s)")
     parser.add_argument("--seed", type=whole, default=0, metavar="INT",
-                        help="seed of these draws (default: %(default)s)")
+                        help="seed of the bootstrap (default: %(default)s)")
 
 
 def add_epoch_flag(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoint of an experiment."""
+    """Declare the checkpoint."""
     parser.add_argument("--epoch", type=tag, default="latest", metavar="TAG",
                         help="checkpoint: an epoch, iter_N, best or latest (default: %(default)s)")
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
-    """Where the scores go, beside the terminal."""
+    """Declare the JSON file."""
     parser.add_argument("--json", type=Path, metavar="FILE",
-                        help="also write the scores, and what they depend on, to this file (default: no file)")
+                        help="write the scores, and what they depend on, to this file, too (default: no file)")
 
 
 def tag(text: str) -> str:
-    """What the files of a checkpoint begin with; it leads to no other folder."""
+    """Parse the tag of a checkpoint, which must not lead to another folder."""
     try:
         return plain_name(text)
     except ValueError as error:
@@ -67,7 +66,7 @@ def tag(text: str) -> str:
 
 
 def key_value(text: str) -> tuple[str, Any]:
-    """``KEY=VALUE``; a value that JSON reads as a finite number is one."""
+    """Parse ``KEY=VALUE``; a value that JSON reads as a finite number becomes a number."""
     key, separator, value = text.partition("=")
     if not key or not separator:
         raise argparse.ArgumentTypeError(f"'{text}' is not of the form KEY=VALUE")

@@ -1,133 +1,120 @@
-"""Scores of a folder of translations, beside those of the images they were made from."""
+"""Scores of folders of translations, beside those of their inputs."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.pairing import in_styles, partners
-from evaluation.request import Request
-from evaluation.scoring import Scorer
-from metrics.bootstrap import Score
-from metrics.scores import MEASURES, SET_METRICS
+from metrics.bootstrap import Estimate
+from metrics.scores import SCORES, SET_METRICS
 from util.errors import UserError
-from util.files import replacing
 from util.images import find_images
 from util.words import counted
 
-__all__ = ["Request", "score", "table", "write_json"]
+from .pairing import in_styles, partners, require_equal_sizes
+from .reports import aligned
+from .scoring import ScoreOptions, Scorer
 
 COLUMNS = ("inputs", "outputs")
 
 
-def score(request: Request) -> dict[str, Any]:
-    """Score the outputs, and the inputs that they were made from.
+@dataclass(frozen=True)
+class Folders:
+    """The folders of ``evaluate.py metrics``."""
+
+    outputs: Sequence[Path]
+    """Translations, a folder for each style. Image n is scored in style n modulo their number."""
+    real: Path
+    """Real images of the target domain."""
+    inputs: Path | None = None
+    """Inputs of the translations, under the same names."""
+    truth: Path | None = None
+    """True counterparts, under the same names."""
+    paired: bool = False
+    """The real images are the true counterparts."""
+
+
+def score_folders(folders: Folders, options: ScoreOptions, recorded: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Score the outputs, and their inputs if they are given.
+
+    Args:
+        folders: the images.
+        options: the metrics and their settings.
+        recorded: further entries of the result.
 
     Returns:
-        ``MEASURE_outputs`` and ``MEASURE_inputs`` for the `MEASURES` of the metrics, their confidence intervals as
-        ``MEASURE_outputs_interval``, a list of two, what the numbers depend on, and ``warnings``, sentences that the
-        reader of the numbers should know. Inputs without an output are left out: both columns are of the same images.
+        ``SCORE_outputs`` and ``SCORE_inputs``, their intervals as ``SCORE_outputs_interval`` [low, high], the
+        conditions of the scores, and ``warnings``, sentences for the user. Inputs without an output are left out.
 
     Raises:
-        UserError: a folder missing, empty or too small, an image without its partner or of another size, an unknown
-            metric, weights or packages that are not there.
+        UserError: a folder is missing, empty or too small, an image lacks its partner or differs from it in size, a
+            metric is unknown, weights or packages are missing, or ``recorded`` has the key of a result.
     """
-    files, real, truth = _find(request)
-    scorer = Scorer(request, real)
-    folders = {**files, "real": real, **({"truth": truth} if truth else {})}
-    conditions = {f"images_{name}": len(images) for name, images in folders.items()} | scorer.conditions
-    if request.styles:
-        conditions["styles"] = 1 + len(request.styles)
-    keys = [f"{measure}_{column}{suffix}" for measure in MEASURES for column in COLUMNS for suffix in ("", "_interval")]
-    if taken := sorted(request.recorded.keys() & {*keys, *conditions, "warnings"}):
+    metrics = options.chosen(truth=bool(folders.truth or folders.paired))
+    columns, real, truth = _find(folders, sets=any(name in SET_METRICS for name in metrics))
+    scorer = Scorer(metrics, options)
+    counts = {**columns, "real": real} | ({"truth": truth} if truth else {})
+    conditions = {f"images_{name}": len(images) for name, images in counts.items()} | scorer.conditions
+    if len(folders.outputs) > 1:
+        conditions["styles"] = len(folders.outputs)
+    keys = [f"{name}_{column}{suffix}" for name in SCORES for column in COLUMNS for suffix in ("", "_interval")]
+    recorded = recorded or {}
+    if taken := sorted(recorded.keys() & {*keys, *conditions, "warnings"}):
         raise UserError(f"--record {taken[0]}=... would replace a result of that name; choose another key")
+    measured = {column: scorer.measure_files(images, f"{column} measured", truth, cached=column == "inputs")
+                for column, images in columns.items()}
+    features = scorer.measure_files(real, "real images measured", cached=True).features
     found: dict[str, Any] = {}
-    if truth is not None:  # first, because it is quick: a size that differs is found at once
-        for column, images in files.items():
-            found |= _flat(scorer.pairs(images, truth), column)
-    for column, images in files.items():
-        found |= _flat(scorer.sets(images, keep=column == "inputs"), column)
+    for column, images in measured.items():
+        found |= _entries(scorer.scores(images, features), column)
     return {key: found[key] for key in keys if key in found} | conditions | {
-        "warnings": list(scorer.warnings.values()), **request.recorded}
+        "warnings": list(scorer.warnings.values()), **recorded}
 
 
-def table(scores: Mapping[str, Any]) -> str:
-    """The scores as lines of aligned columns, with their intervals; a dash where there is none."""
-    rows: list[tuple[str, ...]] = [("", *COLUMNS)]
-    for name, measure in MEASURES.items():
+def score_table(scores: Mapping[str, Any]) -> str:
+    """Format the scores with their intervals."""
+    rows = [["", *COLUMNS]]
+    for name, kind in SCORES.items():
         cells = [_cell(scores, f"{name}_{column}") for column in COLUMNS]
         if cells != ["-", "-"]:
-            rows.append((measure.heading, *cells))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}" for row in rows)
+            rows.append([kind.heading, *cells])
+    return aligned(rows, left=1)
 
 
-def require_place(path: Path) -> None:
-    """Tell at once, not after the work, that `write_json` will fail.
-
-    Raises:
-        UserError: there is a folder of this name, or nothing can be written where it should go.
-    """
-    nearest = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UserError(f"'{path}' cannot be written there; choose another file")
-
-
-def write_json(path: Path, scores: Mapping[str, Any]) -> None:
-    """Write the scores as a JSON object, whole or not at all; missing folders are made.
-
-    Raises:
-        UserError: the file cannot be written there.
-    """
-    text = json.dumps(scores, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        with replacing(path) as partial:
-            # File names in it may hold bytes that are no text: JSON escapes them in the same way.
-            partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be written ({error.strerror}); choose another file") from None
+def _find(folders: Folders, *, sets: bool) -> tuple[dict[str, list[Path]], list[Path], list[Path] | None]:
+    """List the images to be scored by column, the real images, and the true counterparts if they are known."""
+    styles = in_styles(folders.outputs, "--outputs")
+    outputs = [styles[number % len(styles)][number] for number in range(len(styles[0]))]
+    columns = {"outputs": outputs}
+    if folders.inputs:
+        columns["inputs"] = partners(outputs, folders.inputs, "--inputs")
+    real = find_images(folders.real, "--real", subfolders=False)
+    if folders.paired and len(outputs) != len(real):
+        raise UserError(f"--paired: '{folders.outputs[0]}' holds {counted(len(outputs), 'image')} and "
+                        f"'{folders.real}' {len(real)}; they should be pairs of the same names")
+    folder, flag = (folders.real, "--paired") if folders.paired else (folders.truth, "--truth")
+    truth = partners(outputs, folder, flag) if folder else None
+    for flag, images in (("--outputs", outputs), ("--real", real)):
+        if sets and len(images) < 2:
+            raise UserError(f"{flag}: '{images[0].parent}' holds a single image; scores of whole folders need at "
+                            "least two")
+    if truth:
+        for images in columns.values():
+            require_equal_sizes(images, truth)
+    return columns, real, truth
 
 
-def _find(request: Request) -> tuple[dict[str, list[Path]], list[Path], list[Path] | None]:
-    """By column the images to be scored, the real images, and the true counterparts if there are any."""
-    files = {"outputs": _in_turns([request.outputs, *request.styles])}
-    if request.inputs:
-        files["inputs"] = partners(files["outputs"], request.inputs, "--inputs")
-    real = find_images(request.real, "--real", subfolders=False)
-    if request.paired and len(files["outputs"]) != len(real):
-        raise UserError(f"--paired: '{request.outputs}' holds {counted(len(files['outputs']), 'image')} and "
-                        f"'{request.real}' {len(real)}; they should be pairs of the same names")
-    folder, flag = (request.real, "--paired") if request.paired else (request.truth, "--truth")
-    truth = partners(files["outputs"], folder, flag) if folder else None
-    if set(request.chosen) & set(SET_METRICS):
-        for flag, images in (("--outputs", files["outputs"]), ("--real", real)):
-            if len(images) < 2:
-                raise UserError(f"{flag}: '{images[0].parent}' holds a single image; scores of whole folders need at "
-                                "least two")
-    return files, real, truth
-
-
-def _in_turns(folders: Sequence[Path]) -> list[Path]:
-    """The images of the first folder; image n from folder n modulo their number."""
-    styles = in_styles(folders, "--outputs")
-    return [styles[number % len(styles)][number] for number in range(len(styles[0]))]
-
-
-def _flat(scores: Mapping[str, Score], column: str) -> dict[str, Any]:
-    """The entries of the result for the scores of a column."""
-    entries: dict[str, Any] = {}
-    for name, (value, interval) in scores.items():
-        entries[f"{name}_{column}"] = value
-        if interval:
-            entries[f"{name}_{column}_interval"] = list(interval)
-    return entries
+def _entries(scores: Mapping[str, Estimate], column: str) -> dict[str, Any]:
+    """Name the scores of a column for the JSON file."""
+    entries: dict[str, Any] = {f"{name}_{column}": estimate.value for name, estimate in scores.items()}
+    return entries | {f"{name}_{column}_interval": list(estimate.interval)
+                      for name, estimate in scores.items() if estimate.interval}
 
 
 def _cell(scores: Mapping[str, Any], key: str) -> str:
-    """A value to four digits and its interval to three; a dash where there is none."""
+    """Format a value to four digits and its interval to three; a dash if there is none."""
     if key not in scores:
         return "-"
     interval = scores.get(f"{key}_interval")

@@ -1,4 +1,4 @@
-"""Scores of a generator on a test set, again and again with other weights."""
+"""Scores of a generator on a test set, for one checkpoint after another."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,38 @@ import torch
 from torch import Tensor
 
 from data import ImageDataset, Loader, SampleKey, SingleDataset
-from evaluation.in_memory import Examined
-from metrics.frechet import frechet_distance
 from options import DataFlags, Options, RunFlags, TestFlags
 from util.distributed import ALONE, World
 from util.errors import UserError
 from util.files import sha256
+from util.images import levels
 
+from .scoring import Measured, Sample, ScoreOptions, Scorer
 from .translator import Translator
+
+GENERATOR_SCORES = ("frechet", "line_iou", "colour_error")
+"""The scores of a generator; the last two need true counterparts."""
 
 SETTINGS = ("dataset_mode", "direction", "preprocess", "load_size", "crop_size", "input_nc", "output_nc", "eval",
             "seed")
-"""Flags of the translation that its scores depend on, beside the checkpoint and the test set."""
+"""Flags of the translation that its scores depend on."""
 
 
-class Examiner:
-    """Translates a test set and compares it with the real images of the target domain.
+class GeneratorScorer:
+    """Translates a test set and scores the translations against real images of the target domain.
 
-    Those are the truths where the data set has them, else the images in ``{phase}B`` (in ``{phase}A`` with --direction
-    BtoA), at most as many as are translated.
+    The real images are the truths if the data set has them, or else those in ``{phase}B`` (``{phase}A`` with
+    --direction BtoA); no more than ``num_test`` are used.
 
     Args:
         options: of ``test.py``: the model and the test set.
-        device: where everything runs.
-        world: processes that share the work; all must make one and call it at the same time.
-        layer, weights: of VGG16, see `Examined`.
+        device: of all networks.
+        world: processes that share the work; all must call the same methods at the same time.
+        layer, weights: of VGG16, see `VGG16Features`.
 
     Attributes:
-        translator: it is given its weights from outside.
-        conditions: what the scores depend on beside these weights.
+        translator: its weights are set from outside.
+        conditions: what the scores depend on, except the weights of the generator.
 
     Raises:
         UserError: the test set or the real images are missing or fewer than two.
@@ -55,79 +57,92 @@ class Examiner:
         self.translator, self._world = Translator(options, device, world), world
         if self.translator.total < 2:
             raise UserError("--dataroot: the test set has a single image, and the Fréchet distance needs at least two")
-        self._examined = Examined(layer, weights, device)
-        real, entry = real_images(options, self.translator.dataset)
-        if len(real) < 2:
-            raise UserError(f"--dataroot: {real.files(0)[0]} is the only real image of the target domain, and the "
-                            "Fréchet distance needs at least two")
-        limit = options[TestFlags].num_test
-        count = min(len(real), limit or len(real))
-        self._real = partial(images_of, real, entry, count, world)
-        self._target: Tensor | None = None  # on the first process
-        self._measured = False
+        self._scorer = Scorer(GENERATOR_SCORES, ScoreOptions(
+            layer=layer, vgg_weights=weights, device=device, bootstrap=0, batch_size=options[DataFlags].batch_size))
+        self._real_set, self._entry = real_images(options, self.translator.dataset)
+        if len(self._real_set) < 2:
+            raise UserError(f"--dataroot: {self._real_set.files(0)[0]} is the only real image of the target domain, "
+                            "and the Fréchet distance needs at least two")
+        self._count = min(len(self._real_set), options[TestFlags].num_test or len(self._real_set))
+        self._real: Measured | None = None
         files = [dataset.files(item) for dataset, most in ((self.translator.dataset, self.translator.total),
-                                                           (real, count)) for item in range(min(dataset.items, most))]
+                                                           (self._real_set, self._count))
+                 for item in range(min(dataset.items, most))]
         everything = options.as_dict()
         self.conditions: dict[str, Any] = {
-            "images_outputs": self.translator.total, "images_real": count,
+            "images_outputs": self.translator.total, "images_real": self._count,
             "test_set_sha256": digest(itertools.chain.from_iterable(files)),
-            **self._examined.conditions, **{name: everything[name] for name in SETTINGS},
+            **self._scorer.extractors["vgg16"].conditions, "line_threshold": self._scorer.conditions["line_threshold"],
+            **{name: everything[name] for name in SETTINGS},
         }
 
     def read_everything(self) -> None:
-        """Read every image, so that no later call can fail for one.
+        """Read every image, so that no later call can fail because of one.
 
         Raises:
             UserError: one cannot be read.
         """
         for _ in self.translator.batches():
             pass
-        self._measure_real()
+        self._real = self._measure_real()
 
     def scores(self, stopped: Callable[[], bool] = lambda: False) -> dict[str, float] | None:
-        """Score the translator's present weights; None where ``stopped`` has asked some process to give up.
+        """Score the translator's present weights.
+
+        Args:
+            stopped: asked before each image; True in any process ends the call early.
 
         Returns:
-            ``frechet`` and, where truths are known, ``line_iou`` and ``colour_error``; in all processes.
+            ``frechet`` and, if truths are known, ``line_iou`` and ``colour_error``, in all processes; None after an
+            early end.
 
         Raises:
             UserError: an image cannot be read.
         """
-        if not self._measured:
-            self._measure_real()
-        rows: list[tuple[int, Tensor, dict[str, float]]] = []
-        for translated in self.translator.translations():
-            if stopped():
-                break
-            images = translated.images
-            output = next(image for label, image in images.items() if label.startswith("fake_B"))
-            paired = self._examined.against_truth(output, images["real_B"]) if "real_B" in images else {}
-            rows.append((translated.number, self._examined.features(output), paired))
-        ordered = sorted(itertools.chain.from_iterable(self._world.gather(rows)), key=lambda row: row[0])
+        self._real = self._real or self._measure_real()
+        numbers: list[int] = []
+
+        def samples() -> Iterator[Sample]:
+            for translated in self.translator.translations():
+                if stopped():
+                    return
+                numbers.append(translated.number)
+                truth = translated.images.get("real_B")
+                yield Sample(translated.path, as_saved(translated.output), None if truth is None else as_saved(truth))
+
+        measured = self._scorer.measure(samples())
+        parts = self._world.gather((numbers, measured))
         scores = None
-        if self._target is not None and len(ordered) == self.translator.total:
-            scores = {"frechet": frechet_distance(torch.stack([features for _, features, _ in ordered]), self._target)}
-            scores |= {name: sum(of[name] for _, _, of in ordered) / len(ordered) for name in ordered[0][2]}
+        if parts and sum(len(of) for of, _ in parts) == self.translator.total:
+            found = self._scorer.scores(Measured.joined(parts), self._real.features)
+            scores = {name: found[name].value for name in GENERATOR_SCORES if name in found}
         shared: dict[str, float] | None = self._world.same(scores)
         return shared
 
-    def _measure_real(self) -> None:
-        """Look at the real images, once."""
-        rows = [(number, self._examined.features(image)) for number, image in self._real()]
-        found = itertools.chain.from_iterable(self._world.gather(rows))
-        features = [of for _, of in sorted(found, key=lambda row: row[0])]
-        self._target, self._measured = torch.stack(features) if features else None, True
+    def _measure_real(self) -> Measured:
+        """Measure the real images; empty on all processes except the first."""
+        numbers = list(range(self._world.rank, self._count, self._world.size))
+        images = images_of(self._real_set, self._entry, self._count, self._world)
+        measured = self._scorer.measure(Sample(str(self._real_set.files(0)[0].parent), as_saved(image))
+                                        for image in images)
+        parts = self._world.gather((numbers, measured))
+        return Measured.joined(parts) if parts else Measured({}, {})
+
+
+def as_saved(image: Tensor) -> Tensor:
+    """Round an image [1 or 3, H, W] in [-1, 1] to 8 bits, as `save_image` does, and repeat grey: [3, H, W]."""
+    return (levels(image) / 255 * 2 - 1).expand(3, -1, -1)
 
 
 def real_images(options: Options, dataset: ImageDataset) -> tuple[ImageDataset, str]:
-    """The data set of real images of the target domain, and the entry of its samples that holds them.
+    """Find the real images of the target domain: a data set, and the entry of its samples that holds them.
 
     Args:
         options: of the test set.
         dataset: the test set.
 
     Raises:
-        UserError: it knows no truth, and there is no folder of real images.
+        UserError: it has no truths, and there is no folder of real images.
     """
     data = options[DataFlags]
     if "B" in dataset[SampleKey(0, 0)]:
@@ -137,14 +152,14 @@ def real_images(options: Options, dataset: ImageDataset) -> tuple[ImageDataset, 
     return SingleDataset(Options([single, options[RunFlags]], {}), training=False), "A"
 
 
-def images_of(dataset: ImageDataset, entry: str, count: int, world: World) -> Iterator[tuple[int, Tensor]]:
-    """This process's share of the first ``count`` images: their numbers, and [C, H, W] in [-1, 1]."""
+def images_of(dataset: ImageDataset, entry: str, count: int, world: World = ALONE) -> Iterator[Tensor]:
+    """Load this process's share of the first ``count`` images, every ``world.size``-th: [C, H, W] in [-1, 1]."""
     loader = Loader(dataset, batch_size=1, num_workers=0, seed=0, shuffle=False, rank=world.rank,
                     world_size=world.size)
-    for number, batch in zip(range(world.rank, count, world.size), loader.epoch(0), strict=False):
-        yield number, batch[entry][0]
+    for _, batch in zip(range(world.rank, count, world.size), loader.epoch(0), strict=False):
+        yield batch[entry][0]
 
 
 def digest(files: Iterable[Path]) -> str:
-    """SHA-256 of the contents of files in this order, hexadecimal."""
+    """Hash the contents of files in this order: SHA-256, hexadecimal."""
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()

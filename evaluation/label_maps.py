@@ -1,4 +1,4 @@
-"""The labels of Cityscapes (Cordts et al., CVPR 2016), and label maps in the ways that they are stored.
+"""The labels of Cityscapes (Cordts et al., CVPR 2016), and label maps from files in several formats.
 
 A label has an id (0 to 33; -1, stored as 255, for license plates). The 19 of them that are scored also have a train id
 (0 to 18), all others train id 255 (`IGNORED`).
@@ -18,7 +18,7 @@ from util.images import image_mode, load_image, load_values
 
 
 class Label(NamedTuple):
-    """A label that is scored; its train id is its place in `CLASSES`."""
+    """A label that is scored; its train id is its index in `CLASSES`."""
 
     id: int
     name: str
@@ -61,27 +61,26 @@ VOID_COLOURS = (
     (0, 0, 90),  # caravan
     (0, 0, 110),  # trailer
 )
-"""Of labels that are not scored. Two more share a scored one's colour and so its class in colour-coded maps: polegroup
-that of pole, license plate that of car."""
+"""Colours of labels that are not scored. Two further labels share the colour of a scored one, and so its class in
+colour-coded maps: polegroup and pole, license plate and car."""
 
 FORMATS = ("auto", "ids", "train_ids", "colours", "nearest_colours")
-"""How a file holds labels; ``auto``: three channels hold colours, one what the file's name says."""
+"""Formats of a file. ``auto``: three channels hold colours; of one channel, the name tells the format."""
 
 ENDINGS = {"_labelTrainIds": "train_ids", "_labelIds": "ids", "_color": "colours"}
-"""Of the names of Cityscapes' own label maps."""
+"""Formats by the endings of Cityscapes' own file names."""
 
 
 def read_labels(path: Path, stored: str = "auto") -> Tensor:
-    """A label map as train ids [H, W], 0 to 18 or `IGNORED`.
+    """Read a label map as train ids [H, W], 0 to 18 or `IGNORED`.
 
     Args:
         path: the file.
-        stored: one of `FORMATS`. ``nearest_colours`` takes each pixel for the label of the nearest colour (Euclidean,
-            in RGB), for maps that JPEG or smooth resizing has blurred; ``colours`` refuses others than the labels'.
+        stored: one of `FORMATS`. ``nearest_colours`` gives each pixel the label of the nearest colour (Euclidean, in
+            RGB), for maps changed by JPEG or smooth resizing; ``colours`` accepts only exact colours.
 
     Raises:
-        UserError: the file cannot be read, holds other values or colours than labels have, or does not say what it
-            holds.
+        UserError: the file cannot be read, holds values or colours of no label, or its format is unknown.
     """
     stored = _stored(path) if stored == "auto" else stored
     if stored in ("colours", "nearest_colours"):
@@ -94,11 +93,11 @@ def read_labels(path: Path, stored: str = "auto") -> Tensor:
         return values.where(values >= 0, IGNORED)
     table = torch.full((256,), IGNORED)
     table[[label.id for label in CLASSES]] = torch.arange(len(CLASSES))
-    return table[values]  # -1 is the table's end
+    return table[values]  # -1 is the last entry
 
 
 def _stored(path: Path) -> str:
-    """What a file holds, by its channels and its name."""
+    """Find the format of a file by its channels and its name."""
     mode = image_mode(path)
     if mode not in ("1", "L", "P") and not mode.startswith("I"):
         return "colours"

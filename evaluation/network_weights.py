@@ -1,4 +1,4 @@
-"""Weights of networks that others trained: from a file, or downloaded once into torch's cache."""
+"""Weights of published networks, from a file or downloaded once into torch's cache."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from util.errors import UserError
 
 
 def weights_file(file: Path | None, url: str, flag: str) -> Path:
-    """``file`` if one is given, else what is behind ``url``, downloaded unless it is in torch's cache.
+    """Return ``file``, or else the file behind ``url``, downloaded unless it is in torch's cache.
 
     Args:
         file: chosen by the user.
-        url: its file name ends in ``-`` and the first digits of the SHA-256, which a download must have.
-        flag: the flag that names ``file``; error messages begin with it.
+        url: its file name ends in ``-`` and the first digits of the SHA-256, which are checked.
+        flag: the flag that names ``file``, for error messages.
 
     Raises:
         UserError: there is no such file, or it cannot be downloaded.
@@ -38,10 +38,10 @@ def weights_file(file: Path | None, url: str, flag: str) -> Path:
 
 
 def read_state(path: Path, flag: str) -> dict[str, Tensor]:
-    """The state dict that a file holds, read as data alone.
+    """Read a state dict as data, without running code.
 
     Raises:
-        UserError: it holds something else.
+        UserError: the file holds something else.
     """
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)

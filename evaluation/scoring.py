@@ -1,128 +1,258 @@
-"""Scores of one set of images, with their confidence intervals."""
+"""The scoring pipeline: images, from files or from a generator, to features and comparisons, and these to scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import PIL
 import torch
 from torch import Tensor
 
-from evaluation.feature_cache import cached
-from evaluation.feature_extractors import VGGFeatures
-from evaluation.inception import InceptionFeatures
-from evaluation.lpips_distance import PerceptualDistance
-from evaluation.pairing import Unsuited, program_conditions, read_image, require_one_size
-from evaluation.request import Request
-from metrics.bootstrap import LEVEL, Score, bootstrap_mean, bootstrap_sets
+from metrics.bootstrap import LEVEL, Estimate, bootstrap_mean, bootstrap_sets, draw_pairs
 from metrics.manifold import NEIGHBOURS
 from metrics.paired import LINE_THRESHOLD
-from metrics.scores import MEASURES, PAIR_METRICS, SET_METRICS
+from metrics.scores import LPIPS, METRICS, PAIR_METRICS, SCORES, SET_METRICS, PairMetric
 from util.errors import UserError
+from util.images import load_normalized
+from util.terminal import watched
+
+from .feature_cache import FeatureCache
+from .feature_extractors import Extractor, InceptionExtractor, VGGExtractor
+from .lpips_distance import LPIPSDistance
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How images are scored, as the flags of ``evaluate.py metrics`` say."""
+
+    metrics: Sequence[str] | None = None
+    """Of `METRICS`; None: those whose weights and counterparts are given or bundled."""
+    layer: str = "relu4_3"
+    vgg_weights: str = "bundled"
+    resize: str = "clean"
+    inception_weights: Path | None = None
+    lpips_net: str = "alex"
+    lpips_weights: Path | None = None
+    device: torch.device | str = "cpu"
+    batch_size: int = 16
+    bootstrap: int = 100
+    """Number of bootstrap replicates; 0: no intervals."""
+    seed: int = 0
+    cache: Path | None = None
+    """Folder of the feature cache; None: no cache."""
+
+    def chosen(self, *, truth: bool) -> tuple[str, ...]:
+        """List the metrics to compute, in the order of `METRICS`.
+
+        Args:
+            truth: whether the true counterparts are known.
+
+        Raises:
+            UserError: there is no such metric, or it needs true counterparts.
+        """
+        paired = {*PAIR_METRICS, LPIPS}
+        if self.metrics is None:
+            missing = set() if truth else set(paired)
+            if not self.inception_weights:
+                missing |= {name for name, metric in SET_METRICS.items() if metric.network == "inception"}
+            if not self.lpips_weights:
+                missing.add(LPIPS)
+            return tuple(name for name in METRICS if name not in missing)
+        for name in self.metrics:
+            if name not in METRICS:
+                raise UserError(f"--metrics: there is no '{name}'; choose from {', '.join(METRICS)}")
+            if name in paired and not truth:
+                raise UserError(f"--metrics {name} compares images with their true counterparts: name their folder "
+                                "with --truth")
+        return tuple(name for name in METRICS if name in self.metrics)
+
+
+class Sample(NamedTuple):
+    """An image to be scored."""
+
+    name: str
+    """For error messages."""
+    image: Tensor
+    """[3, H, W] in [-1, 1], on any device."""
+    truth: Tensor | None = None
+    """Its true counterpart, of the same size."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured of N images, in their order."""
+
+    features: dict[str, Tensor]
+    """[N, D] by network."""
+    comparisons: dict[str, Tensor]
+    """[N] by pair metric: how each image compares with its truth."""
+
+    @classmethod
+    def joined(cls, parts: Iterable[tuple[list[int], Measured]]) -> Measured:
+        """Merge parts, each with the numbers of its images, in the order of these numbers."""
+        numbers, found = zip(*((of, measured) for of, measured in parts if of), strict=True)
+        order = torch.tensor([number for of in numbers for number in of]).argsort()
+        return cls({name: torch.cat([of.features[name] for of in found])[order] for name in found[0].features},
+                   {name: torch.cat([of.comparisons[name] for of in found])[order] for name in found[0].comparisons})
 
 
 class Scorer:
-    """Scores images as a request wants it; its networks are built at once, so that what is missing is told first.
+    """Measures and scores images. The networks are loaded at once, so that missing weights are reported early.
 
     Args:
-        request: says how.
-        real: the real images.
+        metrics: see `ScoreOptions.chosen`.
+        options: all other settings.
+
+    Attributes:
+        conditions: settings and versions that the scores depend on, for the JSON file.
+        warnings: sentences for the user, by subject.
 
     Raises:
-        UserError: an unknown metric, weights or packages that are not there.
+        UserError: packages or weights are missing.
     """
 
-    def __init__(self, request: Request, real: Sequence[Path]) -> None:
-        self.request, self.real, self.names = request, real, request.chosen
+    def __init__(self, metrics: Sequence[str], options: ScoreOptions) -> None:
+        self.metrics, self.options = metrics, options
         self.warnings: dict[str, str] = {}
-        """For the reader of the scores, by their subject, in one sentence each."""
-        networks = {SET_METRICS[name].network for name in self.names if name in SET_METRICS}
-        self.extractors: dict[str, VGGFeatures | InceptionFeatures] = {}
+        networks = {SET_METRICS[name].network for name in metrics if name in SET_METRICS}
+        self.extractors: dict[str, Extractor] = {}
         if "vgg16" in networks:
-            self.extractors["vgg16"] = VGGFeatures(request.layer, request.weights, request.device, request.batch_size)
+            self.extractors["vgg16"] = VGGExtractor(options.layer, options.vgg_weights, options.device)
         if "inception" in networks:
-            self.extractors["inception"] = InceptionFeatures(request.inception_weights, request.resize, request.device,
-                                                             request.batch_size)
-        self.pairings: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-            name: of for name, of in PAIR_METRICS.items() if name in self.names}
+            self.extractors["inception"] = InceptionExtractor(options.inception_weights, options.resize, options.device)
         self.conditions: dict[str, Any] = {}
         for extractor in self.extractors.values():
             self.conditions |= extractor.conditions
-        if "lpips" in self.names:
-            self.pairings["lpips"] = perceptual = PerceptualDistance(request.lpips_net, request.lpips_weights,
-                                                                     request.device)
-            self.conditions |= perceptual.conditions
+        self._comparisons = {name: metric for name, metric in PAIR_METRICS.items() if name in metrics}
+        if LPIPS in metrics:
+            distance = LPIPSDistance(options.lpips_net, options.lpips_weights, options.device)
+            self._comparisons[LPIPS] = PairMetric(distance, distance.least)
+            self.conditions |= distance.conditions
         self.conditions |= {
-            "prdc_neighbours": NEIGHBOURS, "line_threshold": LINE_THRESHOLD, "bootstrap": request.bootstrap,
-            "confidence": LEVEL, "bootstrap_seed": request.seed, **program_conditions(request.device),
+            "prdc_neighbours": NEIGHBOURS, "line_threshold": LINE_THRESHOLD, "bootstrap": options.bootstrap,
+            "confidence": LEVEL, "bootstrap_seed": options.seed, **program_conditions(options.device),
         }
 
-    def pairs(self, images: Sequence[Path], truth: Sequence[Path]) -> dict[str, Score]:
-        """By measure, the mean over the images of the score of each against its truth.
-
-        Raises:
-            UserError: sizes differ, or a file is no image.
-        """
-        values: dict[str, list[Tensor]] = {name: [] for name in self.pairings}
-        for path, true_path in self.request.watch(list(zip(images, truth, strict=True)), "pairs compared"):
-            image, true_image = read_image(path), read_image(true_path)
-            require_one_size(path, image, true_path, true_image)
-            for name in list(values):
-                try:
-                    values[name].append(self.pairings[name](image, true_image))
-                except Unsuited as reason:
-                    self._leave_out(name, f"'{path}' has {image.shape[2]}x{image.shape[1]} pixels, and {reason}")
-                    del values[name]
-        return {name: bootstrap_mean(torch.stack(of), self.request.bootstrap, self.request.seed, MEASURES[name].bounds)
-                for name, of in values.items()}
-
-    def sets(self, images: Sequence[Path], keep: bool) -> dict[str, Score]:
-        """By measure, the score of the images as a set against the real ones.
+    def measure(self, samples: Iterable[Sample], networks: Collection[str] | None = None) -> Measured:
+        """Extract features, and compare images with their truths where all have one.
 
         Args:
-            images: files.
-            keep: their features too, in the cache.
+            samples: neighbours of one size share a batch.
+            networks: the extractors to run; None: all.
 
         Raises:
-            UserError: a file is no image, or too small for the features.
+            UserError: an image is too small for the features, or for a metric of ``--metrics``.
         """
-        scores: dict[str, Score] = {}
-        features = {network: self._features(network, images, keep) for network in self.extractors}
-        for name in (name for name in self.names if name in SET_METRICS):
+        features: dict[str, list[Tensor]] = {
+            name: [] for name in self.extractors if networks is None or name in networks}
+        comparisons: dict[str, list[Tensor]] = {name: [] for name in self._comparisons}
+        for batch in _batches(samples, self.options.batch_size):
+            images = torch.stack([sample.image for sample in batch])
+            for name, rows in features.items():
+                self._require_size(self.extractors[name], batch[0])
+                rows.append(self.extractors[name](images))
+            truths = [sample.truth for sample in batch if sample.truth is not None]
+            for name in list(comparisons) if truths else ():
+                least, side = self._comparisons[name].least, min(images.shape[2:])
+                if side < least:
+                    size = f"{images.shape[3]}x{images.shape[2]}"
+                    self._leave_out(name, f"'{batch[0].name}' has {size} pixels, and {SCORES[name].title} needs images "
+                                          f"of {least}x{least} pixels")
+                    del comparisons[name]
+                else:
+                    comparisons[name].append(self._comparisons[name].compare(images.cpu(), torch.stack(truths).cpu()))
+        return Measured({name: torch.cat(rows) for name, rows in features.items() if rows},
+                        {name: torch.cat(values) for name, values in comparisons.items() if values})
+
+    def measure_files(
+        self, paths: Sequence[Path], what: str, truths: Sequence[Path] | None = None, *, cached: bool = False
+    ) -> Measured:
+        """Measure image files.
+
+        Args:
+            paths: the files.
+            what: describes them beside a progress bar.
+            truths: true counterparts of equal sizes.
+            cached: use the cache of features.
+
+        Raises:
+            UserError: a file is no image; or see `measure`.
+        """
+        samples = watched(_read(paths, truths), what, len(paths))
+        if not (cached and self.options.cache):
+            return self.measure(samples)
+        cache, versions = FeatureCache(self.options.cache, self._warn), program_conditions(self.options.device)
+        files = {name: cache.file_of(paths, extractor.conditions | versions)
+                 for name, extractor in self.extractors.items()}
+        known = {name: found for name, file in files.items() if (found := cache.load(file, len(paths))) is not None}
+        missing = files.keys() - known.keys()
+        if not missing and not truths:
+            return Measured(known, {})
+        measured = self.measure(samples, missing)
+        for name in missing:
+            cache.save(files[name], measured.features[name])
+        return Measured(known | measured.features, measured.comparisons)
+
+    def scores(self, measured: Measured, real: Mapping[str, Tensor]) -> dict[str, Estimate]:
+        """Score measured images, by name of the score.
+
+        Args:
+            measured: the images.
+            real: features of the real images, by network.
+
+        Raises:
+            UserError: there are too few images for a metric of ``--metrics``.
+        """
+        options = self.options
+        found = {name: bootstrap_mean(values, options.bootstrap, options.seed, SCORES[name].bounds)
+                 for name, values in measured.comparisons.items()}
+        for name in (name for name in self.metrics if name in SET_METRICS):
             metric = SET_METRICS[name]
-            ours, real = features[metric.network], self._real[metric.network]
-            fewest = min(len(ours), len(real))
+            ours, theirs = measured.features[metric.network], real[metric.network]
+            fewest, sizes = min(len(ours), len(theirs)), (len(ours), len(theirs))
             if fewest < metric.least:
                 self._leave_out(name, f"it needs {metric.least} images in each folder, and one holds {fewest}")
                 continue
             if name in ("frechet", "fid") and fewest < ours.shape[1]:
                 self.warnings[name] = (
                     f"{name}: {fewest} images are fewer than the {ours.shape[1]} features, which makes the distance "
-                    "larger: compare it with distances of as many images alone")
-            found = bootstrap_sets(metric.statistic(ours, real), (len(ours), len(real)), self.request.bootstrap,
-                                   self.request.seed, [MEASURES[measure].bounds for measure in metric.measures],
-                                   watch=self.request.watch)
-            scores |= dict(zip(metric.measures, found, strict=True))
-        return scores
+                    "larger: compare it only with distances of equally many images")
+            pairs = draw_pairs(sizes, options.bootstrap, options.seed)
+            estimates = bootstrap_sets(metric.statistic(ours, theirs), sizes, watched(pairs, f"intervals of {name}"),
+                                       [SCORES[score].bounds for score in metric.scores])
+            found |= dict(zip(metric.scores, estimates, strict=True))
+        return found
 
-    @cached_property
-    def _real(self) -> dict[str, Tensor]:
-        return {network: self._features(network, self.real, True) for network in self.extractors}
-
-    def _features(self, network: str, images: Sequence[Path], keep: bool) -> Tensor:
-        extractor, folder = self.extractors[network], self.request.cache
-
-        def extract(paths: Sequence[Path]) -> Tensor:
-            return extractor(self.request.watch(paths, f"images through {network}"))
-
-        if folder is None or not keep:
-            return extract(images)
-        conditions = extractor.conditions | program_conditions(self.request.device)
-        return cached(extract, images, conditions, folder, lambda text: self.warnings.update({text: text}))
+    def _require_size(self, extractor: Extractor, sample: Sample) -> None:
+        if min(sample.image.shape[1:]) < extractor.least:
+            raise UserError(f"'{sample.name}' is too small for this --layer, which needs {extractor.least}x"
+                            f"{extractor.least} pixels; choose an earlier layer or larger images")
 
     def _leave_out(self, name: str, reason: str) -> None:
-        if self.request.metrics is not None:
+        if self.options.metrics is not None:
             raise UserError(f"--metrics {name}: {reason}")
         self.warnings.setdefault(name, f"{name} is left out: {reason}")
+
+    def _warn(self, text: str) -> None:
+        self.warnings[text] = text
+
+
+def program_conditions(device: torch.device | str) -> dict[str, Any]:
+    """List versions and the device, for the JSON file."""
+    return {"torch_version": torch.__version__, "pillow_version": PIL.__version__, "device": str(device)}
+
+
+def _read(paths: Sequence[Path], truths: Sequence[Path] | None) -> Iterator[Sample]:
+    for path, truth in zip(paths, truths or itertools.repeat(None), strict=False):
+        yield Sample(str(path), load_normalized(path, 3), None if truth is None else load_normalized(truth, 3))
+
+
+def _batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    """Group up to ``size`` neighbours of equal shapes."""
+    for _, alike in itertools.groupby(samples, lambda sample: sample.image.shape):
+        while batch := list(itertools.islice(alike, size)):
+            yield batch

@@ -1,4 +1,4 @@
-"""Segmentation networks that a user names: images to train ids."""
+"""Segmentation networks that a user names."""
 
 from __future__ import annotations
 
@@ -10,55 +10,59 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evaluation.label_maps import CLASSES
+from models.networks.vgg import IMAGENET_MEAN, IMAGENET_STD
 from util.errors import UserError
 from util.state_dicts import load_file, load_into
 
 
 class Segmenter:
-    """The class of each pixel, by a network that gives a score for each of the 19 classes.
+    """Labels each pixel of an image with its class.
 
     Args:
-        network: a file of ``torch.export`` (.pt2), which takes images [1, 3, H, W] in [0, 1] to scores
-            [1, 19, h, w]; or ``torchvision/NAME``, such as ``torchvision/deeplabv3_resnet50``.
-            Such a file is a program: it is to be run from people that one trusts alone.
-        weights: for torchvision, a state dict of that network with 19 classes. Its images are normalised as ImageNet's.
-        device: where it runs.
+        network: a file of ``torch.export`` (.pt2) that maps images [1, 3, H, W] in [0, 1] to scores
+            [1, ``classes``, h, w], or ``torchvision/NAME``, such as ``torchvision/deeplabv3_resnet50``. A .pt2 file is
+            a program: it must come from people whom the user trusts.
+        weights: for torchvision, a state dict of the network, for images normalised as ImageNet's.
+        classes: number of classes.
+        device: of the network.
 
     Raises:
-        UserError: no such network or file, or weights of another one.
+        UserError: there is no such network or file, or the weights are of another network.
     """
 
-    def __init__(self, network: str, weights: Path | None = None, device: torch.device | str = "cpu") -> None:
-        self.name, self.device = network, torch.device(device)
-        self.module = _torchvision(network, weights) if network.startswith("torchvision/") else _file(network)
-        self.module.to(self.device)
+    def __init__(
+        self, network: str, weights: Path | None, classes: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.name, self.classes, self.device = network, classes, torch.device(device)
+        self._module = (_torchvision(network, weights, classes) if network.startswith("torchvision/")
+                        else _exported(network))
+        self._module.to(self.device)
 
     @torch.no_grad()
     def __call__(self, image: Tensor) -> Tensor:
-        """Train ids [H, W] of an image [3, H, W] in [-1, 1]: the highest scores, enlarged bilinearly before.
+        """Label an image [3, H, W] in [-1, 1] by the highest score, after bilinear resizing to the image: [H, W].
 
         Raises:
-            UserError: the network does not take the image, or gives no scores of 19 classes.
+            UserError: the network does not take the image, or its output has another shape.
         """
         try:
-            scores: Any = self.module((image[None].to(self.device) + 1) / 2)
+            scores: Any = self._module((image[None].to(self.device) + 1) / 2)
         except (RuntimeError, AssertionError, ValueError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f"--network {self.name} does not take images of {image.shape[1]}x{image.shape[2]} pixels "
                             f"({reason}); give --images of a size that it takes") from error
         scores = scores["out"] if isinstance(scores, dict) and "out" in scores else scores
-        if not isinstance(scores, Tensor) or scores.dim() != 4 or scores.shape[:2] != (1, len(CLASSES)):
+        if not isinstance(scores, Tensor) or scores.dim() != 4 or scores.shape[:2] != (1, self.classes):
             got = f"a tensor {list(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
-            raise UserError(f"--network {self.name} gives {got} instead of scores [1, {len(CLASSES)}, h, w]; wrap it "
+            raise UserError(f"--network {self.name} gives {got} instead of scores [1, {self.classes}, h, w]; wrap it "
                             "so that it does")
         scores = F.interpolate(scores.float(), image.shape[1:], mode="bilinear", align_corners=False)
-        classes: Tensor = scores[0].argmax(dim=0)
-        return classes.cpu()
+        labels: Tensor = scores[0].argmax(dim=0)
+        return labels.cpu()
 
 
 class _Normalized(nn.Module):
-    """A network of torchvision behind the normalisation that it was trained with."""
+    """A network for images normalised as ImageNet's."""
 
     mean: Tensor
     std: Tensor
@@ -66,35 +70,35 @@ class _Normalized(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Any:
         return self.network((images - self.mean) / self.std)
 
 
-def _torchvision(network: str, weights: Path | None) -> nn.Module:
-    from torchvision import models  # noqa: PLC0415 - only where asked for
+def _torchvision(network: str, weights: Path | None, classes: int) -> nn.Module:
+    from torchvision import models  # noqa: PLC0415 - only if asked for
 
     name = network.partition("/")[2]
     known = models.list_models(module=models.segmentation)
     if name not in known:
         raise UserError(f"--network: torchvision has no segmentation network '{name}'; use one of {', '.join(known)}")
     if weights is None:
-        raise UserError(f"--network {network} needs --network_weights, a state dict with the {len(CLASSES)} classes of "
-                        "Cityscapes: torchvision's own weights know other classes")
+        raise UserError(f"--network {network} needs --network_weights, a state dict with the {classes} classes: "
+                        "torchvision's own weights know other classes")
     state = load_file(weights)
     auxiliary = {"aux_loss": True} if any(key.startswith("aux_classifier.") for key in state) else {}
-    module = models.get_model(name, weights=None, weights_backbone=None, num_classes=len(CLASSES), **auxiliary)
+    module = models.get_model(name, weights=None, weights_backbone=None, num_classes=classes, **auxiliary)
     load_into(module, state, weights)
     return _Normalized(module).eval()
 
 
-def _file(network: str) -> nn.Module:
+def _exported(network: str) -> nn.Module:
     path = Path(network)
     if not path.is_file():
         raise UserError(f"--network: '{network}' is neither torchvision/NAME nor a file of torch.export")
-    logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # tracebacks of what the sentence below says
+    logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # its tracebacks repeat the message below
     try:
         return torch.export.load(path).module()
     except Exception as error:  # the reader raises many kinds

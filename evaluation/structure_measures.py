@@ -1,4 +1,4 @@
-"""Structure measures of images: which there are, and the networks that they need."""
+"""Structure measures of images in memory, with the networks that they need."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from evaluation.feature_extractors import weights_sha256
-from evaluation.pairing import program_conditions
-from evaluation.trained_heads import Heads
 from metrics.error_maps import cosine_error, perceptual_error, pixel_error, similarity_error, similarity_map
 from models.networks.features import VGG16, create_features, distinct_layers
 from util.errors import UserError
 from util.files import sha256
+
+from .feature_extractors import weights_sha256
+from .scoring import program_conditions
+from .trained_heads import TrainedHeads
 
 MEASURES = {
     "pixel": "pixel L1",
@@ -26,10 +27,10 @@ MEASURES = {
     "lsesim": "LSeSim",
     "lsesim_norm": "LSeSim, --use_norm",
 }
-"""Names of the measures, and how figures and tables call them."""
+"""Titles of the structure measures, by name."""
 
 LEARNED = ("lsesim", "lsesim_norm")
-"""Those that need heads."""
+"""The measures that need heads."""
 
 
 class Row(NamedTuple):
@@ -45,48 +46,49 @@ class Row(NamedTuple):
         return f"{self.measure}_{self.layer}" if self.layer else self.measure
 
     @property
-    def shows_similarity(self) -> bool:
-        """Whether it is made of self-similarity."""
+    def has_similarity(self) -> bool:
+        """Whether the measure compares self-similarity."""
         return self.measure.startswith(("fsesim", "lsesim"))
 
     @property
     def title(self) -> str:
-        """What people read."""
+        """For figures and tables."""
         return MEASURES[self.measure]
 
 
-class Seen(NamedTuple):
-    """An image as the measures see it."""
+class ImageFeatures(NamedTuple):
+    """An image and its features."""
 
     image: Tensor
     """[1, 3, H, W] in [-1, 1]."""
-    features: list[Tensor]
+    fixed: list[Tensor]
+    """Features of each layer."""
     learned: list[Tensor]
-    """What the heads make of features; empty without heads."""
+    """Outputs of the heads; empty without heads."""
 
 
-class Comparison:
-    """Some measures of structure at some layers of a feature network, without gradients.
+class StructureMeasures:
+    """Some structure measures at some layers of a feature network, without gradients.
 
     Args:
-        layers: names of layers; of VGG16 also numbers of ReLUs. None: the heads' own, or relu3_1 and relu4_1.
-        network, weights: ``--feature_net`` and ``--vgg_weights``. None: the heads' own, or VGG16 and bundled.
-        patch_size: side of the window of keys around a query. None: the heads' own, or 64.
-        whole_rows: compare whole rows of self-similarity, not where the candidate's is strongest alone.
+        layers: names of layers; of VGG16 also numbers of ReLUs. None: those of the heads, or relu3_1 and relu4_1.
+        network, weights: ``--feature_net`` and ``--vgg_weights``. None: those of the heads, or VGG16 and bundled.
+        patch_size: side of the window of keys around a query. None: that of the heads, or 64.
+        whole_rows: compare whole rows of self-similarity instead of the candidate's strongest quarter.
         heads: for LSeSim.
-        measures: some of `MEASURES`; None: all that can be had.
-        device: where the networks run.
+        measures: some of `MEASURES`; None: all, LSeSim only with heads.
+        device: of the networks.
 
     Attributes:
-        rows: what is measured, in the order of figures and tables.
+        rows: the measures at their layers, in the order of figures and tables.
 
     Raises:
-        UserError: an unknown layer or measure, LSeSim without heads for each layer, or weights that are missing.
+        UserError: an unknown layer or measure, LSeSim without heads for each layer, or missing weights.
     """
 
     def __init__(
         self, layers: Sequence[str] | None = None, *, network: str | None = None, weights: str | None = None,
-        patch_size: int | None = None, heads: Heads | None = None, measures: Sequence[str] | None = None,
+        patch_size: int | None = None, heads: TrainedHeads | None = None, measures: Sequence[str] | None = None,
         whole_rows: bool = False, device: torch.device | str = "cpu",
     ) -> None:
         self.network_name = network or (heads.network if heads else VGG16)
@@ -95,7 +97,7 @@ class Comparison:
         self.whole_rows = whole_rows
         typed = layers or (heads.layers if heads else ("relu3_1", "relu4_1"))
         self.layers = distinct_layers(self.network_name, typed, "--layers")
-        chosen = _measures(measures, heads)
+        chosen = _chosen(measures, heads)
         self.heads, self.device = heads if set(chosen) & set(LEARNED) else None, torch.device(device)
         self.rows = [Row(measure, layer) for measure in chosen
                      for layer in (("",) if measure == "pixel" else self.layers)]
@@ -103,45 +105,48 @@ class Comparison:
         self.learned_network: nn.Module = self.network
         self.modules: list[nn.Module] = []
         if self.heads:
-            self.modules = [_head_of(self.heads, layer).to(self.device) for layer in self.layers]
+            self.modules = [self.heads.module(layer).to(self.device) for layer in self.layers]
             if self.heads.features is not None:
                 self.learned_network = self.heads.feature_network().to(self.device)
 
     @torch.no_grad()
-    def look(self, image: Tensor) -> Seen:
-        """What the measures need of an image [3, H, W] in [-1, 1]."""
+    def features(self, image: Tensor) -> ImageFeatures:
+        """Extract the features of an image [3, H, W] in [-1, 1].
+
+        Raises:
+            UserError: the image is too small for the layers.
+        """
         batch = image[None].to(self.device)
-        features: list[Tensor] = self.network(batch)
+        fixed: list[Tensor] = self.network(batch)
         if not self.heads:
-            return Seen(batch, features, [])
-        learned = features
+            return ImageFeatures(batch, fixed, [])
+        below = fixed
         if self.learned_network is not self.network:
             every = dict(zip(self.heads.layers, self.learned_network(batch), strict=True))
-            learned = [every[layer] for layer in self.layers]
-        return Seen(batch, features, [head(f) for head, f in zip(self.modules, learned, strict=True)])
+            below = [every[layer] for layer in self.layers]
+        return ImageFeatures(batch, fixed, [head(of) for head, of in zip(self.modules, below, strict=True)])
 
     @torch.no_grad()
-    def errors(self, source: Seen, candidate: Seen) -> dict[Row, Tensor]:
-        """The map of errors [h, w] of each row: how far the candidate is from the source's structure."""
+    def errors(self, source: ImageFeatures, candidate: ImageFeatures) -> dict[Row, Tensor]:
+        """Compute the error map [h, w] of each row."""
         return {row: self._error(row, source, candidate)[0].cpu() for row in self.rows}
 
     @torch.no_grad()
-    def similarities(self, seen: Seen, x: int, y: int) -> dict[Row, Tensor]:
-        """Self-similarity [h, w] of the point at pixel (x, y), counted from the top left, in the rows that have one.
+    def similarities(self, features: ImageFeatures, x: int, y: int) -> dict[Row, Tensor]:
+        """Compute the self-similarity map [h, w] of pixel (x, y), counted from the top left, in rows that have one.
 
-        NaN where the point's window of keys does not reach.
+        NaN outside the window of keys.
         """
-        height, width = seen.image.shape[2:]
+        height, width = features.image.shape[2:]
         maps = {}
-        for row in self.rows:
-            if row.shows_similarity:
-                features = self._features(row, seen)
-                query = (y * features.shape[2] // height, x * features.shape[3] // width)
-                maps[row] = similarity_map(features, *query, **self._settings(row))[0].cpu()
+        for row in (row for row in self.rows if row.has_similarity):
+            layer = self._of(row, features)
+            query = (y * layer.shape[2] // height, x * layer.shape[3] // width)
+            maps[row] = similarity_map(layer, *query, **self._settings(row))[0].cpu()
         return maps
 
     def conditions(self) -> dict[str, Any]:
-        """What the numbers depend on, beside the images."""
+        """List what the numbers depend on, except the images."""
         of_vgg = self.network_name == VGG16 or Path(self.weights).is_file()
         found: dict[str, Any] = {
             "feature_network": self.network_name, "feature_layers": list(self.layers), "vgg_weights": self.weights,
@@ -151,25 +156,25 @@ class Comparison:
             found |= {"heads": str(self.heads.path), "heads_sha256": sha256(self.heads.path)}
         return found | program_conditions(self.device)
 
-    def _error(self, row: Row, source: Seen, candidate: Seen) -> Tensor:
+    def _error(self, row: Row, source: ImageFeatures, candidate: ImageFeatures) -> Tensor:
         if row.measure == "pixel":
             return pixel_error(source.image, candidate.image)
-        features = self._features(row, source), self._features(row, candidate)
+        layers = self._of(row, source), self._of(row, candidate)
         if row.measure == "perceptual":
-            return perceptual_error(*features)
+            return perceptual_error(*layers)
         if row.measure == "patchnce":
-            return cosine_error(*features)
-        return similarity_error(*features, whole_rows=self.whole_rows, **self._settings(row))
+            return cosine_error(*layers)
+        return similarity_error(*layers, whole_rows=self.whole_rows, **self._settings(row))
 
-    def _features(self, row: Row, seen: Seen) -> Tensor:
-        return (seen.learned if row.measure in LEARNED else seen.features)[self.layers.index(row.layer)]
+    def _of(self, row: Row, features: ImageFeatures) -> Tensor:
+        return (features.learned if row.measure in LEARNED else features.fixed)[self.layers.index(row.layer)]
 
     def _settings(self, row: Row) -> dict[str, Any]:
         return {"patch_size": self.patch_size, "normalize": row.measure.endswith("_norm")}
 
 
-def _measures(measures: Sequence[str] | None, heads: Heads | None) -> list[str]:
-    """Those asked for, in the order of `MEASURES`."""
+def _chosen(measures: Sequence[str] | None, heads: TrainedHeads | None) -> list[str]:
+    """List the measures to compute, in the order of `MEASURES`."""
     if measures is None:
         return [name for name in MEASURES if heads or name not in LEARNED]
     if unknown := [name for name in measures if name not in MEASURES]:
@@ -177,10 +182,3 @@ def _measures(measures: Sequence[str] | None, heads: Heads | None) -> list[str]:
     if heads is None and (learned := [name for name in measures if name in LEARNED]):
         raise UserError(f"--measures {learned[0]} needs learned heads: add --heads checkpoints/NAME")
     return [name for name in MEASURES if name in measures]
-
-
-def _head_of(heads: Heads, layer: str) -> nn.Module:
-    if layer not in heads.layers:
-        raise UserError(f"--layers: {heads.path} has no head for {layer}; use {', '.join(heads.layers)}, or leave "
-                        "--heads out")
-    return heads.modules[heads.layers.index(layer)]

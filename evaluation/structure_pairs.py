@@ -1,30 +1,34 @@
-"""Structure measures over folders: the error of what belongs to a source, beside that of what does not."""
+"""Structure errors over folders: of pairs of the same structure, beside pairs of different structure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from evaluation.pairing import partners, read_image
-from evaluation.structure_measures import Comparison, Seen
+from metrics.bootstrap import bootstrap_ratio
 from util.errors import UserError
-from util.images import find_images
+from util.images import find_images, load_normalized
+from util.terminal import watched
+
+from .pairing import partners
+from .reports import aligned as aligned_columns
+from .structure_measures import ImageFeatures, StructureMeasures
 
 SHUFFLE = "shuffle"
 RESAMPLES = 2000
-"""Of the pairs, for the interval of a ratio."""
+"""Bootstrap replicates for the interval of a ratio."""
 
 
 def derangement(count: int, seed: int) -> list[int]:
-    """For each of ``count`` things another one, each once: a random cycle through all of them.
+    """Draw a random cycle through ``count`` items, so that each gets another one and each is used once.
 
     Raises:
-        ValueError: there is no other.
+        ValueError: fewer than two items.
     """
     if count < 2:
         raise ValueError(f"nothing else to choose among {count}")
@@ -33,59 +37,52 @@ def derangement(count: int, seed: int) -> list[int]:
     return [following[index] for index in range(count)]
 
 
-def ratio_interval(aligned: Tensor, unaligned: Tensor, *, seed: int = 0) -> tuple[float, float]:
-    """95% interval of mean(unaligned) / mean(aligned), by the percentile bootstrap over pairs.
+def load_alike(
+    measures: StructureMeasures, path: Path, like: ImageFeatures | None = None, of: Path | None = None
+) -> ImageFeatures:
+    """Extract the features of an image file.
 
     Args:
-        aligned, unaligned: errors [N] of the same sources.
-        seed: of the resamples.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(aligned), (RESAMPLES, len(aligned)), generator=generator)
-    ratios = unaligned[chosen].mean(dim=1) / aligned[chosen].mean(dim=1)
-    low, high = torch.quantile(ratios, ratios.new_tensor([0.025, 0.975])).tolist()
-    return low, high
-
-
-def load_alike(comparison: Comparison, path: Path, like: Seen | None = None, of: Path | None = None) -> Seen:
-    """What the measures need of an image file, which must be of the size of ``like``, the image of the file ``of``.
+        measures: they extract features.
+        path: the file.
+        like, of: an image of the same size, and its file.
 
     Raises:
         UserError: the sizes differ, the file is no image, or it is too small for the layers.
     """
-    image = read_image(path)
+    image = load_normalized(path, 3)
     if like is not None and image.shape != like.image.shape[1:]:
         sizes = [f"{height}x{width}" for height, width in (image.shape[1:], like.image.shape[2:])]
         raise UserError(f"'{path}' is {sizes[0]} (height x width), but '{of}', which it is compared with, {sizes[1]}; "
                         "make them alike")
     try:
-        return comparison.look(image)
+        return measures.features(image)
     except UserError as error:
         raise UserError(f"'{path}': {error}") from None
 
 
 def score_pairs(
-    comparison: Comparison, sources: Path, aligned: Path, unaligned: str = SHUFFLE, *, limit: int | None = None,
+    measures: StructureMeasures, sources: Path, aligned: Path, unaligned: str = SHUFFLE, *, limit: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Mean errors over the images of a folder, against what belongs to each and against what does not.
+    """Average the errors over the images of a folder, against images of the same and of another structure.
 
     Args:
-        comparison: the measures.
+        measures: the measures.
         sources: folder of images.
-        aligned: folder of what belongs to them, under the same names.
-        unaligned: ``shuffle``: what belongs to another source, each once; or a folder, under the same names.
-        limit: the first so many sources alone.
-        seed: of the shuffle, and of the resamples behind the intervals.
+        aligned: folder of images of the same structure, under the same names.
+        unaligned: ``shuffle``: the aligned image of another source, each once; or a folder, under the same names.
+        limit: use only the first sources.
+        seed: of the shuffle and the bootstrap.
 
     Returns:
-        ``pairs``; ``errors``: for each row's key ``aligned`` and ``unaligned``, means over the pairs, their quotient
-        ``ratio`` and its 95% interval ``ratio_low``, ``ratio_high``, and ``separation``, their difference in units of
-        the standard deviation over pairs (the root of the mean of the two variances); None for what is not finite;
-        and what they depend on.
+        ``pairs``, their number; ``errors``: for each row's key the means ``aligned`` and ``unaligned``, their
+        ``ratio`` with its 95% interval ``ratio_low``, ``ratio_high``, and ``separation``, their difference divided by
+        the standard deviation over pairs (root of the mean of both variances); None for what is not finite; and the
+        conditions.
 
     Raises:
-        UserError: a folder missing, empty or without partners, a single pair that is shuffled, sizes that differ.
+        UserError: a folder is missing, empty or without partners, a single pair is to be shuffled, or sizes differ.
     """
     files = find_images(sources, "--sources", limit, subfolders=False)
     own = partners(files, aligned, "--aligned")
@@ -95,34 +92,34 @@ def score_pairs(
         others = [own[index] for index in derangement(len(files), seed)]
     else:
         raise UserError("--unaligned shuffle needs at least two pairs, here is one: enlarge --limit or --sources")
-    means = [_means(comparison, *three) for three in zip(files, own, others, strict=True)]
-    close, far = torch.tensor(means, dtype=torch.float64).unbind(dim=1)  # [N, rows]
-    found = {row.key: _summary(close[:, index], far[:, index], seed) for index, row in enumerate(comparison.rows)}
-    return {"pairs": len(files), "errors": found, "unaligned": unaligned, "seed": seed} | comparison.conditions()
+    means = [_mean_errors(measures, *three)
+             for three in watched(list(zip(files, own, others, strict=True)), "pairs compared")]
+    same, other = torch.tensor(means, dtype=torch.float64).unbind(dim=1)  # [N, rows]
+    found = {row.key: _summary(same[:, index], other[:, index], seed) for index, row in enumerate(measures.rows)}
+    return {"pairs": len(files), "errors": found, "unaligned": unaligned, "seed": seed} | measures.conditions()
 
 
-def table(comparison: Comparison, scores: Mapping[str, Any]) -> str:
-    """The scores as lines of aligned columns."""
-    lines = [f"{'measure':<20}{'layer':<12}{'aligned':>9}{'unaligned':>11}{'ratio':>8}  {'95% interval':<16}separation"]
-    for row in comparison.rows:
+def pairs_table(measures: StructureMeasures, scores: Mapping[str, Any]) -> str:
+    """Format the scores."""
+    rows = [["measure", "layer", "aligned", "unaligned", "ratio", "95% interval", "separation"]]
+    for row in measures.rows:
         of = {key: "-" if value is None else f"{value:.{4 if 'aligned' in key else 2}f}"
               for key, value in scores["errors"][row.key].items()}
-        interval = f"{of['ratio_low']} to {of['ratio_high']}"
-        lines.append(f"{row.title:<20}{row.layer:<12}{of['aligned']:>9}{of['unaligned']:>11}{of['ratio']:>8}"
-                     f"  {interval:<16}{of['separation']:>10}")
-    return "\n".join(lines)
+        rows.append([row.title, row.layer, of["aligned"], of["unaligned"], of["ratio"],
+                     f"{of['ratio_low']} to {of['ratio_high']}", of["separation"]])
+    return aligned_columns(rows, left=2)
 
 
-def _means(comparison: Comparison, source: Path, own: Path, other: Path) -> list[list[float]]:
-    """Mean errors [2, rows] of a source against its own and against another."""
-    seen = load_alike(comparison, source)
-    compared: Sequence[Seen] = [load_alike(comparison, path, seen, source) for path in (own, other)]
-    return [[error.mean().item() for error in comparison.errors(seen, of).values()] for of in compared]
+def _mean_errors(measures: StructureMeasures, source: Path, own: Path, other: Path) -> list[list[float]]:
+    """Compute the mean errors [2, rows] of a source against its aligned and its unaligned image."""
+    features = load_alike(measures, source)
+    candidates = [load_alike(measures, path, features, source) for path in (own, other)]
+    return [[error.mean().item() for error in measures.errors(features, of).values()] for of in candidates]
 
 
 def _summary(aligned: Tensor, unaligned: Tensor, seed: int) -> dict[str, float | None]:
     spread = ((aligned.var() + unaligned.var()) / 2).sqrt() if len(aligned) > 1 else torch.tensor(torch.nan)
-    low, high = ratio_interval(aligned, unaligned, seed=seed)
+    low, high = bootstrap_ratio(unaligned, aligned, RESAMPLES, seed)
     values = {"aligned": aligned.mean().item(), "unaligned": unaligned.mean().item(),
               "ratio": (unaligned.mean() / aligned.mean()).item(), "ratio_low": low, "ratio_high": high,
               "separation": ((unaligned.mean() - aligned.mean()) / spread).item()}

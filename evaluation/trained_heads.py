@@ -1,4 +1,4 @@
-"""The learned heads of LSeSim, read from a checkpoint."""
+"""The learned heads of LSeSim, from a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,24 +16,36 @@ from util.state_dicts import load_into, load_state, state_path
 
 
 @dataclass(frozen=True)
-class Heads:
-    """Heads, and what they were trained on."""
+class TrainedHeads:
+    """Heads, and the settings of their training."""
 
     path: Path
-    """The file that they are from."""
+    """Their file."""
     layers: tuple[str, ...]
     network: str
-    """``--feature_net`` of the training."""
+    """``--feature_net``."""
     weights: str
-    """``--vgg_weights`` of the training."""
+    """``--vgg_weights``."""
     patch_size: int
     modules: nn.ModuleList
     """A head for each layer."""
     features: Mapping[str, Tensor] | None
-    """Weights of the feature network, where it learned too (``--vgg_lr_scale``)."""
+    """Weights of the feature network, if it was trained too (``--vgg_lr_scale``)."""
+
+    def module(self, layer: str) -> nn.Module:
+        """Return the head of a layer.
+
+        Raises:
+            UserError: there is none.
+        """
+        if layer not in self.layers:
+            raise UserError(f"--layers: {self.path} has no head for {layer}; use {', '.join(self.layers)}, or leave "
+                            "--heads out")
+        head: nn.Module = self.modules[self.layers.index(layer)]
+        return head
 
     def feature_network(self) -> nn.Module:
-        """The network that the heads look at, as it was when they were saved; all `layers`.
+        """Build the feature network as it was saved with the heads, with all `layers`.
 
         Raises:
             UserError: its weights are missing or do not fit.
@@ -44,12 +56,12 @@ class Heads:
         return network
 
 
-def load_heads(folder: Path, epoch: str = "latest") -> Heads:
-    """The heads that a training with ``--learned_attn`` has saved.
+def load_heads(folder: Path, epoch: str = "latest") -> TrainedHeads:
+    """Load the heads of a training with ``--learned_attn``.
 
     Args:
         folder: ``checkpoints/NAME``.
-        epoch: which of its saves.
+        epoch: tag of the save.
 
     Raises:
         UserError: there is no such checkpoint, or it holds no heads.
@@ -68,7 +80,7 @@ def load_heads(folder: Path, epoch: str = "latest") -> Heads:
     loss = SpatialCorrelativeLoss(head_channels=[weight.shape[1] for weight in weights])
     load_into(loss, networks["F"], path)
     network = options.get("feature_net", VGG16)
-    return Heads(
+    return TrainedHeads(
         path=path, layers=canonical_layers(network, options["attn_layers"]), network=network,
         weights=options["vgg_weights"], patch_size=options["patch_size"],
         modules=loss.heads.requires_grad_(False), features=networks.get("VGG"))

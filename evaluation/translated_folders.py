@@ -1,10 +1,9 @@
-"""Folders that ``evaluate.py metrics`` scores, made with a checkpoint of an experiment."""
+"""Folders for ``evaluate.py metrics --name``, translated with a checkpoint of an experiment."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 
 from data import ImageDataset
 from options import Options, RunFlags
-from util.distributed import ALONE
 from util.errors import UserError
 from util.images import save_image
 from util.state_dicts import AVERAGE
@@ -20,39 +18,31 @@ from util.terminal import watched
 
 from .checkpoint_scores import load_checkpoint
 from .experiments import Experiment
+from .folder_scores import Folders
 from .generator_scores import SETTINGS, images_of, real_images
 from .translator import Names, Translator, save_translations
 
 
-@dataclass(frozen=True)
-class Made:
-    """Folders of images of the same preparation, and how they were made."""
-
-    outputs: Path
-    inputs: Path
-    real: Path
-    truth: Path | None
-    """None where nothing is known of it."""
-    translation: dict[str, Any]
-
-
 def folder_of(flags: argparse.Namespace) -> Path:
-    """Where translations and scores go: beside what test.py writes, whose page stays as it is."""
+    """Return the folder of translations and scores, beside that of ``test.py``."""
     kind = f"{flags.phase}_{flags.epoch}{AVERAGE if flags.use_ema else ''}_metrics"
     return Path(flags.results_dir, flags.name, kind)
 
 
-def make_folders(
+def translate_folders(
     experiment: Experiment, options: Options, device: torch.device, folder: Path, given: Path | None = None
-) -> Made:
-    """Translate the test set, and put beside it what it is compared with. Images of an earlier run are removed.
+) -> tuple[Folders, dict[str, Any]]:
+    """Translate the test set, and write real images of the same size beside it. Images of an earlier run are removed.
 
     Args:
-        experiment: whose checkpoint.
-        options: of test.py for it.
-        device: where the generator runs.
+        experiment: of the checkpoint.
+        options: of ``test.py``.
+        device: of the generator.
         folder: gets ``images/real_A``, ``images/fake_B`` and so on.
-        given: real images, where the user has named others than those of the data set.
+        given: real images to use instead of those of the data set.
+
+    Returns:
+        The folders, and how they were made, for the JSON file.
 
     Raises:
         UserError: the checkpoint or the test set is missing or damaged, or there are no real images.
@@ -60,37 +50,30 @@ def make_folders(
     translator, tag = Translator(options, device), options[RunFlags].epoch
     digests = load_checkpoint(experiment, tag, translator)
     real, entry = translator.dataset, "B"
-    if given is None:  # looked for first: it is quickly told that they are missing
-        real, entry = find_real(options, translator.dataset)
+    if given is None:  # before the work: they may be missing
+        try:
+            real, entry = real_images(options, translator.dataset)
+        except UserError as error:
+            raise UserError(f"{error}; or name other real images with --real") from None
     images = folder / "images"
     if images.exists():
         shutil.rmtree(images)
     labels: set[str] = set()
-    saved = save_translations(translator.translations(), folder)
-    for _, files in watched(saved, "images translated", translator.total):
+    for _, files in watched(save_translations(translator.translations(), folder), "images translated",
+                            translator.total):
         labels.update(files)
     truth = images / "real_B" if "real_B" in labels else None
     if real is not translator.dataset:
         save_all(real, entry, images / "real")
     everything = options.as_dict()
-    settings = {name: everything[name] for name in ("dataroot", "phase", "use_ema", *SETTINGS)}
-    return Made(
-        outputs=images / min(label for label in labels if label.startswith("fake_B")), inputs=images / "real_A",
-        real=given or truth or images / "real", truth=truth,
-        translation={"experiment": experiment.name, "checkpoint": tag, "sha256": digests,
-                     **experiment.progress(tag), **settings})
-
-
-def find_real(options: Options, dataset: ImageDataset) -> tuple[ImageDataset, str]:
-    """`real_images`, whose error also names --real."""
-    try:
-        return real_images(options, dataset)
-    except UserError as error:
-        raise UserError(f"{error}; or name other real images with --real") from None
+    folders = Folders([images / min(label for label in labels if label.startswith("fake_B"))],
+                      real=given or truth or images / "real", inputs=images / "real_A", truth=truth)
+    return folders, {"experiment": experiment.name, "checkpoint": tag, "sha256": digests, **experiment.progress(tag),
+                     **{name: everything[name] for name in ("dataroot", "phase", "use_ema", *SETTINGS)}}
 
 
 def save_all(dataset: ImageDataset, entry: str, folder: Path) -> None:
-    """Write a data set's images as it gives them: scaled and in grey, where translations are."""
+    """Write the images of a data set, scaled as it scales them."""
     names = Names()
-    for number, image in watched(images_of(dataset, entry, len(dataset), ALONE), "real images", len(dataset)):
+    for number, image in enumerate(watched(images_of(dataset, entry, len(dataset)), "real images", len(dataset))):
         save_image(image, folder / f"{names.of(str(dataset.files(number)[0]))}.png")

@@ -1,4 +1,4 @@
-"""A test set, translated with a checkpoint: image by image in memory, or into a folder."""
+"""Translation of a test set with a checkpoint, in memory or into a folder."""
 
 from __future__ import annotations
 
@@ -22,35 +22,40 @@ from util.state_dicts import AVERAGE, load_networks
 
 @dataclass(frozen=True)
 class Translated:
-    """What became of one image of a test set."""
+    """An image of a test set and its translation."""
 
     number: int
-    """Its place in the test set, from 0."""
+    """Its index in the test set, from 0."""
     path: str
     """Its file."""
     images: dict[str, Tensor]
-    """[C, H, W] in [-1, 1]: ``real_A``, its translation ``fake_B`` (or several), ``real_B`` where the truth is known;
-    on any device."""
+    """[C, H, W] in [-1, 1] on any device: ``real_A``, the translation ``fake_B`` or several ``fake_B_1``, ``fake_B_2``,
+    ..., and ``real_B`` if the truth is known."""
+
+    @property
+    def output(self) -> Tensor:
+        """The translation; of several the first."""
+        return next(image for label, image in self.images.items() if label.startswith("fake_B"))
 
 
 class Translator:
-    """A model that only translates, and the images that ``test.py`` with the same options would translate.
+    """A model for translation only, and the test set of ``test.py`` with the same options.
 
     Its weights are random until `load` or `copy_weights` is called.
 
     Args:
-        options: those of ``test.py``.
-        device: where the model runs.
-        world: processes of which each translates its share: every ``size``-th image.
+        options: of ``test.py``.
+        device: of the model.
+        world: processes that share the images: each takes every ``size``-th one.
 
     Attributes:
-        model: it.
-        dataset: where the images come from.
-        loader: the images, one by one, since they may differ in size.
-        tiling: how images are cut; None: not at all.
-        batch_size: images, or tiles, that are translated together: --batch_size, or 1 where batch normalisation takes
-            its statistics from the batch, so that no translation depends on its neighbours.
-        total: how many images are translated, by all processes together.
+        model: the model.
+        dataset: the test set.
+        loader: loads images one by one, since they may differ in size.
+        tiling: size and overlap of tiles; None: images are not cut.
+        batch_size: number of images or tiles in a batch: --batch_size, or 1 with batch normalisation that takes its
+            statistics from the batch, so that no translation depends on its neighbours.
+        total: number of images, of all processes together.
 
     Raises:
         UserError: the data set is missing, or the options do not fit the model.
@@ -75,12 +80,12 @@ class Translator:
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The networks by the names under which a training saves their weights."""
+        """The networks, by the names of their files."""
         suffix = AVERAGE if self.use_average else ""
         return {name + suffix: network for name, network in self.model.networks.items()}
 
     def load(self, folder: Path, tag: str) -> None:
-        """Take the weights of a checkpoint of the experiment in ``folder``.
+        """Load the weights of a checkpoint of the experiment in ``folder``.
 
         Raises:
             UserError: a file is missing, damaged, or of another architecture.
@@ -88,17 +93,17 @@ class Translator:
         load_networks(folder, tag, self.networks)
 
     def copy_weights(self, networks: Mapping[str, nn.Module]) -> None:
-        """Take the weights of a training's networks, which stay as they are."""
+        """Copy the weights of networks of a training."""
         for name, network in self.networks.items():
             network.load_state_dict(networks[name].state_dict())
 
     def batches(self) -> Iterator[Batch]:
-        """This process's share of the images, one by one: `Loader` batches."""
+        """Load this process's share of the images, one by one."""
         return itertools.islice(self.loader.epoch(0), -(-(self.total - self.world.rank) // self.world.size))
 
     @torch.inference_mode()
     def translations(self) -> Iterator[Translated]:
-        """Translate this process's share. The same images each time, whatever else draws random numbers.
+        """Translate this process's share. Seeded: each call gives the same images.
 
         Raises:
             UserError: an image cannot be read.
@@ -114,22 +119,22 @@ class Translator:
 
 
 def tag_of(run: RunFlags) -> str:
-    """The checkpoint that the flags name."""
+    """Return the tag of the checkpoint that the flags name."""
     return f"iter_{run.load_iter}" if run.load_iter else run.epoch
 
 
 def save_translations(
     translations: Iterable[Translated], folder: Path, aspect_ratio: float = 1.0
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Write images as they come, as PNG files ``folder/images/LABEL/NAME.png``.
+    """Write images one after the other as PNG files ``folder/images/LABEL/NAME.png``.
 
     Args:
         translations: of different files.
-        folder: it is made where it is missing.
+        folder: made if missing.
         aspect_ratio: see `save_image`.
 
-    Returns:
-        For each, once its files are written: the input's own path, and by label the files relative to ``folder``.
+    Yields:
+        The input's path and the written files by label, relative to ``folder``.
     """
     names = Names()
     for translated in translations:
@@ -140,7 +145,7 @@ def save_translations(
 
 
 def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int) -> Iterator[Batch]:
-    """Join up to ``count`` batches that follow each other and whose images, those of ``names``, are equal in size."""
+    """Join up to ``count`` consecutive batches whose images ``names`` are equal in size."""
     for shapes, equal in itertools.groupby(batches, lambda batch: {n: batch[n].shape[1:] for n in names if n in batch}):
         while some := list(itertools.islice(equal, count)):
             joined: Batch = {name: torch.cat([batch[name] for batch in some]) for name in shapes}
@@ -148,13 +153,13 @@ def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int)
 
 
 class Names:
-    """Result names: an image's own, told apart where ``a.png`` and ``a.jpg``, or two folders, would collide."""
+    """Unique names of results, even of ``a.png`` and ``a.jpg``, or of files of one name in two folders."""
 
     def __init__(self) -> None:
         self.taken: dict[str, str] = {}
 
     def of(self, path: str) -> str:
-        """The name for ``path``, always the same one."""
+        """Return the name for ``path``; a second call returns the same one."""
         file = Path(path)
         wanted = itertools.chain([file.stem, file.name], (f"{file.stem}_{n}" for n in itertools.count(2)))
         name = next(name for name in wanted if self.taken.get(name, path) == path)

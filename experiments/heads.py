@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from data.transforms import jitter, plan_jitter
-from evaluation.pairing import partners, read_image
+from evaluation.pairing import partners
 from models.losses.spatial_correlative import SpatialCorrelativeLoss
 from models.networks import initialize
 from models.networks.vgg import VGG16Features
 from models.structure import negative
 from util.errors import UserError, run_program
 from util.files import replacing
-from util.images import find_images
+from util.images import find_images, load_normalized
 from util.state_dicts import save_file, state_path
 from util.words import counted
 
@@ -51,7 +51,7 @@ def train_heads(
     optimizer = torch.optim.Adam(loss.parameters(), lr=lr, betas=(0.5, 0.999))
     for _ in range(updates):
         chosen, other = torch.randperm(len(sources), generator=generator)[:2].tolist()
-        source, own, foreign = (read_image(path) for path in (sources[chosen], aligned[chosen], aligned[other]))
+        source, own, foreign = (load_normalized(path, 3) for path in (sources[chosen], aligned[chosen], aligned[other]))
         if positive == "jitter":
             own = 2 * jitter((source + 1) / 2, plan_jitter(generator)) - 1
         with torch.no_grad():

@@ -1,45 +1,43 @@
-"""Confidence intervals of scores, by drawing the images anew (Efron, 1979)."""
+"""Bootstrap confidence intervals (Efron, 1979)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from metrics.watch import Watch, unwatched
-
 Statistic = Callable[[Tensor, Tensor], Tensor]
-"""Scores [K] of two sets, from how often each of their members counts: float64 or int64 [N], [M]."""
+"""Scores [K] of two sets, given how often each member counts: float64 or int64 [N], [M]."""
 
 LEVEL = 0.95
-"""How often an interval should hold the score that is expected of as many images."""
+"""Confidence level of every interval."""
 
 
-class Score(NamedTuple):
-    """A value, and its interval where there is one."""
+class Estimate(NamedTuple):
+    """A score and its confidence interval, if there is one."""
 
     value: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None = None
 
 
 def ones(features: Tensor) -> Tensor:
-    """Each row counts once: [N]."""
+    """Count each row once: [N]."""
     return torch.ones(len(features), dtype=torch.int64)
 
 
 def draw_counts(size: int, replicates: int, seed: int) -> Tensor:
-    """How often each of ``size`` members is drawn in ``size`` draws with replacement: int64 [replicates, size].
+    """Count how often each of ``size`` members occurs in ``size`` draws with replacement: int64 [replicates, size].
 
-    Draws of one member alone are repeated: they have no spread. The same arguments give the same counts, so that two
-    scores against one folder see that folder alike.
+    A replicate of one member only is drawn again, because it has no spread. Equal arguments give equal counts: two
+    methods are compared on the same replicates of the real images.
 
     Raises:
         ValueError: fewer than two members.
     """
     if size < 2:
-        raise ValueError(f"nothing can be drawn anew from {size} members")
+        raise ValueError(f"a bootstrap needs at least two members, got {size}")
     generator = torch.Generator().manual_seed(seed)
     counts = torch.zeros(replicates, size, dtype=torch.int64)
     for row in counts:
@@ -48,13 +46,17 @@ def draw_counts(size: int, replicates: int, seed: int) -> Tensor:
     return counts
 
 
-def interval(value: float, replicates: Tensor, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Percentile interval of a score from its replicates [R], centred on the score, within ``bounds``.
+def draw_pairs(sizes: tuple[int, int], replicates: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """Draw counts of two sets. Those of the second depend only on its size and the seed."""
+    return list(zip(draw_counts(sizes[0], replicates, seed + 1), draw_counts(sizes[1], replicates, seed), strict=True))
 
-    A set drawn anew holds some images twice and a third not at all. That shifts scores of whole sets (it raises Fréchet
-    distances as fewer images would), and intervals that are not centred can miss the score itself. The shift is
-    taken out: the interval says how far another set of as many images would move the score, not what the score
-    would be of infinitely many.
+
+def interval(value: float, replicates: Tensor, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Compute the percentile interval of replicates [R], centred on ``value`` and clipped to ``bounds``.
+
+    A replicate repeats some images and lacks a third of them. This biases scores of whole sets (Fréchet distances
+    rise, as with fewer images), so that an uncentred interval can exclude the score itself. The interval says how far
+    another set of the same size would move the score, not what the score of infinitely many images would be.
     """
     tail = (1 - LEVEL) / 2
     edges = torch.tensor([tail, 1 - tail], dtype=replicates.dtype)
@@ -63,33 +65,43 @@ def interval(value: float, replicates: Tensor, bounds: tuple[float, float]) -> t
 
 
 def bootstrap_sets(
-    statistic: Statistic, sizes: tuple[int, int], replicates: int, seed: int, bounds: list[tuple[float, float]],
-    *, watch: Watch = unwatched,
-) -> list[Score]:
-    """Scores of two sets that are both drawn anew; without intervals where there are no replicates.
+    statistic: Statistic, sizes: tuple[int, int], pairs: Iterable[tuple[Tensor, Tensor]],
+    bounds: list[tuple[float, float]],
+) -> list[Estimate]:
+    """Score two sets, with intervals over replicates of both.
 
     Args:
-        statistic: gives the scores [K].
+        statistic: returns K scores.
         sizes: of the sets, N and M.
-        replicates: how often they are drawn.
-        seed: of the draws; the second set's depend on its size and the seed alone.
-        bounds: the range of each score.
-        watch: shows how many draws are done.
+        pairs: the replicates' counts, see `draw_pairs`; without any there are no intervals.
+        bounds: range of each score, K of them.
     """
     values = statistic(*(torch.ones(size, dtype=torch.int64) for size in sizes)).tolist()
+    replicates = [statistic(*pair) for pair in pairs]
     if not replicates:
-        return [Score(value, None) for value in values]
-    pairs = list(zip(draw_counts(sizes[0], replicates, seed + 1), draw_counts(sizes[1], replicates, seed), strict=True))
-    drawn = torch.stack([statistic(*pair) for pair in watch(pairs, "images drawn anew")])  # [R, K]
-    return [Score(value, interval(value, of, limits))
-            for value, of, limits in zip(values, drawn.T, bounds, strict=True)]
+        return [Estimate(value) for value in values]
+    return [Estimate(value, interval(value, of, limits))
+            for value, of, limits in zip(values, torch.stack(replicates).T, bounds, strict=True)]
 
 
-def bootstrap_mean(values: Tensor, replicates: int, seed: int, bounds: tuple[float, float]) -> Score:
-    """The mean of values [N] of the first of the sets above; one value alone has no interval."""
+def bootstrap_mean(values: Tensor, replicates: int, seed: int, bounds: tuple[float, float]) -> Estimate:
+    """Average values [N], with an interval if there are at least two and ``replicates`` is not 0.
+
+    The replicates are those of the first set of `draw_pairs`.
+    """
     values = values.double()
     mean = values.mean().item()
     if not replicates or len(values) < 2:
-        return Score(mean, None)
+        return Estimate(mean)
     drawn = draw_counts(len(values), replicates, seed + 1).double() @ values / len(values)
-    return Score(mean, interval(mean, drawn, bounds))
+    return Estimate(mean, interval(mean, drawn, bounds))
+
+
+def bootstrap_ratio(numerator: Tensor, denominator: Tensor, replicates: int, seed: int) -> tuple[float, float]:
+    """Compute the percentile interval of mean(numerator) / mean(denominator), of N pairs each."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(len(numerator), (replicates, len(numerator)), generator=generator)
+    ratios = numerator[chosen].mean(dim=1) / denominator[chosen].mean(dim=1)
+    tail = (1 - LEVEL) / 2
+    low, high = torch.quantile(ratios, ratios.new_tensor([tail, 1 - tail])).tolist()
+    return low, high

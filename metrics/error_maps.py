@@ -1,8 +1,8 @@
-"""How far the structure of one image is from that of another, position by position, in several measures.
+"""Maps of the structural difference between two images, by several measures.
 
-Features are [B, C, h, w], maps of errors [B, h, w]. `similarity_error` is the measure of the spatially-correlative
-losses, the others are what it is compared with (C. Zheng, T.-J. Cham, J. Cai: "The Spatially-Correlative Loss for
-Various Image Translation Tasks", CVPR 2021, arXiv 2104.00854).
+Features are [B, C, h, w], error maps [B, h, w]. `similarity_error` is the measure of the spatially-correlative losses;
+the others are baselines (C. Zheng, T.-J. Cham, J. Cai: "The Spatially-Correlative Loss for Various Image Translation
+Tasks", CVPR 2021, arXiv 2104.00854).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor
 from models.losses.spatial_correlative import self_similarity, structure_cosine, window_positions
 
 QUERIES = 1024
-"""Positions whose self-similarity is in memory at a time."""
+"""Number of positions whose self-similarity is in memory at once."""
 
 
 def pixel_error(source: Tensor, candidate: Tensor) -> Tensor:
-    """Mean absolute difference of the channels, as a fraction of their range.
+    """Compute the mean absolute difference of the channels, as a fraction of their range.
 
     Args:
         source, candidate: images [B, C, H, W] in [-1, 1].
@@ -33,7 +33,7 @@ def pixel_error(source: Tensor, candidate: Tensor) -> Tensor:
 
 
 def perceptual_error(source: Tensor, candidate: Tensor) -> Tensor:
-    """Mean absolute difference of features [B, C, h, w], whose mean is the perceptual loss of a layer: [B, h, w].
+    """Compute the mean absolute difference of features: [B, h, w]. Its mean is the perceptual loss of the layer.
 
     Raises:
         ValueError: the shapes differ.
@@ -43,7 +43,7 @@ def perceptual_error(source: Tensor, candidate: Tensor) -> Tensor:
 
 
 def cosine_error(source: Tensor, candidate: Tensor) -> Tensor:
-    """1 - cosine of features [B, C, h, w] at the same place, which PatchNCE compares: [B, h, w], in [0, 2].
+    """Compute 1 - cosine of features at the same position, the comparison of PatchNCE: [B, h, w], in [0, 2].
 
     Raises:
         ValueError: the shapes differ.
@@ -55,16 +55,16 @@ def cosine_error(source: Tensor, candidate: Tensor) -> Tensor:
 def similarity_error(
     source: Tensor, candidate: Tensor, *, patch_size: int, normalize: bool = False, whole_rows: bool = False
 ) -> Tensor:
-    """1 - cosine of rows of self-similarity, at the candidate's strongest quarter of keys.
+    """Compute 1 - cosine of rows of self-similarity, at the candidate's strongest quarter of keys.
 
-    The mean over the positions is the structure distance of mode ``cos`` with ``normalize``; without, that loss takes
-    the smooth L1 of each position's error, which is half its square up to 1. At a position that resembles nothing,
-    not even itself (a uniform image), the error is 1.
+    With ``normalize``, the mean over positions is the structure distance of mode ``cos``. Without, that loss takes the
+    smooth L1 of each position's error: half its square up to 1. In a uniform image, where self-similarity is 0
+    everywhere, the error is 1.
 
     Args:
         source, candidate: features [B, C, h, w].
         patch_size, normalize: see `self_similarity`.
-        whole_rows: look at all keys.
+        whole_rows: compare all keys.
 
     Returns:
         [B, h, w], in [0, 2].
@@ -83,11 +83,11 @@ def similarity_error(
 
 
 def similarity_map(features: Tensor, y: int, x: int, *, patch_size: int, normalize: bool = False) -> Tensor:
-    """How much each position resembles the one at (y, x): [B, C, h, w] -> [B, h, w], NaN outside the query's window.
+    """Compute the similarity of each position to (y, x): [B, C, h, w] -> [B, h, w], NaN outside the query's window.
 
     Args:
         features: [B, C, h, w].
-        y, x: the query, in positions of the feature map.
+        y, x: the query, in feature map coordinates.
         patch_size, normalize: see `self_similarity`.
     """
     height, width = features.shape[2:]

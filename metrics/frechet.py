@@ -1,4 +1,4 @@
-"""The Fréchet distance between two sets of features, each taken for a Gaussian."""
+"""The Fréchet distance between two sets of features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from metrics.bootstrap import Statistic, ones
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Squared Fréchet (2-Wasserstein) distance of the Gaussians of two sets, as the FID of Heusel et al. (2017) has it.
+    """Compute the squared Fréchet (2-Wasserstein) distance between the Gaussians of two sets (Heusel et al., 2017).
 
     ``|mean_a - mean_b|^2 + tr(cov_a) + tr(cov_b) - 2 tr((cov_a cov_b)^(1/2))``, with unbiased covariances.
 
@@ -21,13 +21,13 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
         The distance, at least 0, in squared units of the features.
 
     Raises:
-        ValueError: fewer than two rows (no covariance), or values that are not finite.
+        ValueError: fewer than two rows, or values that are not finite.
     """
     return float(frechet_statistic(a, b)(ones(a), ones(b)))
 
 
 def frechet_statistic(a: Tensor, b: Tensor) -> Statistic:
-    """`frechet_distance` as a function of how often each row counts: [1]."""
+    """Return `frechet_distance` as a function of the rows' counts: [1]."""
     for features in (a, b):
         if features.ndim != 2 or len(features) < 2:
             raise ValueError(f"a covariance needs features [N, D] with N >= 2, got {list(features.shape)}")
@@ -48,7 +48,7 @@ def frechet_statistic(a: Tensor, b: Tensor) -> Statistic:
 
 
 def _gaussian(rows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean [D] of rows that count ``counts`` times, and R [at most D, D] with covariance R^T R."""
+    """Compute the mean [D] of rows with counts, and R [at most D, D] with covariance R^T R."""
     kept = counts > 0
     rows, counts = rows[kept], counts[kept].double()
     total = counts.sum()

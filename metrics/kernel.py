@@ -8,10 +8,11 @@ from metrics.bootstrap import Statistic, ones
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """Squared maximum mean discrepancy with the kernel ``(x . y / D + 1)^3``: KID, Binkowski et al. (2018), eq. 4.
+    """Compute the squared maximum mean discrepancy with kernel ``(x . y / D + 1)^3`` (Binkowski et al., 2018, eq. 4).
 
-    It is unbiased: its mean does not depend on the number of images, and it is below 0 for about half of the sets of
-    one distribution. All pairs count, once; means over random subsets, which other programs give, scatter around it.
+    The estimate is unbiased: its expectation does not depend on the number of images, and about half of the values
+    are negative if both sets have one distribution. Each pair counts once; means over random subsets, which other
+    programs print, scatter around this value.
 
     Args:
         a: features [N, D].
@@ -24,7 +25,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
 
 
 def kernel_statistic(a: Tensor, b: Tensor) -> Statistic:
-    """`kernel_distance` as a function of how often each row counts: [1]. No row is compared with itself."""
+    """Return `kernel_distance` as a function of the rows' counts: [1]. No row is compared with its own copies."""
     if min(len(a), len(b)) < 2 or a.shape[1:] != b.shape[1:]:
         raise ValueError(f"features [N, D] and [M, D] with N, M >= 2 are needed, got {list(a.shape)}, {list(b.shape)}")
     within_a, within_b, between = _kernel(a, a), _kernel(b, b), _kernel(a, b)
@@ -45,5 +46,5 @@ def _kernel(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _mean(kernel: Tensor, counts: Tensor) -> Tensor:
-    """Over the pairs of different rows."""
+    """Average over the pairs of different rows."""
     return (counts @ kernel @ counts) / (counts.sum().square() - counts.square().sum())

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: how two sets of features lie in each other's neighbourhoods."""
+"""Precision, recall, density and coverage of two sets of features."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from metrics.bootstrap import Statistic, ones
 
 NEIGHBOURS = 5
-"""A member's ball reaches to its fifth nearest neighbour."""
+"""Radius of a member's ball: the distance to its fifth nearest neighbour."""
 
 
 class Manifold(NamedTuple):
-    """What `manifold_scores` gives, each a fraction but density, which may exceed 1."""
+    """Scores in [0, 1], except density, which can exceed 1."""
 
     precision: float
     recall: float
@@ -23,14 +23,14 @@ class Manifold(NamedTuple):
 
 
 def manifold_scores(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) -> Manifold:
-    """The four scores as Naeem et al. (2020) define them; precision and recall after Kynkäänniemi et al. (2019).
+    """Compute the four scores (Naeem et al., 2020; precision and recall after Kynkäänniemi et al., 2019).
 
-    A member's ball reaches to its ``neighbours``-th nearest other member of its own set; its edge is outside.
+    The radius of a member's open ball is the distance to the ``neighbours``-th nearest other member of its set.
 
-    - precision: fakes in some real's ball
-    - recall: reals in some fake's ball
-    - density: real balls that a fake lies in, over ``neighbours``
-    - coverage: reals whose ball holds a fake
+    - precision: share of fakes inside the ball of any real
+    - recall: share of reals inside the ball of any fake
+    - density: mean number of real balls around a fake, divided by ``neighbours``
+    - coverage: share of reals with a fake inside their ball
 
     Args:
         fake: features [N, D].
@@ -44,7 +44,7 @@ def manifold_scores(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) ->
 
 
 def manifold_statistic(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) -> Statistic:
-    """`manifold_scores` as a function of how often each row counts: [4]. A row is no neighbour of its own copies."""
+    """Return `manifold_scores` as a function of the rows' counts: [4]. A row is no neighbour of its own copies."""
     if min(len(fake), len(real)) <= neighbours:
         raise ValueError(f"{neighbours} neighbours need more rows than {len(fake)} and {len(real)}")
     fake, real = fake.detach().double().cpu(), real.detach().double().cpu()
@@ -67,19 +67,18 @@ def manifold_statistic(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS)
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    # Exact, so that a member at the very edge of a ball is outside on every machine.
+    # Exact, so that a member on the edge of a ball is outside on every machine.
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _nearest(rows: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
-    """Distances [N, K] and indices [N, K] of each row's nearest others; more than ``neighbours``, as some may be left
-    out."""
+    """Find the K nearest others of each row: distances, indices [N, K]. K > ``neighbours``, as counts may be 0."""
     distances = _distances(rows, rows).fill_diagonal_(torch.inf)
     nearest = distances.topk(min(len(rows) - 1, 10 * neighbours), largest=False)
     return nearest.values, nearest.indices
 
 
 def _radii(distances: Tensor, indices: Tensor, counts: Tensor, neighbours: int) -> Tensor:
-    """[N]: the distance within which there are ``neighbours`` others (the last one known, where there are fewer)."""
+    """Compute the distances [N] to the ``neighbours``-th nearest others, or to the last known ones if fewer."""
     short = (counts[indices].cumsum(dim=1) < neighbours).sum(dim=1)
     return distances.gather(1, short.clamp(max=distances.shape[1] - 1)[:, None])[:, 0]

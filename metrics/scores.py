@@ -1,4 +1,4 @@
-"""What can be measured: the metrics that a user chooses, and the numbers that each of them gives."""
+"""The scores of translations: their names, their ranges, and the functions that compute them."""
 
 from __future__ import annotations
 
@@ -12,60 +12,59 @@ from metrics.bootstrap import Statistic
 from metrics.frechet import frechet_statistic
 from metrics.kernel import kernel_statistic
 from metrics.manifold import NEIGHBOURS, Manifold, manifold_statistic
-from metrics.paired import PSNR_MOST, colour_error, line_iou, psnr, ssim
+from metrics.paired import PSNR_MOST, WINDOW, colour_error, line_iou, psnr, ssim
 
 
-class Measure(NamedTuple):
-    """A number of the result."""
+class ScoreKind(NamedTuple):
+    """How a score is shown and read."""
 
     title: str
-    """In the table."""
     higher: bool
     """Whether higher is better."""
     bounds: tuple[float, float]
-    """The least and the most that it can be."""
+    """The lowest and the highest possible value."""
 
     @property
     def heading(self) -> str:
-        """The title, and which way is better."""
+        """Title and direction, for tables."""
         return f"{self.title} ({'higher' if self.higher else 'lower'} is better)"
 
 
 FRACTION = (0.0, 1.0)
 DISTANCE = (0.0, inf)
 
-MEASURES = {
-    "frechet": Measure("Fréchet distance, VGG16", False, DISTANCE),
-    "kernel": Measure("kernel distance, VGG16", False, (-inf, inf)),
-    "precision": Measure("precision, VGG16", True, FRACTION),
-    "recall": Measure("recall, VGG16", True, FRACTION),
-    "density": Measure("density, VGG16", True, DISTANCE),
-    "coverage": Measure("coverage, VGG16", True, FRACTION),
-    "fid": Measure("FID", False, DISTANCE),
-    "kid": Measure("KID", False, (-inf, inf)),
-    "inception_precision": Measure("precision, Inception", True, FRACTION),
-    "inception_recall": Measure("recall, Inception", True, FRACTION),
-    "inception_density": Measure("density, Inception", True, DISTANCE),
-    "inception_coverage": Measure("coverage, Inception", True, FRACTION),
-    "line_iou": Measure("line IoU", True, FRACTION),
-    "colour_error": Measure("colour error", False, FRACTION),
-    "ssim": Measure("SSIM", True, (-1.0, 1.0)),
-    "psnr": Measure("PSNR in dB", True, (-inf, PSNR_MOST)),
-    "lpips": Measure("LPIPS", False, DISTANCE),
+SCORES = {
+    "frechet": ScoreKind("Fréchet distance, VGG16", False, DISTANCE),
+    "kernel": ScoreKind("kernel distance, VGG16", False, (-inf, inf)),
+    "precision": ScoreKind("precision, VGG16", True, FRACTION),
+    "recall": ScoreKind("recall, VGG16", True, FRACTION),
+    "density": ScoreKind("density, VGG16", True, DISTANCE),
+    "coverage": ScoreKind("coverage, VGG16", True, FRACTION),
+    "fid": ScoreKind("FID", False, DISTANCE),
+    "kid": ScoreKind("KID", False, (-inf, inf)),
+    "inception_precision": ScoreKind("precision, Inception", True, FRACTION),
+    "inception_recall": ScoreKind("recall, Inception", True, FRACTION),
+    "inception_density": ScoreKind("density, Inception", True, DISTANCE),
+    "inception_coverage": ScoreKind("coverage, Inception", True, FRACTION),
+    "line_iou": ScoreKind("line IoU", True, FRACTION),
+    "colour_error": ScoreKind("colour error", False, FRACTION),
+    "ssim": ScoreKind("SSIM", True, (-1.0, 1.0)),
+    "psnr": ScoreKind("PSNR in dB", True, (-inf, PSNR_MOST)),
+    "lpips": ScoreKind("LPIPS", False, DISTANCE),
 }
-"""In the order of the table, by the name that begins their keys in the result."""
+"""All scores by name, in the order of tables."""
 
 
 class SetMetric(NamedTuple):
-    """What compares two sets of features."""
+    """A comparison of two sets of features."""
 
     network: str
-    """Whose features: ``vgg16`` or ``inception``."""
+    """``vgg16`` or ``inception``."""
     statistic: Callable[[Tensor, Tensor], Statistic]
-    """Of features of the translations [N, D] and of the real images [M, D]."""
-    measures: tuple[str, ...]
+    """Takes features of the translations [N, D] and of the real images [M, D]."""
+    scores: tuple[str, ...]
     least: int
-    """Images that each set must have."""
+    """Smallest number of images of each set."""
 
 
 SET_METRICS = {
@@ -78,10 +77,22 @@ SET_METRICS = {
                                 tuple(f"inception_{name}" for name in Manifold._fields), NEIGHBOURS + 1),
 }
 
-PAIR_METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "line_iou": line_iou, "colour_error": colour_error, "ssim": ssim, "psnr": psnr,
-}
-"""What compares images [..., 3, H, W] with their true counterparts; `lpips` too, which needs a network."""
 
-METRICS = (*SET_METRICS, *PAIR_METRICS, "lpips")
-"""What a user chooses from."""
+class PairMetric(NamedTuple):
+    """A comparison of images with their true counterparts; its score has the metric's name."""
+
+    compare: Callable[[Tensor, Tensor], Tensor]
+    """Maps images and truths [N, 3, H, W] in [-1, 1] to scores [N]."""
+    least: int = 1
+    """Smallest side of an image, in pixels."""
+
+
+PAIR_METRICS = {
+    "line_iou": PairMetric(line_iou), "colour_error": PairMetric(colour_error), "ssim": PairMetric(ssim, WINDOW),
+    "psnr": PairMetric(psnr),
+}
+LPIPS = "lpips"
+"""The pair metric that needs a network; whoever loads the network makes its `PairMetric`."""
+
+METRICS = (*SET_METRICS, *PAIR_METRICS, LPIPS)
+"""The values of ``--metrics``."""

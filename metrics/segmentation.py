@@ -1,4 +1,4 @@
-"""Scores of predicted label maps against true ones, all from one matrix of counts."""
+"""Scores of predicted label maps against true ones, from a confusion matrix."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORED = 255
-"""The label of pixels that belong to no class."""
+"""Label of pixels without a class."""
 
 
 def resize_labels(labels: Tensor, height: int, width: int) -> Tensor:
-    """Label map [H, W] at another size: each pixel takes the label under its own centre (``nearest-exact``).
+    """Resize a label map [H, W]: each pixel takes the label under its centre (``nearest-exact``).
 
     Row y of ``height`` rows is row floor((y + 1/2) H / height), columns alike.
     """
@@ -23,13 +23,11 @@ def resize_labels(labels: Tensor, height: int, width: int) -> Tensor:
 
 
 def confusion(truth: Tensor, predicted: Tensor, classes: int) -> Tensor:
-    """How many pixels of each true class are predicted as what.
-
-    Pixels whose true label is `IGNORED` count nowhere.
+    """Count the pixels of each true class by predicted class; pixels whose true label is `IGNORED` are left out.
 
     Args:
         truth, predicted: integer labels of one shape, 0 to ``classes`` - 1 or `IGNORED`.
-        classes: how many there are.
+        classes: number of classes.
 
     Returns:
         LongTensor [classes, classes + 1]: rows are true classes, columns predicted ones, the last of them `IGNORED`.
@@ -50,33 +48,33 @@ def confusion(truth: Tensor, predicted: Tensor, classes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class SegmentationScores:
-    """Scores in [0, 1] of a `confusion` matrix; NaN in the tensors, each [classes], where nothing defines them.
+    """Scores in [0, 1] of a `confusion` matrix. Tensors are [classes], NaN where a score is undefined.
 
-    With TP, FN and FP the pixels of a class that are found, those that are not, and those of other classes that are
-    taken for it: a prediction of `IGNORED` is an FN of the true class, and an FP of none.
+    TP, FN and FP are a class's true positives, false negatives and false positives, in pixels. A prediction of
+    `IGNORED` is a false negative of the true class, and a false positive of none.
     """
 
     accuracy: Tensor
-    """TP / (TP + FN), the recall; NaN for classes that are nowhere true."""
+    """TP / (TP + FN), the recall; NaN for classes without true pixels."""
     iou: Tensor
-    """TP / (TP + FN + FP); NaN for classes that are neither true nor predicted anywhere."""
+    """TP / (TP + FN + FP); NaN for classes without true and predicted pixels."""
     precision: Tensor
-    """TP / (TP + FP); NaN for classes that are nowhere predicted."""
+    """TP / (TP + FP); NaN for classes without predicted pixels."""
     pixel_accuracy: float
-    """All TP by all pixels."""
+    """Sum of TP over the number of pixels."""
     class_accuracy: float
-    """Mean of ``accuracy`` over the classes that have one."""
+    """Mean of ``accuracy`` over the classes where it is defined."""
     mean_iou: float
-    """Mean of ``iou`` over the classes that have one."""
+    """Mean of ``iou`` over the classes where it is defined."""
     mean_precision: float
-    """Mean of ``precision`` over the classes that have one."""
+    """Mean of ``precision`` over the classes where it is defined."""
 
 
 def segmentation_scores(counts: Tensor) -> SegmentationScores:
-    """The scores of a matrix of `confusion`.
+    """Compute the scores of a `confusion` matrix.
 
     Raises:
-        ValueError: it counts no pixel.
+        ValueError: the matrix counts no pixel.
     """
     if counts.sum() == 0:
         raise ValueError("no pixel has a class")

@@ -12,9 +12,11 @@ import pytest
 import torch
 from cli import Outcome, run
 from PIL import Image
+from test_user_errors import says
 from torch import Tensor, nn
 
 from evaluation.label_maps import CLASSES, VOID_COLOURS, read_labels
+from evaluation.segmenter import Segmenter
 from metrics.segmentation import IGNORED, confusion, resize_labels, segmentation_scores
 from util.errors import UserError
 
@@ -55,20 +57,6 @@ def score(root: Path, *more: object, leave_out: str = "") -> Outcome:
 def scores_of(root: Path, outcome: Outcome) -> dict[str, Any]:
     assert (outcome.code, outcome.err) == (0, "")
     return dict(json.loads((root / "out" / "cityscapes.json").read_text(encoding="utf-8")))
-
-
-def says(outcome: Outcome, *words: str) -> None:
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome
-    for word in words:
-        assert word in outcome.err, outcome.err
-
-
-def test_the_19_classes_have_distinct_names_ids_and_colours() -> None:
-    assert len(CLASSES) == 19
-    for field in zip(*CLASSES, strict=True):
-        assert len(set(field)) == 19
-    assert [label.id for label in CLASSES] == sorted(label.id for label in CLASSES)
-    assert not {label.colour for label in CLASSES} & set(VOID_COLOURS)
 
 
 def test_scores_of_known_maps() -> None:
@@ -200,21 +188,17 @@ def test_a_network_that_the_user_names_segments_the_images(tmp_path: Path) -> No
     assert (scores["pixel_accuracy"], scores["mean_iou"], scores["network"]) == (1, 1, str(path))
 
 
-def test_a_network_of_torchvision_with_weights_of_the_user(tmp_path: Path) -> None:
+def test_a_network_of_torchvision_takes_weights_of_the_user(tmp_path: Path) -> None:
     from torchvision import models
 
-    name = "lraspp_mobilenet_v3_large"
-    network = models.get_model(name, weights=None, weights_backbone=None, num_classes=19)
-    torch.save(network.state_dict(), tmp_path / "weights.pth")
-    save(tmp_path / "images" / "a.png", np.zeros((32, 32, 3), dtype=np.uint8))
-    save(tmp_path / "labels" / "a.png", coloured(TRUTH))
-    flags = ("--images", tmp_path / "images", "--network", f"torchvision/{name}")
-    scores = scores_of(tmp_path, score(tmp_path, *flags, "--network_weights", tmp_path / "weights.pth",
-                                       leave_out="--predictions"))
-    assert np.sum(scores["confusion"]) == 14
-    says(score(tmp_path, *flags, leave_out="--predictions"), "--network_weights", "19 classes")
-    says(score(tmp_path, "--images", tmp_path / "images", "--network", "torchvision/resnet18",
-               leave_out="--predictions"), "resnet18", name)
+    name, weights = "torchvision/lraspp_mobilenet_v3_large", tmp_path / "weights.pth"
+    network = models.get_model(name.partition("/")[2], weights=None, weights_backbone=None, num_classes=19)
+    torch.save(network.state_dict(), weights)
+    assert Segmenter(name, weights, 19)(torch.zeros(3, 32, 32)).shape == (32, 32)
+    with pytest.raises(UserError, match=r"--network_weights, a state dict with the 19 classes"):
+        Segmenter(name, None, 19)
+    with pytest.raises(UserError, match=r"'resnet18'; use one of .*lraspp_mobilenet_v3_large"):
+        Segmenter("torchvision/resnet18", None, 19)
 
 
 def test_odd_requests_end_with_a_sentence(tmp_path: Path) -> None:

@@ -15,17 +15,23 @@ from cli import Outcome, run
 from test_user_errors import says
 from tiny import save_folders, save_noise, train_options, translate_options
 
-import evaluation.curves as curves_module
-from evaluation.checkpoint_scores import best_of
-from evaluation.compare import Compared, differing_flags, loss_charts, score_charts, write_html
-from evaluation.curves import logged_curves, thinned
-from evaluation.experiments import Experiment
-from evaluation.folder_scores import Request, score
-from evaluation.generator_scores import Examiner
-from evaluation.in_memory import as_saved
+from evaluation.checkpoint_scores import best_of, known_scores
+from evaluation.compare import (
+    MOST_POINTS,
+    Compared,
+    differing_flags,
+    logged_curves,
+    loss_charts,
+    score_charts,
+    thinned,
+    write_html,
+)
+from evaluation.experiments import Experiment, mode_for_test
+from evaluation.folder_scores import Folders, score_folders
+from evaluation.generator_scores import GeneratorScorer
+from evaluation.scoring import ScoreOptions
 from test import translate
 from train import train
-from util.images import load_normalized, save_image
 
 SETUP = "--seed 3 --lr 0.02 --init_gain 0.5"
 EPOCHS = "--n_epochs 3 --n_epochs_decay 0 --save_epoch_freq 1 --ema 0.8 --save_latest_freq 4 --save_by_iter"
@@ -61,13 +67,13 @@ def epochs_of(root: Path, *flags: object, kind: str = "test_epochs") -> dict[str
 
 def count_scores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that grows with each checkpoint that is scored."""
-    scores, calls = Examiner.scores, list[int]()
+    scores, calls = GeneratorScorer.scores, list[int]()
 
-    def counted(self: Examiner) -> Any:
+    def counted(self: GeneratorScorer) -> Any:
         calls.append(1)
         return scores(self)
 
-    monkeypatch.setattr(Examiner, "scores", counted)
+    monkeypatch.setattr(GeneratorScorer, "scores", counted)
     return calls
 
 
@@ -93,17 +99,10 @@ def test_every_checkpoint_has_its_place_and_the_best_is_marked(root: Path) -> No
 def test_scores_are_those_of_the_files_that_test_py_writes(root: Path) -> None:
     entry = epochs_of(root, "--layer", "relu4_3")["checkpoints"][-1]
     translate(translate_options(root, root, "--name one --model sc --dataset_mode unaligned"))
-    expected = score(Request(outputs=root / "results/one/test_latest/images/fake_B", real=root / "testB",
-                             truth=root / "testB"))
+    expected = score_folders(Folders([root / "results/one/test_latest/images/fake_B"], real=root / "testB",
+                                     truth=root / "testB"), ScoreOptions(bootstrap=0))
     for measure in ("frechet", "line_iou", "colour_error"):
         assert entry[measure] == pytest.approx(expected[f"{measure}_outputs"], rel=1e-4), measure
-
-
-def test_an_image_in_memory_is_the_one_in_its_file(tmp_path: Path) -> None:
-    image = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0))
-    image[0, 0, 0] = torch.nan
-    save_image(image, tmp_path / "image.png")
-    torch.testing.assert_close(as_saved(image), load_normalized(tmp_path / "image.png", 3), rtol=0, atol=1e-6)
 
 
 def test_what_has_not_changed_is_not_scored_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,16 +134,21 @@ def test_moving_averages_have_scores_of_their_own(root: Path) -> None:
     assert averaged["checkpoints"][2]["frechet"] != plain["checkpoints"][2]["frechet"]
 
 
-@pytest.mark.parametrize(("pairs", "paired"), [("auto", True), ("no", False), ("yes", True)])
-def test_true_pairs_are_asked_for_or_found(root: Path, pairs: str, paired: bool) -> None:
-    assert ("line_iou" in epochs_of(root, "--pairs", pairs)["checkpoints"][0]) is paired
+def test_true_pairs_are_asked_for_or_found(tmp_path: Path) -> None:
+    save_folders(tmp_path, "test", (3, 3))
 
+    def mode(pairs: str) -> str:
+        return mode_for_test({"dataset_mode": "unaligned"}, tmp_path, "test", pairs)
 
-def test_folders_of_other_names_or_sizes_are_no_pairs(root: Path) -> None:
-    save_noise(root / "testB" / "1.png", 5, (16, 20))
-    assert "line_iou" not in epochs_of(root)["checkpoints"][0]
-    (root / "testB" / "1.png").rename(root / "testB" / "x.png")
-    assert "line_iou" not in epochs_of(root)["checkpoints"][0]
+    assert [mode(pairs) for pairs in ("auto", "no", "yes")] == ["aligned", "unaligned", "aligned"]
+    save_noise(tmp_path / "testB" / "1.png", 5, (16, 20))
+    assert mode("auto") == "unaligned", "another size"
+    (tmp_path / "testB" / "1.png").rename(tmp_path / "testB" / "x.png")
+    assert mode("auto") == "unaligned", "another name"
+    for name in ("testA/x.png", "testA/x.jpg", "testB/x.jpg"):
+        save_noise(tmp_path / name, 7)
+    (tmp_path / "testA" / "1.png").unlink()
+    assert mode("auto") == "unaligned", "two candidates for a partner"
 
 
 def test_a_damaged_checkpoint_is_named_and_left_out(root: Path) -> None:
@@ -182,31 +186,25 @@ def test_what_cannot_be_scored_is_one_sentence(root: Path, tmp_path: Path) -> No
     for path in (root / "checkpoints" / "one").glob("*.pth"):
         path.unlink()
     says(evaluate("epochs", root, "--name", "one"), "there is no checkpoint of the generator")
-    for text in ("[", "[" * 100_000):
-        (root / "checkpoints" / "one" / "train_opt.json").write_text(text)
-        says(evaluate("epochs", root, "--name", "one"), "train_opt.json cannot be used")
+    (root / "checkpoints" / "one" / "train_opt.json").write_text("[")
+    says(evaluate("epochs", root, "--name", "one"), "train_opt.json cannot be used")
     shutil.rmtree(root / "testB")
     says(evaluate("epochs", root, "--name", "two", "--pairs", "no"), "no folder", "testB")
 
 
 def test_a_run_that_is_broken_off_keeps_its_scores(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, scores = count_scores(monkeypatch), Examiner.scores
+    calls, scores = count_scores(monkeypatch), GeneratorScorer.scores
 
-    def interrupted(self: Examiner) -> Any:
+    def interrupted(self: GeneratorScorer) -> Any:
         if len(calls) == 2:
             raise KeyboardInterrupt
         return scores(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Examiner, "scores", interrupted)
+        patch.setattr(GeneratorScorer, "scores", interrupted)
         assert evaluate("epochs", root, "--name", "one").code == 130
     epochs_of(root)
     assert len(calls) == 6, "two before and four after"
-    for path in (root / "checkpoints" / "one").glob("1_*"):
-        path.unlink()
-    with monkeypatch.context() as patch:  # nothing new, but known scores of later checkpoints must stay
-        patch.setattr(Examiner, "scores", interrupted)
-        epochs_of(root)
 
 
 def test_a_result_that_cannot_be_written_is_told_before_the_work(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,17 +215,14 @@ def test_a_result_that_cannot_be_written_is_told_before_the_work(root: Path, mon
     assert not calls
 
 
-def test_names_that_leave_the_partner_open_are_no_pairs(root: Path) -> None:
-    for domain in ("testA", "testB"):
-        save_noise(root / domain / "1.jpg", 7)
-    assert "line_iou" not in epochs_of(root)["checkpoints"][0]
-
-
-def test_a_broken_book_is_written_anew(root: Path) -> None:
-    expected = epochs_of(root)
-    for text in ("", "[]", '{"conditions": 3}', '{"checkpoints": [1]}'):
-        (root / "results" / "one" / "test_epochs" / "epochs.json").write_text(text, encoding="utf-8")
-        assert epochs_of(root) == expected
+def test_damaged_scores_or_those_of_other_conditions_are_not_known(tmp_path: Path) -> None:
+    file, entry = tmp_path / "epochs.json", {"sha256": {"G": "0"}, "frechet": 1.0}
+    for text in ("", "[]", '{"conditions": 3}', '{"checkpoints": [1], "conditions": {}}'):
+        file.write_text(text, encoding="utf-8")
+        assert known_scores(file, {}) == {}
+    file.write_text(json.dumps({"conditions": {"layer": 1}, "checkpoints": [entry]}), encoding="utf-8")
+    assert known_scores(file, {"layer": 1}) == {"0": entry}
+    assert known_scores(file, {"layer": 2}) == {}
 
 
 # --- compare
@@ -271,19 +266,10 @@ def test_an_experiment_has_one_colour_in_all_charts(tmp_path: Path) -> None:
         assert second in chart
 
 
-def test_flags_that_say_nothing_about_the_method_do_not_differ() -> None:
-    told = {"pool_size": (50, 0), "lr": (0.1, 0.2), "n_epochs": (1, 2), "max_iters": (None, 5), "seed": (1, 2)}
-    silent = ("loggers", "print_freq", "display_freq", "update_html_freq", "save_latest_freq", "save_epoch_freq",
-              "display_id", "no_html", "continue_train", "num_threads", "gpu_ids", "cache", "name", "checkpoints_dir")
-    experiments = [
-        Experiment(name, Path(name), {
-            **{flag: values[place] for flag, values in told.items()}, **dict.fromkeys(silent, f"{place}")})
-        for place, name in enumerate(("one", "two"))]
-    assert set(differing_flags(experiments)) == set(told)
-
-
-def test_a_flag_differs_between_trainings_that_have_it(tmp_path: Path) -> None:
+def test_a_flag_of_the_method_differs_between_trainings_that_have_it(tmp_path: Path) -> None:
+    silent = ("loggers", "print_freq", "save_latest_freq", "display_id", "num_threads", "gpu_ids", "cache", "name")
     flags = {"one": {"lr": 1, "both": 1, "T": 0.1, "own": 1}, "two": {"lr": 1, "both": 2}, "three": {"lr": 1, "T": 0.2}}
+    flags = {name: {**of, **dict.fromkeys(silent, name)} for name, of in flags.items()}
     experiments = [Experiment(name, tmp_path, of) for name, of in flags.items()]
     differences = differing_flags(experiments)
     assert differences == {"both": ["1", "2", None], "T": ["0.1", None, "0.2"]}
@@ -340,7 +326,7 @@ def test_curves_are_those_of_the_log(tmp_path: Path) -> None:
     assert [step for step, _ in curves["G"]] == [1, 2, 3]
     assert thinned(curves["G"], 2) == [(1.5, 2.0), (3.0, 4.0)]
     assert logged_curves(tmp_path / "none.jsonl") == {}
-    assert len(thinned([(x, 0.0) for x in range(10_001)])) <= curves_module.MOST_POINTS
+    assert len(thinned([(x, 0.0) for x in range(10_001)])) <= MOST_POINTS
 
 
 def test_the_best_of_several_is_the_first() -> None:

@@ -1,7 +1,6 @@
-"""Scores of a test set during training, and the best generator so far.
+"""Evaluation during training, and the best generator so far.
 
-Nothing of it touches the training: the weights are copied into a model that only translates, and random states are put
-back. Several processes share the images; they meet when all have theirs.
+It does not affect the training: the weights are copied into a model for translation, and random states are restored.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import Any
 import torch
 
 from evaluation.experiments import mode_for_test, options_for_test
-from evaluation.folder_scores import write_json
-from evaluation.generator_scores import Examiner
+from evaluation.generator_scores import GeneratorScorer
+from evaluation.reports import write_json
 from models import Model
 from options import DataFlags, EvalFlags, Options, SpeedFlags
 from training.checkpoints import save_networks
@@ -26,17 +25,17 @@ from util.state_dicts import BEST
 
 from .random_states import random_states, restore_random_states
 
-MEASURE = "frechet"
-"""What the best generator has least of."""
+CRITERION = "frechet"
+"""The score that is lowest for the best generator."""
 
 
 class Evaluation:
-    """What --eval_freq asks for. Its state is part of the training's, with or without the flag.
+    """The evaluation of ``--eval_freq``. Its state is saved with the training, even without the flag.
 
     Args:
         options: of the training.
-        model: it is scored as it is at that moment, or its moving average where it keeps one.
-        folder: the experiment's: ``best_net_G.pth`` and so on, and ``best.json``.
+        model: the model; its moving average is scored if there is one.
+        folder: of the experiment; gets ``best_net_G.pth`` and so on, and ``best.json``.
 
     Raises:
         UserError: the test set is missing, has fewer than two images, or one that cannot be read.
@@ -45,25 +44,25 @@ class Evaluation:
     def __init__(self, options: Options, model: Model, device: torch.device, folder: Path, world: World) -> None:
         self.frequency = options[EvalFlags].eval_freq
         self._model, self._device, self._folder, self._world = model, device, folder, world
-        self._last = 0  # images seen when it was last scored
+        self._last = 0  # images seen at the last evaluation
         self._best: dict[str, Any] | None = None
         if not self.frequency:
             return
         try:
             with undisturbed(device):
-                self._examiner = Examiner(test_options(options, averaged=bool(model.decays)), device, world)
-                self._examiner.read_everything()
+                self._scorer = GeneratorScorer(evaluation_options(options, averaged=bool(model.decays)), device, world)
+                self._scorer.read_everything()
         except UserError as error:
             raise UserError(f"--eval_freq: {error}") from error
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs."""
+        """Return the state for a resumed training."""
         return {"last": self._last, "best": self._best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> list[str]:
-        """Go on from `state_dict`; returns what the user should know."""
+        """Restore a `state_dict`; returns notes for the user."""
         last, best = int(state["last"]), state["best"]
-        if self.frequency and best and best["test_set_sha256"] != self._examiner.conditions["test_set_sha256"]:
+        if self.frequency and best and best["test_set_sha256"] != self._scorer.conditions["test_set_sha256"]:
             self._last, self._best = 0, None
             return ["--eval_freq: the test set is another one, so the best score starts afresh"]
         self._last, self._best = last, best
@@ -76,14 +75,14 @@ class Evaluation:
     def after(
         self, seen: int, epoch: int, sinks: Sequence[Sink], stopped: Callable[[], bool], *, final: bool = False
     ) -> None:
-        """Score, if it is time to, and keep the weights if they are the best so far. All processes must call it.
+        """Score if it is due, and save the weights if they are the best so far. All processes must call it.
 
         Args:
-            seen: images trained on.
+            seen: images seen.
             epoch: the current one.
             sinks: get the scores, as ``eval_frechet`` and so on.
-            stopped: whether a signal waits; it is then put off to the resumed run.
-            final: the training ends here, so that it is time in any case.
+            stopped: whether a signal is pending; the evaluation is then left to the resumed run.
+            final: the training ends here, so that the evaluation is due.
 
         Raises:
             UserError: the best generator cannot be written; in all processes.
@@ -96,15 +95,15 @@ class Evaluation:
         self._last = seen
         for sink in sinks:
             sink.scalars(seen, {f"eval_{name}": value for name, value in scores.items()})
-        if self._best is None or scores[MEASURE] < self._best[MEASURE]:
+        if self._best is None or scores[CRITERION] < self._best[CRITERION]:
             self._best = {"epoch": epoch, "images": seen, **scores, "averaged": bool(self._model.decays),
-                          "test_set_sha256": self._examiner.conditions["test_set_sha256"]}
+                          "test_set_sha256": self._scorer.conditions["test_set_sha256"]}
             self._keep()
 
     def _scores(self, stopped: Callable[[], bool]) -> dict[str, float] | None:
         with undisturbed(self._device):
-            self._examiner.translator.copy_weights(self._model.networks)
-            return self._examiner.scores(stopped)
+            self._scorer.translator.copy_weights(self._model.networks)
+            return self._scorer.scores(stopped)
 
     def _keep(self) -> None:
         failure = None
@@ -112,15 +111,15 @@ class Evaluation:
             networks = {name: self._model.networks[name] for name in self._model.published}
             try:
                 save_networks(self._folder, BEST, networks)
-                write_json(self._folder / f"{BEST}.json", {**(self._best or {}), **self._examiner.conditions})
+                write_json(self._folder / f"{BEST}.json", {**(self._best or {}), **self._scorer.conditions})
             except UserError as error:
                 failure = str(error)
         if sentence := self._world.same(failure):
             raise UserError(sentence)
 
 
-def test_options(options: Options, *, averaged: bool) -> Options:
-    """Those of ``test.py`` for the test set of a training.
+def evaluation_options(options: Options, *, averaged: bool) -> Options:
+    """Parse options of ``test.py`` for the test set of a training.
 
     Raises:
         UserError: the test set is missing.
@@ -137,9 +136,9 @@ def test_options(options: Options, *, averaged: bool) -> Options:
 
 @contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
-    """Put back, at the block's end, what training on ``device`` draws and how its convolutions are chosen."""
+    """Restore random states and the choice of convolutions on ``device`` at the end of the block."""
     states, search = random_states(device), torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = False  # images of many sizes: each would start a search
+    torch.backends.cudnn.benchmark = False  # each new image size would start a search
     try:
         yield
     finally:

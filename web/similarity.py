@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from evaluation.structure_measures import Comparison
+from evaluation.structure_measures import StructureMeasures
 from evaluation.trained_heads import load_heads
 from models.structure import layer_names
 from util.device import choose_device
@@ -55,10 +55,9 @@ def similarity(
     height, width = (max(round(side * scale), SIDES[0]) for side in image.shape[1:])
     image = F.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
     layer = sight.removeprefix(LEARNED)
-    comparison = (_fixed(sight, gpu_ids) if layer == sight else
-                  _learned(layer, checkpoint, checkpoint.changed(), gpu_ids))
-    seen = comparison.look(image)
-    (found,) = comparison.similarities(seen, int(point[1] * width), int(point[0] * height)).values()
+    measures = (_fixed(sight, gpu_ids) if layer == sight else
+                _learned(layer, checkpoint, checkpoint.changed(), gpu_ids))
+    (found,) = measures.similarities(measures.features(image), int(point[1] * width), int(point[0] * height)).values()
     return found
 
 
@@ -80,13 +79,13 @@ def drawn(similarity: Tensor, image: Tensor, point: tuple[float, float]) -> Tens
 
 
 @lru_cache(len(LAYERS))
-def _fixed(layer: str, gpu_ids: str) -> Comparison:
-    return Comparison([layer], measures=["fsesim_norm"], patch_size=SIDES[1], device=choose_device(gpu_ids))
+def _fixed(layer: str, gpu_ids: str) -> StructureMeasures:
+    return StructureMeasures([layer], measures=["fsesim_norm"], patch_size=SIDES[1], device=choose_device(gpu_ids))
 
 
 @lru_cache(2)
-def _learned(layer: str, checkpoint: Checkpoint, changed: int, gpu_ids: str) -> Comparison:
+def _learned(layer: str, checkpoint: Checkpoint, changed: int, gpu_ids: str) -> StructureMeasures:
     """The heads that were trained beside a generator, and the features that they look at."""
     del changed  # a newer save is another entry of the cache
-    return Comparison([layer], heads=load_heads(checkpoint.folder, checkpoint.tag), measures=["lsesim_norm"],
-                      patch_size=SIDES[1], device=choose_device(gpu_ids))
+    return StructureMeasures([layer], heads=load_heads(checkpoint.folder, checkpoint.tag), measures=["lsesim_norm"],
+                             patch_size=SIDES[1], device=choose_device(gpu_ids))
