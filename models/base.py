@@ -1,10 +1,10 @@
-"""What every model is: networks, optimizers, four verbs, and the step that is made of them."""
+"""The base of every model: networks, optimizers and four verbs."""
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -16,13 +16,14 @@ from options import Options, TrainFlags
 from util.state_dicts import AVERAGE, load_file, network_path
 
 from .augment import diff_augment
-from .descent import Descent
 from .losses.gan import Prediction, gan_loss, gradient_penalty, r1_penalty
 from .networks import MinibatchDeviation
 from .networks.recognition import recognize_generator
+from .objective import Minimize, Objective
+from .structure import Structure
 
 INPUTS = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B"}
-"""What a batch holds, and what it is called among a model's images."""
+"""Names in a batch, and the names of the same images in a model."""
 
 
 class Stateful(Protocol):
@@ -34,23 +35,22 @@ class Stateful(Protocol):
 
 
 class Model(ABC):
-    """One method of image translation. Take a batch, translate, optimise, show; nothing else.
+    """One method of image translation: take a batch, translate, optimise, show.
 
-    Devices, checkpoints, schedules and logs are the program's business.
+    Devices, precision, checkpoints, schedules and logs belong to the training.
 
     Attributes:
-        networks: trained networks by name; those in ``published`` are saved as plain state dicts of their own.
-        optimizers: by name.
-        constants: frozen networks that need a device but no saving.
-        memory: whatever else must be restored when a run resumes.
-        learned_losses: those of the networks that are parts of a loss, and always computed in float32.
-        images: the current ones by name, real, generated and augmented: `INPUTS`, and what a step adds.
-        shown: those of them that are `visuals`, in order.
-        drawings: what the model's parts draw of the current images, where somebody looks: more images by name.
-        translator: the network that test.py translates with.
-        descent: how gradients become steps.
-        augmentation: how what discriminators see is changed, see `diff_augment`.
-        judged_channels: of the pictures that discriminators see side by side as channels; empty: of one picture.
+        networks: trained networks by name. Those named in ``published`` are also saved as plain state dicts.
+        optimizers: by name; ``G`` is the generator's.
+        constants: frozen networks. They are moved to the device and not saved.
+        memory: other state that a resumed run needs.
+        learned_losses: names of networks that are part of a loss. They are always computed in float32.
+        images: the current images by name: real, generated and augmented. `INPUTS`, and those that a step adds.
+        shown: names of the images that `visuals` returns, in order.
+        drawings: functions that draw more samples from the current images.
+        translator: name of the network that test.py translates with.
+        augmentation: policies of `diff_augment` for the images that discriminators see.
+        judged_channels: channels of each picture, where a discriminator sees several pictures side by side as channels.
     """
 
     flags: ClassVar[tuple[type, ...]] = ()
@@ -71,8 +71,7 @@ class Model(ABC):
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.constants: dict[str, nn.Module] = {}
         self.memory: dict[str, Stateful] = {}
-        self.decays: dict[str, float] = {}  # of moving averages, by the network's name
-        self.descent = Descent()
+        self.decays: dict[str, float] = {}  # of moving averages, by network
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:
@@ -122,12 +121,8 @@ class Model(ABC):
         return {"fake_B": self.translate}
 
     @abstractmethod
-    def optimize_parameters(self) -> dict[str, Tensor]:
-        """Compute the losses of the current batch and `minimize` each, in the method's order.
-
-        Returns:
-            Detached scalar losses by name; ``G`` is the generator's whole objective.
-        """
+    def optimize_parameters(self, minimize: Minimize) -> None:
+        """Train on the current batch: `minimize` each optimizer's objective, in the method's order."""
 
     def visuals(self) -> dict[str, Tensor]:
         """The current images by name, [B, C, H, W] in [-1, 1]."""
@@ -139,75 +134,41 @@ class Model(ABC):
         visuals = self.visuals()
         return visuals | {name: image for draw in self.drawings for name, image in draw(visuals).items()}
 
-    def train_step(self, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """One optimisation step over one batch, or over several whose gradients add up.
-
-        Several are one large batch, but for three things: what the method samples anew for each batch; statistics
-        over a batch, as ``--norm batch`` and ``--netD tilestylegan2`` have them; and that of networks optimised one
-        after the other the later ones see the earlier ones' step with the last batch only.
-
-        Returns:
-            Detached scalar losses by name, averaged over the images.
-        """
-        losses: dict[str, Tensor] = {}
-        counts = [len(batch["A"]) for batch in batches]
-        self.descent.begin(self.networks.values())
-        for number, (batch, count) in enumerate(zip(batches, counts, strict=True), 1):
-            self.descent.share, self.descent.is_last = count / sum(counts), number == len(batches)
-            self.set_input(batch)
-            for name, loss in self.optimize_parameters().items():
-                part = loss * self.descent.share
-                losses[name] = losses[name] + part if name in losses else part
-        self.descent.finish()
-        self.update_averages()
-        return losses
-
-    def minimize(self, name: str, loss: Tensor) -> None:
-        """Descend along the gradient of ``loss`` with the optimizer ``name``."""
-        self.descent.minimize(name, self.optimizers[name], loss)
-
-    def optimize_generator(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """One step of the optimizer ``G`` along the sum of the terms: they by name, and the sum as ``G``, detached."""
-        total = torch.stack(list(terms.values())).sum()
-        self.minimize("G", total)
-        return detached({**terms, "G": total})
-
-    def optimize_discriminator(
+    def discriminator_loss(
         self, name: str, real: Tensor, fake: Tensor, *, gan_mode: str, penalty: float = 0.0, r1: float = 0.0
-    ) -> dict[str, Tensor]:
-        """One step of the discriminator ``name``, which outside this step is not trained by what passes through it.
+    ) -> Objective:
+        """The adversarial loss of a discriminator, with its gradient penalties.
 
         Args:
-            real, fake: what it must tell apart, [B, C, H, W]; no gradient reaches ``fake``. It sees them through
-                ``--diff_augment``, and where it sees them the penalty holds its slope too: nowhere else is it used.
+            name: of the discriminator in ``networks``.
+            real, fake: images to tell apart, [B, C, H, W]. No gradient reaches ``fake``. The discriminator sees both
+                through ``--diff_augment``, and the penalties are taken at what it sees.
             gan_mode: see `gan_loss`.
             penalty: weight of the gradient penalty, see `gradient_penalty`.
             r1: weight of the gradient penalty at real images, see `r1_penalty`.
 
         Returns:
-            Its losses, detached: ``D_real``, ``D_fake`` and, where weighted, ``D_penalty`` and ``D_R1`` for a
+            The mean of ``D_real`` and ``D_fake`` plus, where weighted, ``D_penalty`` and ``D_R1``, for a
             discriminator ``D``.
         """
-        discriminator = self.networks[name].requires_grad_(True)
+        discriminator = self.networks[name]
         real, fake = self.augment(real), self.augment(fake.detach())
         of_real, of_fake = judge(discriminator, real, fake)
-        losses = {f"{name}_real": gan_loss(of_real, True, mode=gan_mode, for_discriminator=True),
-                  f"{name}_fake": gan_loss(of_fake, False, mode=gan_mode, for_discriminator=True)}
-        total = torch.stack(list(losses.values())).mean()
+        terms = {f"{name}_real": gan_loss(of_real, True, mode=gan_mode, for_discriminator=True),
+                 f"{name}_fake": gan_loss(of_fake, False, mode=gan_mode, for_discriminator=True)}
+        loss = torch.stack(list(terms.values())).mean()
         if penalty:
             height, width = (min(sides) for sides in zip(real.shape[2:], fake.shape[2:], strict=True))
-            images = (image[..., :height, :width] for image in (real, fake))  # they differ in training without a crop
-            losses[f"{name}_penalty"] = gradient_penalty(discriminator, *images, weight=penalty)
-            total = total + losses[f"{name}_penalty"]
+            images = (image[..., :height, :width] for image in (real, fake))  # sizes differ in training without a crop
+            terms[f"{name}_penalty"] = gradient_penalty(discriminator, *images, weight=penalty)
+            loss = loss + terms[f"{name}_penalty"]
         if r1:
-            losses[f"{name}_R1"] = r1_penalty(discriminator, real, gamma=r1)
-            total = total + losses[f"{name}_R1"]
-        self.minimize(name, total)
-        discriminator.requires_grad_(False)
-        return detached(losses)
+            terms[f"{name}_R1"] = r1_penalty(discriminator, real, gamma=r1)
+            loss = loss + terms[f"{name}_R1"]
+        return Objective(loss, terms)
 
     def adversarial(self, name: str, fake: Tensor, *, gan_mode: str) -> Tensor:
-        """The generator's adversarial loss: how little the discriminator ``name`` takes ``fake`` for real.
+        """The generator's adversarial loss against the discriminator ``name``.
 
         Args:
             fake: [B, C, H, W]; gradients reach it, through ``--diff_augment``.
@@ -217,8 +178,15 @@ class Model(ABC):
         return gan_loss(scores, True, mode=gan_mode, for_discriminator=False)
 
     def augment(self, images: Tensor) -> Tensor:
-        """What a discriminator sees of [B, C, H, W]."""
+        """Images [B, C, H, W] as a discriminator sees them, by ``--diff_augment``."""
         return diff_augment(images, self.augmentation, channels=self.judged_channels)
+
+    def add_structure(self, structure: Structure) -> None:
+        """Train and save the networks of a `Structure` with the model's own, and show its drawings."""
+        self.networks |= structure.networks
+        self.constants |= structure.constants
+        self.optimizers |= structure.optimizers
+        self.drawings.append(structure.draw)
 
     def keep_averages(self, decay: float, *names: str) -> None:
         """Keep an exponential moving average of networks' weights beside them, published as ``NAME_ema``; 0: none.
@@ -233,12 +201,10 @@ class Model(ABC):
 
     @torch.no_grad()
     def update_averages(self) -> None:
-        """Move the averages towards their networks; once a step, unless the step was left out."""
+        """Move the averages towards their networks, once a step."""
         for name, decay in self.decays.items():
             average, network = self.networks[name + AVERAGE], self.networks[name]
-            weight = (1 - decay) * (1 - self.descent.left_out)
-            for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-                mean.lerp_(value, weight.to(mean.dtype))
+            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
             for kept, current in zip(average.buffers(), network.buffers(), strict=True):
                 kept.copy_(current)
 
@@ -294,8 +260,3 @@ def judge_together(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list
     if isinstance(scores, Tensor):
         return list(scores.split(sizes))
     return [list(scales) for scales in zip(*(scale.split(sizes) for scale in scores), strict=True)]
-
-
-def detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The losses as numbers to report, without the graphs behind them."""
-    return {name: loss.detach() for name, loss in losses.items()}

@@ -29,9 +29,10 @@ from .building import adam, build_discriminator, build_generator, refuse_one_dom
 from .image_pool import ImagePool
 from .losses.patch_nce import PatchNCELoss
 from .networks import ResnetGenerator, initialize
+from .objective import Minimize, total
 
 PAIRS = (("G_NCE", "real_A", "fake_B"), ("G_NCE_idt", "real_B", "idt_B"))
-"""A term of the loss, and which translation must fit which input."""
+"""Name of the term, input and translation of each contrastive loss."""
 
 
 def ascending_numbers(text: str) -> tuple[int, ...]:
@@ -126,45 +127,50 @@ class ContrastiveModel(Model):
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
 
-    def optimize_parameters(self) -> dict[str, Tensor]:
-        """D, then G and the heads, on the same translations."""
-        images, flags = self.images, self.patch
-        mirrored = flags.flip_equivariance and torch.rand(()).item() < 0.5
-        outputs, keys = self._translate(mirrored)
-        fake_B = mirror(images["fake_B"], mirrored)  # as it was generated
-        losses = self.optimize_discriminator("D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode)
-        terms = {"G_GAN": flags.lambda_GAN * self.adversarial("D", fake_B, gan_mode=self.gan_mode)}
-        if flags.lambda_NCE:
-            queries = self._pass(outputs, encode_only=True)
-            for (name, *_), target, source in zip(self.pairs, queries, keys, strict=True):
-                patches = self.nce([mirror(features, mirrored) for features in target], source)
-                terms[name] = flags.lambda_NCE / len(self.pairs) * patches
-        return losses | self.optimize_generator(terms)
+    def optimize_parameters(self, minimize: Minimize) -> None:
+        """Train D, then G and F, on the same translations."""
+        images = self.images
+        flip = self.patch.flip_equivariance and torch.rand(()).item() < 0.5
+        outputs, keys = self._translate(flip)
+        fake_B = mirror(images["fake_B"], flip)  # as generated
+        minimize("D", lambda: self.discriminator_loss(
+            "D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode))
+        minimize("G", lambda: total("G", {
+            "G_GAN": self.patch.lambda_GAN * self.adversarial("D", fake_B, gan_mode=self.gan_mode),
+        } | self._contrasts(outputs, keys, flip)))
 
-    def _translate(self, mirrored: bool) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """Translate the current images.
+    def _contrasts(self, outputs: list[Tensor], keys: list[list[Tensor]], flip: bool) -> dict[str, Tensor]:
+        """The weighted PatchNCE losses of the pairs; arguments as `_translate` takes and returns them."""
+        terms: dict[str, Tensor] = {}
+        if not self.patch.lambda_NCE:
+            return terms
+        queries = self._pass(outputs, encode_only=True)
+        for (name, *_), target, source in zip(self.pairs, queries, keys, strict=True):
+            patches = self.nce([mirror(features, flip) for features in target], source)
+            terms[name] = self.patch.lambda_NCE / len(self.pairs) * patches
+        return terms
+
+    def _translate(self, flip: bool) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Translate the current images, flipped if ``flip``.
 
         Returns:
-            For each of the pairs the generator's output, mirrored and padded as its input was; and the layers'
-            features of the input that is not mirrored, without gradient. If they can be, they are of the same pass.
+            For each pair the generator's output, flipped and padded as its input was; and the layers' features of the
+            unflipped input, without gradient. Without ``flip`` both come from one pass.
         """
         inputs = [pad_to_fit(self.images[source], self.generator.multiple, self.generator.least_size)
                   for _, source, _ in self.pairs]
-        passed = self._pass([mirror(image, mirrored) for image in inputs])
+        passed = self._pass([mirror(image, flip) for image in inputs])
         outputs = [output for output, *_ in passed]
         for (_, source, target), output in zip(self.pairs, outputs, strict=True):
             height, width = self.images[source].shape[2:]
-            self.images[target] = mirror(output, mirrored)[..., :height, :width]
-        if mirrored and self.patch.lambda_NCE:
+            self.images[target] = mirror(output, flip)[..., :height, :width]
+        if flip and self.patch.lambda_NCE:
             with torch.no_grad():
                 return outputs, self._pass(inputs, encode_only=True)
         return outputs, [[features.detach() for features in of] for _, *of in passed]
 
     def _pass(self, images: list[Tensor], *, encode_only: bool = False) -> list[list[Tensor]]:
-        """For each batch its translation, unless ``encode_only``, and the layers' features.
-
-        Batches of one size go through the generator as one.
-        """
+        """The translation of each batch, unless ``encode_only``, and the layers' features; one pass for equal sizes."""
         if any(image.shape[2:] != images[0].shape[2:] for image in images):
             return [part for image in images for part in self._pass([image], encode_only=encode_only)]
         results = self.generator(torch.cat(images), self.patch.nce_layers, encode_only)
@@ -172,6 +178,6 @@ class ContrastiveModel(Model):
         return [list(of) for of in zip(*parts, strict=True)]
 
 
-def mirror(images: Tensor, really: bool) -> Tensor:
-    """Left and right of [B, C, H, W] change places, if they really should."""
-    return images.flip(3) if really else images
+def mirror(images: Tensor, flip: bool) -> Tensor:
+    """Flip [B, C, H, W] horizontally if ``flip``."""
+    return images.flip(3) if flip else images

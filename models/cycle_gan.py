@@ -15,7 +15,7 @@ Cham and Cai (CVPR 2021, arXiv 2104.00854) but in both directions,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,7 +28,8 @@ from util.errors import UserError
 from .base import Model, translate_any_size
 from .building import adam, build_discriminator, build_generator, is_reversed, refuse_one_domain, refuse_penalty
 from .image_pool import ImagePool
-from .structure import Pair, Structure, StructureFlags, check_structure
+from .objective import Minimize, total
+from .structure import Pair, PairFeatures, Structure, StructureFlags, check_structure
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class CycleFlags:
 
     lambda_A: float = flag(10.0, "weight of the cycle A to B to A", minimum=0)
     lambda_B: float = flag(10.0, "weight of the cycle B to A to B", minimum=0)
-    lambda_identity: float = flag(0.5, "weight of the L1 distance between a real image and what the generator into its "
-                                  "own domain makes of it, as a multiple of the cycles' weights", minimum=0)
+    lambda_identity: float = flag(0.5, "identity loss weight, relative to lambda_A and lambda_B", minimum=0)
     structure: str = flag("none", "what keeps the structure in the place of the cycles: fsesim, lsesim (which learns "
                           "best with --augment), or none: the cycles", choices=("none", "fsesim", "lsesim"))
 
@@ -103,7 +103,8 @@ class CycleModel(Model):
                            for optimizer, names in trained.items()}
         self.by_structure = self.cycle.structure != "none"
         if self.by_structure:
-            self.structure = Structure(self, options)
+            self.structure = Structure(options)
+            self.add_structure(self.structure)
         self.keep_averages(train.ema, "G_A", "G_B")
 
     def translate(self, images: Tensor) -> Tensor:
@@ -112,32 +113,38 @@ class CycleModel(Model):
     def _generate(self, name: str, images: Tensor) -> Tensor:
         return translate_any_size(self.networks[name], images)
 
-    def optimize_parameters(self) -> dict[str, Tensor]:
-        """Heads, if there are any, then both discriminators, then both generators, all on the same translations."""
+    def optimize_parameters(self, minimize: Minimize) -> None:
+        """Train F, if there is one, then both discriminators, then both generators, all on the same translations."""
         images = self.images
-        images["fake_B"] = self._generate("G_A", images["real_A"])
-        images["fake_A"] = self._generate("G_B", images["real_B"])
-        losses: dict[str, Tensor] = {}
+        real_A, real_B = images["real_A"], images["real_B"]
+        fake_B = images["fake_B"] = self._generate("G_A", real_A)
+        fake_A = images["fake_A"] = self._generate("G_B", real_B)
+        features: list[PairFeatures] = []
         if self.by_structure:
-            pairs = [Pair(images["real_A"], images["fake_B"], images["real_B"], images.get("aug_A"),
-                          images.get("aug_B")),
-                     Pair(images["real_B"], images["fake_A"], images["real_A"], images.get("aug_B"),
-                          images.get("aug_A"))]
-            losses, seen = self.structure.prepare(pairs)
-            terms = {f"G_spatial_{name}": self.lambda_spatial * self.structure.distance(features)
-                     for name, features in zip("AB", seen, strict=True)}
-        else:
-            terms = self._cycles()
-        for name, real, fake in (("A", "real_B", "fake_B"), ("B", "real_A", "fake_A")):
-            losses |= self.optimize_discriminator(
-                f"D_{name}", images[real], self.pools[name].query(images[fake]), gan_mode=self.gan_mode)
-            terms[f"G_GAN_{name}"] = self.adversarial(f"D_{name}", images[fake], gan_mode=self.gan_mode)
-        terms |= self._identities()
-        return losses | self.optimize_generator(terms)
+            aug_A, aug_B = images.get("aug_A"), images.get("aug_B")
+            pairs = Pair(real_A, fake_B, real_B, aug_A, aug_B), Pair(real_B, fake_A, real_A, aug_B, aug_A)
+            features = [self.structure.features(pair) for pair in pairs]
+            if self.structure.learns:
+                minimize("F", lambda: self.structure.contrast(features))
+        minimize("D_A", lambda: self.discriminator_loss(
+            "D_A", real_B, self.pools["A"].query(fake_B), gan_mode=self.gan_mode))
+        minimize("D_B", lambda: self.discriminator_loss(
+            "D_B", real_A, self.pools["B"].query(fake_A), gan_mode=self.gan_mode))
+        minimize("G", lambda: total("G", self._structures(features) | self._cycles() | {
+            "G_GAN_A": self.adversarial("D_A", fake_B, gan_mode=self.gan_mode),
+            "G_GAN_B": self.adversarial("D_B", fake_A, gan_mode=self.gan_mode),
+        } | self._identities()))
+
+    def _structures(self, pairs: Sequence[PairFeatures]) -> dict[str, Tensor]:
+        """Structure distances of the translations from their inputs."""
+        return {f"G_spatial_{name}": self.lambda_spatial * self.structure.distance(self.structure.renewed(features))
+                for name, features in zip("AB", pairs, strict=False)}
 
     def _cycles(self) -> dict[str, Tensor]:
-        """How far each image is from what comes back from the other domain; those of weight 0 are left out."""
-        terms = {}
+        """L1 distances between the images and their translations there and back; those of weight 0 are left out."""
+        terms: dict[str, Tensor] = {}
+        if self.by_structure:
+            return terms
         for name, fake, back, weight in (("A", "fake_B", "G_B", self.cycle.lambda_A),
                                          ("B", "fake_A", "G_A", self.cycle.lambda_B)):
             if weight:
@@ -146,7 +153,7 @@ class CycleModel(Model):
         return terms
 
     def _identities(self) -> dict[str, Tensor]:
-        """How far each image is from its translation into its own domain."""
+        """L1 distances between the images and their translations into their own domain."""
         terms = {}
         for name, real, weight in (("A", "real_B", self.cycle.lambda_B), ("B", "real_A", self.cycle.lambda_A)):
             if weight := weight * self.cycle.lambda_identity:

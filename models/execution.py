@@ -17,25 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from options import SpeedFlags
-from util.distributed import ALONE, World
 from util.errors import UserError
 
 from .base import Model
-from .descent import Descent, reducer_of
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Output = TypeVar("Output", Tensor, list[Tensor])
 
 
-def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World = ALONE) -> None:
+def prepare(model: Model, device: torch.device, flags: SpeedFlags) -> None:
     """Move a model to ``device`` and compute its networks as the flags say.
 
     Half precision is for the networks' forward passes alone, each in an autocast region of its own, which gives
     float32. So losses, self-similarity and learned heads see float32 whatever the flags say, and a network that is
     optimised in mid-step is never computed from an older copy of its weights.
-
-    Args:
-        world: the processes that train together, already connected.
 
     Raises:
         UserError: ``--compile`` where nothing can compile.
@@ -58,13 +53,6 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags, world: World 
             network.forward = MethodType(forward, network)
         if flags.compile:
             network.compile()
-    if model.optimizers:
-        scaler = torch.amp.GradScaler(device.type, enabled=flags.amp == "fp16")
-        together = world.size > 1
-        reducers = {name: reducer_of(optimizer) for name, optimizer in model.optimizers.items()} if together else {}
-        model.descent = Descent(scaler, reducers, world)
-        if scaler.is_enabled():
-            model.memory["scaler"] = scaler
 
 
 def store_channels_last(network: nn.Module) -> None:

@@ -34,7 +34,8 @@ from .image_pool import ImagePool
 from .losses.mode_seeking import mode_seeking_loss
 from .networks import initialize
 from .networks.munit import MunitGenerator, StyleEncoder
-from .structure import Features, Pair, Structure, StructureFlags, check_structure
+from .objective import Minimize, total
+from .structure import Pair, PairFeatures, Structure, StructureFlags, check_structure
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class MultiModalModel(Model):
         self.memory["pool"] = self.pool
         learners = [*self.generator.parameters(), *self.encoder.parameters()]
         self.optimizers = {"G": adam(learners, train), "D": adam(self.discriminator.parameters(), train)}
-        self.structure = Structure(self, options)
+        self.structure = Structure(options)
+        self.add_structure(self.structure)
         self.keep_averages(train.ema, "G", "E")
 
     def translate(self, images: Tensor) -> Tensor:
@@ -162,30 +164,32 @@ class MultiModalModel(Model):
         count = 2 * len(images) if self.weights.lambda_ms else len(images)
         return torch.randn(count, self.style_dim, device=images.device, dtype=images.dtype)
 
-    def optimize_parameters(self) -> dict[str, Tensor]:
-        """Heads, then D, then G and E, all on the same translations.
+    def optimize_parameters(self, minimize: Minimize) -> None:
+        """Train F, then D, then G and E, all on the same translations.
 
-        Those in the second styles only serve mode seeking and the style's reconstruction: both are drawn alike, so that
-        what the other losses ask of the first holds for all.
+        Translations in the second styles serve mode seeking and style reconstruction only. Both styles are drawn from
+        the same distribution, so what the other losses ask of the first holds for all.
         """
         images, count = self.images, len(self.images["real_A"])
-        styles = self.draw_styles(images["real_A"])
-        drawn = self.translate_in(styles, images["real_A"])
+        real_A, real_B = images["real_A"], images["real_B"]
+        styles = self.draw_styles(real_A)
+        drawn = self.translate_in(styles, real_A)
         fake_B = images["fake_B"] = drawn[:count]
         if self.weights.lambda_ms:
             images["other_B"] = drawn[count:]
-        pair = Pair(images["real_A"], fake_B, images["real_B"], images.get("aug_A"), images.get("aug_B"))
-        losses, (seen,) = self.structure.prepare([pair])
-        losses |= self.optimize_discriminator("D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode)
-        return losses | self.optimize_generator(self._terms(seen, drawn, styles))
+        features = self.structure.features(Pair(real_A, fake_B, real_B, images.get("aug_A"), images.get("aug_B")))
+        if self.structure.learns:
+            minimize("F", lambda: self.structure.contrast([features]))
+        minimize("D", lambda: self.discriminator_loss("D", real_B, self.pool.query(fake_B), gan_mode=self.gan_mode))
+        minimize("G", lambda: total("G", self._terms(self.structure.renewed(features), drawn, styles)))
 
-    def _terms(self, seen: dict[str, Features], drawn: Tensor, styles: Tensor) -> dict[str, Tensor]:
-        """What G's and E's objective is the sum of."""
+    def _terms(self, features: PairFeatures, drawn: Tensor, styles: Tensor) -> dict[str, Tensor]:
+        """The weighted terms of G's and E's objective."""
         flags, images = self.weights, self.images
         terms = {"G_GAN": self.adversarial("D", images["fake_B"], gan_mode=self.gan_mode),
                  "G_style_rec": flags.lambda_style_rec * F.l1_loss(self.encode_style(drawn), styles)}
-        if self.structure.flags.lambda_spatial:
-            terms["G_spatial"] = self.structure.flags.lambda_spatial * self.structure.distance(seen)
+        if self.structure.used:
+            terms["G_spatial"] = self.structure.flags.lambda_spatial * self.structure.distance(features)
         if flags.lambda_ms:
             terms["G_ms"] = flags.lambda_ms * mode_seeking_loss(*drawn.chunk(2), *styles.chunk(2))
         if flags.lambda_identity:

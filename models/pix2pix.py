@@ -21,6 +21,7 @@ from util.errors import UserError
 
 from .base import Model, translate_any_size
 from .building import adam, build_discriminator, build_generator, refuse_pool_and_penalty, refuse_way_back
+from .objective import Minimize, total
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,13 @@ class PairedModel(Model):
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
 
-    def optimize_parameters(self) -> dict[str, Tensor]:
-        """D, then G, on the same translations."""
+    def optimize_parameters(self, minimize: Minimize) -> None:
+        """Train D, then G, on the same translations."""
         real_A, real_B = self.images["real_A"], self.images["real_B"]
         fake_B = self.images["fake_B"] = self.translate(real_A)
         real, fake = torch.cat([real_A, real_B], dim=1), torch.cat([real_A, fake_B], dim=1)  # [B, input_nc + output_nc]
-        losses = self.optimize_discriminator("D", real, fake, gan_mode=self.gan_mode)
-        terms = {"G_GAN": self.adversarial("D", fake, gan_mode=self.gan_mode),
-                 "G_L1": self.lambda_L1 * F.l1_loss(fake_B, real_B)}
-        return losses | self.optimize_generator(terms)
+        minimize("D", lambda: self.discriminator_loss("D", real, fake, gan_mode=self.gan_mode))
+        minimize("G", lambda: total("G", {
+            "G_GAN": self.adversarial("D", fake, gan_mode=self.gan_mode),
+            "G_L1": self.lambda_L1 * F.l1_loss(fake_B, real_B),
+        }))

@@ -1,7 +1,7 @@
 """Spatially-correlative translation: FSeSim and LSeSim (Zheng, Cham, Cai: CVPR 2021, arXiv 2104.00854).
 
-A generator G translates A to B, a discriminator D compares its translations with real images of B, and the
-spatially-correlative loss holds the translation to the input's self-similarity (see `Structure`):
+A generator G translates A to B. A discriminator D compares the translations with real images of B. The
+spatially-correlative loss compares the self-similarity of input and translation (see `Structure`):
 
     L_G = L_GAN(D, G(A)) + lambda_spatial * L_structure(A, G(A)) + optional terms
 """
@@ -22,7 +22,8 @@ from .building import adam, build_discriminator, build_generator, refuse_one_dom
 from .image_pool import ImagePool
 from .losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
 from .networks.features import VGG16
-from .structure import Features, Pair, Structure, StructureFlags, check_structure
+from .objective import Minimize, total
+from .structure import Pair, PairFeatures, Structure, StructureFlags, check_structure
 
 
 @dataclass(frozen=True)
@@ -83,44 +84,48 @@ class SpatialCorrelativeModel(Model):
         self.memory["pool"] = self.pool
         self.optimizers = {name: adam(self.networks[name].parameters(), train) for name in ("G", "D")}
         self.structure = Structure(
-            self, options, weight=self.lambda_spatial + flags.lambda_spatial_idt,
+            options, weight=self.lambda_spatial + flags.lambda_spatial_idt,
             more_layers=(PERCEPTUAL_LAYERS if flags.lambda_perceptual else ())
             + (STYLE_LAYERS if flags.lambda_style else ()))
+        self.add_structure(self.structure)
         self.keep_averages(train.ema, "G")
 
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
 
-    def optimize_parameters(self) -> dict[str, Tensor]:
-        """Heads, then D, then G, all on the same translations."""
-        flags, images = self.weights, self.images
-        fake_B = images["fake_B"] = self.translate(images["real_A"])
-        if flags.lambda_identity or flags.lambda_spatial_idt:
-            images["idt_B"] = self.translate(images["real_B"])
-        pair = Pair(images["real_A"], fake_B, images["real_B"], images.get("aug_A"), images.get("aug_B"))
-        losses, (seen,) = self.structure.prepare([pair])
-        losses |= self.optimize_discriminator("D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode,
-                                              penalty=flags.lambda_gradient, r1=flags.lambda_R1)
-        return losses | self.optimize_generator(self._terms(seen))
+    def optimize_parameters(self, minimize: Minimize) -> None:
+        """Train F, then D, then G, all on the same translations."""
+        images = self.images
+        real_A, real_B = images["real_A"], images["real_B"]
+        fake_B = images["fake_B"] = self.translate(real_A)
+        if self.weights.lambda_identity or self.weights.lambda_spatial_idt:
+            images["idt_B"] = self.translate(real_B)
+        features = self.structure.features(Pair(real_A, fake_B, real_B, images.get("aug_A"), images.get("aug_B")))
+        if self.structure.learns:
+            minimize("F", lambda: self.structure.contrast([features]))
+        minimize("D", lambda: self.discriminator_loss(
+            "D", real_B, self.pool.query(fake_B), gan_mode=self.gan_mode, penalty=self.weights.lambda_gradient,
+            r1=self.weights.lambda_R1))
+        minimize("G", lambda: total("G", self.generator_terms(self.structure.renewed(features))))
 
-    def _terms(self, seen: dict[str, Features]) -> dict[str, Tensor]:
-        """What G's objective is the sum of."""
+    def generator_terms(self, features: PairFeatures) -> dict[str, Tensor]:
+        """The weighted terms of the generator's objective."""
         flags, images = self.weights, self.images
-        if flags.lambda_style or flags.lambda_spatial_idt:
-            seen |= self.structure.extract({"real_B": images["real_B"]})
-        if flags.lambda_spatial_idt:
-            seen |= self.structure.extract({"idt_B": images["idt_B"]})
-        terms = {"G_GAN": (1.0, self.adversarial("D", images["fake_B"], gan_mode=self.gan_mode))}
+        real_B, fake_B = images["real_B"], images["fake_B"]
+        terms = {"G_GAN": self.adversarial("D", fake_B, gan_mode=self.gan_mode)}
         if self.lambda_spatial:
-            terms["G_spatial"] = (self.lambda_spatial, self.structure.distance(seen))
+            terms["G_spatial"] = self.lambda_spatial * self.structure.distance(features)
+        if flags.lambda_style or flags.lambda_spatial_idt:
+            of_real_B = self.structure.extract({"real_B": real_B})["real_B"]
         if flags.lambda_spatial_idt:
-            terms["G_spatial_idt"] = (flags.lambda_spatial_idt, self.structure.between(seen["real_B"], seen["idt_B"]))
+            of_idt_B = self.structure.extract({"idt_B": images["idt_B"]})["idt_B"]
+            terms["G_spatial_idt"] = flags.lambda_spatial_idt * self.structure.between(of_real_B, of_idt_B)
         if flags.lambda_identity:
-            terms["G_identity"] = (flags.lambda_identity, F.l1_loss(images["idt_B"], images["real_B"]))
+            terms["G_identity"] = flags.lambda_identity * F.l1_loss(images["idt_B"], real_B)
         if flags.lambda_perceptual:
-            pair = ([seen[image][layer] for layer in PERCEPTUAL_LAYERS] for image in ("target", "source"))
-            terms["G_perceptual"] = (flags.lambda_perceptual, perceptual_loss(*pair))
+            pair = ([features[image][layer] for layer in PERCEPTUAL_LAYERS] for image in ("target", "source"))
+            terms["G_perceptual"] = flags.lambda_perceptual * perceptual_loss(*pair)
         if flags.lambda_style:
-            pair = ([seen[image][layer] for layer in STYLE_LAYERS] for image in ("target", "real_B"))
-            terms["G_style"] = (flags.lambda_style, style_loss(*pair))
-        return {name: weight * loss for name, (weight, loss) in terms.items()}
+            pair = ([of[layer] for layer in STYLE_LAYERS] for of in (features["target"], of_real_B))
+            terms["G_style"] = flags.lambda_style * style_loss(*pair)
+        return terms

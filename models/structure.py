@@ -1,31 +1,34 @@
 """The spatially-correlative loss as a part of models: features, self-similarity, and the heads that LSeSim learns.
 
-A model that holds translations to their inputs creates a `Structure`, and in each step gives it the images that belong
-together (`Pair`). FSeSim compares features of a frozen network. LSeSim sends them through two learned 1x1 convolutions
-a layer (network F), trained by a contrastive loss: an image and its appearance-jittered copy, and an input and its
-translation, must recognise each other's positions among those of another image.
+FSeSim compares features of a frozen network. LSeSim sends them through two learned 1x1 convolutions a layer (network
+F), trained by a contrastive loss: an image and its appearance-jittered copy, and an input and its translation, must
+recognise each other's positions among those of another image. In a model's step:
+
+    features = structure.features(Pair(real_A, fake_B, real_B, aug_A, aug_B))
+    minimize("F", lambda: structure.contrast([features]))             # LSeSim
+    minimize("G", ... lambda_spatial * structure.distance(features) ...)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from options import DataFlags, Options, TrainFlags, flag, has_crop
 from options.flag import comma_list, count_or_all
 from util.errors import UserError
 
-from .base import Model
 from .building import adam
 from .losses.spatial_correlative import SpatialCorrelativeLoss, self_similarity
 from .networks import VGG16Features, initialize
 from .networks.backbones import library_and_name
 from .networks.features import VGG16, create_features, distinct_layers, feature_shapes
+from .objective import Objective
 
 Features = dict[str, Tensor]
 """Layer name to [B, C, H, W]."""
@@ -99,95 +102,109 @@ def check_structure(options: Options) -> None:
         raise UserError("--vgg_lr_scale trains the --feature_net of LSeSim: it needs --learned_attn")
 
 
-class Structure:
-    """Features of images, the loss between them, and the step of the heads.
+@dataclass
+class PairFeatures:
+    """The features of a pair's images, by the names of the pair's fields."""
 
-    Puts into the model what it owns: the constant ``VGG``, or with ``--vgg_lr_scale`` the network; for LSeSim also the
-    network ``F`` and an optimizer of that name.
+    pair: Pair
+    by_image: dict[str, Features] = field(default_factory=dict)
+
+    def __getitem__(self, image: str) -> Features:
+        return self.by_image[image]
+
+
+class Structure:
+    """Features of images and the losses between them.
 
     Args:
-        model: whose part it is.
         options: with `StructureFlags` and `TrainFlags`.
-        weight: of all uses of the loss together; 0: it is not used, and heads are not trained.
-        more_layers: layers of VGG16, which must be the network, that other losses of the model look at.
+        weight: of all uses of the loss together. At 0 the loss is not used and the heads do not learn.
+        more_layers: further layers of VGG16, for other losses of the model. ``--feature_net`` must be VGG16 then.
+
+    Attributes:
+        networks: the heads ``F``, if they learn, and with ``--vgg_lr_scale`` the feature network ``VGG``.
+        constants: the feature network, if it is frozen.
+        optimizers: ``F``, if the heads learn.
+        learns: whether the heads learn.
     """
 
     def __init__(
-        self, model: Model, options: Options, *, weight: float | None = None, more_layers: Iterable[str] = ()
+        self, options: Options, *, weight: float | None = None, more_layers: Iterable[str] = ()
     ) -> None:
-        self.model, self.flags = model, options[StructureFlags]
-        flags, used = self.flags, self.flags.lambda_spatial if weight is None else weight
+        self.flags = flags = options[StructureFlags]
+        self.used = (flags.lambda_spatial if weight is None else weight) > 0
+        self.learns = flags.learned_attn and self.used
+        self.learns_features = self.learns and flags.vgg_lr_scale > 0
+        self.networks: dict[str, nn.Module] = {}
+        self.constants: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.layers = layer_names(flags.attn_layers, flags.feature_net)
-        self.learns = flags.learned_attn and used > 0
-        self.wanted = tuple(sorted({*(self.layers if used else ()), *more_layers}))
+        self.wanted = tuple(sorted({*(self.layers if self.used else ()), *more_layers}))
         channels: dict[str, int] = {}
         if self.wanted:
             self.vgg = create_features(flags.feature_net, self.wanted, flags.vgg_weights, frozen=not flags.vgg_lr_scale)
             channels = dict(zip(self.wanted, self.vgg.channels, strict=True))
-            model.constants["VGG"] = self.vgg
-        if used:
-            model.drawings.append(self.draw)
+            (self.networks if self.learns_features else self.constants)["VGG"] = self.vgg
         self.loss = SpatialCorrelativeLoss(
             patch_count=flags.patch_nums, patch_size=flags.patch_size, normalize=flags.use_norm, temperature=flags.T,
             mode="l1" if flags.loss_mode == "l1" else "cos",
             head_channels=[channels[layer] for layer in self.layers] if self.learns else None)
         if self.learns:
-            self._build_heads(options[TrainFlags])
+            initialize(self.loss, "normal", 0.02)  # as published: --init_type is for generators and discriminators
+            self.networks["F"] = self.loss
+            self.optimizers["F"] = adam(self._trained(options[TrainFlags]), options[TrainFlags])
 
-    def _build_heads(self, train: TrainFlags) -> None:
-        initialize(self.loss, "normal", 0.02)  # as published: --init_type is about generators and discriminators
-        self.model.networks["F"] = self.loss
-        groups: list[dict[str, Any]] = [{"params": self.loss.parameters()}]
-        if self.flags.vgg_lr_scale:
-            self.model.networks["VGG"] = self.model.constants.pop("VGG")
+    def _trained(self, train: TrainFlags) -> list[dict[str, Any]]:
+        groups: list[dict[str, Any]] = [{"params": list(self.loss.parameters())}]
+        if self.learns_features:
+            # Other losses may look at deeper layers of VGG16, which the contrastive loss does not train.
             trained = self.vgg.parameters_up_to(self.layers) if isinstance(self.vgg, VGG16Features) else (
-                self.vgg.parameters())  # other losses, which do not train it, may look at deeper layers of VGG16
-            groups.append({"params": trained, "lr": train.lr * self.flags.vgg_lr_scale})
-        self.model.optimizers["F"] = adam(groups, train)
+                self.vgg.parameters())
+            groups.append({"params": list(trained), "lr": train.lr * self.flags.vgg_lr_scale})
+        return groups
 
-    def prepare(self, pairs: Sequence[Pair]) -> tuple[dict[str, Tensor], list[dict[str, Features]]]:
-        """Train the heads on this step's pairs, if they learn, and look at the pairs for the generator.
+    def features(self, pair: Pair) -> PairFeatures:
+        """Features of the pair's images, each image once; gradients reach ``target`` only.
 
-        Returns:
-            The heads' loss by name; and for each pair the features by the fields' names, with gradients towards
-            ``target`` alone.
+        Where the feature network itself learns, `contrast` computes its own, and the result is empty until `renewed`.
         """
-        if not self.wanted:
-            return {}, [{} for _ in pairs]
-        separate = self.learns and self.flags.vgg_lr_scale > 0  # the step changes VGG: its features serve no other
-        losses: dict[str, Tensor] = {}
-        if separate:
-            self.vgg.requires_grad_(True)
-            losses = self._train_heads([self._look(pair._replace(target=pair.target.detach()), heads=True)
-                                        for pair in pairs])
-            self.vgg.requires_grad_(False)
-        shared = self.learns and not separate
-        seen = [self._look(pair, heads=shared) for pair in pairs]
-        if shared:
-            losses = self._train_heads([
-                {image: {name: f.detach() for name, f in of.items()} for image, of in features.items()}
-                for features in seen])
-        return losses, seen
+        if not self.wanted or self.learns_features:
+            return PairFeatures(pair)
+        return PairFeatures(pair, self._look(pair, for_heads=self.learns))
 
-    def distance(self, seen: Mapping[str, Features]) -> Tensor:
-        """How far a pair's target is from the structure of its source, by ``--loss_mode``.
-
-        Args:
-            seen: the pair's features, from `prepare`.
+    def contrast(self, pairs: Sequence[PairFeatures]) -> Objective:
+        """The loss of the heads: an input and its translation, and an image and its jittered copy, must recognise
+        each other's positions. No gradient reaches the images.
         """
+        if self.learns_features:
+            seen = [self._look(of.pair._replace(target=of.pair.target.detach()), for_heads=True) for of in pairs]
+        else:
+            seen = [{image: {name: f.detach() for name, f in features.items()}
+                     for image, features in of.by_image.items()} for of in pairs]
+        loss = torch.stack([self._contrast(of) for of in seen]).mean()
+        return Objective(loss, {"F_contrastive": loss})
+
+    def renewed(self, features: PairFeatures) -> PairFeatures:
+        """The same features, or those of the feature network's new weights, if it learned after `features`."""
+        if not self.learns_features:
+            return features
+        return PairFeatures(features.pair, self._look(features.pair, for_heads=False))
+
+    def distance(self, features: PairFeatures) -> Tensor:
+        """Structure distance between a pair's ``source`` and ``target``, by ``--loss_mode``."""
         if self.flags.loss_mode == "info":
-            return self.loss.contrast(*self._at_layers(seen, "source", "target", "other"))
-        return self.between(seen["source"], seen["target"])
+            return self.loss.contrast(*self._at_layers(features.by_image, "source", "target", "other"))
+        return self.between(features["source"], features["target"])
 
     def between(self, source: Features, target: Features) -> Tensor:
-        """The structure distance of features, from `extract`, of an image and of its translation."""
+        """Structure distance between the features of an image and of its translation, both from `extract`."""
         distance: Tensor = self.loss(*self._at_layers({"source": source, "target": target}, "source", "target"))
         return distance
 
     def extract(self, images: Mapping[str, Tensor], *, compiled: bool = True) -> dict[str, Features]:
         """Features of images by name, all in one pass: [B, C, H, W] of one size, 1 or 3 channels, in [-1, 1].
 
-        Without ``compiled`` past torch.compile, which would begin anew for a batch unlike those of training.
+        Without ``compiled``, torch.compile is bypassed: it would compile again for a batch unlike those of training.
         """
         batch = torch.cat([image.expand(-1, 3, -1, -1) for image in images.values()])  # greyscale becomes grey colour
         features = self.vgg(batch) if compiled else self.vgg.forward(batch)
@@ -196,14 +213,14 @@ class Structure:
                 for image, parts in zip(images, zip(*chunks, strict=True), strict=True)}
 
     def draw(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """How much the centre of ``real_A`` and of its translation ``fake_B`` resembles every other point of it.
+        """Draw the self-similarity of the centre of ``real_A`` and of its translation ``fake_B``.
 
         Returns:
-            ``real_A_similarity`` and ``fake_B_similarity``, [1, 3, H, W] in [-1, 1], of the first of a batch: the mean
-            over ``--attn_layers``, black where similarity is least, white where it is greatest in either image; the
-            centre is red. Nothing where one of the images is missing.
+            ``real_A_similarity`` and ``fake_B_similarity``, [1, 3, H, W] in [-1, 1], of the first image of a batch:
+            the mean over ``--attn_layers``, from black (least similar in either image) to white (most similar), with
+            a red centre. Empty if one of the images is missing or the loss is not used.
         """
-        if not {"real_A", "fake_B"} <= images.keys():
+        if not (self.used and {"real_A", "fake_B"} <= images.keys()):
             return {}
         pair = {name: images[name][:1] for name in ("real_A", "fake_B")}
         height, width = pair["real_A"].shape[2:]
@@ -220,32 +237,24 @@ class Structure:
         colours[:, :, top : height // 2 + reach, left : width // 2 + reach] = red
         return {f"{name}_similarity": image[None] for name, image in zip(pair, colours, strict=True)}
 
-    def _look(self, pair: Pair, *, heads: bool) -> dict[str, Features]:
-        """Features of every image of a pair that the losses of heads or generator look at, each image once.
+    def _look(self, pair: Pair, *, for_heads: bool) -> dict[str, Features]:
+        """Features of the images that the losses need.
 
-        Real images go through as one batch and translations as another, so that gradients are computed for the
-        translations alone.
+        Real images are one batch and translations another, so that gradients are computed for the translations only.
         """
         real = {"source": pair.source}
-        if heads or self.flags.loss_mode == "info":
+        if for_heads or self.flags.loss_mode == "info":
             real["other"] = negative(pair.other, like=pair.source)
-        if heads and pair.source_aug is not None and pair.other_aug is not None:
+        if for_heads and pair.source_aug is not None and pair.other_aug is not None:
             real |= {"source_aug": pair.source_aug, "other_aug": negative(pair.other_aug, like=pair.source)}
         return self.extract(real) | self.extract({"target": pair.target})
 
     def _at_layers(self, seen: Mapping[str, Features], *images: str) -> list[list[Tensor]]:
-        """For each image the list of its features at ``--attn_layers``."""
+        """The features at ``--attn_layers`` of each image."""
         return [[seen[image][layer] for layer in self.layers] for image in images]
 
-    def _train_heads(self, pairs: Sequence[Mapping[str, Features]]) -> dict[str, Tensor]:
-        self.loss.requires_grad_(True)
-        loss = torch.stack([self._contrast(seen) for seen in pairs]).mean()
-        self.model.minimize("F", loss)
-        self.loss.requires_grad_(False)  # the generator's loss passes through, but does not train them
-        return {"F_contrastive": loss.detach()}
-
     def _contrast(self, seen: Mapping[str, Features]) -> Tensor:
-        """An input and its translation, and an image and its jittered copy, must recognise each other."""
+        """The contrastive loss of one pair, at one draw of positions."""
         positions = self.loss.sample(self._at_layers(seen, "source")[0])
         names = [name for name in Pair._fields if name in seen]
         maps = {name: self.loss.maps(of, positions)
@@ -257,7 +266,7 @@ class Structure:
 
 
 def layer_names(layers: Sequence[str], network: str = VGG16) -> tuple[str, ...]:
-    """``("4", "relu4_1")`` of VGG16 to ``("relu3_1", "relu4_1")``; names of other networks are as typed.
+    """Convert ``("4", "relu4_1")`` of VGG16 to ``("relu3_1", "relu4_1")``; keep names of other networks as typed.
 
     Raises:
         UserError: VGG16 has no such layer, or one is named twice.
@@ -266,7 +275,7 @@ def layer_names(layers: Sequence[str], network: str = VGG16) -> tuple[str, ...]:
 
 
 def negative(images: Tensor, *, like: Tensor) -> Tensor:
-    """Another scene for the contrastive loss: the images flipped in both axes, at the size of ``like``."""
+    """Flip images [B, C, H, W] in both axes, for use as another scene, and scale them to the size of ``like``."""
     flipped = images.flip(2, 3)
     if flipped.shape[2:] == like.shape[2:]:
         return flipped
@@ -274,7 +283,7 @@ def negative(images: Tensor, *, like: Tensor) -> Tensor:
 
 
 def centre_similarity(features: Tensor, normalize: bool) -> Tensor:
-    """The self-similarity of the position in the middle of [B, C, H, W] with every other one: [B, 1, H, W]."""
+    """Self-similarity of the central position of [B, C, H, W] with every position: [B, 1, H, W]."""
     height, width = features.shape[2:]
     centre = torch.tensor([height // 2 * width + width // 2], device=features.device)
     rows = self_similarity(features, centre, patch_size=max(height, width), normalize=normalize)  # [B, 1, H * W]
@@ -282,6 +291,6 @@ def centre_similarity(features: Tensor, normalize: bool) -> Tensor:
 
 
 def stretched(values: Tensor) -> Tensor:
-    """The least value becomes 0, the greatest 1."""
+    """Scale values to [0, 1]."""
     least, greatest = values.aminmax()
     return (values - least) / (greatest - least).clamp(min=1e-12)

@@ -15,6 +15,7 @@ from util.errors import UserError
 
 from .base import Model, translate_any_size
 from .building import build_generator, is_reversed, refuse_way_back
+from .objective import Minimize
 
 
 @dataclass(frozen=True)
@@ -65,5 +66,5 @@ class TestModel(Model):
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
 
-    def optimize_parameters(self) -> dict[str, Tensor]:
+    def optimize_parameters(self, minimize: Minimize) -> None:
         raise TypeError("the test model has nothing to optimise")

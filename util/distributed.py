@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -70,12 +70,17 @@ class World:
         dist.all_reduce(numbers)
         return dict(zip(values, (numbers / self.size).tolist(), strict=True))
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes, on the device of ``values``, which does not wait. All must call it."""
-        if self.size > 1:
-            values = values.clone()
-            dist.all_reduce(values)
-        return values
+    def average(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace tensors of one type by their mean over all processes, in place. All must call it with the same shapes.
+
+        A GPU is not waited for.
+        """
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.all_reduce(flat)
+        parts = (flat / self.size).split([tensor.numel() for tensor in tensors])
+        torch._foreach_copy_(list(tensors), [part.view_as(to) for part, to in zip(parts, tensors, strict=True)])
 
     def same(self, value: Any) -> Any:
         """The first process's ``value``, on all. All must call it."""

@@ -1,0 +1,106 @@
+"""One training step: the gradients of every objective, and the optimizers' steps along them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+
+from models import Model
+from models.objective import Objective
+from util.distributed import ALONE, World
+
+
+class TrainingStep:
+    """Trains a model on a batch, or on several micro-batches whose gradients add up.
+
+    Micro-batches are equivalent to one large batch, except that
+
+    - what a method draws at random is drawn for each of them;
+    - batch statistics (``--norm batch``, ``--netD tilestylegan2``) are theirs;
+    - of networks optimised one after the other, the later ones see the step of the earlier ones in the last one only.
+
+    A loss or gradient that is not finite leaves out the step of its optimizer, in all processes. That is decided on the
+    device, without waiting for it. A gradient that overflows in fp16 is no fault: the scaler lowers its scale.
+
+    Args:
+        model: with its networks on their device.
+        scaler: scales losses so that fp16 gradients do not vanish. By default it does nothing.
+        world: the processes that train together.
+        stop_at_fault: leave out every optimizer step after a faulty one, until the host has noticed it.
+
+    Attributes:
+        left_out: 1 if an optimizer's step was left out of the last step, else 0; a scalar on the model's device.
+    """
+
+    def __init__(
+        self, model: Model, scaler: torch.amp.GradScaler | None = None, world: World = ALONE, *,
+        stop_at_fault: bool = False,
+    ) -> None:
+        self.model, self.world, self.stop_at_fault = model, world, stop_at_fault
+        self.scaler = scaler or torch.amp.GradScaler(enabled=False)
+        self.left_out = torch.zeros(())
+        self._earlier = torch.zeros(())  # NaN after a fault at which to stop, else 0; so are all faults here
+        self._faults: dict[str, Tensor] = {}  # of this step, by optimizer
+        self._losses: dict[str, Tensor] = {}
+        self._share, self._is_last = 1.0, True
+
+    def __call__(self, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        """Train on micro-batches, on the model's device.
+
+        Returns:
+            Detached scalar losses by name, averaged over the images; ``G`` is the generator's whole objective.
+        """
+        self._losses, self._faults = {}, {}
+        counts = [len(batch["A"]) for batch in batches]
+        for number, (batch, count) in enumerate(zip(batches, counts, strict=True), 1):
+            self._share, self._is_last = count / sum(counts), number == len(batches)
+            self.model.set_input(batch)
+            self.model.optimize_parameters(self.minimize)
+        self.scaler.update()
+        self.model.update_averages()
+        self.left_out = torch.stack(list(self._faults.values())).sum().isnan().float()
+        return self._losses
+
+    def minimize(self, name: str, objective: Callable[[], Objective]) -> None:
+        """Add the gradient of an objective; on the last micro-batch, take a step of the optimizer ``name``."""
+        optimizer = self.model.optimizers[name]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if name not in self._faults:
+            optimizer.zero_grad(set_to_none=True)
+            self._faults[name] = self._earlier
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        loss, terms = objective()
+        fault = self._faults[name] + 0 * loss.detach()
+        self.scaler.scale(loss * (self._share + fault)).backward()
+        for parameter in parameters:
+            parameter.requires_grad_(name == "G")
+        for term, value in terms.items():
+            part = value.detach() * self._share
+            self._losses[term] = self._losses[term] + part if term in self._losses else part
+        if self._is_last:
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            self.world.average([*gradients, fault])
+            fault = self._step(optimizer, gradients, fault)
+        self._faults[name] = fault
+        if self.stop_at_fault:
+            self._earlier = fault
+
+    def _step(self, optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], fault: Tensor) -> Tensor:
+        """Take an optimizer step unless it is faulty; returns the fault."""
+        if self.scaler.is_enabled():
+            self.scaler.step(optimizer)
+            return fault
+        # Adam squares the gradients: the norm overflows where its moments would.
+        fault = fault + 0 * get_total_norm(gradients)
+        if fault.device.type == "cuda":
+            optimizer.found_inf = fault.isnan().float()  # type: ignore[attr-defined]  # fused steps read it
+            optimizer.step()
+            del optimizer.found_inf  # type: ignore[attr-defined]
+        elif not fault.isnan():
+            optimizer.step()
+        return fault
