@@ -39,6 +39,7 @@ from options import (
 from training.checkpoints import find_whole, refusing_foreign_state
 from training.evaluation import Evaluation
 from training.run import Progress, Run, build_schedulers, continue_with, folder_of, make_room
+from training.step import TrainingStep, build_step
 from util.device import choose_device, to_device
 from util.distributed import World, joined
 from util.errors import UserError, run_program
@@ -100,7 +101,8 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
                     shuffle=not data.serial_batches, pin_memory=device.type == "cuda",
                     finished=loading.finished_by_workers(device.type), rank=world.rank, world_size=world.size)
     model = MODELS[general.model](options, training=True)
-    prepare(model, device, options[SpeedFlags], world)
+    prepare(model, device, options[SpeedFlags])
+    step = build_step(model, device, options, world)
     if not has_crop(data.preprocess):
         torch.backends.cudnn.benchmark = False  # images of many sizes: each would start a search for algorithms
     run = Run(options, folder, flags.epoch_count, model, build_schedulers(model, flags, flags.epoch_count),
@@ -125,7 +127,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     sinks = open_sinks(run, total, lines) if world.is_first else []
     try:
         with signals.held(), loader.naming_lost_workers():
-            loop(run, loader, device, sinks, total=total, signals=signals)
+            loop(run, step, loader, device, sinks, total=total, signals=signals)
     finally:
         for sink in sinks:
             sink.close()
@@ -135,7 +137,8 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
 
 
 def loop(
-    run: Run, loader: Loader, device: torch.device, sinks: Sequence[Sink], *, total: int, signals: Signals
+    run: Run, step: TrainingStep, loader: Loader, device: torch.device, sinks: Sequence[Sink], *, total: int,
+    signals: Signals
 ) -> None:
     """Train until ``total`` images have been seen or a signal stops it, and save.
 
@@ -155,12 +158,12 @@ def loop(
         for group in groups(batches, run.options[TrainFlags].grad_accum):
             finished = [finish(to_device(batch, device)) for batch in group]
             watch.before(device)
-            step_losses = model.train_step(finished)
-            run.losses.add(step_losses, model.descent.left_out)
-            run.epoch_losses.add({"G": step_losses["G"]}, model.descent.left_out)
+            step_losses = step(finished)
+            run.losses.add(step_losses, step.left_out)
+            run.epoch_losses.add({"G": step_losses["G"]}, step.left_out)
 
             before, seen = progress.images, progress.count(group, loader)
-            watch.after(seen, finished, step_losses, model.descent.scale(), model.descent.left_out)
+            watch.after(seen, finished, step_losses, step.scale(), step.left_out)
             for sink in sinks:
                 sink.advance(seen - before)
             if seen // display.print_freq > before // display.print_freq:
@@ -206,11 +209,9 @@ def warning(sinks: Sequence[Sink]) -> Callable[[str], None]:
 
 
 def watch_over(run: Run, warn: Callable[[str], None]) -> Watch:
-    """What looks at every step's numbers."""
-    stop = run.options[TrainFlags].on_nan == "stop"
-    run.model.descent.stop_at_fault = stop
-    return Watch(run.folder, run.model.networks, {"options": run.options.as_dict()}, stop=stop, warn=warn,
-                 world=run.world)
+    """Build the monitor for NaN and divergence."""
+    return Watch(run.folder, run.model.networks, {"options": run.options.as_dict()},
+                 stop=run.options[TrainFlags].on_nan == "stop", warn=warn, world=run.world)
 
 
 def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

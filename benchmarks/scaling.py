@@ -26,6 +26,7 @@ from models import MODELS
 from models.base import Model
 from models.execution import prepare
 from options import DataFlags, SpeedFlags
+from training.step import build_step
 from util.arguments import positive
 from util.device import choose_device
 from util.distributed import ALONE, World, joined
@@ -153,9 +154,10 @@ def build(flags: Sequence[str], device: torch.device, world: World) -> Call:
     options = training_options(flags)
     torch.manual_seed(0)
     model: Model = MODELS["sc"](options, training=True)
-    prepare(model, device, options[SpeedFlags], world)
+    prepare(model, device, options[SpeedFlags])
+    step = build_step(model, device, options, world)
     batch = synthetic_batch(options, device)
-    return lambda: model.train_step([batch])
+    return lambda: step([batch])
 
 
 def in_turn(call: Call, times: int, world: World) -> Call:

@@ -23,6 +23,7 @@ from data import DATASETS
 from models import MODELS
 from models.execution import prepare
 from options import TRAIN, DataFlags, Options, RunFlags, SpeedFlags, parse
+from training.step import build_step
 from util.arguments import positive
 from util.errors import UserError, run_program
 
@@ -206,7 +207,8 @@ def build_ours(flags: Sequence[str], device: torch.device) -> Call:
     Settings().apply()
     model = MODELS[options[RunFlags].model](options, training=True)
     prepare(model, device, options[SpeedFlags])
-    return Settings.current().around(lambda: model.train_step([batch]))
+    step = build_step(model, device, options)
+    return Settings.current().around(lambda: step([batch]))
 
 
 def training_options(flags: Sequence[str]) -> Options:

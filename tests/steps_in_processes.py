@@ -15,6 +15,7 @@ from models import MODELS
 from models.execution import prepare
 from models.munit_sc import MultiModalModel
 from options import TRAIN, RunFlags, SpeedFlags, TrainFlags, parse
+from training.step import build_step
 from util.distributed import World, joined
 
 IMAGES = 4  # in a step, of all processes
@@ -32,7 +33,8 @@ def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
     model = MODELS[options[RunFlags].model](options, training=True)
     for network in (*model.networks.values(), *model.constants.values()):
         network.double()
-    prepare(model, torch.device("cpu"), options[SpeedFlags], world)
+    prepare(model, torch.device("cpu"), options[SpeedFlags])
+    train_step = build_step(model, torch.device("cpu"), options, world)
     if isinstance(model, MultiModalModel):  # draws for each image; processes of one seed all draw the same
         model.draw_styles = lambda images: drawn_together(images, model.style_dim)
     found: dict[str, Tensor] = {}
@@ -46,7 +48,7 @@ def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
             {name: image[part * size:][:size][world.rank * size // world.size:][:size // world.size]
              for name, image in images.items()}
             for part in range(parts)]
-        model.train_step(batches)
+        train_step(batches)
         for name, network in model.networks.items():
             for key, parameter in network.named_parameters():
                 if step == 0 and parameter.grad is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import LOSSES, NETWORKS, train_options
+from tiny import LOSSES, NETWORKS, train_options, train_step
 from torch import Tensor, nn
 
 from benchmarks import losses, step
@@ -49,7 +49,7 @@ def test_the_plain_step_has_the_same_gradients(method: str, window: int, norm: s
     ours.structure.loss.sample = lambda features: [positions[layer.shape[2]] for layer in features]
     plain.sample = lambda features, count: positions[features.shape[2]][:count]
     batch = {name: images.double() for name, images in step.synthetic_batch(options, CPU).items()}
-    our_losses, plain_losses = ours.train_step([batch]), plain.train_step(batch)
+    our_losses, plain_losses = train_step(ours, [batch]), plain.train_step(batch)
     assert float(our_losses["G"]) == pytest.approx(plain_losses["G"], rel=1e-9)
     pairs = {"G": plain.generator, "D": plain.discriminator}
     if method == "LSeSim":

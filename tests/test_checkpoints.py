@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import golden_files as golden
 import pytest
 import torch
-from tiny import save_folders, train_options
+from tiny import save_folders, train_options, train_step
 
 from models import MODELS, Model
 from models.networks import create_discriminator, create_generator
@@ -31,8 +31,7 @@ def build(root: Path, flags: str = "", seed: int = 0) -> Model:
 def step(model: Model, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     keys = ("A", "B", "A_aug", "B_aug")
-    model.set_input({key: 2 * torch.rand(2, 3, 16, 16, generator=generator) - 1 for key in keys})
-    model.optimize_parameters()
+    train_step(model, [{key: 2 * torch.rand(2, 3, 16, 16, generator=generator) - 1 for key in keys}])
 
 
 def flat(value: Any) -> list[Any]:

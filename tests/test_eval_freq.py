@@ -95,11 +95,11 @@ def test_a_resumed_run_has_the_scores_and_the_best_of_an_uninterrupted_one(root:
     expected = run(root, flags, "whole")
     step, steps = MODELS["sc"].optimize_parameters, []
 
-    def mortal(self: Model) -> Any:
+    def mortal(self: Model, minimize: Any) -> Any:
         steps.append(1)
         if len(steps) > 5:
             raise Killed
-        return step(self)
+        return step(self, minimize)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MODELS["sc"], "optimize_parameters", mortal)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import save_folders, train_options
+from tiny import save_folders, train_options, train_step
 from torch import Tensor, nn
 
 from models import MODELS, Model
@@ -19,6 +19,7 @@ from models.networks import create_discriminator
 from options import SpeedFlags
 from train import train
 from training.checkpoints import load_published, restore, save_checkpoint
+from training.step import TrainingStep
 from util.errors import UserError
 from util.state_dicts import load_state
 
@@ -73,9 +74,9 @@ def test_half_precision_is_for_networks_alone(build: Build, amp: str, method: st
                 module.register_forward_hook(
                     lambda _, __, output, name=name: computed.setdefault(name, set()).add(output.dtype))
     torch.manual_seed(0)
-    expected = exact.train_step([batch()])
+    expected = train_step(exact, [batch()])
     torch.manual_seed(0)
-    losses = half.train_step([batch()])
+    losses = train_step(half, [batch()])
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
     for name, loss in expected.items():
         assert losses[name].item() == pytest.approx(loss.item(), rel=0.1), name
@@ -104,11 +105,11 @@ def test_the_scale_of_fp16_losses_is_saved_and_resumed_to_the_bit(tmp_path: Path
 
 def test_a_step_whose_scaled_gradients_overflow_is_left_out(build: Build) -> None:
     model = build("--amp fp16")
-    model.descent.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
     before = [p.detach().clone() for p in model.networks["G"].parameters()]
-    model.train_step([batch()])
+    TrainingStep(model, scaler)([batch()])
     assert all(torch.equal(a, b) for a, b in zip(before, model.networks["G"].parameters(), strict=True))
-    assert model.descent.scaler.get_scale() < 2.0**100
+    assert scaler.get_scale() < 2.0**100
 
 
 def test_a_change_of_precision_is_told_at_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,8 +131,8 @@ def test_batches_of_any_sizes_add_up_to_the_gradients_of_one(build: Build, count
     images = batch(count=4, dtype=torch.float64)
     split = [dict(zip(images, chunk, strict=True))
              for chunk in zip(*(image.split(counts) for image in images.values()), strict=True)]
-    expected = whole.train_step([images])
-    losses = parts.train_step(split)
+    expected = train_step(whole, [images])
+    losses = train_step(parts, split)
     for name in ("F_contrastive", "D_real", "D_fake"):
         assert losses[name].item() == pytest.approx(expected[name].item(), rel=1e-9), name
     others = gradients(parts, "D", "F")
@@ -187,7 +188,7 @@ def test_channels_last_changes_no_more_than_rounding(build: Build, flags: str, c
         convolutions = [p for p in model.networks["G"].parameters() if p.dim() == 4 and min(p.shape) > 1]
         assert all(p.is_contiguous() == (layout == "false") for p in convolutions if p.shape[2] > 1)
         torch.manual_seed(0)
-        model.train_step([batch(count=count, dtype=torch.float64, side=128 if "unet" in flags else 32)])
+        train_step(model, [batch(count=count, dtype=torch.float64, side=128 if "unet" in flags else 32)])
         results.append(gradients(model, *model.networks))
     assert results[0].keys() == results[1].keys()
     for name, gradient in results[0].items():
@@ -197,7 +198,7 @@ def test_channels_last_changes_no_more_than_rounding(build: Build, flags: str, c
 @pytest.mark.parametrize(("before", "after"), [("true", "false"), ("false", "true")])
 def test_adam_goes_on_in_another_layout(build: Build, tmp_path: Path, before: str, after: str) -> None:
     model = build(f"--channels_last {before}")
-    model.train_step([batch()])
+    train_step(model, [batch()])
     save_checkpoint(tmp_path, "latest", model, {})
     stepped = []
     for layout in (before, after):
@@ -221,7 +222,7 @@ def test_compiled_networks_compute_the_same_step(build: Build) -> None:
     results = []
     for model in (plain, compiled):
         torch.manual_seed(0)
-        losses = model.train_step([batch()])
+        losses = train_step(model, [batch()])
         values = [*gradients(model, "G", "D").values(), *losses.values()]
         results.append(torch.cat([value.flatten() for value in values]))
     assert (results[1] - results[0]).norm() < 1e-3 * results[0].norm()

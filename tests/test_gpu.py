@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import save_folders, train_options, translate_options
+from tiny import save_folders, train_options, train_step, translate_options
 
 from models import MODELS
 from models.execution import prepare
@@ -86,7 +86,7 @@ def test_nothing_in_a_step_waits_for_the_device(root: Path, method: str, speed: 
 
     def step(seen: int) -> None:
         watch.before(torch.device("cuda", 0))
-        losses = model.train_step([batch])
+        losses = train_step(model, [batch])
         watch.after(seen, [batch], losses, model.descent.scale(), model.descent.left_out)
 
     for seen in range(4):
@@ -105,11 +105,11 @@ def test_a_step_on_spoilt_images_leaves_no_trace_on_the_device(root: Path) -> No
     prepare(model, torch.device("cuda", 0), options[SpeedFlags])
     batch = {name: torch.rand(1, 3, 16, 16, device="cuda") for name in ("A", "B", "A_aug", "B_aug")}
     for _ in range(2):
-        model.train_step([batch])
+        train_step(model, [batch])
     before = {name: [value.clone() for value in net.state_dict().values()] for name, net in model.networks.items()}
-    model.train_step([batch | {"A": batch["A"] * math.nan}])
+    train_step(model, [batch | {"A": batch["A"] * math.nan}])
     assert model.descent.left_out.item() == 1
     for name, network in model.networks.items():
         assert all(torch.equal(*pair) for pair in zip(before[name], network.state_dict().values(), strict=True)), name
-    model.train_step([batch])
+    train_step(model, [batch])
     assert model.descent.left_out.item() == 0

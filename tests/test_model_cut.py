@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_model_sc import batch, check_step, same, weights
-from tiny import METHODS, NETWORKS, SIZES, train_options
+from tiny import METHODS, NETWORKS, SIZES, train_options, train_step
 from torch import Tensor, nn
 
 from models import MODELS
@@ -139,7 +139,7 @@ def test_steps_equal_the_plain_formulas(
     plain, mirrored = PlainStep(model, mode == "FastCUT"), set()
     for seed in range(4):
         torch.manual_seed(seed)
-        losses = model.train_step([images])
+        losses = train_step(model, [images])
         torch.manual_seed(seed)
         expected = plain(images)
         mirrored.add(plain.mirrored)
@@ -168,11 +168,10 @@ def test_the_input_is_encoded_by_the_pass_that_translates_it(
     seen, later = [], []
     model.generator.register_forward_hook(lambda _, given, __: seen.append((len(given[0]), given[2])))
     model.generator.model[LAYERS[-1] + 1].register_forward_hook(lambda *_: later.append(1))
-    model.set_input(batch(count=2))
     torch.manual_seed(seed)
     assert (torch.rand(()).item() < 0.5) is (seed == 0)
     torch.manual_seed(seed)
-    model.optimize_parameters()
+    train_step(model, [batch(count=2)])
     assert sorted(seen) == sorted(passes)
     assert len(later) == 1, "encoder passes end at the deepest layer"
 
@@ -192,17 +191,16 @@ def test_each_optimizer_changes_its_own_networks_discriminator_first(build: Buil
     for name, optimizer in model.optimizers.items():
         optimizer.step = watch(name, optimizer.step)
     for _ in range(2):
-        model.train_step([batch()])
+        train_step(model, [batch()])
     assert changes == 2 * [("D", {"D"}), ("G", {"G", "F"})]
 
 
 def test_a_mirrored_translation_is_shown_as_its_input_lies(build: Build) -> None:
     model = build("--CUT_mode FastCUT")
     images = batch()
-    model.set_input(images)
     torch.manual_seed(0)  # whose first number is below 0.5
     expected = model.translate(images["A"].flip(3)).flip(3)
-    model.optimize_parameters()
+    train_step(model, [images])
     assert torch.equal(model.visuals()["fake_B"], expected.detach())
     assert list(model.visuals()) == ["real_A", "fake_B", "real_B"]
 
@@ -219,14 +217,13 @@ def test_steps_work_with(build: Build, flags: str) -> None:
     model = build(flags)
     before = {name: weights(network) for name, network in model.networks.items()}
     for _ in range(2):
-        model.set_input(batch(count=2))
-        losses = model.optimize_parameters()
+        losses = train_step(model, [batch(count=2)])
     check_step(model, before, losses)
 
 
 def test_without_its_weight_there_are_no_heads(build: Build) -> None:
     model = build("--lambda_NCE 0")
-    losses = model.train_step([batch()])
+    losses = train_step(model, [batch()])
     assert set(model.networks) == {"G", "D"}
     assert losses.keys() == {"D_real", "D_fake", "G_GAN", "G"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tiny import LOSSES, NETWORKS, SIZES, save_folders, train_options, translate_options
+from tiny import LOSSES, NETWORKS, SIZES, save_folders, train_options, train_step, translate_options
 from torch import Tensor
 
 import test as translation
@@ -50,7 +50,7 @@ def test_the_losses_are_those_of_the_definition(build: Build, flags: str) -> Non
     model = build(flags)
     weights, images = model.cycle, batch()
     g_a, g_b, d_a, d_b = (copy.deepcopy(model.networks[name]) for name in ("G_A", "G_B", "D_A", "D_B"))
-    losses = model.train_step([images])
+    losses = train_step(model, [images])
     with torch.no_grad():
         a, b = images["A"], images["B"]
         fake_b, fake_a = g_a(a), g_b(b)
@@ -79,7 +79,7 @@ def test_structure_takes_the_place_of_the_cycles_in_both_directions(build: Build
     images = batch()
     with torch.no_grad():
         fakes = {"A": model.networks["G_A"](images["A"]), "B": model.networks["G_B"](images["B"])}
-    losses = model.train_step([images])
+    losses = train_step(model, [images])
     assert not {name for name in losses if "cycle" in name}
     assert ("F_contrastive" in losses) == (kind == "lsesim")
     for name, fake in fakes.items():
@@ -95,7 +95,7 @@ def test_structure_takes_the_place_of_the_cycles_in_both_directions(build: Build
 
 def test_each_direction_has_its_own_image_pool(build: Build) -> None:
     model = build("--pool_size 5")
-    model.train_step([batch()])
+    train_step(model, [batch()])
     assert set(model.memory) == {"pool_A", "pool_B"}
     contents = [torch.stack(model.memory[name].state_dict()["images"]) for name in ("pool_A", "pool_B")]
     assert torch.equal(contents[0], model.images["fake_B"].detach())
@@ -104,7 +104,7 @@ def test_each_direction_has_its_own_image_pool(build: Build) -> None:
 
 def test_domains_may_differ_in_channels(build: Build) -> None:
     model = build("--output_nc 1 --lambda_identity 0")
-    model.train_step([batch(channels_b=1)])
+    train_step(model, [batch(channels_b=1)])
     assert model.visuals()["fake_B"].shape == model.visuals()["rec_B"].shape == (2, 1, 16, 16)
     assert model.visuals()["fake_A"].shape == model.visuals()["rec_A"].shape == (2, 3, 16, 16)
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from test_model_sc import batch, check_step, plain_distance, plain_similarity, same, weights
-from tiny import METHODS, NETWORKS, SIZES, save_folders, save_noise, train_options, translate_options
+from tiny import METHODS, NETWORKS, SIZES, save_folders, save_noise, train_options, train_step, translate_options
 from torch import Tensor
 
 from models import MODELS
@@ -116,7 +116,7 @@ def test_steps_equal_the_plain_formulas(
     plain = PlainStep(model)
     for seed in range(2):
         torch.manual_seed(seed)
-        losses = model.train_step([images])
+        losses = train_step(model, [images])
         torch.manual_seed(seed)
         expected = plain(images)
         assert losses.keys() == expected.keys()
@@ -130,9 +130,8 @@ def test_steps_equal_the_plain_formulas(
 
 def test_style_reconstruction_teaches_generator_and_style_encoder(build: Build) -> None:
     model = build("--init_gain 0.5 --lambda_spatial 0 --lambda_ms 0 --lambda_identity 0")
-    model.set_input(batch(count=2))
     model.adversarial = lambda *_, **__: torch.zeros(())  # leaves one term
-    losses = model.optimize_parameters()
+    losses = train_step(model, [batch(count=2)])
     assert losses.keys() == {"D_real", "D_fake", "G_GAN", "G_style_rec", "G"}
     for name in ("G", "E"):
         gradients = {key: parameter.grad for key, parameter in model.networks[name].named_parameters()}
@@ -155,7 +154,7 @@ def test_each_optimizer_changes_its_own_networks_heads_first(build: Build) -> No
     for name, optimizer in model.optimizers.items():
         optimizer.step = watch(name, optimizer.step)
     for _ in range(2):
-        model.train_step([batch()])
+        train_step(model, [batch()])
     assert changes == 2 * [("F", {"F"}), ("D", {"D"}), ("G", {"G", "E"})]
 
 
@@ -163,7 +162,7 @@ def test_images_are_encoded_once_for_both_styles(build: Build) -> None:
     model = build()
     seen: list[int] = []
     model.generator.encoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
-    model.train_step([batch(count=2)])
+    train_step(model, [batch(count=2)])
     assert seen == [2, 2], "A in two styles, and B in its own"
 
 
@@ -179,8 +178,7 @@ def test_steps_work_with(build: Build, flags: str) -> None:
     model = build(flags)
     before = {name: weights(network) for name, network in model.networks.items()}
     for _ in range(2):
-        model.set_input(batch(count=2))
-        losses = model.optimize_parameters()
+        losses = train_step(model, [batch(count=2)])
         model.update_averages()
     check_step(model, before, losses)
 
@@ -209,7 +207,7 @@ def test_flags_that_cannot_work_are_refused_in_one_sentence(
 
 def test_grey_drawings_become_colour_pictures(build: Build) -> None:
     model = build("--input_nc 1 --lambda_identity 0")
-    model.train_step([batch((1, 3), count=2)])
+    train_step(model, [batch((1, 3), count=2)])
     assert model.visuals()["fake_B"].shape == (2, 3, 16, 16)
 
 

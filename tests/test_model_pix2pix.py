@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_model_sc import batch, check_step, weights
-from tiny import METHODS, NETWORKS, SIZES, train_options
+from tiny import METHODS, NETWORKS, SIZES, train_options, train_step
 from torch import Tensor
 
 from models import MODELS
@@ -57,7 +57,7 @@ def test_steps_equal_the_plain_formulas(build: Build) -> None:
     for seed in range(3):
         images = batch((1, 3), count=2, augment=False, dtype=torch.float64)
         a, b = (image + 0.1 * seed for image in images.values())
-        losses = model.train_step([{"A": a, "B": b}])
+        losses = train_step(model, [{"A": a, "B": b}])
         fake = g(a)
         real_pair, fake_pair = torch.cat([a, b], dim=1), torch.cat([a, fake], dim=1)
         expected = {"D_real": cross_entropy(d(real_pair), 1), "D_fake": cross_entropy(d(fake_pair.detach()), 0)}
@@ -79,7 +79,7 @@ def test_the_discriminator_sees_the_input_beside_the_output(build: Build) -> Non
     seen: list[Tensor] = []
     model.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
     images = batch((1, 3), count=2)
-    model.train_step([images])
+    train_step(model, [images])
     real, fake = (torch.cat([images["A"], output], dim=1) for output in (images["B"], model.visuals()["fake_B"]))
     assert torch.equal(torch.cat(seen), torch.cat([real, fake, fake]))
 
@@ -92,8 +92,7 @@ def test_steps_work_with(build: Build, flags: str) -> None:
     model = build(flags)
     before = {name: weights(network) for name, network in model.networks.items()}
     for _ in range(2):
-        model.set_input(batch(count=2))
-        losses = model.optimize_parameters()
+        losses = train_step(model, [batch(count=2)])
     check_step(model, before, losses)
 
 

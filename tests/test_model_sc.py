@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny import train_options
+from tiny import train_options, train_step
 from torch import Tensor, nn
 
 from models import MODELS
@@ -156,9 +156,8 @@ def test_steps_equal_the_plain_formulas(build: Callable[[str], SpatialCorrelativ
     images = batch(count=2, dtype=torch.float64)
     plain = PlainStep(model, learned)
     for seed in range(3):
-        model.set_input(images)
         torch.manual_seed(seed)
-        losses = model.optimize_parameters()
+        losses = train_step(model, [images])
         torch.manual_seed(seed)
         expected = plain(images)
         assert losses.keys() == expected.keys()
@@ -195,8 +194,7 @@ def test_each_image_passes_vgg_once_and_the_generators_again_where_vgg_learned(
 
     monkeypatch.setattr(VGG16Features, "forward", record)
     model = build(flags)
-    model.set_input(batch(augment="--augment" in flags))
-    model.optimize_parameters()
+    train_step(model, [batch(augment="--augment" in flags)])
     assert len(seen) == distinct + again
     assert len({tuple(image.flatten().tolist()) for image in seen}) == distinct
 
@@ -209,8 +207,7 @@ def test_no_vgg_is_built_where_no_weight_needs_it(
 
     monkeypatch.setattr(structure_module, "create_features", refuse)
     model = build("--lambda_spatial 0 --learned_attn --lambda_identity 1")
-    model.set_input(batch())
-    assert "G_identity" in model.optimize_parameters()
+    assert "G_identity" in train_step(model, [batch()])
     assert set(model.networks) == set(model.optimizers) == {"G", "D"}
     with pytest.raises(AssertionError, match="VGG16"):
         build("--lambda_style 1 --lambda_spatial 0")
@@ -228,8 +225,7 @@ def test_vgg_is_frozen_unless_vgg_lr_scale_trains_it(
 ) -> None:
     model = build("--learned_attn --augment --lambda_style 1" + " --vgg_lr_scale 0.5" * learns)
     before = weights(model.structure.vgg)
-    model.set_input(batch())
-    model.optimize_parameters()
+    train_step(model, [batch()])
     assert same(before, weights(model.structure.vgg)) is not learns
     assert ("VGG" in model.networks) is learns
     if not learns:
@@ -263,8 +259,7 @@ def test_each_optimizer_changes_its_own_networks_in_the_order_heads_discriminato
     for name in model.optimizers:
         watch(name)
     for _ in range(3):
-        model.set_input(batch())
-        model.optimize_parameters()
+        train_step(model, [batch()])
         assert gradients.keys() == model.networks.keys()
         for name, network in model.networks.items():  # no later step of another network added to them
             assert same(gradients[name], [p.grad for p in network.parameters()])
@@ -295,8 +290,7 @@ def test_steps_work_with(build: Callable[[str], SpatialCorrelativeModel], flags:
     model = build(flags)
     before = {name: weights(network) for name, network in model.networks.items()}
     for _ in range(2):
-        model.set_input(batch(count=2))
-        losses = model.optimize_parameters()
+        losses = train_step(model, [batch(count=2)])
     check_step(model, before, losses)
     assert {name.split("_", 1)[1] for name in losses if name.startswith("G_")} == {"GAN"} | {
         term for term in ("spatial", "spatial_idt", "identity", "perceptual", "style")
@@ -324,8 +318,7 @@ def test_steps_work_with_greyscale_and_colour(
 ) -> None:
     model = build(f"{flags} --input_nc {channels[0]} --output_nc {channels[1]}")
     before = {name: weights(network) for name, network in model.networks.items()}
-    model.set_input(batch(channels))
-    check_step(model, before, model.optimize_parameters())
+    check_step(model, before, train_step(model, [batch(channels)]))
     assert model.visuals()["fake_B"].shape == (1, channels[1], 16, 16)
 
 
@@ -339,8 +332,7 @@ def test_steps_work_with_images_of_different_sizes(
     before = {name: weights(network) for name, network in model.networks.items()}
     sizes = [(17, 22), (24, 16), (19, 19), (16, 30)]
     for size_a, size_b in zip(sizes, sizes[::-1], strict=True):
-        model.set_input(batch((3, 3), size_a, size_b))
-        losses = model.optimize_parameters()
+        losses = train_step(model, [batch((3, 3), size_a, size_b)])
         assert model.visuals()["fake_B"].shape[2:] == size_a
     check_step(model, before, losses)
 
@@ -360,8 +352,7 @@ def test_optional_terms_are_what_their_names_say(build: Callable[[str], SpatialC
             "G_spatial_idt": 7 * model.structure.loss(*(
                 model.structure.vgg(image, model.structure.layers) for image in (b, identity))),
         }
-    model.set_input(images)
-    losses = model.optimize_parameters()
+    losses = train_step(model, [images])
     for name, value in expected.items():
         assert value > 0
         torch.testing.assert_close(losses[name], value, rtol=1e-4, atol=1e-6, msg=name)
@@ -387,8 +378,7 @@ def test_flags_that_cannot_work_are_refused_before_anything_is_built(
 def test_visuals_are_the_current_images_without_gradients(build: Callable[[str], SpatialCorrelativeModel]) -> None:
     model = build("--lambda_identity 1")
     images = batch()
-    model.set_input(images)
-    model.optimize_parameters()
+    train_step(model, [images])
     visuals = model.visuals()
     assert list(visuals) == ["real_A", "fake_B", "real_B", "idt_B"]
     assert torch.equal(visuals["real_A"], images["A"])

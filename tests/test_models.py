@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options, translate_options
+from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options, train_step, translate_options
 from torch import Tensor
 
 import test as translation
@@ -77,7 +77,7 @@ def test_every_model_that_trains_takes_part(tmp_path: Path) -> None:
 def test_a_step_trains_every_network(build: Build, method: str) -> None:
     model = build(method)
     before = weights(model)
-    losses = model.train_step([batch()])
+    losses = train_step(model, [batch()])
     check(model, before, losses)
     assert set(model.published) <= set(model.networks)
     visuals = model.visuals()
@@ -95,7 +95,7 @@ def test_with_a_pool_the_discriminator_is_shown_older_translations(build: Build,
     translations: list[Tensor] = []
     shown_again = False
     for seed in range(8):
-        model.train_step([batch(seed, count=1)])
+        train_step(model, [batch(seed, count=1)])
         shown_again |= any(torch.equal(old, image) for old in translations for image in judged)
         translations.append(model.images["fake_B"].detach())
         judged.clear()
@@ -106,7 +106,7 @@ def test_with_a_pool_the_discriminator_is_shown_older_translations(build: Build,
 def test_greyscale_images(build: Build, method: str) -> None:
     model = build(method, "--input_nc 1 --output_nc 1")
     before = weights(model)
-    check(model, before, model.train_step([batch(channels=1)]))
+    check(model, before, train_step(model, [batch(channels=1)]))
     assert model.visuals()["fake_B"].shape == (2, 1, 16, 16)
 
 
@@ -122,7 +122,7 @@ def test_half_precision_is_for_networks_and_not_for_losses(build: Build, method:
     before, losses = weights(half), []
     for model in (exact, half):
         torch.manual_seed(0)
-        losses.append(model.train_step([batch()]))
+        losses.append(train_step(model, [batch()]))
     check(half, before, losses[1])
     for name, loss in losses[0].items():
         assert losses[1][name].dtype == torch.float32, name
@@ -135,7 +135,7 @@ def test_half_precision_is_for_networks_and_not_for_losses(build: Build, method:
 def test_accumulated_batches_make_one_step(build: Build, method: str) -> None:
     model = build(method)
     before = weights(model)
-    check(model, before, model.train_step([batch(0, count=1), batch(1, count=2)]))
+    check(model, before, train_step(model, [batch(0, count=1), batch(1, count=2)]))
     for optimizer in model.optimizers.values():
         assert {int(state["step"]) for state in optimizer.state.values()} == {1}
 

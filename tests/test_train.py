@@ -19,6 +19,7 @@ from models import MODELS, Model
 from options import TRAIN, TrainFlags, parse
 from test import translate
 from train import build_schedulers, train
+from training.step import TrainingStep
 from util.errors import UserError
 from util.state_dicts import load_file, network_path
 
@@ -135,11 +136,11 @@ def test_a_killed_run_goes_on_from_its_last_save(
     model_class = MODELS["sc"]
     step, steps = model_class.optimize_parameters, []
 
-    def mortal(self: Model) -> Any:
+    def mortal(self: Model, minimize: Any) -> Any:
         steps.append(1)
         if len(steps) > images:
             raise KilledError
-        return step(self)
+        return step(self, minimize)
 
     monkeypatch.setattr(model_class, "optimize_parameters", mortal)
     with pytest.raises(KilledError):
@@ -247,7 +248,7 @@ def test_new_heads_join_the_schedule_at_the_epoch_of_the_run(root: Path, policy:
 
 def test_the_plateau_policy_looks_at_the_mean_of_the_epoch(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([5.0, 1.0, 3.0, 2.0, 4.0, 7.0, 7.0, 7.0, 7.0, 7.0])
-    monkeypatch.setattr(MODELS["sc"], "optimize_parameters", lambda self: {"G": torch.tensor(next(losses))})
+    monkeypatch.setattr(TrainingStep, "__call__", lambda *_: {"G": torch.tensor(next(losses))})
     state = run(root, "--lr_policy plateau --max_iters 10")
     assert state["state.schedulers.G.best"] == pytest.approx(3)
     assert state["state.schedulers.G.num_bad_epochs"] == 1
@@ -371,7 +372,7 @@ def test_a_short_run_ends_with_losses_and_samples(root: Path) -> None:
 
 def test_the_last_losses_are_the_mean_of_what_was_not_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([5.0, 1.0, 2.0])
-    monkeypatch.setattr(MODELS["sc"], "optimize_parameters", lambda self: {"G": torch.tensor(next(losses))})
+    monkeypatch.setattr(TrainingStep, "__call__", lambda *_: {"G": torch.tensor(next(losses))})
     run(root, "--max_iters 3 --print_freq 2")
     assert [line["G"] for line in log_of(root)] == [3.0, 2.0]
     losses = iter([6.0])

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from data import DATASETS
-from models import MODELS
+from models import MODELS, Model
 from options import TEST, TRAIN, Options, parse
+from training.step import TrainingStep
 
 NETWORKS = "--netG resnet_6blocks --ngf 2 --netD n_layers --n_layers_D 1 --ndf 2"
 LOSSES = "--attn_layers relu1_2,relu2_1 --vgg_weights random --patch_nums 8 --patch_size 4"
@@ -87,3 +89,8 @@ def translate_options(dataroot: Path, root: Path, flags: str = "") -> Options:
     return parse(TEST, MODELS, DATASETS, [
         "--dataroot", str(dataroot), "--checkpoints_dir", str(root / "checkpoints"),
         "--results_dir", str(root / "results"), "--gpu_ids", "-1", "--num_threads", "0", *shlex.split(flags)])
+
+
+def train_step(model: Model, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """One training step of a model in float32; returns its losses."""
+    return TrainingStep(model)(batches)

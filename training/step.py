@@ -11,7 +11,25 @@ from torch.nn.utils import get_total_norm
 
 from models import Model
 from models.objective import Objective
+from options import NetworkFlags, Options, SpeedFlags, TrainFlags
 from util.distributed import ALONE, World
+from util.errors import UserError
+
+
+def build_step(model: Model, device: torch.device, options: Options, world: World = ALONE) -> TrainingStep:
+    """The training step of a model that is prepared for ``device``, as the options describe it.
+
+    Raises:
+        UserError: ``--on_nan skip`` with batch normalisation.
+    """
+    flags = options[TrainFlags]
+    if flags.on_nan == "skip" and options[NetworkFlags].norm == "batch":
+        raise UserError("--on_nan skip does not go with --norm batch, whose running statistics a faulty step would "
+                        "spoil: use --norm instance or --on_nan stop")
+    scaler = torch.amp.GradScaler(device.type, enabled=options[SpeedFlags].amp == "fp16")
+    if scaler.is_enabled():
+        model.memory["scaler"] = scaler
+    return TrainingStep(model, scaler, world, stop_at_fault=flags.on_nan == "stop")
 
 
 class TrainingStep:
@@ -64,6 +82,10 @@ class TrainingStep:
         self.model.update_averages()
         self.left_out = torch.stack(list(self._faults.values())).sum().isnan().float()
         return self._losses
+
+    def scale(self) -> Tensor:
+        """The factor of the losses in fp16, else 1; a scalar on the model's device."""
+        return self.scaler.scale(torch.ones_like(self.left_out))
 
     def minimize(self, name: str, objective: Callable[[], Objective]) -> None:
         """Add the gradient of an objective; on the last micro-batch, take a step of the optimizer ``name``."""

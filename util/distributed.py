@@ -71,9 +71,9 @@ class World:
         return dict(zip(values, (numbers / self.size).tolist(), strict=True))
 
     def average(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replace tensors of one type by their mean over all processes, in place. All must call it with the same shapes.
+        """Replace tensors of one type by their mean over all processes, in place, without waiting for a GPU.
 
-        A GPU is not waited for.
+        All processes must call it, with tensors of the same shapes.
         """
         if self.size == 1 or not tensors:
             return

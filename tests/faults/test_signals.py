@@ -99,11 +99,11 @@ def send_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int) -> None
     model_class, taken = MODELS["sc"], []
     step = model_class.optimize_parameters
 
-    def interrupted(self: Any) -> Any:
+    def interrupted(self: Any, minimize: Any) -> Any:
         taken.append(1)
         if len(taken) == steps:
             os.kill(os.getpid(), number)
-        return step(self)
+        return step(self, minimize)
 
     monkeypatch.setattr(model_class, "optimize_parameters", interrupted)
 
