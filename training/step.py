@@ -65,6 +65,11 @@ class TrainingStep:
         self._faults: dict[str, Tensor] = {}  # of this step, by optimizer
         self._losses: dict[str, Tensor] = {}
         self._share, self._is_last = 1.0, True
+        for network in model.networks.values():
+            network.requires_grad_(False)
+        for group in model.optimizers["G"].param_groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(True)
 
     def __call__(self, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Train on micro-batches, on the model's device.
