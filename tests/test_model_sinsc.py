@@ -132,7 +132,7 @@ def two_images(tmp_path: Path) -> Path:
 def translated(root: Path, flags: str = "") -> np.ndarray:
     options = translate_options(root, root, f"--model sinsc {flags}")
     translation.translate(options)
-    (file,) = (root / options[TestFlags].results_dir).glob("*/*/images/fake_B/*.png")
+    (file,) = (root / options[TestFlags].results_dir).glob("*/train_latest/images/fake_B/*.png")
     assert file.name == "photo.png"
     return np.array(Image.open(file))
 
