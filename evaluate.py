@@ -31,7 +31,7 @@ COMMANDS: dict[str, ModuleType] = {
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The subcommand and its flags, checked one by one."""
+    """Parse the command line."""
     parser = Parser(prog="evaluate.py", description=__doc__.partition(".")[0], allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}")
     for name, command in COMMANDS.items():
@@ -43,7 +43,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the subcommand that the command line names."""
+    """Run the subcommand of the command line."""
     flags = parse(argv)
     COMMANDS[flags.command].run(flags)
 

@@ -27,7 +27,7 @@ from .lpips_distance import LPIPSDistance
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """How images are scored, as the flags of ``evaluate.py metrics`` say."""
+    """The metrics and their settings, as in the flags of ``evaluate.py metrics``."""
 
     metrics: Sequence[str] | None = None
     """Of `METRICS`; None: those whose weights and counterparts are given or bundled."""
@@ -84,12 +84,12 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """What is measured of N images, in their order."""
+    """Measurements of N images, in their order."""
 
     features: dict[str, Tensor]
     """[N, D] by network."""
     comparisons: dict[str, Tensor]
-    """[N] by pair metric: how each image compares with its truth."""
+    """[N] by pair metric: the score of each image against its truth."""
 
     @classmethod
     def joined(cls, parts: Iterable[tuple[list[int], Measured]]) -> Measured:

@@ -16,7 +16,7 @@ from metrics.paired import PSNR_MOST, WINDOW, colour_error, line_iou, psnr, ssim
 
 
 class ScoreKind(NamedTuple):
-    """How a score is shown and read."""
+    """Title, direction and range of a score."""
 
     title: str
     higher: bool

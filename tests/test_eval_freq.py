@@ -162,6 +162,7 @@ def test_with_a_moving_average_that_is_what_is_scored(root: Path) -> None:
     assert best_of(root)["averaged"] is True
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_images_and_find_the_same_scores(root: Path) -> None:
     flags = ["--max_iters", "4", "--eval_freq", "2", "--init_gain", "0.5"]
     train_in_processes(2, root, *flags, "--name", "two")

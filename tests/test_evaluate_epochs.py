@@ -337,7 +337,7 @@ def test_the_best_of_several_is_the_first() -> None:
 # --- in a browser
 
 
-@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize("width", [pytest.param(400, marks=pytest.mark.slow), 1200])
 def test_pages_are_whole_in_a_browser(root: Path, width: int) -> None:
     translate(translate_options(root, root, "--name one --model sc --dataset_mode aligned"))
     epochs_of(root)
