@@ -1,9 +1,9 @@
-"""A page on this machine on which images are translated: choose a checkpoint, drop an image, click a point.
+"""Translate images on a page in the browser: choose a checkpoint, drop an image, click a point.
 
     python app.py                                         # then open http://127.0.0.1:7860
     python app.py --checkpoints_dir other/checkpoints --port 7870 --gpu_ids -1
 
-It needs Gradio: pip install gradio
+Needs Gradio: pip install gradio
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from util.device import choose_device
 from util.errors import UserError, run_program
 from web.checkpoints import find_checkpoints
 from web.hosts import HostCheck, own_names
-from web.page import CSS, build_page, nothing_in
+from web.page import CSS, build_page, no_checkpoints
 from web.pictures import Studio
 
 RELOAD = """<script>
@@ -33,20 +33,20 @@ const reloadAfterRestart = () => fetch("run").then(answer => answer.ok ? answer.
 setInterval(reloadAfterRestart, 1000);
 addEventListener("focus", reloadAfterRestart);
 </script>"""
-"""Loads an open page again when the program was restarted: its lists and uploads were the old program's."""
+"""Reloads an open page after a restart, since its lists and uploads belong to the earlier process."""
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The flags."""
+    """Parse the command line."""
     parser = Parser(prog="app.py", description="Translate images on a page in the browser.", allow_abbrev=False,
                     formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR",
-        help="where experiments are kept (default: %(default)s)")
+        help="folder of the experiments (default: %(default)s)")
     add("--gpu_ids", default="auto", metavar="ID",
         help="device: a GPU's number, -1 for the CPU, auto for the best (default: %(default)s)")
     add("--host", default="127.0.0.1", metavar="ADDRESS",
-        help="address to listen at; 0.0.0.0 lets everybody in who reaches this machine (default: %(default)s)")
+        help="address to listen at; 0.0.0.0 admits every machine that reaches this one (default: %(default)s)")
     add("--port", type=positive, default=7860, metavar="INT", help="port to listen at (default: %(default)s)")
     add("--share", action="store_true",
         help="make a public address: pictures then pass through Gradio's servers (default: no)")
@@ -60,24 +60,24 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve the page until Ctrl-C."""
     flags = parse(argv)
-    choose_device(flags.gpu_ids)  # refuses what is not there
+    choose_device(flags.gpu_ids)  # refuses a missing device
     if not flags.checkpoints_dir.is_dir():
         raise UserError(f"--checkpoints_dir: there is no folder {flags.checkpoints_dir}; train a model first, or name "
                         "another one")
     if importlib.util.find_spec("gradio") is None:
         raise UserError("app.py needs the package gradio: pip install gradio")
     if not find_checkpoints(flags.checkpoints_dir):
-        print(f"warning: {nothing_in(flags.checkpoints_dir)}", file=sys.stderr, flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, and leaves no pictures behind
+        print(f"warning: {no_checkpoints(flags.checkpoints_dir)}", file=sys.stderr, flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the folder is removed
     with tempfile.TemporaryDirectory(prefix="app-", ignore_cleanup_errors=True) as folder:
         serve(flags, Path(folder))
 
 
 def serve(flags: argparse.Namespace, folder: Path) -> None:
-    """Serve the page; whatever is uploaded and made lies in ``folder``."""
-    # Read when gradio is imported. Nothing is told to anybody, and nobody asked for a newer version.
+    """Serve the page, with uploads and pictures in ``folder``."""
+    # Gradio reads these when it is imported: no telemetry, no check for a new version.
     os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
-    for name in ("no_proxy", "NO_PROXY"):  # Gradio asks itself whether it is there
+    for name in ("no_proxy", "NO_PROXY"):  # Gradio sends a request to itself
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost", flags.host]))
     import gradio  # noqa: PLC0415 - optional
     from starlette.middleware import Middleware  # noqa: PLC0415 - comes with gradio
@@ -86,7 +86,7 @@ def serve(flags: argparse.Namespace, folder: Path) -> None:
 
     names = own_names(flags.host)
     page = build_page(flags.checkpoints_dir, Studio(folder, flags.gpu_ids, flags.tile), flags.max_side)
-    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # none from the network
+    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])  # no downloads
     try:
         _, address, public = page.launch(
             server_name=flags.host, server_port=flags.port, share=flags.share, prevent_thread_lock=True, quiet=True,

@@ -9,6 +9,7 @@ the experiment's own options file.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from options import TEST, DataFlags, NetworkFlags, Options, RunFlags, TestFlags,
 from util.device import choose_device
 from util.errors import UserError, run_program
 from util.files import locked, move_aside
-from util.pages import ResultsPage, open_results_page
+from util.pages import write_results_page
 from util.terminal import TerminalSink
 from util.words import counted
 
@@ -51,17 +52,19 @@ def translate(options: Options) -> None:
             print(f"the earlier results are now in {move_aside(folder)}")
         options.save(folder, "test_opt")
         print(options.as_text(changed_only=not run.verbose))
-        page = open_results_page(folder, f"{run.name}, {phase}, {tag}{half}", flags.display_winsize, warn)
-        save(translator, folder, page, flags.aspect_ratio)
+        save(translator, folder, f"{run.name}, {phase}, {tag}{half}", flags)
 
 
-def save(translator: Translator, folder: Path, page: ResultsPage | None, aspect_ratio: float) -> None:
-    """Translate the images into ``folder`` and onto the page.
+def save(translator: Translator, folder: Path, title: str, flags: TestFlags) -> None:
+    """Write the translations, and a page of them, into ``folder``.
 
     Raises:
         UserError: some images cannot be read; the others are translated.
     """
+    if not (has_page := importlib.util.find_spec("dominate") is not None):
+        warn("no results page: the package dominate is not installed (pip install dominate)")
     progress = TerminalSink(translator.total)
+    rows: list[tuple[str, dict[str, str]]] = []
     unreadable: list[str] = []
 
     def leave_out(reason: str) -> None:
@@ -71,26 +74,27 @@ def save(translator: Translator, folder: Path, page: ResultsPage | None, aspect_
 
     translator.loader.leave_out = leave_out
     with translator.loader.naming_lost_workers():
-        for path, files in save_translations(translator.translations(), folder, aspect_ratio):
-            if page:
-                page.add_row(Path(path).name, {caption(label): file for label, file in files.items()})
+        for path, files in save_translations(translator.translations(), folder, flags.aspect_ratio):
+            rows.append((Path(path).name, {caption(label): file for label, file in files.items()}))
             progress.advance(1)
             if progress.seen % REPORT_EVERY == 0:
                 progress.scalars(progress.seen, {})
     progress.close()
-    where = page.save() if page else folder / "images"
+    if has_page:
+        write_results_page(folder / "index.html", title, rows, flags.display_winsize)
+    where = folder / ("index.html" if has_page else "images")
     print(f"{translator.total - len(unreadable)} of {counted(len(translator.loader), 'image')} translated: {where}")
     if unreadable:
         raise UserError(f"images left out, since they cannot be read: {len(unreadable)}; the first: {unreadable[0]}")
 
 
 def caption(label: str) -> str:
-    """What a picture is called on the page: ``fake_B_2`` is output 2."""
+    """Return the caption of an image on the page: ``output 2`` for ``fake_B_2``."""
     return LABELS.get(label, label.replace("fake_B_", "output "))
 
 
 def warn(text: str) -> None:
-    """Tell the user about something that is left out."""
+    """Print a warning."""
     print(f"warning: {text}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""What app.py does beneath its page: checkpoints found and loaded, uploads read, self-similarity of a point."""
+"""The parts of app.py: checkpoints, uploads, translations, self-similarity and events."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from util.errors import UserError
 from util.images import load_normalized
 from web.checkpoints import STYLES, Checkpoint, find_checkpoints, load_generator
 from web.hosts import allowed, own_names
-from web.page import INPUT, Events, build_page, named_sides
+from web.page import INPUT, Events, build_page, captions
 from web.pictures import Studio, read_image
-from web.similarity import LAYERS, drawn, sights, similarity
+from web.similarity import LAYERS, draw, feature_names, similarity
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_checkpoints_are_listed_by_their_state_and_not_by_the_times_of_files(tmp
 
 
 @pytest.mark.parametrize(("label", "flags"), [
-    ("mine, latest", ()), ("mine, latest, moving average", ("--use_ema",)),
+    ("mine, latest, moving average", ("--use_ema",)),
     ("cycle, latest, G_B", ("--model_suffix", "_B")), ("group/styles, latest", ("--model", "munit_sc"))])
 def test_the_page_translates_as_test_py_does(root: Path, tmp_path: Path, label: str, flags: tuple[str, ...]) -> None:
     photo, checkpoint = save_noise(tmp_path / "in" / "photo.png", 3, (37, 26)), choose(root, label)
@@ -80,14 +80,6 @@ def test_the_page_translates_as_test_py_does(root: Path, tmp_path: Path, label: 
     shown = Studio(tmp_path, "-1", 0).translate(photo, tmp_path / "into", checkpoint, None, style=1, side=64)
     expected = next((tmp_path / "results").rglob("fake_B*/photo.png"))
     assert np.array_equal(np.asarray(Image.open(shown.output)), np.asarray(Image.open(expected)))
-
-
-@pytest.mark.parametrize("file", ["7_net_G.pth", "latest_net_G_ema.pth"])
-def test_a_generator_without_options_is_recognized_by_its_own_file(root: Path, tmp_path: Path, file: str) -> None:
-    (tmp_path / "downloaded").mkdir()
-    shutil.copy(root / "mine" / "latest_net_G.pth", tmp_path / "downloaded" / file)
-    checkpoint, = find_checkpoints(tmp_path).values()
-    assert load_generator(checkpoint, checkpoint.changed(), "-1", 0).channels == 3
 
 
 def test_a_long_name_of_an_upload_is_shortened(root: Path, tmp_path: Path) -> None:
@@ -116,36 +108,29 @@ def test_a_failure_takes_away_an_upload_that_is_no_image_and_no_other(root: Path
     gradio = pytest.importorskip("gradio")
     events = Events(root, Studio(tmp_path, "-1", 0))
     (tmp_path / "broken.png").write_text("no image")
-    assert events.unless_broken(str(tmp_path / "broken.png")) is None
+    assert events.clear_broken(str(tmp_path / "broken.png")) is None
     for upload in (None, str(save_noise(tmp_path / "photo.png", 3))):
-        assert events.unless_broken(upload) == gradio.skip()
+        assert events.clear_broken(upload) == gradio.skip()
 
 
 def test_sides_of_the_slider_show_names_as_they_are() -> None:
-    assert "<span>Left: &lt;b&gt;_1_, latest</span>" in named_sides("<b>_1_, latest")
+    assert "<span>Left: &lt;b&gt;_1_, latest</span>" in captions("<b>_1_, latest")
 
 
-def test_the_page_says_what_to_do_where_there_is_no_checkpoint(root: Path, tmp_path: Path) -> None:
-    pytest.importorskip("gradio")
-    (empty := tmp_path / "<b>").mkdir()
-    *_, nothing = Events(empty, Studio(tmp_path, "-1", 0)).refresh(None, INPUT)
-    assert nothing.visible
-    assert "there is no checkpoint in" in nothing.value
-    assert "--checkpoints_dir" in nothing.value
-    assert "<b>" not in nothing.value
-    *_, nothing = Events(root, Studio(tmp_path, "-1", 0)).refresh(None, INPUT)
-    assert not nothing.visible
-
-
-def test_the_terminal_says_what_to_do_where_there_is_no_checkpoint(
+def test_page_and_terminal_say_what_to_do_without_a_checkpoint(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("gradio")
+    (empty := tmp_path / "<b>").mkdir()
+    hints = [Events(folder, Studio(tmp_path, "-1", 0)).refresh(None, INPUT)[-1] for folder in (empty, root)]
+    assert [hint.visible for hint in hints] == [True, False]
+    assert "there is no checkpoint in" in hints[0].value
+    assert "<b>" not in hints[0].value
     monkeypatch.setattr("app.serve", lambda flags, folder: None)
     monkeypatch.setattr("signal.signal", lambda number, handler: None)
-    outcome = run("app.py", "--checkpoints_dir", tmp_path, "--gpu_ids", "-1")
+    outcome = run("app.py", "--checkpoints_dir", empty, "--gpu_ids", "-1")
     assert (outcome.code, outcome.err) == (
-        0, f"warning: there is no checkpoint in {tmp_path}: train a model, or start app.py with another "
+        0, f"warning: there is no checkpoint in {empty}: train a model, or start app.py with another "
         "--checkpoints_dir\n")
     assert run("app.py", "--checkpoints_dir", root, "--gpu_ids", "-1").err == ""
 
@@ -202,13 +187,17 @@ def test_a_checkpoint_that_vanished_or_does_not_fit_is_one_sentence(root: Path, 
         load_generator(choose(tmp_path, "mine, latest"), 1, "-1", 0)
 
 
-def test_without_an_options_file_the_architecture_is_read_from_the_weights(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root / "mine", tmp_path / "mine")
+@pytest.mark.parametrize("file", ["7_net_G.pth", "latest_net_G_ema.pth"])
+def test_without_an_options_file_the_architecture_is_read_from_the_weights(
+    root: Path, tmp_path: Path, file: str,
+) -> None:
+    (tmp_path / "downloaded").mkdir()
+    shutil.copy(root / "mine" / "latest_net_G.pth", tmp_path / "downloaded" / file)
+    checkpoint, = find_checkpoints(tmp_path).values()
     images = torch.rand(1, 3, 40, 32) * 2 - 1
+    found, wanted = (load_generator(of, 0, "-1", 0).styles[0] for of in (checkpoint, choose(root, "mine, latest")))
     with torch.inference_mode():
-        wanted = load_generator(choose(tmp_path, "mine, latest"), 0, "-1", 0).styles[0](images)
-        (tmp_path / "mine" / "train_opt.json").unlink()
-        assert torch.equal(load_generator(choose(tmp_path, "mine, latest"), 0, "-1", 0).styles[0](images), wanted)
+        assert torch.equal(found(images), wanted(images))
 
 
 def test_a_host_is_this_servers_or_an_address() -> None:
@@ -252,15 +241,15 @@ def test_a_point_resembles_itself_most_in_images_of_any_size(root: Path, size: t
         height, width = cosines.shape
         assert cosines[int(0.99 * height), int(0.3 * width)] == pytest.approx(cosines.max().item(), abs=1e-6)
         assert cosines.abs().max() <= 1 + 1e-5
-        picture = drawn(cosines, image, point)
+        picture = draw(cosines, image, point)
         assert picture.shape == (3, *size)
         assert picture.abs().max() <= 1
 
 
 def test_learned_heads_see_where_the_checkpoint_has_them(root: Path) -> None:
     mine = choose(root, "mine, latest")
-    assert sights(mine) == [*LAYERS, "learned on relu1_2", "learned on relu2_1"]
-    assert sights(choose(root, "cycle, latest, G_A")) == list(LAYERS)
+    assert feature_names(mine) == [*LAYERS, "learned on relu1_2", "learned on relu2_1"]
+    assert feature_names(choose(root, "cycle, latest, G_A")) == list(LAYERS)
     image = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(1)) * 2 - 1
     cosines = similarity(image, (0.5, 0.25), "learned on relu2_1", mine, "-1")
     heads = load_heads(root / "mine")
@@ -271,17 +260,17 @@ def test_learned_heads_see_where_the_checkpoint_has_them(root: Path) -> None:
     torch.testing.assert_close(cosines, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("flags", "sentence"), [
-    (["--checkpoints_dir", "nowhere"], "there is no folder nowhere"),
-    (["--gpu_ids", "99", "--checkpoints_dir", "."], "--gpu_ids 99"),
-    (["--port", "0"], "'0' is not a positive whole number"),
-    (["--shar"], "unrecognized arguments: --shar"),
-])
-def test_mistakes_on_the_command_line_are_one_sentence(flags: list[str], sentence: str) -> None:
-    outcome = run("app.py", *flags)
-    assert outcome.code == 2
-    assert sentence in outcome.err
-    assert outcome.err.count("\n") == 1
+def test_mistakes_on_the_command_line_are_one_sentence() -> None:
+    for flags, sentence in {
+        "--checkpoints_dir nowhere": "there is no folder nowhere",
+        "--gpu_ids 99 --checkpoints_dir .": "--gpu_ids 99",
+        "--port 0": "'0' is not a positive whole number",
+        "--shar": "unrecognized arguments: --shar",
+    }.items():
+        outcome = run("app.py", *flags.split())
+        assert outcome.code == 2
+        assert sentence in outcome.err
+        assert outcome.err.count("\n") == 1
 
 
 def test_without_gradio_the_program_says_what_to_install(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

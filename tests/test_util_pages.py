@@ -1,3 +1,5 @@
+"""Pages of images and tables, and the training page, as a browser finds them."""
+
 from __future__ import annotations
 
 import io
@@ -14,8 +16,8 @@ from browser import browser
 from PIL import Image
 
 from util.images import save_image
-from util.loggers import HtmlSink, open_html
-from util.pages import ResultsPage, new_page, open_results_page, text_table, write_page
+from util.loggers.html_page import HtmlSink
+from util.pages import new_page, text_table, write_page, write_results_page
 
 pytest.importorskip("dominate")
 
@@ -69,45 +71,28 @@ def check(page):
 
 
 def test_results_page_shows_every_image_of_files_with_hostile_names(tmp_path):
-    page = ResultsPage(tmp_path, "<b>title</b> & more")
-    for name in HOSTILE:
+    names = HOSTILE + [os.fsdecode(b"\xff\xfe.png")] * (sys.platform == "linux")  # only there names are any bytes
+    rows = []
+    for name in names:
         paths = {"input": f"real/{name}", "output": f"fake/{name}", "<truth>": f"truth/{name}"}
         for path in paths.values():
             save_image(torch.zeros(1, 2, 2), tmp_path / path)
-        page.add_row(name, paths)
-    assert page.save() == tmp_path / "index.html"
+        rows.append((name, paths))
+    write_results_page(tmp_path / "index.html", "<b>title</b> & more", rows, 64)
 
     html = check(Page(tmp_path / "index.html"))
-    assert len(html.sources) == 3 * len(HOSTILE)
+    assert len(html.sources) == 3 * len(names)
     assert set(HOSTILE) <= set(html.texts)
-    assert html.alts[:3] == [f"{label} of {HOSTILE[0]}" for label in ("input", "output", "<truth>")]
-    assert html.texts.count("<truth>") == len(HOSTILE)
+    assert html.alts[:3] == [f"{label} of {names[0]}" for label in ("input", "output", "<truth>")]
+    assert html.texts.count("<truth>") == len(names)
     assert html.texts.count("<b>title</b> & more") == 2  # window and header
     assert html.refresh() == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there are names any bytes")
-def test_results_page_shows_a_file_whose_name_is_no_text(tmp_path):
-    name = os.fsdecode(b"\xff\xfe.png")
-    save_image(torch.zeros(1, 2, 2), tmp_path / name)
-    page = ResultsPage(tmp_path, "title")
-    page.add_row(name, {"input": name})
-    page.save()
-    assert len(check(Page(tmp_path / "index.html")).sources) == 1
-
-
-def test_results_page_of_nothing_is_a_page(tmp_path):
-    ResultsPage(tmp_path / "new", "title").save()
-    assert check(Page(tmp_path / "new" / "index.html")).sources == []
-
-
-@pytest.mark.parametrize(("count", "note"), [(0, "0 images"), (1, "1 image"), (2, "2 images")])
-def test_a_page_of_one_image_does_not_say_images(tmp_path, count, note):
-    page = ResultsPage(tmp_path, "title")
-    for number in range(count):
-        page.add_row(f"{number}.png", {})
-    page.save()
-    assert note in Page(tmp_path / "index.html").texts
+def test_a_page_counts_its_images(tmp_path):
+    for count, note in (0, "0 images"), (1, "1 image"), (2, "2 images"):
+        write_results_page(tmp_path / "new" / "index.html", "title", [("name", {})] * count, 64)
+        assert note in check(Page(tmp_path / "new" / "index.html")).texts
 
 
 def test_a_table_that_is_wider_than_its_window_has_a_shadow_where_it_goes_on(tmp_path):
@@ -169,17 +154,13 @@ def test_self_similarity_stands_side_by_side_below_the_samples(tmp_path):
         assert tops[3] < tops[4] == tops[5]
 
 
-def test_training_page_takes_samples_only_as_often_as_asked(tmp_path):
-    sink = HtmlSink(tmp_path, "t", update_every=1000)
+def test_values_reach_the_page_between_samples_which_come_as_often_as_asked(tmp_path):
+    sink = HtmlSink(tmp_path, "t", update_every=1000, refresh_seconds=0)
+    sink.scalars(5, {"G": 0.5})
+    assert "Latest values, after 5 images" in Page(tmp_path / "index.html").texts  # between samples, too
     for step in range(400, 3200, 400):
         sink.images(step, sample())
     assert headings(tmp_path / "index.html") == [2800, 1600, 400]
-
-
-def test_losses_reach_the_page_between_samples(tmp_path):
-    sink = HtmlSink(tmp_path, "t", refresh_seconds=0)
-    sink.scalars(5, {"G": 0.5})
-    assert "Latest values, after 5 images" in Page(tmp_path / "index.html").texts
 
 
 def test_resumed_page_keeps_the_samples_up_to_the_checkpoint(tmp_path):
@@ -222,15 +203,3 @@ def test_a_long_run_keeps_its_page_short_and_all_its_samples(tmp_path, monkeypat
         sink.images(step, {"fake_B": torch.zeros(1, 2, 2)})
     assert headings(tmp_path / "index.html") == [5, 4, 3]
     assert len(list((tmp_path / "images").iterdir())) == 5
-
-
-def test_without_dominate_there_is_a_warning_and_no_page(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "dominate", None)
-    warnings = []
-    sink = open_html(
-        tmp_path / "web", "t", image_width=64, update_every=1, resume_step=0, warn=warnings.append
-    )
-    page = open_results_page(tmp_path / "results", "t", 64, warnings.append)
-    assert (sink, page) == (None, None)
-    assert len(warnings) == 2
-    assert all("dominate is not installed" in warning for warning in warnings)

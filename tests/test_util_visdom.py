@@ -1,3 +1,5 @@
+"""Windows of a real visdom server on this machine."""
+
 from __future__ import annotations
 
 import base64
@@ -5,11 +7,12 @@ import io
 import json
 import math
 import os
-import re
 import socket
 import subprocess
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -18,8 +21,8 @@ from PIL import Image
 from tiny import save_folders, train_options
 
 from train import train
-from util.loggers import open_visdom
-from util.loggers.visdom_windows import image_grid
+from util.loggers.registry import Watched, open_loggers
+from util.loggers.visdom_windows import VisdomSink, connect, image_grid
 
 ENV = "test env"
 
@@ -57,11 +60,9 @@ def server(tmp_path_factory):
     process.wait()
 
 
-def connect(port, *, display_id=1, ncols=4, resume_step=0, warn=pytest.fail, server="http://127.0.0.1"):
-    return open_visdom(
-        server, port, ENV, "horse2zebra", display_id=display_id, ncols=ncols, win_size=64,
-        resume_step=resume_step, warn=warn,
-    )
+def sink_of(port, *, display_id=1, ncols=4, resume_step=0, server="http://127.0.0.1"):
+    return VisdomSink(connect(server, port, ENV), "horse2zebra", display_id=display_id, ncols=ncols, win_size=64,
+                      resume_step=resume_step)
 
 
 def window(port, number):
@@ -87,62 +88,56 @@ def picture(port, number):
 
 
 def test_losses_become_one_curve_each_in_one_window(server):
-    sink = connect(server, display_id=10)
+    sink = sink_of(server, display_id=10)
     sink.scalars(100, {"G": 0.5, "D": 1.5})
-    sink.scalars(200, {"G": 0.25, "D": math.inf, "late": 3.0})
-    sink.scalars(300, {"G": 0.125, "D": math.nan, "late": 4.0})
+    sink.scalars(200, {"G": 0.25, "D": math.inf, "late": 3.0, "hole": math.nan})
+    sink.scalars(300, {"G": 0.125, "D": math.nan, "late": 4.0, "hole": 4.0})
     assert curves(server, 10) == {
         "G": [(100, 0.5), (200, 0.25), (300, 0.125)],
         "D": [(100, 1.5), (200, None), (300, None)],
         "late": [(200, 3.0), (300, 4.0)],
+        "hole": [(200, None), (300, 4.0)],
     }
     assert window(server, 10)["title"] == "horse2zebra: losses"
 
 
-def test_a_first_value_that_is_not_finite_does_not_stop_the_curve(server):
-    sink = connect(server, display_id=15)
-    sink.scalars(100, {"G": math.nan})
-    sink.scalars(200, {"G": 1.0})
-    assert curves(server, 15) == {"G": [(100, None), (200, 1.0)]}
-
-
 def test_a_resumed_run_cuts_its_curves_at_the_checkpoint_and_goes_on(server):
-    sink = connect(server, display_id=20)
+    sink = sink_of(server, display_id=20)
     sink.scalars(100, {"G": 1.0})
     for step in (200, 300):
         sink.scalars(step, {"G": math.nan if step == 200 else step, "late": step})
     sink.close()
-    sink = connect(server, display_id=20, resume_step=200)
+    sink = sink_of(server, display_id=20, resume_step=200)
     sink.scalars(300, {"G": 3.0, "late": 3.0})
     assert curves(server, 20) == {
         "G": [(100, 1.0), (200, None), (300, 3.0)], "late": [(200, 200.0), (300, 3.0)]
     }
-    sink = connect(server, display_id=20, resume_step=150)
+    sink = sink_of(server, display_id=20, resume_step=150)
     sink.scalars(200, {"late": 2.0})
     assert curves(server, 20) == {"G": [(100, 1.0)], "late": [(200, 2.0)]}
 
 
 @pytest.mark.parametrize("resume_step", [0, 50])
 def test_a_run_without_earlier_points_starts_its_curves_afresh(server, resume_step):
-    connect(server, display_id=30).scalars(100, {"old": 1.0})
-    sink = connect(server, display_id=30, resume_step=resume_step)
+    sink_of(server, display_id=30).scalars(100, {"old": 1.0})
+    sink = sink_of(server, display_id=30, resume_step=resume_step)
     sink.scalars(60, {"new": 2.0})
     assert curves(server, 30) == {"new": [(60, 2.0)]}
 
 
 def test_a_window_that_holds_something_else_is_taken_over(server):
-    connect(server, display_id=34).images(100, {"fake_B": torch.zeros(1, 2, 2)})
-    sink = connect(server, display_id=35, resume_step=100)  # the image's window
+    sink_of(server, display_id=34).images(100, {"fake_B": torch.zeros(1, 2, 2)})
+    sink = sink_of(server, display_id=35, resume_step=100)  # the image's window
     sink.scalars(200, {"G": 2.0})
     assert curves(server, 35) == {"G": [(200, 2.0)]}
 
 
 def test_other_values_have_windows_of_their_own_that_are_cut_as_the_losses_are(server):
-    sink = connect(server, display_id=36)
+    sink = sink_of(server, display_id=36)
     for step in (100, 200):
         sink.scalars(step, {"G": 1.0, "lr/G": 0.1, "lr/D": 0.2, "data_wait": 0.3, "metrics/FID": 40.0})
     sink.close()
-    sink = connect(server, display_id=36, resume_step=100)
+    sink = sink_of(server, display_id=36, resume_step=100)
     sink.scalars(300, {"G": 2.0, "lr/G": 0.05, "data_wait": 0.5})
     assert curves(server, 36) == {"G": [(100, 1.0), (300, 2.0)]}
     assert curves(server, "36 lr") == {"G": [(100, 0.1), (300, 0.05)], "D": [(100, 0.2)]}
@@ -168,7 +163,7 @@ def test_a_training_shows_its_curves_and_samples_where_its_flags_say(server, tmp
 
 
 def test_images_become_one_grid(server):
-    sink = connect(server, display_id=40, ncols=2)
+    sink = sink_of(server, display_id=40, ncols=2)
     red = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
     sink.images(100, {"real_A": red, "fake_B": torch.zeros(1, 8, 8), "real_B": torch.ones(3, 4, 6)})
     grid = picture(server, 41)
@@ -180,7 +175,7 @@ def test_images_become_one_grid(server):
 
 
 def test_self_similarity_stands_side_by_side_in_a_row_of_its_own(server):
-    sink = connect(server, display_id=45, ncols=4)
+    sink = sink_of(server, display_id=45, ncols=4)
     labels = ["real_A", "fake_B", "real_B", "real_A_similarity", "fake_B_similarity"]
     sink.images(1, {label: torch.full((1, 8, 8), -1 + 0.2 * place) for place, label in enumerate(labels)})
     grid = picture(server, 46)
@@ -189,7 +184,7 @@ def test_self_similarity_stands_side_by_side_in_a_row_of_its_own(server):
 
 
 def test_without_columns_each_image_has_its_window(server):
-    sink = connect(server, display_id=50, ncols=0)
+    sink = sink_of(server, display_id=50, ncols=0)
     for value in (0.0, -1.0):  # the second replaces the first
         sink.images(100, {"real_A": torch.ones(3, 8, 8), "fake_B": torch.full((3, 8, 4), value)})
     assert (picture(server, 51) == 255).all()
@@ -205,76 +200,58 @@ def test_grid_holds_pictures_of_different_sizes_on_white():
     assert (grid[:, 2:, :7] == 255).all()
 
 
-def test_a_server_address_without_scheme_works(server):
-    sink = connect(server, display_id=60, server="localhost")
+def test_an_address_needs_no_scheme_and_a_proxy_does_not_hide_the_local_server(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    sink = sink_of(server, display_id=60, server="localhost")
     sink.scalars(1, {"G": 1.0})
     assert curves(server, 60) == {"G": [(1, 1.0)]}
 
 
-def test_a_proxy_for_the_web_does_not_hide_the_local_server(server, monkeypatch):
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    sink = connect(server, display_id=70)
-    sink.scalars(1, {"G": 1.0})
-    assert curves(server, 70) == {"G": [(1, 1.0)]}
-
-
-def check_one_quiet_warning(warnings, capfd):
-    assert len(warnings) == 1
-    assert "\n" not in warnings[0]
+@pytest.mark.parametrize("address", ["http://127.0.0.1", "http://no-such-host.invalid", "http://a:b:c", ""])
+def test_without_a_server_there_is_one_sentence(address, capfd):
+    pytest.importorskip("visdom")
+    port = free_port()
+    with pytest.raises(ConnectionError) as refused:
+        connect(address, port, ENV)
+    assert str(refused.value) == f"no visdom server answers at {address}:{port}; to start one: visdom -port {port}"
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1", "http://no-such-host.invalid", "http://a:b:c", ""])
-def test_without_a_server_there_is_one_warning_and_nothing_else(address, capfd):
-    pytest.importorskip("visdom")
-    warnings, port = [], free_port()
-    assert connect(port, server=address, warn=warnings.append) is None
-    assert f"{address}:{port}" in warnings[0]
-    check_one_quiet_warning(warnings, capfd)
+class Welcome(BaseHTTPRequestHandler):
+    """A web server that is not visdom."""
+
+    def do_POST(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<h1>welcome</h1>")
+
+    def log_message(self, *_):
+        pass
 
 
-def test_a_server_that_accepts_and_says_nothing_does_not_hold_up_the_run(capfd, monkeypatch):
+def test_a_server_that_is_silent_or_another_one_is_not_taken_for_visdom(capfd, monkeypatch):
     pytest.importorskip("visdom")
     monkeypatch.setattr("util.loggers.visdom_windows.TIMEOUT", (0.3, 0.3))
-    warnings = []
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        start = time.monotonic()
-        assert connect(silent.getsockname()[1], warn=warnings.append) is None
-        assert time.monotonic() - start < 5
-    check_one_quiet_warning(warnings, capfd)
-
-
-def test_another_web_server_on_the_port_is_not_taken_for_visdom(tmp_path, capfd):
-    pytest.importorskip("visdom")
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-    from threading import Thread
-
-    class Welcome(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"<h1>welcome</h1>")
-
-        def log_message(self, *_):
-            pass
-
-    warnings = []
+        with pytest.raises(ConnectionError, match="no visdom server answers"):
+            connect("http://127.0.0.1", silent.getsockname()[1], ENV)
     with HTTPServer(("127.0.0.1", 0), Welcome) as other:
         Thread(target=other.serve_forever, daemon=True).start()
-        assert connect(other.server_address[1], warn=warnings.append) is None
+        with pytest.raises(ConnectionError, match="no visdom server answers"):
+            connect("http://127.0.0.1", other.server_address[1], ENV)
         other.shutdown()
-    check_one_quiet_warning(warnings, capfd)
+    assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_that_dies_in_mid_run_is_mentioned_once(tmp_path, capfd):
+def test_a_server_that_dies_during_the_training_costs_one_warning(tmp_path, capfd):
     pytest.importorskip("visdom")
     process, port = start_server(tmp_path)
-    warnings = []
-    sink = connect(port, warn=warnings.append)
+    flags = train_options(tmp_path, f"--display_server http://127.0.0.1 --display_port {port}").as_dict()
+    _, sink = open_loggers(["visdom"], Watched(tmp_path, "t", 10, 0, flags), [])
     sink.scalars(1, {"G": 1.0})
     process.kill()
     process.wait()
@@ -282,13 +259,5 @@ def test_a_server_that_dies_in_mid_run_is_mentioned_once(tmp_path, capfd):
         sink.scalars(step, {"G": 1.0, "D": 1.0})
         sink.images(step, {"fake_B": torch.zeros(3, 4, 4)})
     sink.close()
-    assert re.search("stopped answering", warnings[0])
-    check_one_quiet_warning(warnings, capfd)
-
-
-def test_without_the_package_there_is_a_warning(monkeypatch, capfd):
-    monkeypatch.setitem(sys.modules, "visdom", None)
-    warnings = []
-    assert connect(1, warn=warnings.append) is None
-    assert "visdom is not installed" in warnings[0]
-    check_one_quiet_warning(warnings, capfd)
+    out, err = capfd.readouterr()
+    assert (out.count("warning: the logger visdom has failed ("), out.count("\n"), err) == (1, 1, "")

@@ -1,9 +1,9 @@
-"""HTML pages of labelled images, which open from disk without a network. Needs ``dominate``."""
+"""HTML pages of labelled images, which open from disk without a network. Needs the package ``dominate``."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -43,13 +43,13 @@ th,td{padding:3px 10px 3px 0;text-align:left;border-bottom:1px solid #e5e7eb}
 
 
 def new_page(title: str, note: str, *, image_width: int, refresh_seconds: int = 0) -> Any:
-    """An empty page with a sticky header; add to it with ``page.add``.
+    """Return an empty page with a sticky header; add sections with ``page.add``.
 
     Args:
-        title: shown in the header and as the window's title.
-        note: a line under the title.
+        title: text of the header and the window's title.
+        note: line under the title.
         image_width: width of an image in pixels, where the window is wide enough.
-        refresh_seconds: how often the browser reads the page again; 0: never.
+        refresh_seconds: seconds between two refreshes; 0 for none.
 
     Raises:
         ImportError: ``dominate`` is not installed.
@@ -69,11 +69,11 @@ def new_page(title: str, note: str, *, image_width: int, refresh_seconds: int = 
 
 
 def image_rows(name: str, *rows: Mapping[str, str]) -> Any:
-    """A section of images side by side.
+    """Return a section of images side by side.
 
     Args:
         name: heading, for instance a file's name; any text.
-        rows: of each, label to path relative to the page, unquoted; any text.
+        rows: label to path relative to the page, unquoted, of each row; any text.
     """
     from dominate import tags  # noqa: PLC0415
 
@@ -87,7 +87,7 @@ def image_rows(name: str, *rows: Mapping[str, str]) -> Any:
 
 
 def value_table(name: str, values: Mapping[str, float]) -> Any:
-    """A section of named values, to four digits."""
+    """Return a section of named values, to four digits."""
     from dominate import tags  # noqa: PLC0415
 
     items = [tags.div(tags.dt(key), tags.dd(f"{value:.4g}")) for key, value in values.items()]
@@ -97,13 +97,13 @@ def value_table(name: str, values: Mapping[str, float]) -> Any:
 def text_table(
     name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], marked: Collection[tuple[int, int]] = ()
 ) -> Any:
-    """A section with a table, which scrolls by itself where the window is narrower; a shadow at the edge shows that.
+    """Return a section with a table that scrolls where the window is narrower; a shadow at its edge shows that.
 
     Args:
         name: heading.
-        columns: theirs.
-        rows: the cells' texts.
-        marked: row and column, from 0, of cells that stand out.
+        columns: headings of the columns.
+        rows: texts of the cells.
+        marked: row and column, from 0, of highlighted cells.
     """
     from dominate import tags  # noqa: PLC0415
 
@@ -115,7 +115,7 @@ def text_table(
 
 
 def charts(name: str, drawings: Sequence[str]) -> Any:
-    """A section of plots, each an SVG element as `util.plots.line_chart` makes it."""
+    """Return a section of plots, SVG elements of `util.plots.line_chart`."""
     from dominate import tags  # noqa: PLC0415
     from dominate.util import raw  # noqa: PLC0415
 
@@ -125,54 +125,20 @@ def charts(name: str, drawings: Sequence[str]) -> Any:
 def write_page(page: Any, path: Path) -> None:
     """Write a page, whole or not at all."""
     with replacing(path) as temporary:
-        # File names may hold bytes that are no text; they are shown escaped.
+        # File names may hold bytes that are no text; they are escaped.
         temporary.write_text(page.render(), encoding="utf-8", errors="backslashreplace")
 
 
-class ResultsPage:
-    """``folder/index.html``: one row of labelled images a test image.
+def write_results_page(path: Path, title: str, rows: Sequence[tuple[str, dict[str, str]]], image_width: int) -> None:
+    """Write a page with a row of labelled images for each test image.
 
     Args:
-        folder: where the page goes; the images' paths are relative to it.
-        title: the page's title.
+        path: the page.
+        title: its title.
+        rows: the name of each test image, and label (input, output, truth) to path relative to the page, unquoted.
         image_width: width of an image in pixels, where the window is wide enough.
-
-    Raises:
-        ImportError: ``dominate`` is not installed.
     """
-
-    def __init__(self, folder: Path, title: str, image_width: int = 256) -> None:
-        import dominate  # noqa: F401, PLC0415 - fail before the work, not after it
-
-        self.path = folder / "index.html"
-        self.title = title
-        self.image_width = image_width
-        self._rows: list[tuple[str, dict[str, str]]] = []
-
-    def add_row(self, name: str, images: Mapping[str, str]) -> None:
-        """Add a row.
-
-        Args:
-            name: the file's name, shown above the images.
-            images: label (input, output, truth) to path relative to the page's folder, unquoted.
-        """
-        self._rows.append((name, dict(images)))
-
-    def save(self) -> Path:
-        """Write the page, replacing an older one, and return its path."""
-        page = new_page(self.title, counted(len(self._rows), "image"), image_width=self.image_width)
-        for name, images in self._rows:
-            page.add(image_rows(name, images))
-        write_page(page, self.path)
-        return self.path
-
-
-def open_results_page(
-    folder: Path, title: str, image_width: int, warn: Callable[[str], None]
-) -> ResultsPage | None:
-    """A `ResultsPage`, or a warning and ``None`` where ``dominate`` is not installed."""
-    try:
-        return ResultsPage(folder, title, image_width)
-    except ImportError:
-        warn("no results page: the package dominate is not installed (pip install dominate)")
-        return None
+    page = new_page(title, counted(len(rows), "image"), image_width=image_width)
+    for name, images in rows:
+        page.add(image_rows(name, images))
+    write_page(page, path)

@@ -1,4 +1,4 @@
-"""Curves, for pages."""
+"""Plots of curves for pages."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Points = Sequence[tuple[float, float]]
-"""Of a curve: what it is drawn over, and its value there."""
-LEGEND = 72
-"""Letters that fit in a line of the legend; a curve's line and its margins take as much as 8."""
+"""Horizontal and vertical positions of a curve."""
+LEGEND = 72  # letters in a line of the legend; the sample of a curve takes as much as 8
 
 
 def line_chart(
     curves: Mapping[str, Points], *, title: str = "", x_label: str = "", y_label: str = "", marked: float | None = None,
     pale: Mapping[str, Points] | None = None, log: bool = False, order: Sequence[str] = (),
 ) -> str:
-    """Curves in one plot, as an SVG element that stands in a page by itself and shrinks with it.
+    """Draw curves in one plot: an SVG element that needs nothing else and shrinks with its page.
 
     Values that are not finite leave gaps.
 
     Args:
-        curves: by the name in the legend; in that order.
-        title, x_label, y_label: what is written around the plot.
-        marked: where a vertical line stands, such as the best epoch.
-        pale: what curves of these names are smoothed from, drawn behind them.
-        log: a logarithmic vertical axis, on which values up to 0 leave gaps.
-        order: names of all curves of several charts: a curve's place there gives its colour, the same in each;
-            left out, its place in this chart.
+        curves: by their names in the legend, in this order.
+        title, x_label, y_label: texts around the plot.
+        marked: position of a vertical line, such as the best epoch.
+        pale: by name, the curves before smoothing, drawn behind the smoothed ones.
+        log: logarithmic vertical axis, on which values up to 0 leave gaps.
+        order: names of the curves of several charts, so that a curve has the same colour in each; by default the
+            names in this chart.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -53,24 +52,25 @@ def line_chart(
         axes.axvline(marked, color="0.5", linestyle=":")
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.3)
-    if curves:  # below the plot, where it hides nothing
+    if curves:  # below the plot, so that it hides nothing
         columns = LEGEND // (max(map(len, curves)) + 8)
         figure.legend(loc="outside lower center", frameon=False, ncols=max(1, min(columns, len(curves))))
     text = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):  # words as words; the same text again
+    # Text remains text, and equal curves give equal files.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    _, _, svg = text.getvalue().partition("<svg")  # before it, an XML declaration and a document type
+    _, _, svg = text.getvalue().partition("<svg")  # without XML declaration and document type
     head, _, rest = svg.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     return f'<svg role="img" style="width:100%;height:auto;max-width:56rem"{head}>{rest}'
 
 
 def _label_plainly(axis: Any) -> None:
-    """Numbers such as 0.5 and 20 on a logarithmic axis, also between powers of ten where these are few."""
+    """Write numbers such as 0.5 and 20 on a logarithmic axis, also between powers of ten where these are few."""
     from matplotlib.ticker import LogFormatter  # noqa: PLC0415
 
     class Plain(LogFormatter):
-        """Chooses what is labelled as its base does."""
+        """Numbers without exponents, at the positions of the base class."""
 
         def __call__(self, x: float, pos: int | None = None) -> str:
             return f"{x:.10g}" if super().__call__(x, pos) else ""
@@ -80,5 +80,5 @@ def _label_plainly(axis: Any) -> None:
 
 
 def _columns(points: Points) -> tuple[list[float], list[float]]:
-    """Places and values, NaN where they are not finite."""
+    """Return positions and values, with NaN for values that are not finite."""
     return [x for x, _ in points], [value if math.isfinite(value) else math.nan for _, value in points]

@@ -1,4 +1,4 @@
-"""The generators below ``--checkpoints_dir``: found by their files, loaded once, and kept while they are the same."""
+"""Find and load the generators below ``--checkpoints_dir``."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from util.loggers.registry import LOG
 from util.state_dicts import AVERAGE, BEST, LATEST, PREVIOUS, load_networks, network_path
 
 KEPT = 4  # generators in memory
-STYLES = 32  # of a model that has several; the first ones are those of test.py --n_styles
+STYLES = 32  # of a multi-modal model: those of test.py --n_styles 32
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A generator's file, ``root/name/TAG_net_G<suffix>.pth``."""
+    """The generator in ``root/name/TAG_net_G<suffix>.pth``."""
 
     root: Path
     name: str
     tag: str
     suffix: str
-    """Empty, ``_A`` or ``_B`` of a cycle, and then ``_ema``."""
+    """Empty, or ``_A`` or ``_B`` for half of a cycle; then ``_ema`` for a moving average."""
 
     @property
     def folder(self) -> Path:
@@ -43,23 +43,23 @@ class Checkpoint:
 
     @property
     def label(self) -> str:
-        """What the page calls it."""
+        """Its name on the page."""
         way, average, _ = self.suffix.partition(AVERAGE)
         return ", ".join([self.name, self.tag, *([f"G{way}"] if way else []), *(["moving average"] if average else [])])
 
     def recorded(self) -> dict[str, Any]:
-        """The options that it was trained with; empty where nothing tells them.
+        """Read the options of its training; empty without a file.
 
         Raises:
-            UserError: their file is damaged.
+            UserError: the file is damaged.
         """
         return recorded_flags(self.folder) or {}
 
     def changed(self) -> int:
-        """When its file was written, in nanoseconds.
+        """Return the modification time of its file, in nanoseconds.
 
         Raises:
-            UserError: it is gone.
+            UserError: the file is gone.
         """
         path = network_path(self.folder, self.tag, "G" + self.suffix)
         try:
@@ -73,7 +73,7 @@ class Generator:
     """A loaded generator."""
 
     styles: tuple[Callable[[Tensor], Tensor], ...]
-    """The ways in which it translates [1, channels, H, W]; most know one."""
+    """Translations of [1, channels, H, W]; one, or `STYLES` for a multi-modal model."""
     channels: int
     device: torch.device
 
@@ -81,8 +81,8 @@ class Generator:
 def find_checkpoints(root: Path) -> dict[str, Checkpoint]:
     """Return every generator below ``root`` by its label.
 
-    The experiment with the newest report in its log comes first, and of each experiment `latest`, then `best`, later
-    epochs and iterations before earlier ones, and `previous` last. Times of files are not used: copies have new ones.
+    The experiment with the newest report in its log comes first. Saves are sorted: latest, best, epochs and iterations
+    from the last to the first, previous. Modification times are not used, since copied files have new ones.
     """
     found = []
     for path in root.rglob("*_net_G*.pth"):
@@ -104,16 +104,16 @@ def _place(tag: str) -> tuple[int, int]:
 
 @lru_cache(KEPT)
 def load_generator(checkpoint: Checkpoint, changed: int, gpu_ids: str, tile: int) -> Generator:
-    """Load a generator as test.py does; its architecture is read from the experiment's own options file.
+    """Load a generator as test.py does, with the architecture in the experiment's options file.
 
     Args:
-        checkpoint: which one.
-        changed: `Checkpoint.changed`; another time means another file.
+        checkpoint: the generator.
+        changed: `Checkpoint.changed`, so that a replaced file is loaded again.
         gpu_ids: see `choose_device`.
-        tile: see test.py's ``--tile``; tiles overlap by half of it, or 128 pixels.
+        tile: ``--tile`` of test.py; tiles overlap by half of it, at most 128 pixels.
 
     Raises:
-        UserError: the file is missing, damaged or of another architecture; or the tile does not fit it.
+        UserError: the file is missing, damaged or of another architecture, or the tile does not fit it.
     """
     del changed
     way, average, _ = checkpoint.suffix.partition(AVERAGE)
@@ -129,11 +129,11 @@ def load_generator(checkpoint: Checkpoint, changed: int, gpu_ids: str, tile: int
     tiling, device = Tiling.of(options, model), choose_device(gpu_ids)
     prepare(model, device, options[SpeedFlags])
 
-    def translated(translate: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def in_tiles(translate: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         if tiling is None:
             return lambda images: translate(images.to(device)).cpu()
         return lambda images: translate_tiled(translate, images, tiling, device=device,
                                               networks=model.networks.values())
 
-    styles = tuple(map(translated, model.translators().values()))
+    styles = tuple(map(in_tiles, model.translators().values()))
     return Generator(styles, options[DataFlags].input_nc, device)

@@ -1,4 +1,4 @@
-"""The Host header, by which a server tells its own address from another site's."""
+"""A check of the Host header against DNS rebinding."""
 
 from __future__ import annotations
 

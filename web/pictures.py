@@ -1,4 +1,4 @@
-"""From an uploaded file to pictures on the page, by way of files; nothing here knows Gradio."""
+"""Translate an uploaded file, and write the pictures for the page. Independent of Gradio."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from util.images import BadImage, load_normalized, save_image
 
 from .checkpoints import Checkpoint, load_generator
-from .similarity import drawn, similarity
+from .similarity import draw, similarity
 
-VIEW = 320  # pixels that a view fills
+VIEW = 320  # side of an enlarged picture on the page, in pixels, at most
 
 
 class Shown(NamedTuple):
@@ -25,20 +25,20 @@ class Shown(NamedTuple):
     input: Path
     output: Path
     other: Path
-    """What the output is compared with: another checkpoint's translation, or the input."""
+    """The comparison: another checkpoint's translation, or the input."""
     views: tuple[Path, Path]
-    """Input and output as the page shows them: small ones are enlarged."""
+    """Input and output, enlarged if small."""
     styles: int
-    """How many ways the checkpoint has to translate an image."""
+    """Number of translations that the checkpoint has for an image."""
 
 
 class Studio:
-    """Translates with the checkpoints that it is given.
+    """Translates images with checkpoints.
 
     Args:
-        folder: where pictures go, each translation into a folder of its own.
+        folder: folder of the pictures.
         gpu_ids: see `util.device.choose_device`.
-        tile: see test.py's ``--tile``.
+        tile: ``--tile`` of test.py.
     """
 
     def __init__(self, folder: Path, gpu_ids: str, tile: int) -> None:
@@ -47,21 +47,22 @@ class Studio:
     def translate(
         self, upload: Path, into: Path, checkpoint: Checkpoint, other: Checkpoint | None, *, style: int, side: int,
     ) -> Shown:
-        """Translate an image, and write it, its translation and what that is compared with as PNG.
+        """Translate an image, and write input, translation and comparison as PNG.
 
         Args:
-            upload: any image file.
-            into: a folder.
-            checkpoint, other: whose generators translate it; without the second the input is compared.
-            style: the number of the way to translate, from 1; the last one where there are fewer.
-            side: larger images are scaled down to it.
+            upload: an image file.
+            into: folder of the files.
+            checkpoint: the generator.
+            other: generator to compare with; without it the input is the comparison.
+            style: number of the style, from 1; the last one where there are fewer.
+            side: larger images are scaled down to this side.
 
         Raises:
             UserError: the file is no image, or a checkpoint cannot be loaded.
         """
         generator = load_generator(checkpoint, checkpoint.changed(), self.gpu_ids, self.tile)
         image = read_image(upload, generator.channels, side)
-        name = re.sub(r"[^\w.-]+", "_", f"{upload.stem}_{checkpoint.label}")[-60:]  # 240 bytes at most
+        name = re.sub(r"[^\w.-]+", "_", f"{upload.stem}_{checkpoint.label}")[-60:]  # at most 240 bytes
         shown = Shown(into / "input.png", into / f"{name}.png", into / ("other.png" if other else "input.png"),
                       (into / "view_input.png", into / "view_output.png"), len(generator.styles))
         with torch.inference_mode():
@@ -75,34 +76,34 @@ class Studio:
                 save_image(generator.styles[min(style, len(generator.styles)) - 1](image[None])[0], shown.other)
         return shown
 
-    def maps(self, shown: Shown, point: tuple[float, float], sight: str, checkpoint: Checkpoint) -> list[Path]:
-        """Write the self-similarity of a point, of input and output.
+    def maps(self, shown: Shown, point: tuple[float, float], features: str, checkpoint: Checkpoint) -> list[Path]:
+        """Draw the self-similarity of a point in input and output, and return the files.
 
         Args:
             shown: a translation.
-            point, sight: see `web.similarity`.
-            checkpoint: whose heads see, if ``sight`` is learned.
+            point, features: see `web.similarity.similarity`.
+            checkpoint: has the heads for learned features.
         """
         made = []
         for path in (shown.input, shown.output):
             image = load_normalized(path, 3)
-            cosines = similarity(image, point, sight, checkpoint, self.gpu_ids)
-            made.append(path.with_name(f"map_{uuid.uuid4().hex}.png"))  # another address: browsers keep the old picture
-            save_image(drawn(cosines, enlarged(image), point), made[-1])
+            cosines = similarity(image, point, features, checkpoint, self.gpu_ids)
+            made.append(path.with_name(f"map_{uuid.uuid4().hex}.png"))  # a new address, since browsers cache pictures
+            save_image(draw(cosines, enlarged(image), point), made[-1])
         return made
 
 
 def enlarged(image: Tensor) -> Tensor:
-    """An image [C, H, W] at the largest whole multiple of its size that is no longer than `VIEW` pixels, or its own."""
+    """Enlarge an image [C, H, W] to the largest whole multiple of its size within `VIEW` pixels."""
     times = max(VIEW // max(image.shape[1:]), 1)
     return image.repeat_interleave(times, 1).repeat_interleave(times, 2)
 
 
 def read_image(path: Path, channels: int, side: int) -> Tensor:
-    """An uploaded image, [C, H, W] in [-1, 1], scaled down where a side is longer than ``side``.
+    """Read an uploaded image, [C, H, W] in [-1, 1], and scale it down if a side is longer than ``side``.
 
     Raises:
-        BadImage: the file is no image; what it says names no folder.
+        BadImage: the file is no image; the message does not name the folder.
     """
     try:
         image = load_normalized(path, channels)

@@ -1,4 +1,4 @@
-"""Self-similarity of one point, seen by the features that losses compare, and drawn over the image."""
+"""Self-similarity of one point in the features of the losses, and its picture."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .checkpoints import Checkpoint
 
 LAYERS = ("relu3_1", "relu4_1")
 LEARNED = "learned on "
-SIDES = 32, 512  # least and largest of an image whose features are computed
-OPACITY = 0.75  # of the map over the image
+SIDES = 32, 512  # least and largest side of an image for its features
+OPACITY = 0.75  # of a map over its image
 
 
-def sights(checkpoint: Checkpoint) -> list[str]:
-    """By what self-similarity can be seen: layers of the bundled VGG16, and a checkpoint's own heads on them.
+def feature_names(checkpoint: Checkpoint) -> list[str]:
+    """List the features for a checkpoint: layers of the bundled VGG16, and its learned heads on them.
 
     Heads on another network, or on weights that may have to be downloaded, are left out.
     """
@@ -34,19 +34,19 @@ def sights(checkpoint: Checkpoint) -> list[str]:
 
 
 def similarity(
-    image: Tensor, point: tuple[float, float], sight: str, checkpoint: Checkpoint, gpu_ids: str,
+    image: Tensor, point: tuple[float, float], features: str, checkpoint: Checkpoint, gpu_ids: str,
 ) -> Tensor:
-    """How much a point of an image resembles every other one.
+    """Compare a point of an image with every other point.
 
     Args:
         image: [3, H, W] in [-1, 1].
-        point: how far down and to the right, each in [0, 1).
-        sight: one of `sights`.
-        checkpoint: whose heads see, if ``sight`` is learned.
+        point: position from the top and from the left, each in [0, 1).
+        features: one of `feature_names`.
+        checkpoint: has the heads for learned features.
         gpu_ids: see `util.device.choose_device`.
 
     Returns:
-        Cosines [h, w], at the positions of the features.
+        Cosines [h, w] at the positions of the features.
 
     Raises:
         UserError: the checkpoint's heads cannot be loaded.
@@ -54,17 +54,17 @@ def similarity(
     scale = min(1.0, SIDES[1] / max(image.shape[1:]))
     height, width = (max(round(side * scale), SIDES[0]) for side in image.shape[1:])
     image = F.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
-    layer = sight.removeprefix(LEARNED)
-    measures = (_fixed(sight, gpu_ids) if layer == sight else
+    layer = features.removeprefix(LEARNED)
+    measures = (_fixed(features, gpu_ids) if layer == features else
                 _learned(layer, checkpoint, checkpoint.changed(), gpu_ids))
     (found,) = measures.similarities(measures.features(image), int(point[1] * width), int(point[0] * height)).values()
     return found
 
 
-def drawn(similarity: Tensor, image: Tensor, point: tuple[float, float]) -> Tensor:
-    """A map [h, w] in [-1, 1] over its image [C, H, W] in [-1, 1], and a ring around the point: [3, H, W] in [-1, 1].
+def draw(similarity: Tensor, image: Tensor, point: tuple[float, float]) -> Tensor:
+    """Draw a map [h, w] over its image [C, H, W], with a ring around the point: [3, H, W]; all in [-1, 1].
 
-    Dark stands for -1, bright for 1.
+    Dark is -1, bright 1.
     """
     from matplotlib import colormaps  # noqa: PLC0415 - optional
 
@@ -85,7 +85,7 @@ def _fixed(layer: str, gpu_ids: str) -> StructureMeasures:
 
 @lru_cache(2)
 def _learned(layer: str, checkpoint: Checkpoint, changed: int, gpu_ids: str) -> StructureMeasures:
-    """The heads that were trained beside a generator, and the features that they look at."""
-    del changed  # a newer save is another entry of the cache
+    """Load the heads that were trained with a generator, and the network of their features."""
+    del changed  # loads a replaced file again
     return StructureMeasures([layer], heads=load_heads(checkpoint.folder, checkpoint.tag), measures=["lsesim_norm"],
                              patch_size=SIDES[1], device=choose_device(gpu_ids))

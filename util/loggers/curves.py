@@ -1,4 +1,4 @@
-"""What a run's values have been, and charts of them."""
+"""The history of a run's values, and charts of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from util.plots import Points, line_chart
 
 from .sink import TOGETHER, chart_of, short
 
-POINTS = 200  # of a curve as it is drawn: each is the mean of as many reports as it takes
+POINTS = 200  # of a drawn curve: each is the mean of neighbouring reports
 SMOOTHING = 0.9  # weight of the past in a smoothed curve
 TITLES = {
     "losses": "losses", "gradient": "gradient norms", "lr": "learning rates",
@@ -28,19 +28,19 @@ class Curves:
         self._of: dict[str, tuple[array[float], array[float]]] = {}
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Take values by name, which may be NaN or infinite."""
+        """Append values by name; they may be NaN or infinite."""
         for name, value in values.items():
             steps, of = self._of.setdefault(name, (array("d"), array("d")))
             steps.append(step)
             of.append(value)
 
     def charts(self) -> list[str]:
-        """One SVG element for each chart, those with several curves first; none of what has a single value yet.
+        """Draw an SVG element for each chart, shared ones first. Curves of a single value are left out.
 
         Raises:
             ImportError: matplotlib is not installed.
         """
-        together: dict[str, dict[str, Points]] = {title: {} for title in TOGETHER}
+        together: dict[str, dict[str, Points]] = {chart: {} for chart in TOGETHER}
         for name, (steps, values) in self._of.items():
             if len(steps) > 1:
                 together.setdefault(chart_of(name), {})[short(name)] = thinned(np.array(steps), np.array(values))
@@ -48,7 +48,7 @@ class Curves:
 
 
 def draw(chart: str, curves: Mapping[str, Points]) -> str:
-    """A chart; what fluctuates is drawn smoothed, in front of what it was."""
+    """Draw a chart; noisy values are smoothed, with the original curves behind them."""
     title = TITLES.get(chart, short(chart))
     if chart not in ("losses", "gradient", "speed/images_per_second"):
         return line_chart(curves, title=title, x_label="images")
@@ -57,14 +57,14 @@ def draw(chart: str, curves: Mapping[str, Points]) -> str:
 
 
 def thinned(steps: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> Points:
-    """At most `POINTS` points, each the mean of neighbours; one that is not finite makes it so."""
+    """Average neighbours to at most `POINTS` points; the mean is not finite where a value is not."""
     parts = min(POINTS, len(steps))
     return [(float(x.mean()), float(y.mean()))
             for x, y in zip(np.array_split(steps, parts), np.array_split(values, parts), strict=True)]
 
 
 def smoothed(points: Points) -> Points:
-    """Exponential moving average; a value that is not finite stays and does not count."""
+    """Return the exponential moving average; values that are not finite stay and do not count."""
     total = weight = 0.0
     smooth = []
     for x, value in points:

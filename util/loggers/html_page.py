@@ -1,4 +1,4 @@
-"""The training page: latest values, curves, and sample images, newest first, refreshing itself."""
+"""The training page: latest values, curves and sample images, newest first; it refreshes itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .json_lines import read_values
 from .sink import Sink, Warn, in_groups
 
 IMAGE_NAME = re.compile(r"step(\d+)_(.+)\.png")
-ROWS = 100  # the page stays light however long the run is; older images remain in the folder
+ROWS = 100  # on the page; older images remain in the folder
 SHARE = 0.01  # of the run's time, at most, for drawing curves
 
 
@@ -31,12 +31,12 @@ class HtmlSink(Sink):
         folder: where the page goes.
         title: the page's title.
         image_width: width of an image in pixels, where the window is wide enough.
-        refresh_seconds: how often an open page reads itself again, and how often new losses reach it.
-        update_every: samples that come sooner than this many images seen after the last ones are skipped.
-        resume_step: images seen up to the checkpoint that the run goes on from: its samples stay on the page,
-            later ones do not. With 0 the run is new and an earlier run's folder of images is moved aside.
-        log: a resumed run's curves begin with what is in this file of `JsonLinesSink`.
-        warn: takes the warning that there are no curves, where matplotlib is not installed.
+        refresh_seconds: seconds between two refreshes of an open page, and between two updates of its values.
+        update_every: images seen between two samples; samples that come sooner are skipped.
+        resume_step: images seen up to the checkpoint that the run continues from; later samples leave the page.
+            With 0 the run is new, and images of an earlier run are moved aside.
+        log: file of `JsonLinesSink` from which a resumed run reads the curves so far.
+        warn: shows a warning where matplotlib is not installed and there are no curves.
 
     Raises:
         ImportError: ``dominate`` is not installed.
@@ -48,29 +48,26 @@ class HtmlSink(Sink):
         self, folder: Path, title: str, *, image_width: int = 256, refresh_seconds: int = 30,
         update_every: int = 1, resume_step: int = 0, log: Path | None = None, warn: Warn = lambda text: None,
     ) -> None:
-        self.folder = folder
-        self.title = title
-        self.image_width = image_width
-        self.refresh_seconds = refresh_seconds
-        self.update_every = update_every
-        self._warn = warn
+        self.folder, self.title, self.image_width = folder, title, image_width
+        self.refresh_seconds, self.update_every = refresh_seconds, update_every
+        self._warn, self._step = warn, resume_step
         self._latest: dict[str, float] = {}
-        self._step = resume_step
         self._curves: Curves | None = Curves()
         self._charts: list[str] = []
         self._next_drawing = 0.0
-        if resume_step and log is not None:
-            for step, values in read_values(log, resume_step):
-                self._latest |= values
-                self._curves.add(step, values)
+        self._order: list[str] = []
         if resume_step == 0:
             move_aside(folder / "images")
+        else:
+            self._order = _labels_on(folder / "index.html")
+            for step, values in read_values(log, resume_step) if log else ():
+                self._latest |= values
+                self._curves.add(step, values)
         self._rows = _rows_until(folder / "images", resume_step)
-        self._order = _order_on(folder / "index.html") if resume_step else {}
-        self._write(self.refresh_seconds)
+        self._write(refresh_seconds)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep the values for the page, and write it if it is old enough."""
+        """Keep the values, and write the page if it is older than ``refresh_seconds``."""
         self._step = step
         self._latest |= values
         if self._curves is not None:
@@ -86,16 +83,16 @@ class HtmlSink(Sink):
             name = f"images/step{step:08d}_{quote(label, safe='')}.png"
             save_image(first_image(image), self.folder / name)
             self._rows.setdefault(step, {})[label] = name
-        self._order = {label: place for place, label in enumerate(images)}
+        self._order = list(images)
         self._write(self.refresh_seconds)
 
     def close(self) -> None:
-        """Write the page a last time; it no longer refreshes itself."""
+        """Write the page a last time, without refreshing."""
         self._next_drawing = 0.0
         self._write(0)
 
     def _draw(self) -> None:
-        """Draw the curves anew, if that is due."""
+        """Draw the curves, if enough time has passed."""
         start = time.monotonic()
         if self._curves is None or start < self._next_drawing:
             return
@@ -117,7 +114,7 @@ class HtmlSink(Sink):
             page.add(charts("Curves", self._charts))
         for step in sorted(self._rows, reverse=True)[:ROWS]:
             row = self._rows[step]
-            labels = sorted(row, key=lambda label: self._order.get(label, len(self._order)))
+            labels = sorted(row, key=lambda label: (self._order.index(label) if label in self._order else len(row)))
             groups = ({label: row[label] for label in group} for group in in_groups(labels))
             page.add(image_rows(f"After {counted(step, 'image')}", *groups))
         write_page(page, self.folder / "index.html")
@@ -125,7 +122,7 @@ class HtmlSink(Sink):
 
 
 def _rows_until(folder: Path, last_step: int) -> dict[int, dict[str, str]]:
-    """The images of earlier processes: step to label to path relative to the page."""
+    """Find the images up to ``last_step``: step to label to path relative to the page."""
     rows: dict[int, dict[str, str]] = {}
     for path in sorted(folder.glob("step*.png")):
         match = IMAGE_NAME.fullmatch(path.name)
@@ -134,24 +131,8 @@ def _rows_until(folder: Path, last_step: int) -> dict[int, dict[str, str]]:
     return rows
 
 
-def _order_on(page: Path) -> dict[str, int]:
-    """The places of labels in the rows of a page that an earlier process wrote; empty where there is none."""
+def _labels_on(page: Path) -> list[str]:
+    """Read the labels of images, in their order, from the page of an earlier process."""
     text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
-    # Names of files are quoted labels, and quoted again in addresses.
-    labels = (unquote(unquote(label)) for label in re.findall(r'images/step\d+_([^"/]+)\.png', text))
-    return {label: place for place, label in enumerate(dict.fromkeys(labels))}
-
-
-def open_html(
-    folder: Path, title: str, *, image_width: int, update_every: int, resume_step: int, warn: Warn,
-    log: Path | None = None,
-) -> HtmlSink | None:
-    """An `HtmlSink`, or a warning and ``None`` where ``dominate`` is not installed."""
-    try:
-        return HtmlSink(
-            folder, title, image_width=image_width, update_every=update_every, resume_step=resume_step, log=log,
-            warn=warn,
-        )
-    except ImportError:
-        warn("no web page: the package dominate is not installed (pip install dominate, or --no_html)")
-        return None
+    # File names are quoted labels, and addresses are quoted file names.
+    return list(dict.fromkeys(unquote(unquote(label)) for label in re.findall(r'images/step\d+_([^"/]+)\.png', text)))

@@ -1,4 +1,4 @@
-"""Values as JSON lines: one object a report."""
+"""Values as JSON lines: one object per report."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ TAIL = 1 << 14  # bytes at a log's end that hold its last report
 
 
 class JsonLinesSink(Sink):
-    """Appends lines like ``{"step": 400, "time": 1700000000.0, "G": 0.25}``; ``time`` is in Unix seconds.
+    """Append lines like ``{"step": 400, "time": 1700000000.0, "G": 0.25}``; ``time`` is in Unix seconds.
 
-    What JSON has no number for is written as ``"nan"``, ``"inf"`` or ``"-inf"``, which ``float()`` reads.
+    Values that JSON lacks are written as ``"nan"``, ``"inf"`` or ``"-inf"``, which ``float()`` reads.
 
     Args:
         path: the log.
-        resume_step: images seen up to the checkpoint that the run goes on from. Later lines belong to steps
-            that will be done again and are dropped, as is a line that a killed process left unfinished. With
-            0 the run is new: an earlier run's log is moved aside to ``path.1``, ``path.2``, ...
+        resume_step: images seen up to the checkpoint that the run continues from; later and unfinished lines are
+            dropped. With 0 the run is new, and an earlier run's log is moved aside to ``path.1``, ``path.2``, ...
     """
 
     tries_again = True
@@ -45,7 +44,7 @@ class JsonLinesSink(Sink):
         return self._path.open("a", encoding="utf-8", buffering=1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Write one line, at once; into a new file if somebody has removed the log."""
+        """Write one line immediately, into a new file if the log was removed."""
         if not self._path.exists():
             self._file.close()
             self._file = self._open()
@@ -59,7 +58,7 @@ class JsonLinesSink(Sink):
 
 
 def read_values(path: Path, last_step: int) -> Iterator[tuple[int, dict[str, float]]]:
-    """The steps up to ``last_step`` with their values, of a log that may not be there."""
+    """Yield the steps up to ``last_step`` with their values; none if there is no log."""
     for line in _lines_until(path, last_step) if path.is_file() else ():
         record = json.loads(line)
         yield record["step"], {name: float(value) for name, value in record.items() if name not in ("step", "time")}

@@ -1,4 +1,4 @@
-"""The loggers of ``--loggers`` by name, and how a training opens them."""
+"""The loggers of ``--loggers`` by name."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 
 from util.terminal import MessageSink, TerminalSink
 
-from .html_page import open_html
+from .html_page import HtmlSink
 from .json_lines import JsonLinesSink
 from .sink import Guarded, Sink, Warn, reason
-from .tensorboard_events import open_tensorboard
-from .visdom_windows import open_visdom
-from .wandb_run import open_wandb
+from .tensorboard_events import TensorBoardSink
+from .visdom_windows import VisdomSink, connect
+from .wandb_run import WandbSink
 
 LOG = "loss_log.jsonl"
+INSTALL = {"html": "pip install dominate, or --no_html", "visdom": "docs/troubleshooting.md says how"}
 
 
 @dataclass(frozen=True)
@@ -26,45 +27,46 @@ class Watched:
     folder: Path
     name: str
     total: int
-    """Images that it will have seen at its end."""
+    """Images seen at its end."""
     seen: int
-    """Images seen up to the checkpoint that it goes on from; 0: it is new."""
+    """Images seen up to the checkpoint that it continues from; 0 for a new training."""
     flags: Mapping[str, Any]
     """All flags by name."""
 
 
-def _html(run: Watched, warn: Warn) -> Sink | None:
-    return open_html(run.folder / "web", run.name, image_width=run.flags["display_winsize"], resume_step=run.seen,
-                     update_every=run.flags["update_html_freq"], log=run.folder / LOG, warn=warn)
+def _html(run: Watched, warn: Warn) -> Sink:
+    return HtmlSink(run.folder / "web", run.name, image_width=run.flags["display_winsize"], resume_step=run.seen,
+                    update_every=run.flags["update_html_freq"], log=run.folder / LOG, warn=warn)
 
 
-def _visdom(run: Watched, warn: Warn) -> Sink | None:
-    flags = run.flags
-    return open_visdom(
-        flags["display_server"], flags["display_port"], flags["display_env"], run.name,
-        display_id=max(flags["display_id"] or 1, 1), ncols=flags["display_ncols"], win_size=flags["display_winsize"],
-        resume_step=run.seen, warn=warn)
+def _visdom(run: Watched, warn: Warn) -> Sink:
+    del warn
+    client = connect(*(run.flags[f"display_{name}"] for name in ("server", "port", "env")))
+    return VisdomSink(client, run.name, display_id=max(run.flags["display_id"] or 1, 1),
+                      ncols=run.flags["display_ncols"], win_size=run.flags["display_winsize"], resume_step=run.seen)
 
 
-def _wandb(run: Watched, warn: Warn) -> Sink | None:
-    return open_wandb(run.folder, run.name, project=run.flags["wandb_project_name"], mode=run.flags["wandb_mode"],
-                      config=run.flags, resume_step=run.seen, warn=warn)
+def _wandb(run: Watched, warn: Warn) -> Sink:
+    del warn
+    return WandbSink(run.folder, run.name, project=run.flags["wandb_project_name"], mode=run.flags["wandb_mode"],
+                     config=run.flags, resume_step=run.seen)
 
 
-OPENERS: dict[str, Callable[[Watched, Warn], Sink | None]] = {
+OPENERS: dict[str, Callable[[Watched, Warn], Sink]] = {
     "json": lambda run, warn: JsonLinesSink(run.folder / LOG, resume_step=run.seen),
     "html": _html,
     "visdom": _visdom,
-    "tensorboard": lambda run, warn: open_tensorboard(run.folder / "tensorboard", resume_step=run.seen, warn=warn),
+    "tensorboard": lambda run, warn: TensorBoardSink(run.folder / "tensorboard", resume_step=run.seen),
     "wandb": _wandb,
 }
-"""Each opens a logger, or warns and returns None."""
-
 LOGGERS = ("terminal", *OPENERS)
 
 
 def open_loggers(names: Sequence[str], run: Watched, lines: Sequence[str]) -> list[Sink]:
-    """The loggers, first of all what prints ``lines`` and messages; one that cannot run is left out with a warning."""
+    """Open the loggers, and print ``lines``; a logger that cannot run is left out with a warning.
+
+    The first sink prints messages, also without the logger ``terminal``.
+    """
     terminal = TerminalSink(run.total, run.seen) if "terminal" in names else MessageSink()
     for line in lines:
         terminal.message(line)
@@ -75,10 +77,10 @@ def open_loggers(names: Sequence[str], run: Watched, lines: Sequence[str]) -> li
     sinks: list[Sink] = [terminal]
     for name in (name for name in OPENERS if name in names):
         try:
-            sink = OPENERS[name](run, warn)
+            sinks.append(Guarded(OPENERS[name](run, warn), name, warn))
         except Exception as error:  # of any library, or of the disk
-            warn(f"the logger {name} cannot run ({reason(error)}); the training goes on without it")
-            continue
-        if sink is not None:
-            sinks.append(Guarded(sink, name, warn))
+            why = reason(error)
+            if isinstance(error, ImportError):
+                why = f"the package {error.name} is not installed ({INSTALL.get(name, f'pip install {error.name}')})"
+            warn(f"the logger {name} cannot run: {why}; the training continues without it")
     return sinks

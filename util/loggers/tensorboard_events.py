@@ -1,4 +1,4 @@
-"""Values and sample images for TensorBoard: event files, which need no server until somebody looks."""
+"""Values and sample images for TensorBoard, as event files."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor
 from util.files import move_aside
 from util.images import first_image, to_uint8
 
-from .sink import Sink, Warn, group_of, group_of_image, short
+from .sink import Sink, group_of, group_of_image, short
 
-FLUSH_SECONDS = 20  # how old what TensorBoard shows may be
+FLUSH_SECONDS = 20
 
 
 class TensorBoardSink(Sink):
     """Event files in ``folder``.
 
     Args:
-        folder: what ``tensorboard --logdir`` is given, or a folder above it.
-        resume_step: images seen up to the checkpoint that the run goes on from: TensorBoard shows later points of
-            the processes before no more. With 0 the run is new and an earlier run's folder is moved aside.
+        folder: the folder for ``tensorboard --logdir``, or one below it.
+        resume_step: images seen up to the checkpoint that the run continues from; TensorBoard hides later points.
+            With 0 the run is new, and an earlier run's folder is moved aside.
 
     Raises:
         ImportError: ``tensorboard`` is not installed.
@@ -49,15 +49,5 @@ class TensorBoardSink(Sink):
             self._writer.add_image(f"{group_of_image(label)}/{label}", pixels, step, dataformats=layout)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is buffered."""
         self._writer.close()
-
-
-def open_tensorboard(folder: Path, *, resume_step: int, warn: Warn) -> TensorBoardSink | None:
-    """A `TensorBoardSink`, or a warning and ``None`` where ``tensorboard`` is not installed."""
-    try:
-        return TensorBoardSink(folder, resume_step)
-    except ImportError:
-        warn("--loggers tensorboard: the package tensorboard is not installed (pip install tensorboard); going on "
-             "without it")
-        return None

@@ -1,4 +1,4 @@
-"""Values and sample images for Weights & Biases, on its server or in files that can be sent there later."""
+"""Values and sample images for Weights & Biases, on its server or in files to be synchronised later."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from torch import Tensor
 from util.files import replacing
 from util.images import first_image, to_uint8
 
-from .sink import Sink, Warn, group_of, group_of_image, short
+from .sink import Sink, group_of, group_of_image, short
 
-SECONDS = 30  # how long the start and the end of a training may wait for the server
+SECONDS = 30  # to wait for the server at the start and at the end of a training
 
 
 class WandbSink(Sink):
     """A run of Weights & Biases, whose files are in ``folder/wandb``.
 
-    Its steps are images seen. A resumed run has the same id, kept in ``folder/wandb_id.txt``, and goes on where the
-    server's curves end: steps that are done again are not shown twice.
+    Steps are images seen. A resumed run keeps its id, in ``folder/wandb_id.txt``, and continues where the server's
+    curves end: repeated steps are not shown twice.
 
     Args:
-        folder: of the training.
-        title: the run's name.
-        project: the project's name.
-        mode: ``online``, ``offline``, or None: the environment's ``WANDB_MODE``, without which it is online.
+        folder: folder of the training.
+        title: name of the run.
+        project: name of the project.
+        mode: ``online``, ``offline``, or None for ``WANDB_MODE`` of the environment, by default online.
         config: the options.
-        resume_step: images seen up to the checkpoint that the run goes on from; 0: it is new.
+        resume_step: images seen up to the checkpoint that the run continues from; 0 for a new run.
 
     Raises:
         ImportError: ``wandb`` is not installed.
@@ -41,7 +41,7 @@ class WandbSink(Sink):
         self, folder: Path, title: str, *, project: str, mode: str | None, config: Mapping[str, Any], resume_step: int
     ) -> None:
         wandb: Any = importlib.import_module("wandb")  # optional
-        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # beside some packages it would be advertised
+        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # else wandb advertises it beside some packages
         self._picture = wandb.Image
         self._run = wandb.init(
             project=project, name=title, id=run_id(folder / "wandb_id.txt", new=resume_step == 0), resume="allow",
@@ -59,26 +59,15 @@ class WandbSink(Sink):
         self._run.log(pictures, step=step)
 
     def close(self) -> None:
-        """Send what is left, as far as the server takes it in time; the rest stays in the folder."""
+        """Send the rest, if the server answers in time; all of it stays in the folder."""
         self._run.finish()
 
 
 def run_id(path: Path, *, new: bool) -> str:
-    """The id in the file, or a new one, which is put there."""
+    """Read the id in the file, or write a new one."""
     if not new and path.is_file():
         return path.read_text(encoding="utf-8").strip()
     identity = uuid.uuid4().hex[:12]
     with replacing(path) as temporary:
         temporary.write_text(identity + "\n", encoding="utf-8")
     return identity
-
-
-def open_wandb(
-    folder: Path, title: str, *, project: str, mode: str | None, config: Mapping[str, Any], resume_step: int, warn: Warn
-) -> WandbSink | None:
-    """A `WandbSink`, or a warning and ``None`` where ``wandb`` is not installed."""
-    try:
-        return WandbSink(folder, title, project=project, mode=mode, config=config, resume_step=resume_step)
-    except ImportError:
-        warn("--loggers wandb: the package wandb is not installed (pip install wandb); going on without it")
-        return None
