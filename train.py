@@ -46,7 +46,7 @@ from util.errors import UserError, run_program
 from util.files import locked, remove_leftovers
 from util.health import Watch
 from util.loggers import Sink
-from util.loggers.registry import Watched, open_loggers
+from util.loggers.registry import LoggedRun, open_loggers
 from util.loggers.sink import reason
 from util.signals import Signals
 from util.state_dicts import load_state, state_path
@@ -248,9 +248,9 @@ def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
     remove_leftovers(run.folder)
     run.write_options()
     general = run.options[RunFlags]
-    watched = Watched(run.folder, general.name, total, run.progress.images, run.options.as_dict())
+    logged = LoggedRun(run.folder, general.name, total, run.progress.images, run.options.as_dict())
     text = run.options.as_text(changed_only=not general.verbose)
-    return open_loggers(run.options[DisplayFlags].chosen(), watched, [text, *lines])
+    return open_loggers(run.options[DisplayFlags].chosen(), logged, [text, *lines])
 
 
 def describe(run: Run, device: torch.device, images: int) -> list[str]:

@@ -12,7 +12,7 @@ from util.errors import UserError
 from util.files import sha256
 from util.filesets import fault
 from util.state_dicts import network_path
-from util.terminal import watched
+from util.terminal import with_progress
 
 from .experiments import Experiment
 from .generator_scores import GENERATOR_SCORES, GeneratorScorer
@@ -47,7 +47,7 @@ def score_checkpoints(
     """
     entries: list[Entry] = []
     scored, failure = dict(known), ""
-    for tag in watched(tags, "checkpoints scored"):
+    for tag in with_progress(tags, "checkpoints scored"):
         try:
             digests = load_checkpoint(experiment, tag, scorer.translator)
             progress = experiment.progress(tag)

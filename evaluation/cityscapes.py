@@ -13,7 +13,7 @@ from metrics.segmentation import confusion, resize_labels, segmentation_scores
 from util.device import choose_device
 from util.errors import UserError
 from util.images import find_images, load_normalized
-from util.terminal import watched
+from util.terminal import with_progress
 from util.words import counted
 
 from .figures import confusion_figure, save_figure
@@ -121,6 +121,6 @@ def _label_maps(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Iterate over true and predicted train ids, each at its own size."""
     segment = Segmenter(flags.network, flags.network_weights, len(NAMES), device) if flags.network else None
-    for label_map, path in watched(matched, "images segmented"):
+    for label_map, path in with_progress(matched, "images segmented"):
         predicted = segment(load_normalized(path, 3)) if segment else read_labels(path, flags.predictions_format)
         yield read_labels(label_map, flags.labels_format), predicted

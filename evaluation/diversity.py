@@ -16,7 +16,7 @@ from metrics.scores import LPIPS, SCORES
 from util.device import choose_device
 from util.errors import UserError
 from util.images import load_normalized
-from util.terminal import watched
+from util.terminal import with_progress
 
 from .flags import add_bootstrap_flags, add_device_flags, add_json_flag, add_lpips_flags, add_vgg_flags
 from .lpips_distance import LPIPSDistance
@@ -89,6 +89,6 @@ def _find(folders: Sequence[Path], *, alike: bool) -> list[list[Path]]:
 
 def _between_styles(files: Sequence[Sequence[Path]], distance: LPIPSDistance) -> Iterator[Tensor]:
     """Compute, for each image, the mean distance over all pairs of its styles."""
-    for paths in watched(list(zip(*files, strict=True)), "LPIPS between styles"):
+    for paths in with_progress(list(zip(*files, strict=True)), "LPIPS between styles"):
         images = [load_normalized(path, 3)[None] for path in paths]
         yield torch.stack([distance(one, other) for one, other in combinations(images, 2)]).mean()

@@ -18,7 +18,7 @@ from metrics.paired import LINE_THRESHOLD
 from metrics.scores import LPIPS, METRICS, PAIR_METRICS, SCORES, SET_METRICS, PairMetric
 from util.errors import UserError
 from util.images import load_normalized
-from util.terminal import watched
+from util.terminal import with_progress
 
 from .feature_cache import FeatureCache
 from .feature_extractors import Extractor, InceptionExtractor, VGGExtractor
@@ -182,7 +182,7 @@ class Scorer:
         Raises:
             UserError: a file is no image; or see `measure`.
         """
-        samples = watched(_read(paths, truths), what, len(paths))
+        samples = with_progress(_read(paths, truths), what, len(paths))
         if not (cached and self.options.cache):
             return self.measure(samples)
         cache, versions = FeatureCache(self.options.cache, self._warn), program_conditions(self.options.device)
@@ -222,8 +222,9 @@ class Scorer:
                     f"{name}: {fewest} images are fewer than the {ours.shape[1]} features, which makes the distance "
                     "larger: compare it only with distances of equally many images")
             pairs = draw_pairs(sizes, options.bootstrap, options.seed)
-            estimates = bootstrap_sets(metric.statistic(ours, theirs), sizes, watched(pairs, f"intervals of {name}"),
-                                       [SCORES[score].bounds for score in metric.scores])
+            estimates = bootstrap_sets(
+                metric.statistic(ours, theirs), sizes, with_progress(pairs, f"intervals of {name}"),
+                [SCORES[score].bounds for score in metric.scores])
             found |= dict(zip(metric.scores, estimates, strict=True))
         return found
 

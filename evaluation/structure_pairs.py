@@ -13,7 +13,7 @@ from torch import Tensor
 from metrics.bootstrap import bootstrap_ratio
 from util.errors import UserError
 from util.images import find_images, load_normalized
-from util.terminal import watched
+from util.terminal import with_progress
 
 from .pairing import partners
 from .reports import aligned as aligned_columns
@@ -93,7 +93,7 @@ def score_pairs(
     else:
         raise UserError("--unaligned shuffle needs at least two pairs, here is one: enlarge --limit or --sources")
     means = [_mean_errors(measures, *three)
-             for three in watched(list(zip(files, own, others, strict=True)), "pairs compared")]
+             for three in with_progress(list(zip(files, own, others, strict=True)), "pairs compared")]
     same, other = torch.tensor(means, dtype=torch.float64).unbind(dim=1)  # [N, rows]
     found = {row.key: _summary(same[:, index], other[:, index], seed) for index, row in enumerate(measures.rows)}
     return {"pairs": len(files), "errors": found, "unaligned": unaligned, "seed": seed} | measures.conditions()

@@ -14,7 +14,7 @@ from options import Options, RunFlags
 from util.errors import UserError
 from util.images import save_image
 from util.state_dicts import AVERAGE
-from util.terminal import watched
+from util.terminal import with_progress
 
 from .checkpoint_scores import load_checkpoint
 from .experiments import Experiment
@@ -59,7 +59,7 @@ def translate_folders(
     if images.exists():
         shutil.rmtree(images)
     labels: set[str] = set()
-    for _, files in watched(save_translations(translator.translations(), folder), "images translated",
+    for _, files in with_progress(save_translations(translator.translations(), folder), "images translated",
                             translator.total):
         labels.update(files)
     truth = images / "real_B" if "real_B" in labels else None
@@ -75,5 +75,5 @@ def translate_folders(
 def save_all(dataset: ImageDataset, entry: str, folder: Path) -> None:
     """Write the images of a data set, scaled as it scales them."""
     names = Names()
-    for number, image in enumerate(watched(images_of(dataset, entry, len(dataset)), "real images", len(dataset))):
+    for number, image in enumerate(with_progress(images_of(dataset, entry, len(dataset)), "real images", len(dataset))):
         save_image(image, folder / f"{names.of(str(dataset.files(number)[0]))}.png")

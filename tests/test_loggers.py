@@ -18,11 +18,12 @@ from models import Model
 from models.structure import Structure
 from options import DisplayFlags
 from train import train
+from training.step import TrainingStep
 from util.errors import UserError
 from util.loggers import Sink, curves
 from util.loggers.html_page import HtmlSink
 from util.loggers.json_lines import JsonLinesSink
-from util.loggers.registry import Watched, open_loggers
+from util.loggers.registry import LoggedRun, open_loggers
 from util.loggers.sink import Guarded, chart_of, group_of, short
 from util.vitals import Vitals
 
@@ -36,8 +37,8 @@ def chosen(root: Path, flags: str) -> tuple[str, ...]:
     return train_options(root, flags)[DisplayFlags].chosen()
 
 
-def watched(root: Path, flags: str = "", *, seen: int = 0) -> Watched:
-    return Watched(root / "run", "name", 10, seen, train_options(root, flags).as_dict())
+def watched(root: Path, flags: str = "", *, seen: int = 0) -> LoggedRun:
+    return LoggedRun(root / "run", "name", 10, seen, train_options(root, flags).as_dict())
 
 
 def test_flags_choose_loggers(root: Path) -> None:
@@ -185,15 +186,15 @@ def test_steps_that_are_not_reported_are_not_looked_at(root: Path, monkeypatch: 
 
 def test_learning_rates_gradient_norms_speed_and_memory_are_logged(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, float] = {}
-    step = Model.train_step
+    step = TrainingStep.__call__
 
-    def watching(self: Model, batches: Any) -> dict[str, Tensor]:
+    def watching(self: TrainingStep, batches: Any) -> dict[str, Tensor]:
         losses = step(self, batches)
         seen.update({name: sum(float(p.grad.square().sum()) for p in network.parameters()) ** 0.5
-                     for name, network in self.networks.items()})
+                     for name, network in self.model.networks.items()})
         return losses
 
-    monkeypatch.setattr(Model, "train_step", watching)
+    monkeypatch.setattr(TrainingStep, "__call__", watching)
     flags = "--max_iters 3 --lr 0.0003 --learned_attn --augment"
     train(train_options(root, flags))
     last = log_of(root, "experiment_name")[-1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from util import terminal
-from util.terminal import TerminalSink, fitting, format_seconds, watched
+from util.terminal import TerminalSink, fitting, format_seconds, with_progress
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN = """
@@ -28,17 +28,15 @@ sink.close()
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test moves by hand."""
+    """A clock that the test sets."""
     now = [100.0]
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
     return now
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00:00"), (59.6, "0:01:00"), (3661, "1:01:01"), (360000, "100:00:00")]
-)
-def test_time_is_hours_minutes_seconds(seconds, text):
-    assert format_seconds(seconds) == text
+def test_time_is_hours_minutes_seconds():
+    times = {0: "0:00:00", 59.6: "0:01:00", 3661: "1:01:01", 360000: "100:00:00"}
+    assert {seconds: format_seconds(seconds) for seconds in times} == times
 
 
 def test_rate_leaves_out_images_of_earlier_processes_and_time_left_counts_the_rest(clock, capsys):
@@ -101,7 +99,7 @@ def test_a_screen_gets_a_bar_below_the_lines(term):
         pass
     os.close(master)
     assert process.wait(10) == 0
-    # What stays to be seen of each line: what follows its last carriage return.
+    # A screen shows of each line the text after its last carriage return.
     screen = [line.split("\r")[-1] for line in output.decode().replace("\r\n", "\n").split("\n")]
     pace = r"[\d.]+ images/s, 0:00:0\d left"
     assert re.fullmatch(rf"20/40  {pace}  G 1.5  D nan", screen[0])
@@ -112,10 +110,9 @@ def test_a_screen_gets_a_bar_below_the_lines(term):
     assert screen[-1] == ""
 
 
-@pytest.mark.parametrize(
-    ("width", "text"), [(40, "G 1.25  D 0.5"), (14, "G 1.25  D 0.5"), (13, "G 1.25"), (6, ""), (-9, "")])
-def test_a_narrow_screen_shows_whole_numbers_or_none(width, text):
-    assert fitting({"G": 1.25, "D": 0.5}, width) == text
+def test_a_narrow_screen_shows_whole_numbers_or_none():
+    texts = {40: "G 1.25  D 0.5", 14: "G 1.25  D 0.5", 13: "G 1.25", 6: "", -9: ""}
+    assert {width: fitting({"G": 1.25, "D": 0.5}, width) for width in texts} == texts
 
 
 def test_smoothed_losses_recover_from_one_that_is_not_finite():
@@ -125,21 +122,21 @@ def test_smoothed_losses_recover_from_one_that_is_not_finite():
     assert sink._smoothed["G"] == pytest.approx(0.8 * 2.0 + 0.2 * 3.0)
 
 
-def test_a_long_pass_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(watched([1, 2, 3], "images")) == [1, 2, 3]
-    assert capsys.readouterr() == ("", ""), "a short one says nothing"
+def test_a_long_pass_reports_its_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(with_progress([1, 2, 3], "images")) == [1, 2, 3]
+    assert capsys.readouterr() == ("", ""), "a short one reports nothing"
     monkeypatch.setattr(terminal, "REPORT_EVERY", 0)
-    assert list(watched([1, 2, 3], "images")) == [1, 2, 3]
+    assert list(with_progress([1, 2, 3], "images")) == [1, 2, 3]
     out, err = capsys.readouterr()
-    assert out == "", "the table alone goes there"
+    assert out == "", "standard output is for results"
     assert [line.partition(",")[0] for line in err.splitlines()] == ["images: 1/3", "images: 2/3"]
     assert re.search(r"\d:\d\d:\d\d left$", err, re.MULTILINE)
-    list(watched(iter("ab"), "images", 2))
+    list(with_progress(iter("ab"), "images", 2))
     assert "images: 1/2" in capsys.readouterr().err
 
 
 def test_a_long_pass_is_a_bar_on_a_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    assert list(watched([1, 2, 3], "images")) == [1, 2, 3]
+    assert list(with_progress([1, 2, 3], "images")) == [1, 2, 3]
     assert "\n" not in capsys.readouterr().err

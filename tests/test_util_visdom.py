@@ -21,7 +21,7 @@ from PIL import Image
 from tiny import save_folders, train_options
 
 from train import train
-from util.loggers.registry import Watched, open_loggers
+from util.loggers.registry import LoggedRun, open_loggers
 from util.loggers.visdom_windows import VisdomSink, connect, image_grid
 
 ENV = "test env"
@@ -251,7 +251,7 @@ def test_a_server_that_dies_during_the_training_costs_one_warning(tmp_path, capf
     pytest.importorskip("visdom")
     process, port = start_server(tmp_path)
     flags = train_options(tmp_path, f"--display_server http://127.0.0.1 --display_port {port}").as_dict()
-    _, sink = open_loggers(["visdom"], Watched(tmp_path, "t", 10, 0, flags), [])
+    _, sink = open_loggers(["visdom"], LoggedRun(tmp_path, "t", 10, 0, flags), [])
     sink.scalars(1, {"G": 1.0})
     process.kill()
     process.wait()

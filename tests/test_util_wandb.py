@@ -19,7 +19,7 @@ from PIL import Image
 from tiny import save_folders, train_options
 
 from train import train
-from util.loggers.registry import Watched, open_loggers
+from util.loggers.registry import LoggedRun, open_loggers
 from util.loggers.wandb_run import WandbSink, run_id
 
 pytest.importorskip("wandb")
@@ -138,7 +138,7 @@ def test_without_the_server_the_training_continues_with_a_warning(
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setattr("util.loggers.wandb_run.SECONDS", 2)
     flags = train_options(tmp_path, "--wandb_mode online").as_dict()
-    assert len(open_loggers(["terminal", "wandb"], Watched(tmp_path / "run", "run", 10, 0, flags), [])) == 1
+    assert len(open_loggers(["terminal", "wandb"], LoggedRun(tmp_path / "run", "run", 10, 0, flags), [])) == 1
     assert capsys.readouterr().out.count("warning: the logger wandb cannot run: ") == 1
 
 

@@ -1,4 +1,4 @@
-"""The terminal's share of the logs: a progress bar on a screen, plain lines in a file."""
+"""Progress in the terminal: a bar on a screen, plain lines in a file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 
 from .loggers.sink import Sink, group_of
 
-SMOOTHING = 0.8  # weight of the past in the bar's losses: about the last five reports
-DETAILS = ("gradient", "lr", "memory", "speed")  # groups that a line has no room for; it has a rate of its own
-REPORT_EVERY = 60.0  # seconds between two lines of `watched`
+SMOOTHING = 0.8  # weight of the past in the losses of the bar: about five reports
+DETAILS = ("gradient", "lr", "memory", "speed")  # groups of values that lines leave out
+REPORT_EVERY = 60.0  # seconds between two lines of `with_progress`
 Item = TypeVar("Item")
 
 
 class MessageSink(Sink):
-    """Sentences for the user on standard output, and nothing else."""
+    """Messages on standard output."""
 
     def message(self, text: str) -> None:
         """Print a line."""
@@ -28,20 +28,18 @@ class MessageSink(Sink):
 
 
 class TerminalSink(Sink):
-    """Progress with rate, time left and losses, on standard output.
+    """Rate, remaining time and losses on standard output.
 
-    On a screen: a bar that shows smoothed losses, and above it a line for each report. In a file or a pipe:
-    the lines alone, without control characters.
+    On a screen: a line per report, and below it a bar with smoothed losses. In a file or a pipe: only the lines,
+    without control characters.
 
     Args:
-        total: images the run will have seen at its end.
-        initial: images seen before this process started; they do not count for the rate.
+        total: images seen at the end of the run.
+        initial: images seen before this process; the rate leaves them out.
     """
 
     def __init__(self, total: int, initial: int = 0) -> None:
-        self.total = total
-        self.initial = initial
-        self.seen = initial
+        self.total, self.initial, self.seen = total, initial, initial
         self._start = time.monotonic()
         self._smoothed: dict[str, float] = {}
         self._bar = self._open_bar()
@@ -49,7 +47,7 @@ class TerminalSink(Sink):
     def _open_bar(self) -> Any:
         if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
             return None
-        from tqdm import tqdm  # noqa: PLC0415 - a run whose output goes to a file does without
+        from tqdm import tqdm  # noqa: PLC0415 - only for screens
 
         return tqdm(
             total=self.total, initial=self.initial, file=sys.stdout, dynamic_ncols=True, miniters=1,
@@ -57,7 +55,7 @@ class TerminalSink(Sink):
         )
 
     def advance(self, images: int) -> None:
-        """Count images that were just trained on."""
+        """Count images, and update the bar."""
         self.seen += images
         if self._bar is not None:
             pace = self._pace(self.seen)
@@ -66,30 +64,30 @@ class TerminalSink(Sink):
             self._bar.update(images)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Print one line of values at ``step`` images seen, without those that are for curves alone."""
+        """Print a line of values at ``step`` images seen, without `DETAILS`."""
         values = {name: value for name, value in values.items()
                   if name == "data_wait" or group_of(name) not in DETAILS}
         for name, value in values.items():
             past = self._smoothed.get(name, value)
-            # One value that is not finite must not hide all that follow.
+            # A value that is not finite must not hide later ones.
             self._smoothed[name] = SMOOTHING * past + (1 - SMOOTHING) * value if math.isfinite(past) else value
         self.message(f"{step}/{self.total}  {self._pace(step)}  {format_values(values)}".rstrip())
 
     def message(self, text: str) -> None:
-        """Print a line; the bar stays below it."""
+        """Print a line above the bar."""
         if self._bar is None:
             print(printable(text), flush=True)
         else:
             self._bar.write(printable(text), file=sys.stdout)
 
     def close(self) -> None:
-        """Leave the bar as it is and end its line."""
+        """Leave the bar, and end its line."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def _pace(self, step: int) -> str:
-        """Rate since this process started, and the time that the rest takes at this rate."""
+        """Return the rate since the start of this process, and the remaining time at this rate."""
         seconds = time.monotonic() - self._start
         rate = (step - self.initial) / seconds if seconds > 0 else 0.0
         left = format_seconds(max(self.total - step, 0) / rate) if rate > 0 else "?"
@@ -97,18 +95,18 @@ class TerminalSink(Sink):
 
 
 def printable(text: str) -> str:
-    """The text with escapes for what standard output cannot hold: file names may hold anything."""
+    """Escape the characters that standard output cannot encode; file names may hold any."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def watched(items: Iterable[Item], what: str, total: int = 0) -> Iterator[Item]:
-    """The items, while standard error shows how many are done: by a bar on a screen, else by a line a minute.
+def with_progress(items: Iterable[Item], what: str, total: int = 0) -> Iterator[Item]:
+    """Yield the items, and show the progress on standard error: a bar on a screen, else a line a minute.
 
     Args:
-        items: each takes some time.
-        what: the line's first words.
-        total: how many there are, where ``items`` has no length.
+        items: items that take time.
+        what: first words of the line.
+        total: number of items, if ``items`` has no length.
     """
     total = total or operator.length_hint(items)
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -116,30 +114,30 @@ def watched(items: Iterable[Item], what: str, total: int = 0) -> Iterator[Item]:
 
         yield from tqdm(items, desc=what, total=total, delay=1, leave=False, file=sys.stderr, dynamic_ncols=True)
         return
-    start = said = time.monotonic()
+    start = reported = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
-        if done and now - said >= REPORT_EVERY:
+        if done and now - reported >= REPORT_EVERY:
             left = format_seconds((now - start) / done * (total - done))
             print(f"{what}: {done}/{total}, {left} left", file=sys.stderr, flush=True)
-            said = now
+            reported = now
         yield item
 
 
 def format_seconds(seconds: float) -> str:
-    """Whole seconds as h:mm:ss; hours are not folded into days."""
+    """Format seconds as h:mm:ss, without days."""
     minutes, second = divmod(round(seconds), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour}:{minute:02d}:{second:02d}"
 
 
 def format_values(values: Mapping[str, float]) -> str:
-    """Names and values to four digits, in one line."""
+    """Format names and values to four digits, in one line."""
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def fitting(values: Mapping[str, float], width: int) -> str:
-    """As many of the first values as a line of ``width`` characters holds, for half a number is a wrong one."""
+    """Format as many of the first values as fit into ``width`` characters, without cutting a number."""
     names = list(values)
     while names and len(line := format_values({name: values[name] for name in names})) >= width:
         names.pop()

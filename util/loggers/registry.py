@@ -21,7 +21,7 @@ INSTALL = {"html": "pip install dominate, or --no_html", "visdom": "docs/trouble
 
 
 @dataclass(frozen=True)
-class Watched:
+class LoggedRun:
     """The training that loggers show."""
 
     folder: Path
@@ -34,25 +34,25 @@ class Watched:
     """All flags by name."""
 
 
-def _html(run: Watched, warn: Warn) -> Sink:
+def _html(run: LoggedRun, warn: Warn) -> Sink:
     return HtmlSink(run.folder / "web", run.name, image_width=run.flags["display_winsize"], resume_step=run.seen,
                     update_every=run.flags["update_html_freq"], log=run.folder / LOG, warn=warn)
 
 
-def _visdom(run: Watched, warn: Warn) -> Sink:
+def _visdom(run: LoggedRun, warn: Warn) -> Sink:
     del warn
     client = connect(*(run.flags[f"display_{name}"] for name in ("server", "port", "env")))
     return VisdomSink(client, run.name, display_id=max(run.flags["display_id"] or 1, 1),
                       ncols=run.flags["display_ncols"], win_size=run.flags["display_winsize"], resume_step=run.seen)
 
 
-def _wandb(run: Watched, warn: Warn) -> Sink:
+def _wandb(run: LoggedRun, warn: Warn) -> Sink:
     del warn
     return WandbSink(run.folder, run.name, project=run.flags["wandb_project_name"], mode=run.flags["wandb_mode"],
                      config=run.flags, resume_step=run.seen)
 
 
-OPENERS: dict[str, Callable[[Watched, Warn], Sink]] = {
+OPENERS: dict[str, Callable[[LoggedRun, Warn], Sink]] = {
     "json": lambda run, warn: JsonLinesSink(run.folder / LOG, resume_step=run.seen),
     "html": _html,
     "visdom": _visdom,
@@ -62,7 +62,7 @@ OPENERS: dict[str, Callable[[Watched, Warn], Sink]] = {
 LOGGERS = ("terminal", *OPENERS)
 
 
-def open_loggers(names: Sequence[str], run: Watched, lines: Sequence[str]) -> list[Sink]:
+def open_loggers(names: Sequence[str], run: LoggedRun, lines: Sequence[str]) -> list[Sink]:
     """Open the loggers, and print ``lines``; a logger that cannot run is left out with a warning.
 
     The first sink prints messages, also without the logger ``terminal``.
