@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from util.errors import UserError
 
+from .standardize import standardize
+
 NORMS = ("instance", "batch", "none")
 
 
@@ -32,17 +34,19 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
 class InstanceNorm(nn.InstanceNorm2d):
     """Each channel of each image to mean 0 and variance 1: [B, C, H, W] -> the same shape and memory layout.
 
-    Where channels are last, image by image through batch normalisation, which is the same for one image and keeps the
-    layout. torch's instance normalisation makes channels first, and in torch 2.15 computes wrong gradients on a CPU
-    for a batch of one whose gradients are channels last.
+    The images of a batch become channels of one, for batch normalisation, which is the same and keeps the layout of one
+    image. torch's instance normalisation makes channels first, and in torch 2.15 computes wrong gradients on a CPU for
+    a batch of one whose gradients are channels last. On a CPU batch normalisation is inaccurate where channels are
+    last: there it is `standardize`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if len(x) == 1:
-            return F.batch_norm(x, None, None, training=True, eps=self.eps)
-        if x.is_contiguous(memory_format=torch.channels_last):
-            return torch.cat([self(image) for image in x.split(1)])
-        return super().forward(x)
+        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        if last and x.device.type == "cpu" and not torch.compiler.is_compiling():
+            return standardize(x, self.eps)
+        channels = x.reshape(1, -1, *x.shape[2:])  # a copy, channels first, for several images whose channels are last
+        output = F.batch_norm(channels, None, None, training=True, eps=self.eps).view_as(x)
+        return output.contiguous(memory_format=torch.channels_last) if last else output
 
 
 def norm_needs_bias(norm: str) -> bool:
