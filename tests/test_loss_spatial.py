@@ -18,6 +18,7 @@ from models.losses.spatial_correlative import (
     contrastive_loss,
     sample_positions,
     self_similarity,
+    structure_cosine,
     structure_distance,
     window_positions,
 )
@@ -160,6 +161,7 @@ def test_a_uniform_image_has_no_similarity_and_finite_gradients(normalize: bool)
 
 
 @pytest.mark.parametrize("arguments", [{"features": torch.zeros(3, 4, 4), "patch_size": 2},
+                                       {"features": torch.zeros(0, 3, 4, 4), "patch_size": 2},
                                        {"features": torch.zeros(1, 3, 4, 4), "patch_size": 0}])
 def test_self_similarity_refuses_wrong_shapes_and_sizes(arguments: dict) -> None:
     with pytest.raises(ValueError, match=r"must be"):
@@ -242,6 +244,49 @@ def test_wrong_maps_and_modes_are_errors_that_say_so() -> None:
         structure_distance(maps, maps[:, :1])
     with pytest.raises(ValueError, match="differ in shape"):
         contrastive_loss(maps, maps, maps[:, :1])
+    for wrong in (maps[0], maps[:0], maps[:, :0]):
+        for loss in (lambda m: structure_distance(m, m), lambda m: contrastive_loss(m, m, m), structure_cosine_of_rows):
+            with pytest.raises(ValueError, match=r"maps must be \[B, N, P\] and not empty, not of shape"):
+                loss(wrong)
+
+
+def structure_cosine_of_rows(maps: Tensor) -> Tensor:
+    return structure_cosine(maps, maps, whole_rows=True)
+
+
+def compare(loss: SpatialCorrelativeLoss, source: object, target: object) -> None:
+    loss(source, target)
+
+
+def contrast(loss: SpatialCorrelativeLoss, source: object, target: object) -> None:
+    loss.contrast(source, source, target)
+
+
+@pytest.mark.parametrize("call", [compare, contrast])
+@pytest.mark.parametrize("heads", [None, (3,)])
+def test_images_of_different_size_are_refused_with_both_sizes(call: Callable[..., None], heads: tuple | None) -> None:
+    loss = SpatialCorrelativeLoss(patch_count=9, patch_size=8, head_channels=heads)
+    for sizes in ((40, 30), (40, 29)), ((40, 30), (30, 40)):
+        source, target = (noise(1, 3, *size, dtype=torch.float32) for size in sizes)
+        with pytest.raises(ValueError, match=r"\[\[1, 40, 30\]\] in source.* \[\[1, {}, {}\]\] in".format(*sizes[1])):
+            call(loss, [source], [target])
+    with pytest.raises(ValueError, match=r"\[\[1, 40, 30\]\] in source.* \[\[2, 40, 30\]\] in"):
+        call(loss, [noise(1, 3, 40, 30)], [noise(2, 3, 40, 30)])
+    with pytest.raises(ValueError, match="must agree in layers"):
+        call(loss, [noise(1, 3, 8, 8)], [noise(1, 3, 8, 8)] * 2)
+
+
+@pytest.mark.parametrize("call", [compare, contrast])
+def test_features_of_a_wrong_kind_are_refused_in_a_sentence(call: Callable[..., None]) -> None:
+    loss, layer = SpatialCorrelativeLoss(patch_count=9, patch_size=3), noise(2, 3, 8, 8)
+    with pytest.raises(ValueError, match="source must be a list .* not a tensor"):
+        call(loss, layer, [layer])
+    with pytest.raises(ValueError, match=r"\[B, C, H, W\] that are not empty, not of shape \[3, 8, 8\]"):
+        call(loss, [layer[0]], [layer[0]])
+    with pytest.raises(ValueError, match=r"not of shape \[0, 3, 8, 8\]"):
+        call(loss, [layer[:0]], [layer[:0]])
+    with pytest.raises(ValueError, match="source has no layers"):
+        call(loss, [], [])
 
 
 @pytest.mark.parametrize("temperature", [0.07, 1.0])

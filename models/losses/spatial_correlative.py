@@ -95,14 +95,14 @@ def self_similarity(
         [B, N, P] with P = p * p or H * W, in float32 or, for float64 features, float64.
 
     Raises:
-        ValueError: ``features`` is not four-dimensional or ``patch_size`` is below 1.
+        ValueError: ``features`` is not four-dimensional or is empty, or ``patch_size`` is below 1.
 
     Example:
         >>> self_similarity(torch.randn(2, 256, 64, 48), torch.tensor([0, 9]), patch_size=32).shape
         torch.Size([2, 2, 1024])
     """
-    if features.dim() != 4:
-        raise ValueError(f"features must be [B, C, H, W], not of shape {list(features.shape)}")
+    if features.dim() != 4 or not features.numel():
+        raise ValueError(f"features must be [B, C, H, W] and not empty, not of shape {list(features.shape)}")
     if patch_size < 1:
         raise ValueError(f"patch_size must be at least 1, not {patch_size}")
     batch, channels, height, width = features.shape
@@ -149,7 +149,8 @@ def structure_distance(source: Tensor, target: Tensor, *, mode: Mode = "cos", no
         Scalar; in [0, 2] for ``cos`` with ``normalize``.
 
     Raises:
-        ValueError: an unknown mode, maps of different shape, or fewer than four keys in mode ``l1``.
+        ValueError: an unknown mode, maps of different shape or other than [B, N, P], empty ones, or fewer than four
+            keys in mode ``l1``.
     """
     source, target = _strongest(source, target)
     criterion = F.l1_loss if normalize else F.smooth_l1_loss
@@ -176,19 +177,28 @@ def structure_cosine(source: Tensor, target: Tensor, *, whole_rows: bool = False
         [B, N]: the cosine of the rows, in [-1, 1].
 
     Raises:
-        ValueError: maps of different shape.
+        ValueError: maps of different shape or other than [B, N, P], or empty ones.
     """
+    _require_maps(source, target)
     return _row_cosine(source, target) if whole_rows else _row_cosine(*_strongest(source, target))
 
 
 def _strongest(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Both maps [B, N, P] with zeros wherever the target is not among its row's strongest quarter."""
-    if source.shape != target.shape:
-        raise ValueError(f"maps differ in shape: {list(source.shape)} and {list(target.shape)}")
+    _require_maps(source, target)
     quarter = target.shape[-1] // 4
     strongest = target.detach().topk(quarter + 1, sorted=False).values  # kthvalue is missing on Apple GPUs
     kept = target >= strongest.amin(dim=-1, keepdim=True)
     return source * kept, target * kept
+
+
+def _require_maps(*maps: Tensor) -> None:
+    """Refuse self-similarity maps that differ in shape, are not [B, N, P], or are empty."""
+    shapes = [list(of.shape) for of in maps]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError(f"maps differ in shape: {', '.join(map(str, shapes))}")
+    if len(shapes[0]) != 3 or 0 in shapes[0]:
+        raise ValueError(f"maps must be [B, N, P] and not empty, not of shape {shapes[0]}")
 
 
 def _row_cosine(source: Tensor, target: Tensor) -> Tensor:
@@ -212,10 +222,9 @@ def contrastive_loss(source: Tensor, positive: Tensor, other: Tensor, *, tempera
         Scalar cross-entropy, averaged over B and N.
 
     Raises:
-        ValueError: maps of different shape.
+        ValueError: maps of different shape or other than [B, N, P], or empty ones.
     """
-    if not source.shape == positive.shape == other.shape:
-        raise ValueError(f"maps differ in shape: {[list(maps.shape) for maps in (source, positive, other)]}")
+    _require_maps(source, positive, other)
     batch, count, _ = source.shape
     with torch.autocast(source.device.type, enabled=False):
         logits = torch.cat([_cosines(source, positive), _cosines(source, other), _cosines(positive, other)], dim=2)
@@ -231,6 +240,24 @@ def _cosines(first: Tensor, second: Tensor) -> Tensor:
     norms = [rows.norm(dim=2).clamp(min=1e-12) for rows in (first, second)]  # [B, N]
     cosines: Tensor = first @ second.mT / (norms[0][:, :, None] * norms[1][:, None])
     return cosines
+
+
+def _require_features(**images: Sequence[Tensor]) -> None:
+    """Refuse features of images that cannot be compared position by position; the arguments' names are for the error."""
+    for name, layers in images.items():
+        if isinstance(layers, Tensor):
+            raise ValueError(f"{name} must be a list with the features [B, C, H, W] of each layer, not a tensor: put "
+                             "the features of a single layer into a list")
+        if not layers:
+            raise ValueError(f"{name} has no layers: it must be a list with the features [B, C, H, W] of each layer")
+        for features in layers:
+            if features.dim() != 4 or not features.numel():
+                raise ValueError(f"{name} must hold features [B, C, H, W] that are not empty, not of shape "
+                                 f"{list(features.shape)}")
+    sizes = {name: [[len(f), *f.shape[2:]] for f in layers] for name, layers in images.items()}
+    if any(size != next(iter(sizes.values())) for size in sizes.values()):
+        raise ValueError("the images' features must agree in layers, batch, height and width, but [B, H, W] of each "
+                         f"layer is {', '.join(f'{size} in {name}' for name, size in sizes.items())}")
 
 
 def similarity_head(channels: int) -> nn.Sequential:
@@ -269,7 +296,12 @@ class SpatialCorrelativeLoss(nn.Module):
         Args:
             source, target: the layers' features, each [B, C, H, W], of an image and of its translation.
             positions: query positions [N] of each layer, instead of random ones; None in it: every position.
+
+        Raises:
+            ValueError: a tensor in the place of a list, features that are not [B, C, H, W] or are empty, or images
+                that differ in layers, batch, height or width.
         """
+        _require_features(source=source, target=target)
         positions = self.sample(source) if positions is None else positions
         maps = zip(self.maps(source, positions), self.maps(target, positions), strict=True)
         distances = [structure_distance(s, t, mode=self.mode, normalize=self.normalize) for s, t in maps]
@@ -279,7 +311,8 @@ class SpatialCorrelativeLoss(nn.Module):
         self, source: Sequence[Tensor], positive: Sequence[Tensor], other: Sequence[Tensor],
         positions: Sequence[Tensor | None] | None = None,
     ) -> Tensor:
-        """Contrastive loss that trains the heads; the arguments as in `forward` and `contrastive_loss`."""
+        """Contrastive loss that trains the heads; arguments and errors as in `forward` and `contrastive_loss`."""
+        _require_features(source=source, positive=positive, other=other)
         positions = self.sample(source) if positions is None else positions
         return self.contrast_maps(*(self.maps(features, positions) for features in (source, positive, other)))
 
