@@ -88,6 +88,13 @@ def test_gram_matrix_of_large_features_does_not_overflow_under_autocast() -> Non
     torch.testing.assert_close(gram, torch.full((1, 2, 2), 20000.0))
 
 
+def test_features_in_float64_are_compared_in_float64() -> None:
+    source, target = ([f.double().requires_grad_() for f in random_features(seed)] for seed in (0, 1))
+    assert gram_matrix(source[0]).dtype == torch.float64
+    assert style_loss(source, target).dtype == torch.float64
+    assert torch.autograd.gradcheck(lambda *features: style_loss(features, target), source)
+
+
 def test_bundled_weights_have_the_default_layers_and_tell_photographs_apart() -> None:
     vgg = VGG16Features((*PERCEPTUAL_LAYERS, *STYLE_LAYERS))
     cat, cup = (torch.from_numpy(image[:96, :120].copy()).permute(2, 0, 1)[None] / 127.5 - 1

@@ -51,10 +51,10 @@ def style_loss(source_features: Sequence[Tensor], target_features: Sequence[Tens
 def gram_matrix(features: Tensor) -> Tensor:
     """Products of channels, summed over positions and divided by C * H * W: [B, C, H, W] -> [B, C, C].
 
-    Computed in float32 also under autocast: half precision overflows in the sum.
+    In float32, also under autocast, or for float64 features in float64: half precision overflows in the sum.
     """
     with torch.autocast(features.device.type, enabled=False):
-        flat = features.float().flatten(2)
+        flat = (features if features.dtype == torch.float64 else features.float()).flatten(2)
         return flat @ flat.mT / (flat.shape[1] * flat.shape[2])
 
 
