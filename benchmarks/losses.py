@@ -12,7 +12,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from models.execution import set_precision
 from models.losses.spatial_correlative import self_similarity
+from options import SpeedFlags
 from util.arguments import positive
 from util.errors import UserError, run_program
 
@@ -52,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.size < 32:
         raise UserError(f"--size {arguments.size} leaves VGG16 too small a map: use at least 32")
     device = use_device(arguments.device, arguments.threads)
+    set_precision(SpeedFlags())  # as training does
     machine = describe_machine(device)
     print(lines(machine))
     cases = [Case(batch, arguments.channels, arguments.side, arguments.window, arguments.queries)

@@ -71,17 +71,14 @@ class Case:
 class Settings:
     """What torch holds for the whole process and two candidates may want differently."""
 
-    matrix_precision: str = "highest"
     convolutions_in_tf32: bool = True
     search_convolutions: bool = False
 
     @classmethod
     def current(cls) -> Settings:
-        return cls(torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32,
-                   torch.backends.cudnn.benchmark)
+        return cls(torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark)
 
     def apply(self) -> None:
-        torch.set_float32_matmul_precision(self.matrix_precision)
         torch.backends.cudnn.allow_tf32 = self.convolutions_in_tf32
         torch.backends.cudnn.benchmark = self.search_convolutions
 

@@ -30,7 +30,7 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags) -> None:
 
     Half precision is for the networks' forward passes alone, each in an autocast region of its own, which gives
     float32. So losses, self-similarity and learned heads see float32 whatever the flags say, and a network that is
-    optimised in mid-step is never computed from an older copy of its weights.
+    optimised in mid-step is never computed from an older copy of its weights. On a GPU see `set_precision`.
 
     Raises:
         UserError: ``--compile`` where nothing can compile.
@@ -38,8 +38,7 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags) -> None:
     if flags.compile:
         require_compiler(device)
     if device.type == "cuda":
-        torch.set_float32_matmul_precision("highest" if flags.no_tf32 else "high")
-        torch.backends.cudnn.allow_tf32 = not flags.no_tf32
+        set_precision(flags)
         torch.backends.cudnn.benchmark = bool(model.optimizers)  # training has one size of images, testing many
     model.to(device)
     for name, network in {**model.networks, **model.constants}.items():
@@ -53,6 +52,17 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags) -> None:
             network.forward = MethodType(forward, network)
         if flags.compile:
             network.compile()
+
+
+def set_precision(flags: SpeedFlags) -> None:
+    """Let convolutions of float32 use TF32, but with ``--no_tf32``; matrix products are float32 always.
+
+    The products of self-similarity and contrastive losses, and those of their backward passes, are matrix products:
+    in TF32 gradients would be wrong by about 5e-3. Nearly all that networks compute is convolutions. The exceptions,
+    a few linear layers and the transformers of ``--feature_net``, are float32 as well, or half with ``--amp``.
+    """
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = not flags.no_tf32
 
 
 def store_channels_last(network: nn.Module) -> None:

@@ -110,4 +110,5 @@ class SpeedFlags:
                                "false: channels first")
     compile: bool = flag(False, "compile the networks with torch.compile: the first steps take minutes, later ones "
                          "less; needs a C++ compiler or, on a GPU, Triton")
-    no_tf32: bool = flag(False, "full float32 instead of TF32 on GPUs since Ampere")
+    no_tf32: bool = flag(False, "full float32 instead of TF32 for convolutions on GPUs since Ampere; matrix products, "
+                         "those of the losses among them, are float32 always")

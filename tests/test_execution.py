@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models import MODELS, Model
 from models.base import judge, judge_together
-from models.execution import prepare
+from models.execution import prepare, set_precision
 from models.networks import create_discriminator
 from options import SpeedFlags
 from train import train
@@ -118,6 +118,20 @@ def test_a_change_of_precision_is_told_at_resume(tmp_path: Path, capsys: pytest.
     train(train_options(root, "--max_iters 4 --continue_train --amp bf16 --channels_last false"))
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
     assert notes == ["note: --amp is bf16, was no"]
+
+
+@pytest.mark.parametrize("no_tf32", [False, True])
+def test_only_convolutions_use_tf32(no_tf32: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", no_tf32)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        set_precision(SpeedFlags(no_tf32=no_tf32))
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.allow_tf32 == (not no_tf32)
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 # --- accumulation ---------------------------------------------------------------------------------------------------
