@@ -10,11 +10,13 @@ import pytest
 import torch
 from tiny import save_folders, train_options, train_step, translate_options
 
+from evaluation.translator import Translator
 from models import MODELS
 from models.execution import prepare
+from models.losses.spatial_correlative import contrastive_loss, self_similarity
 from options import SpeedFlags
-from test import translate
 from train import train
+from util.device import choose_device
 from util.health import Watch
 
 pytestmark = [
@@ -57,14 +59,14 @@ def test_a_resumed_run_goes_on_with_the_same_finite_losses(root: Path, method: s
     assert all(math.isfinite(value) for step in losses for value in step.values())
 
 
-def test_translations_agree_with_those_of_the_cpu(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_translations_agree_with_those_of_the_cpu(root: Path) -> None:
     train(train_options(root, f"--name run {FLAGS} --max_iters 1 --init_gain 0.5"))
 
     def outputs(device: str) -> dict[str, torch.Tensor]:
-        saved: dict[str, torch.Tensor] = {}
-        monkeypatch.setattr("test.save_image", lambda image, path, _: saved.update({path.name: image.float().cpu()}))
-        translate(translate_options(root / "trainA", root, f"--name run --no_tf32 --gpu_ids {device}"))
-        return saved  # real_A comes first, so that fake_B stays
+        options = translate_options(root / "trainA", root, f"--name run --no_tf32 --gpu_ids {device}")
+        translator = Translator(options, choose_device(device))
+        translator.load(root / "checkpoints" / "run", "latest")
+        return {of.path: of.images["fake_B"].float().cpu() for of in translator.translations()}
 
     on_cpu, on_gpu = outputs("-1"), outputs("0")
     assert on_cpu.keys() == on_gpu.keys()
@@ -72,6 +74,22 @@ def test_translations_agree_with_those_of_the_cpu(root: Path, monkeypatch: pytes
     for name, image in on_cpu.items():
         assert image.std() > 0.01
         torch.testing.assert_close(on_gpu[name], image, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("speed", ["", "--no_tf32"])
+def test_products_of_the_losses_and_of_their_gradients_are_float32(root: Path, speed: str) -> None:
+    options = train_options(root, f"{FLAGS} {speed}")
+    prepare(MODELS["sc"](options, training=True), torch.device("cuda", 0), options[SpeedFlags])
+    features = torch.randn(3, 1, 256, 32, 32, generator=torch.Generator().manual_seed(0)).cuda()
+
+    def gradient(dtype: torch.dtype) -> torch.Tensor:
+        given = features.detach().to(dtype).requires_grad_()
+        contrastive_loss(*(self_similarity(of, patch_size=16, normalize=True) for of in given)).backward()
+        assert given.grad is not None
+        return given.grad.double()
+
+    exact = gradient(torch.float64)
+    assert (gradient(torch.float32) - exact).norm() < 1e-5 * exact.norm()
 
 
 @pytest.mark.parametrize("speed", ["", "--amp bf16", "--amp fp16", "--channels_last false"])
