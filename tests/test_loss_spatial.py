@@ -279,7 +279,7 @@ def test_images_of_different_size_are_refused_with_both_sizes(call: Callable[...
 @pytest.mark.parametrize("call", [compare, contrast])
 def test_features_of_a_wrong_kind_are_refused_in_a_sentence(call: Callable[..., None]) -> None:
     loss, layer = SpatialCorrelativeLoss(patch_count=9, patch_size=3), noise(2, 3, 8, 8)
-    with pytest.raises(ValueError, match="source must be a list .* not a tensor"):
+    with pytest.raises(ValueError, match=r"source must be a list .* not a tensor"):
         call(loss, layer, [layer])
     with pytest.raises(ValueError, match=r"\[B, C, H, W\] that are not empty, not of shape \[3, 8, 8\]"):
         call(loss, [layer[0]], [layer[0]])

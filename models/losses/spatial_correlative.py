@@ -243,7 +243,7 @@ def _cosines(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _require_features(**images: Sequence[Tensor]) -> None:
-    """Refuse features of images that cannot be compared position by position; the arguments' names are for the error."""
+    """Refuse features that cannot be compared position by position; errors name the images by their keywords."""
     for name, layers in images.items():
         if isinstance(layers, Tensor):
             raise ValueError(f"{name} must be a list with the features [B, C, H, W] of each layer, not a tensor: put "
