@@ -23,7 +23,7 @@ import torch
 
 from data import DATASETS, Batch, Loader, Waiting, finish, keep_in_memory
 from models import MODELS, Model
-from models.execution import prepare
+from models.precision import prepare
 from options import (
     TRAIN,
     DataFlags,
@@ -38,20 +38,20 @@ from options import (
 )
 from training.checkpoints import find_whole, refusing_foreign_state
 from training.evaluation import Evaluation
+from training.monitor import Watch
 from training.run import Progress, Run, build_schedulers, continue_with, folder_of, make_room
 from training.step import TrainingStep, build_step
+from training.vitals import Vitals
 from util.device import choose_device, to_device
 from util.distributed import World, joined
 from util.errors import UserError, run_program
 from util.files import locked, remove_leftovers
-from util.health import Watch
 from util.loggers import Sink
 from util.loggers.registry import LoggedRun, open_loggers
 from util.loggers.sink import reason
 from util.signals import Signals
 from util.state_dicts import load_state, state_path
 from util.terminal import TerminalSink
-from util.vitals import Vitals
 from util.words import counted
 
 

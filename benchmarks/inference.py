@@ -22,7 +22,7 @@ from torch import Tensor
 
 from data import DATASETS
 from models import MODELS
-from models.execution import prepare
+from models.precision import prepare
 from models.tiles import Tiling, translate_images
 from options import TEST, RunFlags, SpeedFlags, parse
 from util.arguments import positive

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from models.execution import set_precision
+from models.precision import set_precision
 from models.losses.spatial_correlative import self_similarity
 from options import SpeedFlags
 from util.arguments import positive

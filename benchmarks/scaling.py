@@ -24,7 +24,7 @@ import torch.distributed as dist
 from data.keys import epoch_batches
 from models import MODELS
 from models.base import Model
-from models.execution import prepare
+from models.precision import prepare
 from options import DataFlags, SpeedFlags
 from training.step import build_step
 from util.arguments import positive

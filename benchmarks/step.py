@@ -21,7 +21,7 @@ from torch import Tensor
 
 from data import DATASETS
 from models import MODELS
-from models.execution import prepare
+from models.precision import prepare
 from options import TRAIN, DataFlags, Options, RunFlags, SpeedFlags, parse
 from training.step import build_step
 from util.arguments import positive

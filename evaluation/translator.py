@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from data import DATASETS, Batch, Loader
 from models import MODELS
-from models.execution import prepare
+from models.precision import prepare
 from models.tiles import Tiling, translate_images
 from options import DataFlags, Options, RunFlags, SpeedFlags, TestFlags
 from util.distributed import ALONE, World

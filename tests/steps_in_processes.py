@@ -12,8 +12,8 @@ from torch import Tensor
 
 from data import DATASETS
 from models import MODELS
-from models.execution import prepare
 from models.munit_sc import MultiModalModel
+from models.precision import prepare
 from options import TRAIN, RunFlags, SpeedFlags, TrainFlags, parse
 from training.step import build_step
 from util.distributed import World, joined

@@ -14,9 +14,9 @@ from tiny import METHODS, NETWORKS, save_folders, train_options, train_step
 from torch import Tensor, nn
 
 from models import MODELS, Model
-from models.execution import prepare
 from models.networks.features import FeatureNetwork, create_features, feature_shapes
 from models.networks.vgg import VGG16Features
+from models.precision import prepare
 from options import Options, SpeedFlags
 from train import train
 from util.errors import UserError

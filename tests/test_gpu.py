@@ -12,12 +12,12 @@ from tiny import save_folders, train_options, train_step, translate_options
 
 from evaluation.translator import Translator
 from models import MODELS
-from models.execution import prepare
+from models.precision import prepare
 from models.losses.spatial_correlative import contrastive_loss, self_similarity
 from options import SpeedFlags
 from train import train
 from util.device import choose_device
-from util.health import Watch
+from training.monitor import Watch
 
 pytestmark = [
     pytest.mark.gpu,

@@ -19,13 +19,13 @@ from models.structure import Structure
 from options import DisplayFlags
 from train import train
 from training.step import TrainingStep
+from training.vitals import Vitals
 from util.errors import UserError
 from util.loggers import Sink, curves
 from util.loggers.html_page import HtmlSink
 from util.loggers.json_lines import JsonLinesSink
 from util.loggers.registry import LoggedRun, open_loggers
 from util.loggers.sink import Guarded, chart_of, group_of, short
-from util.vitals import Vitals
 
 
 @pytest.fixture

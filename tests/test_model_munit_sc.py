@@ -17,9 +17,9 @@ from tiny import METHODS, NETWORKS, SIZES, save_folders, save_noise, train_optio
 from torch import Tensor
 
 from models import MODELS
-from models.execution import prepare
 from models.losses.mode_seeking import mode_seeking_loss
 from models.munit_sc import ChosenStyleFlags, MultiModalModel, StyleFlags
+from models.precision import prepare
 from options import Options, SpeedFlags, TrainFlags
 from test import translate
 from train import train

@@ -15,8 +15,8 @@ from torch import Tensor
 import test as translation
 from data import DATASETS
 from models import MODELS, Model
-from models.execution import prepare
 from models.networks.equalized import EqualConv2d, EqualLinear
+from models.precision import prepare
 from options import TEST, TRAIN, Options, Program, RunFlags, SpeedFlags, parse
 from options.flag import flags_of
 from train import train

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.execution import in_half_precision, store_channels_last
 from models.networks import initialize
 from models.networks.munit import AdaptiveBlock, MunitGenerator, StyleEncoder
+from models.precision import in_half_precision, store_channels_last
 from util.errors import UserError
 
 

@@ -6,7 +6,7 @@ import golden_files as golden
 import pytest
 import torch
 
-from models.schedules import create_scheduler
+from training.schedulers import create_scheduler
 
 
 def rates(epochs: int, **flags: object) -> list[float]:

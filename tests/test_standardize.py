@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.execution import store_channels_last
+from models.precision import store_channels_last
 from models.networks import create_generator, standardize
 from models.networks.blocks import InstanceNorm
 from util.images import load_normalized

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from util.vitals import Vitals, gradient_norms, memory
+from training.vitals import Vitals, gradient_norms, memory
 
 DEVICES = ["cpu", pytest.param("cuda", marks=[
     pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")])]

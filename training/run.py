@@ -11,12 +11,12 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from data import Batch, Loader
 from models import Model
-from models.schedules import Scheduler, create_scheduler, resume_schedule, skip_epochs
 from options import DisplayFlags, EvalFlags, LoadingFlags, Options, RunFlags, SpeedFlags, TrainFlags
+from training.meter import LossMeter
+from training.schedulers import Scheduler, create_scheduler, resume_schedule, skip_epochs
 from util.distributed import World
 from util.errors import UserError
 from util.files import move_aside
-from util.meter import LossMeter
 from util.state_dicts import LATEST, state_path
 from util.words import counted
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from data import DATASETS
 from models import MODELS
-from models.execution import prepare
+from models.precision import prepare
 from models.tiles import Tiling, translate_tiled
 from options import TEST, DataFlags, SpeedFlags, parse, recorded_flags
 from util.device import choose_device

@@ -20,12 +20,12 @@ from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
 
 import train as program
 from models import MODELS, Model
-from models.execution import prepare
 from models.objective import Objective
+from models.precision import prepare
 from options import RunFlags, SpeedFlags
+from training.monitor import IN_A_ROW, Step, Symptoms, Watch
 from training.step import TrainingStep, build_step
 from util.errors import UserError
-from util.health import IN_A_ROW, Step, Symptoms, Watch
 
 CPU = torch.device("cpu")
 Build = Callable[..., Model]

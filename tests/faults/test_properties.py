@@ -29,7 +29,7 @@ from models.losses.spatial_correlative import (
 )
 from options.common import PREPROCESS_MODES, has_crop
 from options.flag import count_or_all, flag, flags_of, plain_name
-from util.health import Symptoms
+from training.monitor import Symptoms
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 2**31 - 1)

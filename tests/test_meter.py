@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from util.meter import LossMeter
+from training.meter import LossMeter
 
 
 def test_means_are_over_the_steps_since_the_last_reading():

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .distributed import ALONE, World
-from .errors import UserError
-from .files import replacing
+from util.distributed import ALONE, World
+from util.errors import UserError
+from util.files import replacing
 
 LAG = 2  # steps that a GPU's numbers are read later: it has come to them by then, and the host need not wait
 IN_A_ROW = 10  # steps left out, after which nothing will come of the next either

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .distributed import ALONE, World
+from util.distributed import ALONE, World
 
 
 class LossMeter:
