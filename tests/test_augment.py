@@ -150,7 +150,7 @@ def test_the_flag_is_a_list_of_policies(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flags", ["", "--diff_augment cutout"])
 def test_discriminators_see_augmented_images_alone(tmp_path: Path, method: str, flags: str) -> None:
     """Cutout leaves exact zeros, which images do not have: in each model, for real and fake, in D's step and in G's."""
-    real_only = "--lambda_gradient 0 --lambda_R1 1" if "single" in method else ""  # no mixed images, which have no zeros
+    real_only = "--lambda_gradient 0 --lambda_R1 1" if "single" in method else ""  # mixed images have no zeros
     parsed = options(save_folders(tmp_path), f"--ngf 8 --init_gain 1 {real_only} {flags}", method)
     torch.manual_seed(0)
     model = MODELS[parsed[RunFlags].model](parsed, training=True)
