@@ -38,7 +38,7 @@ from options import (
 )
 from training.checkpoints import find_whole, refusing_foreign_state
 from training.evaluation import Evaluation
-from training.monitor import Watch
+from training.monitor import Monitor
 from training.run import Progress, Run, build_schedulers, continue_with, folder_of, make_room
 from training.step import TrainingStep, build_step
 from training.vitals import Vitals
@@ -149,7 +149,7 @@ def loop(
     waiting, start, shown = Waiting(), progress.images, progress.images
     vitals = Vitals(model.networks, model.optimizers, device, start)
     loader.warn = run.warn = warning(sinks)
-    watch = watch_over(run, loader.warn)
+    monitor = build_monitor(run, loader.warn)
     evaluate = partial(run.evaluation.after, sinks=sinks, stopped=lambda: signals.received)
     evaluate(progress.images, progress.epoch, final=progress.images >= total)  # what a signal has put off
     # A run that was killed at the end of an epoch has its last images, but may not have its save by number.
@@ -157,13 +157,13 @@ def loop(
         batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
         for group in groups(batches, run.options[TrainFlags].grad_accum):
             finished = [finish(to_device(batch, device)) for batch in group]
-            watch.before(device)
+            monitor.before(device)
             step_losses = step(finished)
             run.losses.add(step_losses, step.left_out)
             run.epoch_losses.add({"G": step_losses["G"]}, step.left_out)
 
             before, seen = progress.images, progress.count(group, loader)
-            watch.after(seen, finished, step_losses, step.scale(), step.left_out)
+            monitor.after(seen, finished, step_losses, step.scale(), step.left_out)
             for sink in sinks:
                 sink.advance(seen - before)
             if seen // display.print_freq > before // display.print_freq:
@@ -172,16 +172,16 @@ def loop(
                 shown = show_samples(sinks, seen, model)
             evaluate(seen, progress.epoch, final=seen >= total)  # before a save that shall know of it
             if seen // display.save_latest_freq > before // display.save_latest_freq:
-                watch.settle()
+                monitor.settle()
                 run.save(also=f"iter_{seen}" if display.save_by_iter else None)
             if seen >= total or signals.agreed():
                 break
         if progress.images_in_epoch >= len(loader):
             run.end_epoch()
             if (progress.epoch - 1) % display.save_epoch_freq == 0:
-                watch.settle()
+                monitor.settle()
                 run.save(also=str(progress.epoch - 1))
-    watch.settle()
+    monitor.settle()
     if not run.is_saved():
         run.save()
     if start < progress.images and not signals.code:
@@ -208,9 +208,9 @@ def warning(sinks: Sequence[Sink]) -> Callable[[str], None]:
     return warn
 
 
-def watch_over(run: Run, warn: Callable[[str], None]) -> Watch:
+def build_monitor(run: Run, warn: Callable[[str], None]) -> Monitor:
     """Build the monitor for NaN and divergence."""
-    return Watch(run.folder, run.model.networks, {"options": run.options.as_dict()},
+    return Monitor(run.folder, run.model.networks, {"options": run.options.as_dict()},
                  stop=run.options[TrainFlags].on_nan == "stop", warn=warn, world=run.world)
 
 

@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from models.precision import set_precision
 from models.losses.spatial_correlative import self_similarity
+from models.precision import set_precision
 from options import SpeedFlags
 from util.arguments import positive
 from util.errors import UserError, run_program

@@ -8,21 +8,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import save_folders, train_options, train_step, translate_options
+from tiny import save_folders, train_options, translate_options
 
 from evaluation.translator import Translator
-from models import MODELS
-from models.precision import prepare
+from models import MODELS, Model
 from models.losses.spatial_correlative import contrastive_loss, self_similarity
-from options import SpeedFlags
+from models.precision import prepare
+from options import RunFlags, SpeedFlags
 from train import train
+from training.monitor import Monitor
+from training.step import TrainingStep, build_step
 from util.device import choose_device
-from training.monitor import Watch
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
+CUDA = torch.device("cuda", 0)
 FLAGS = "--gpu_ids 0 --seed 1 --no_html --print_freq 1"
 METHODS = {"FSeSim": "", "LSeSim": "--learned_attn --augment"}
 
@@ -79,7 +81,7 @@ def test_translations_agree_with_those_of_the_cpu(root: Path) -> None:
 @pytest.mark.parametrize("speed", ["", "--no_tf32"])
 def test_products_of_the_losses_and_of_their_gradients_are_float32(root: Path, speed: str) -> None:
     options = train_options(root, f"{FLAGS} {speed}")
-    prepare(MODELS["sc"](options, training=True), torch.device("cuda", 0), options[SpeedFlags])
+    prepare(MODELS["sc"](options, training=True), CUDA, options[SpeedFlags])
     features = torch.randn(3, 1, 256, 32, 32, generator=torch.Generator().manual_seed(0)).cuda()
 
     def gradient(dtype: torch.dtype) -> torch.Tensor:
@@ -95,39 +97,46 @@ def test_products_of_the_losses_and_of_their_gradients_are_float32(root: Path, s
 @pytest.mark.parametrize("speed", ["", "--amp bf16", "--amp fp16", "--channels_last false"])
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_nothing_in_a_step_waits_for_the_device(root: Path, method: str, speed: str) -> None:
-    options = train_options(root, f"{FLAGS} {method} {speed}")
-    model = MODELS["sc"](options, training=True)
-    prepare(model, torch.device("cuda", 0), options[SpeedFlags])
-    names = ("A", "B", "A_aug", "B_aug")
-    batch = {name: torch.rand(1, 3, 16, 16, device="cuda") for name in names}
-    watch = Watch(root, model.networks, {}, stop=False, warn=pytest.fail)
+    step, model = prepared(root, f"{FLAGS} {method} {speed}")
+    batch = on_device()
+    monitor = Monitor(root, model.networks, {}, stop=False, warn=pytest.fail)
 
-    def step(seen: int) -> None:
-        watch.before(torch.device("cuda", 0))
-        losses = train_step(model, [batch])
-        watch.after(seen, [batch], losses, model.descent.scale(), model.descent.left_out)
+    def monitored(seen: int) -> None:
+        monitor.before(CUDA)
+        losses = step([batch])
+        monitor.after(seen, [batch], losses, step.scale(), step.left_out)
 
     for seen in range(4):
-        step(seen)
+        monitored(seen)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        step(4)
+        monitored(4)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_step_on_spoilt_images_leaves_no_trace_on_the_device(root: Path) -> None:
-    options = train_options(root, f"{FLAGS} --learned_attn --augment --ema 0.9")
-    model = MODELS["sc"](options, training=True)
-    prepare(model, torch.device("cuda", 0), options[SpeedFlags])
-    batch = {name: torch.rand(1, 3, 16, 16, device="cuda") for name in ("A", "B", "A_aug", "B_aug")}
+def test_a_step_on_spoilt_images_leaves_weights_alone_on_the_device(root: Path) -> None:
+    step, model = prepared(root, f"{FLAGS} --learned_attn --augment")
+    batch = on_device()
     for _ in range(2):
-        train_step(model, [batch])
+        step([batch])
     before = {name: [value.clone() for value in net.state_dict().values()] for name, net in model.networks.items()}
-    train_step(model, [batch | {"A": batch["A"] * math.nan}])
-    assert model.descent.left_out.item() == 1
+    step([batch | {"A": batch["A"] * math.nan}])
+    assert step.left_out.item() == 1
     for name, network in model.networks.items():
         assert all(torch.equal(*pair) for pair in zip(before[name], network.state_dict().values(), strict=True)), name
-    train_step(model, [batch])
-    assert model.descent.left_out.item() == 0
+    step([batch])
+    assert step.left_out.item() == 0
+
+
+def prepared(root: Path, flags: str) -> tuple[TrainingStep, Model]:
+    """A model on the GPU, and its step."""
+    options = train_options(root, flags)
+    model = MODELS[options[RunFlags].model](options, training=True)
+    prepare(model, CUDA, options[SpeedFlags])
+    return build_step(model, CUDA, options), model
+
+
+def on_device() -> dict[str, torch.Tensor]:
+    return {name: torch.rand(1, 3, 16, 16, device="cuda") for name in ("A", "B", "A_aug", "B_aug")}

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from models import MODELS, Model
 from models.base import judge, judge_together
-from models.precision import prepare, set_precision
 from models.networks import create_discriminator
-from models.precision import prepare
+from models.precision import prepare, set_precision
 from options import SpeedFlags
 from train import train
 from training.checkpoints import load_published, restore, save_checkpoint

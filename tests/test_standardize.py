@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from models.precision import store_channels_last
 from models.networks import create_generator, standardize
 from models.networks.blocks import InstanceNorm
+from models.precision import store_channels_last
 from util.images import load_normalized
 
 LEVEL = 2 / 255  # of 8 bits, in [-1, 1]

@@ -1,4 +1,4 @@
-"""Watching a training's numbers: steps that were left out, losses that leap, a discriminator that has won."""
+"""Monitor of a training's numbers: steps that are not finite, losses that leap, a discriminator that overpowers G."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from util.distributed import ALONE, World
 from util.errors import UserError
 from util.files import replacing
 
-LAG = 2  # steps that a GPU's numbers are read later: it has come to them by then, and the host need not wait
-IN_A_ROW = 10  # steps left out, after which nothing will come of the next either
-FILES = 3  # of steps left out that are kept; each is as large as the networks
+LAG = 2  # steps after which a GPU's numbers are read: they have arrived by then, and the host need not wait
+IN_A_ROW = 10  # faulty steps after which the training ends
+FILES = 3  # faulty steps that are kept; a file is as large as the networks
 
 
 @dataclass
 class Step:
-    """What is remembered of a step until its numbers are there, and kept in a file if they are not finite."""
+    """A step whose numbers may not have arrived yet."""
 
     seen: int
     names: tuple[str, ...]
-    numbers: Tensor  # losses, their scale, and whether the step was left out
+    numbers: Tensor  # the losses, their scale, and whether the step was left out
     ready: torch.cuda.Event | None
     batches: Sequence[Mapping[str, Any]]
-    random: dict[str, Tensor]  # before the step
+    random: dict[str, Tensor]  # states before the step
 
 
-class Watch:
-    """Reads every step's losses without holding the device up, and says what the user should know.
+class Monitor:
+    """Reads the losses of every step without waiting for the device, and warns or stops.
 
     All processes of a job read the same steps at the same time, so that they decide alike.
 
     Args:
-        folder: where files of faulty steps go: ``nonfinite_SEEN.pth``, readable with ``weights_only=True``.
-        networks: what goes into them beside the batches and the random state.
-        extra: whatever else does, such as the options.
-        stop: raise `UserError` at a faulty step; otherwise warn, and stop after `IN_A_ROW` of them in a row.
-        warn: takes a sentence for the user; from the first process alone.
+        folder: folder for ``nonfinite_SEEN.pth``, the files of faulty steps, readable with ``weights_only=True``.
+        networks: networks to keep in these files, beside the batches and the random states.
+        extra: further content of these files, such as the options.
+        stop: raise `UserError` at a faulty step. Otherwise warn, and raise after `IN_A_ROW` of them in a row.
+        warn: shows a sentence to the user; called in the first process only.
+        world: the processes that train together.
     """
 
     def __init__(
@@ -51,13 +52,13 @@ class Watch:
     ) -> None:
         self.folder, self.networks, self.extra, self.stop, self.world = folder, networks, extra, stop, world
         self.symptoms = Symptoms()
-        self.left_out = self.in_a_row = 0
-        self._warn, self._told = warn, set[str]()
+        self.faults = self.in_a_row = 0
+        self._warn, self._shown = warn, set[str]()
         self._steps: deque[Step] = deque()
         self._random: dict[str, Tensor] = {}
 
     def before(self, device: torch.device) -> None:
-        """Before a step on ``device``: note the random states."""
+        """Note the random states before a step on ``device``."""
         self._random = {"cpu": torch.get_rng_state()}
         if device.type == "cuda":
             self._random["cuda"] = torch.cuda.get_rng_state(device)
@@ -66,17 +67,17 @@ class Watch:
         self, seen: int, batches: Sequence[Mapping[str, Any]], losses: Mapping[str, Tensor], scale: Tensor,
         left_out: Tensor,
     ) -> None:
-        """After a step: send its numbers on their way, and look at those that have come.
+        """Queue the numbers of a step, and examine the steps whose numbers have arrived.
 
         Args:
             seen: images seen with this step.
-            batches: what it was made on.
+            batches: the step's batches.
             losses: scalars by name.
-            scale: by what losses are multiplied before their gradients are taken, a scalar.
+            scale: factor of the losses before their gradients are taken, a scalar.
             left_out: the scalar 1 if the step was left out, else 0.
 
         Raises:
-            UserError: a step was faulty, and training should stop.
+            UserError: a step was faulty, and the training should end.
         """
         values = [value.detach().float().mean() for value in (*losses.values(), scale, left_out)]
         numbers = torch.stack([value.to(values[0].device) for value in values])
@@ -84,30 +85,24 @@ class Watch:
         if numbers.device.type == "cuda":
             numbers, ready = numbers.to("cpu", non_blocking=True), torch.cuda.Event()
             ready.record()
-        self.send(Step(seen, tuple(losses), numbers, ready, batches, self._random))
+        self.queue(Step(seen, tuple(losses), numbers, ready, batches, self._random))
 
-    def send(self, step: Step) -> None:
-        """Take a step whose numbers may still be on their way."""
+    def queue(self, step: Step) -> None:
+        """Queue a step; examine those that are `LAG` steps old, or all on a CPU."""
         self._steps.append(step)
         while len(self._steps) > (LAG if step.ready else 0):
-            self._look_at(self._steps.popleft())
+            self._examine(self._steps.popleft())
 
     def settle(self) -> None:
-        """Look at every step whose numbers have not been read yet; before weights are saved.
+        """Examine every queued step. To be called before weights are saved.
 
         Raises:
-            UserError: as in `after`.
+            UserError: as `after`.
         """
         while self._steps:
-            self._look_at(self._steps.popleft())
+            self._examine(self._steps.popleft())
 
-    def tell(self, text: str) -> None:
-        """Warn, once for each text, from the first process alone."""
-        if self.world.is_first and text not in self._told:
-            self._told.add(text)
-            self._warn(text)
-
-    def _look_at(self, step: Step) -> None:
+    def _examine(self, step: Step) -> None:
         if step.ready:
             step.ready.synchronize()
         *values, scale, left_out = step.numbers.tolist()
@@ -117,27 +112,29 @@ class Watch:
             return
         self.in_a_row = 0
         for text in self.symptoms.see(losses, scale):
-            self.tell(text)
+            if self.world.is_first and text not in self._shown:
+                self._shown.add(text)
+                self._warn(text)
 
     def _handle(self, step: Step, losses: Mapping[str, float]) -> None:
-        """Keep a faulty step, say so, and raise if it is time to stop."""
-        self.left_out, self.in_a_row = self.left_out + 1, self.in_a_row + 1
-        stop = self.stop or self.in_a_row >= IN_A_ROW
+        """Keep a faulty step in a file; warn, or raise if the training should end."""
+        self.faults, self.in_a_row = self.faults + 1, self.in_a_row + 1
+        end = self.stop or self.in_a_row >= IN_A_ROW
         bad = [name for name, value in losses.items() if not torch.tensor(value).isfinite()]
-        kept = f"; {self._keep(step, losses)} holds the step" if stop or self.left_out <= FILES else ""
+        kept = f"; {self._keep(step, losses)} holds the step" if end or self.faults <= FILES else ""
         of_all = self.world.gather((bad, paths_of(step.batches)))
         text = self.world.same(f"the step to image {step.seen} has {fault_of(of_all)}") + kept
         if self.stop:
             raise UserError(f"{text}; lower --lr, leave out --amp, or go on with --on_nan skip, which leaves out such "
                             "steps")
-        if stop:
+        if end:
             raise UserError(f"{text}, the {IN_A_ROW}th in a row: the weights before them are still good; lower --lr or "
                             "leave out --amp, and go on with --continue_train")
         if self.world.is_first:
             self._warn(f"{text}; it was left out, --on_nan skip")
 
     def _keep(self, step: Step, losses: Mapping[str, float]) -> str:
-        """Write a step's file; returns its path, or why there is none."""
+        """Write the file of a step; returns its path, or why there is none."""
         of_rank = f"_rank{self.world.rank}" if self.world.rank else ""
         path = self.folder / f"nonfinite_{step.seen}{of_rank}.pth"
         content = {
@@ -157,7 +154,7 @@ COLLAPSED = ("--amp fp16: the scale of the losses has fallen below 1, so that gr
 
 
 class Symptoms:
-    """Judges the losses of a training step by step, with running means."""
+    """Detects losses that leap and discriminators that overpower the generator, from running means."""
 
     SPIKE = 10.0  # times the long mean
     SHORT, LONG = 1 / 10, 1 / 500  # weights of the newest value in the two means
@@ -169,10 +166,10 @@ class Symptoms:
         self.long: dict[str, float] = {}
 
     def see(self, losses: Mapping[str, float], scale: float = 1.0) -> list[str]:
-        """Take one step's finite losses, and the scale of their gradients in fp16.
+        """Take the finite losses of a step, and the scale of losses in fp16.
 
         Returns:
-            Sentences for the user, the same ones as long as it is so.
+            Sentences for the user; a symptom that lasts gives the same sentence at every step.
         """
         self.steps += 1
         for name, value in losses.items():
@@ -203,8 +200,8 @@ class Symptoms:
 
 
 def fault_of(processes: Sequence[tuple[Sequence[str], Sequence[str]]]) -> str:
-    """What was not finite, from each process's losses that were not, and its images."""
-    # Where every loss is finite, it is a gradient that is not, and that has to do with all images of the step.
+    """Describe a fault, from the losses of each process that are not finite, and its images."""
+    # If all losses are finite a gradient is not, and every image of the step contributes to it.
     faults = [process for process in processes if process[0]]
     names = sorted({name for of, _ in faults for name in of})
     images = [path for _, paths in faults or processes for path in paths]
@@ -213,11 +210,11 @@ def fault_of(processes: Sequence[tuple[Sequence[str], Sequence[str]]]) -> str:
 
 
 def paths_of(batches: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The images' files, as far as the batches name them."""
+    """The paths of the images in batches."""
     return [path for batch in batches for name, paths in batch.items() if name.endswith("_paths") for path in paths]
 
 
 def shortened(items: Sequence[str], most: int = 8) -> str:
-    """The items, of many the first ones and a count."""
+    """List the first items, and count the others."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more

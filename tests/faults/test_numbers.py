@@ -23,7 +23,7 @@ from models import MODELS, Model
 from models.objective import Objective
 from models.precision import prepare
 from options import RunFlags, SpeedFlags
-from training.monitor import IN_A_ROW, Step, Symptoms, Watch
+from training.monitor import IN_A_ROW, Monitor, Step, Symptoms
 from training.step import TrainingStep, build_step
 from util.errors import UserError
 
@@ -273,9 +273,9 @@ def test_a_step_that_cannot_be_kept_is_told_all_the_same(build: Build, tmp_path:
     told: list[str] = []
     (tmp_path / "file").write_text("in the way")
     model = build()
-    watch = Watch(tmp_path / "file", model.networks, {}, stop=False, warn=told.append)
-    watch.before(CPU)
-    watch.after(1, [batch(0)], {"G": torch.tensor(math.nan)}, torch.ones(()), torch.ones(()))
+    monitor = Monitor(tmp_path / "file", model.networks, {}, stop=False, warn=told.append)
+    monitor.before(CPU)
+    monitor.after(1, [batch(0)], {"G": torch.tensor(math.nan)}, torch.ones(()), torch.ones(()))
     assert "could not be written" in told[0]
     assert "a.png, b.png" in told[0]
 
@@ -287,11 +287,11 @@ def test_numbers_of_a_gpu_are_read_some_steps_later_and_all_before_a_save(tmp_pa
 
     waited: list[int] = []
     told: list[str] = []
-    watch = Watch(tmp_path, {}, {}, stop=False, warn=told.append)
+    monitor = Monitor(tmp_path, {}, {}, stop=False, warn=told.append)
     for seen in range(1, 5):
-        watch.send(Step(seen, ("G",), torch.tensor([math.nan, 1.0, 1.0]), Event(), [batch(0)], {}))  # type: ignore[arg-type]
+        monitor.queue(Step(seen, ("G",), torch.tensor([math.nan, 1.0, 1.0]), Event(), [batch(0)], {}))  # type: ignore[arg-type]
         assert len(told) == len(waited) == max(0, seen - 2)
-    watch.settle()
+    monitor.settle()
     assert len(told) == len(waited) == 4
 
 
