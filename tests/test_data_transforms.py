@@ -66,7 +66,7 @@ policies = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)), policy=policies, seed=st.integers(0, 2**32 - 1),
     dtype=st.sampled_from([torch.uint8, torch.float32]),
@@ -143,11 +143,6 @@ def test_without_random_choices_the_centre_is_shown_unmirrored():
         assert plan_crop((40, 40), policy, seeded(seed)) == Crop(4, 4, 32, 32, mirror=False)
 
 
-def test_image_of_the_right_size_is_not_resampled():
-    image = picture(6, 8)
-    assert torch.equal(scale(image, replace(POLICY, preprocess="none")), image)
-
-
 def test_crop_is_cut_from_where_the_plan_says():
     image = picture(6, 8)
     assert torch.equal(cut(image, Crop(1, 2, 4, 3, mirror=True)), image[:, 1:5, 2:5])
@@ -197,13 +192,6 @@ def test_jitter_changes_the_image_and_stays_in_range(channels):
         assert out.min() >= 0
         assert out.max() <= 1
         assert (out - image).abs().mean() > 1e-4
-
-
-def test_jitter_leaves_its_input_alone():
-    image = picture(20, 30)
-    before = image.clone()
-    jitter(image, plan_jitter(seeded()))
-    assert torch.equal(image, before)
 
 
 def test_contrast_is_a_blend_with_the_mean_luminance():

@@ -25,11 +25,6 @@ def naive_gram(features: Tensor) -> Tensor:
     return gram
 
 
-def test_gram_matrix_by_hand() -> None:
-    features = torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])  # 2 channels of 1 x 2 pixels: divide by 4
-    torch.testing.assert_close(gram_matrix(features), torch.tensor([[[5.0, 1.0], [1.0, 10.0]]]) / 4)
-
-
 def test_style_loss_sums_over_layers_the_mean_distance_of_naive_gram_matrices() -> None:
     source, target = random_features(0), random_features(1, sides=(3, 8))
     distances = [
@@ -39,38 +34,10 @@ def test_style_loss_sums_over_layers_the_mean_distance_of_naive_gram_matrices() 
     torch.testing.assert_close(style_loss(source, target), torch.stack(distances).sum())
 
 
-def test_style_loss_does_not_depend_on_the_batch_size() -> None:
-    source, target = random_features(0), random_features(1)
-    twice = [torch.cat([features, features]) for features in source], [torch.cat([f, f]) for f in target]
-    torch.testing.assert_close(style_loss(*twice), style_loss(source, target))
-
-
-def test_style_loss_by_hand() -> None:
-    source, target = torch.ones(1, 2, 2, 2), torch.zeros(1, 2, 4, 4)  # Gram matrices of 0.5 and of 0
-    assert style_loss([source], [target]).item() == pytest.approx(0.5)
-    assert style_loss([source, source], [target, target]).item() == pytest.approx(0.5 + 0.5)
-
-
-def test_style_loss_ignores_where_features_are_and_perceptual_loss_does_not() -> None:
-    source = random_features(0)
-    moved = [features.roll(2, dims=3) for features in source]
-    assert style_loss(source, moved).item() == pytest.approx(0, abs=1e-6)
-    assert perceptual_loss(source, moved).item() > 0.1
-
-
 def test_perceptual_loss_by_hand() -> None:
     source = [torch.zeros(1, 2, 2, 2), torch.zeros(1, 8, 1, 1)]
     target = [torch.full((1, 2, 2, 2), 3.0), torch.ones(1, 8, 1, 1)]
     assert perceptual_loss(source, target).item() == pytest.approx(3 + 1)
-
-
-def test_gradients_reach_both_sides() -> None:
-    for loss in (perceptual_loss, style_loss):
-        source, target = random_features(0), random_features(1)
-        for features in source + target:
-            features.requires_grad_()
-        loss(source, target).backward()
-        assert all(features.grad.abs().sum() > 0 for features in source + target)
 
 
 def test_no_layers_and_unequal_layers_are_refused() -> None:

@@ -20,11 +20,8 @@ from models.losses.spatial_correlative import (
     self_similarity,
     structure_cosine,
     structure_distance,
-    window_positions,
 )
 from models.networks import VGG16Features, initialize
-
-MAPS = [(7, 5), (5, 7), (6, 6), (3, 9)]
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -92,61 +89,34 @@ def looped_contrast(source: Tensor, positive: Tensor, other: Tensor, temperature
     return sum(losses) / len(losses)
 
 
-@pytest.mark.parametrize(("height", "width", "patch"), [
-    (height, width, patch) for height, width in MAPS for patch in range(1, min(height, width) + 1)])
-def test_window_of_every_query_contains_the_query_and_is_row_major(height: int, width: int, patch: int) -> None:
-    queries = torch.arange(height * width)
-    windows = window_positions(queries, height, width, patch)
-    assert windows.shape == (height * width, patch * patch)
-    assert (windows == queries[:, None]).any(dim=1).all()
-    assert (windows.diff(dim=1) > 0).all()
-    for window in windows:
-        rows, columns = window // width, window % width
-        assert rows.max() - rows.min() == columns.max() - columns.min() == patch - 1
-
-
-@pytest.mark.parametrize(("height", "width"), MAPS)
-@pytest.mark.parametrize("patch", [1, 2, 3, 4, 5, 6, 9, 64])
-@pytest.mark.parametrize("normalize", [False, True])
-def test_self_similarity_equals_the_loops(height: int, width: int, patch: int, normalize: bool) -> None:
+@pytest.mark.parametrize(("height", "width"), [(7, 5), (5, 7), (3, 9)])
+@pytest.mark.parametrize("patch", [1, 2, 3, 4, 5, 64])
+def test_self_similarity_equals_the_loops(height: int, width: int, patch: int) -> None:
     features = 4 * noise(2, 3, height, width, seed=height * width + patch)
-    positions = torch.randperm(height * width, generator=torch.Generator().manual_seed(1))
-    expected = looped_similarity(features, positions, patch, normalize)
-    actual = self_similarity(features, positions, patch_size=patch, normalize=normalize)
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+    positions = torch.randperm(height * width, generator=torch.Generator().manual_seed(1))[:12]
     keys = height * width if patch >= min(height, width) else patch**2
-    assert actual.shape == (2, height * width, keys)
+    for normalize in (False, True):
+        actual = self_similarity(features, positions, patch_size=patch, normalize=normalize)
+        assert actual.shape == (2, 12, keys)
+        expected = looped_similarity(features, positions, patch, normalize)
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_neither_a_constant_nor_a_rotation_of_the_channels_nor_with_cosines_a_scale_changes_the_map() -> None:
+    features = noise(2, 3, 6, 5)
+    rotation, _ = torch.linalg.qr(noise(3, 3, seed=1))
+    shifted = features + torch.tensor([100.0, -3.0, 0.5], dtype=torch.float64).view(1, 3, 1, 1)
+    rotated = torch.einsum("cd,bdhw->bchw", rotation, features)
+    for normalize in (False, True):
+        expected = self_similarity(features, patch_size=3, normalize=normalize)
+        for changed in (shifted, rotated, *([7.5 * features] if normalize else [])):
+            torch.testing.assert_close(self_similarity(changed, patch_size=3, normalize=normalize), expected)
 
 
 def test_without_positions_every_position_is_a_query_and_a_key() -> None:
     features = noise(2, 3, 4, 6)
     expected = looped_similarity(features, torch.arange(24), 64, False)
     torch.testing.assert_close(self_similarity(features, patch_size=2), expected)
-
-
-def test_a_constant_added_to_a_channel_changes_nothing() -> None:
-    features, positions = noise(2, 3, 6, 5), torch.arange(0, 30, 4)
-    shifted = features + torch.tensor([100.0, -3.0, 0.5], dtype=torch.float64).view(1, 3, 1, 1)
-    for normalize in (False, True):
-        maps = (self_similarity(f, positions, patch_size=3, normalize=normalize) for f in (features, shifted))
-        torch.testing.assert_close(*maps)
-
-
-def test_a_scale_changes_only_maps_that_are_not_normalized() -> None:
-    features = noise(1, 3, 6, 5)
-    maps = [[self_similarity(scale * features, patch_size=3, normalize=normalize) for scale in (1, 7.5)]
-            for normalize in (True, False)]
-    torch.testing.assert_close(*maps[0])
-    assert (maps[1][1].abs() >= maps[1][0].abs()).all()
-    assert not torch.allclose(*maps[1])
-
-
-def test_ranges_of_the_similarities() -> None:
-    features = 50 * noise(1, 8, 6, 5)
-    cosine = self_similarity(features, patch_size=64, normalize=True)
-    assert cosine.abs().max() <= 1 + 1e-12
-    torch.testing.assert_close(cosine.diagonal(dim1=1, dim2=2), torch.ones(1, 30, dtype=torch.float64))
-    assert self_similarity(features, patch_size=64).abs().max() <= 1
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -210,13 +180,6 @@ def test_cosine_distance_with_fewer_than_four_keys_looks_at_the_strongest(keys: 
     source, target = noise(2, 3, keys, seed=1), noise(2, 3, keys, seed=2)
     assert structure_distance(source, target, normalize=True).item() == pytest.approx(
         looped_distance(source, target, "cos", True))
-
-
-@pytest.mark.parametrize("mode", ["cos", "l1"])
-@pytest.mark.parametrize("normalize", [False, True])
-def test_distance_of_a_map_to_itself_is_zero(mode: str, normalize: bool) -> None:
-    maps = noise(2, 5, 16)
-    assert structure_distance(maps, maps, mode=mode, normalize=normalize).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_ties_at_the_threshold_are_all_kept() -> None:
@@ -441,15 +404,16 @@ def separations(loss: SpatialCorrelativeLoss, photos: list[Tensor], inversions: 
                 for photo, inversion in zip(photos, inversions, strict=True) for other in photos if other is not photo]
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-def test_fsesim_tells_a_colour_inversion_from_another_photograph(normalize: bool) -> None:
+def test_fsesim_tells_a_colour_inversion_from_another_photograph() -> None:
     vgg = VGG16Features(["relu3_1"])
-    images = photographs(256)
+    images = photographs(128)
     photos, inversions = ([vgg(sign * image)[0] for image in images] for sign in (1, -1))
     torch.manual_seed(0)
-    assert min(separations(SpatialCorrelativeLoss(normalize=normalize), photos, inversions)) > 5
+    for normalize in (False, True):
+        assert min(separations(SpatialCorrelativeLoss(normalize=normalize), photos, inversions)) > 5
 
 
+@pytest.mark.slow
 def test_lsesim_learns_to_tell_a_colour_inversion_from_another_photograph() -> None:
     vgg = VGG16Features(["relu3_1"])
     images = photographs(128)
