@@ -56,16 +56,6 @@ def colour_of(image: torch.Tensor) -> tuple[int, ...]:
     return tuple(int(value) for value in ((image.mean((1, 2)) + 1) * 127.5).round())
 
 
-def test_unaligned_sample_has_both_domains_and_their_paths(tmp_path):
-    data = dataset(folders(tmp_path), SMALL)
-    sample = sample_of(data, 4, 0)
-    assert set(sample) == {"A", "B", "A_paths", "B_paths"}
-    assert sample["A"].shape == sample["B"].shape == (3, 16, 16)
-    assert sample["A"].dtype == torch.float32
-    assert -1 <= sample["A"].min() < -0.5 < 0.5 < sample["A"].max() <= 1
-    assert sample["A_paths"] == str(tmp_path / "trainA/1.png")  # 4 modulo 3
-
-
 def test_unaligned_epoch_is_as_long_as_the_longer_folder_in_training_and_shows_every_input_once_in_testing(tmp_path):
     folders(tmp_path, "train", 3, 5)
     folders(tmp_path, "test", 3, 5)
@@ -79,6 +69,10 @@ def test_partner_is_random_in_training_and_by_index_with_serial_batches(tmp_path
     data, serial = dataset(tmp_path, SMALL), dataset(tmp_path, f"{SMALL} --serial_batches")
     assert {Path(sample_of(data, 0, seed)["B_paths"]).stem for seed in range(60)} == set("01234")
     assert {Path(sample_of(serial, 3, seed)["B_paths"]).stem for seed in range(10)} == {"3"}
+    sample = sample_of(data, 4, 0)
+    assert set(sample) == {"A", "B", "A_paths", "B_paths"}
+    assert sample["A"].shape == sample["B"].shape == (3, 16, 16)
+    assert sample["A_paths"] == str(tmp_path / "trainA/1.png")  # 4 modulo 3
 
 
 @pytest.mark.parametrize("mode", ["unaligned", "aligned"])
@@ -192,91 +186,6 @@ def test_pairs_get_the_same_scale_crop_and_flip(tmp_path, side_by_side):
     assert torch.equal(sample_of(back, 0, 3)["A"], sample_of(data, 0, 3)["B"])
 
 
-def test_pairs_are_limited_after_matching(tmp_path):
-    folders(tmp_path, count_a=4, count_b=4)
-    assert len(dataset(tmp_path, "--dataset_mode aligned --max_dataset_size 3")) == 3
-
-
-@pytest.mark.parametrize(("extra", "lonely"), [("trainA", "trainB"), ("trainB", "trainA")])
-def test_missing_partners_are_counted_and_named(tmp_path, extra, lonely):
-    folders(tmp_path, count_a=1, count_b=1)
-    for i in range(5, 10):
-        save(tmp_path / extra / f"{i}.png")
-    with pytest.raises(UserError, match=rf"5 images without a partner.*{lonely}: \S*{extra}/5\.png, .*, \.\.\.;"):
-        dataset(tmp_path, "--dataset_mode aligned")
-
-
-def test_two_images_of_one_name_are_refused(tmp_path):
-    folders(tmp_path, count_a=1, count_b=1)
-    save(tmp_path / "trainA/0.bmp")
-    with pytest.raises(UserError, match=r"0\.bmp and \S*0\.png have the same name"):
-        dataset(tmp_path, "--dataset_mode aligned")
-
-
-def test_pair_of_two_sizes_names_both_files_and_sizes(tmp_path):
-    save(tmp_path / "trainA/x.png", size=(24, 20))
-    save(tmp_path / "trainB/x.png", size=(20, 24))
-    data = dataset(tmp_path, "--dataset_mode aligned")
-    with pytest.raises(UserError, match=r"trainA/x\.png is 24x20 and \S*trainB/x\.png is 20x24"):
-        sample_of(data, 0, 0)
-
-
-def test_side_by_side_image_of_odd_width_is_named(tmp_path):
-    save(tmp_path / "train/x.png", size=(25, 20))
-    with pytest.raises(UserError, match=r"train/x\.png is 25 pixels wide"):
-        sample_of(dataset(tmp_path, "--dataset_mode aligned"), 0, 0)
-
-
-def test_folder_missing_for_unaligned_mentions_single(tmp_path):
-    save(tmp_path / "x.png")
-    with pytest.raises(UserError, match=r"--dataroot: .*testA.*--dataset_mode single"):
-        dataset(tmp_path, program=TEST)
-
-
-def test_training_needs_both_folders(tmp_path):
-    save(tmp_path / "trainA/x.png")
-    with pytest.raises(UserError, match=r"no folder .*trainB"):
-        dataset(tmp_path)
-
-
-def test_testing_from_B_to_A_needs_the_folder_of_B(tmp_path):
-    save(tmp_path / "testA/x.png")
-    with pytest.raises(UserError, match=r"no folder .*testB"):
-        dataset(tmp_path, "--direction BtoA", TEST)
-
-
-def test_empty_folder_is_named(tmp_path):
-    folders(tmp_path, count_b=0)
-    (tmp_path / "trainB").mkdir()
-    with pytest.raises(UserError, match=r"--dataroot: no images in \S*trainB"):
-        dataset(tmp_path)
-
-
-def test_aligned_without_its_folders_says_what_it_looks_for(tmp_path):
-    save(tmp_path / "x.png")
-    with pytest.raises(UserError, match=r"trainA and .*trainB, or .*train .*side by side"):
-        dataset(tmp_path, "--dataset_mode aligned")
-
-
-@pytest.mark.parametrize("mode", ["unaligned", "aligned"])
-def test_file_in_dataroot_does_not_override_the_dataset_mode(tmp_path, mode):
-    with pytest.raises(UserError, match=rf"x\.png is a file; --dataset_mode {mode} needs a folder .*single"):
-        dataset(save(tmp_path / "x.png"), f"--dataset_mode {mode}")
-
-
-@pytest.mark.parametrize(("arguments", "message"), [
-    ("--load_size 100 --crop_size 101", r"--crop_size 101 .*--load_size 100.* raise --load_size"),
-    ("--load_size 9 --crop_size 10 --preprocess scale_width_and_crop", "--crop_size 10 .*--load_size 9"),
-    ("--load_size 9 --crop_size 10 --preprocess scale_shortside_and_crop", "--crop_size 10 .*--load_size 9"),
-    ("--input_nc 2", "--input_nc 2: .*3 channels"),
-    ("--output_nc 4", "--output_nc 4: .*3 channels"),
-])
-@pytest.mark.parametrize("mode", list(DATASETS))
-def test_flags_that_do_not_fit_are_refused_at_start(tmp_path, mode, arguments, message):
-    with pytest.raises(UserError, match=message):
-        dataset(tmp_path, f"--dataset_mode {mode} {arguments}")
-
-
 @pytest.mark.parametrize("preprocess", ["crop", "none", "scale_width"])
 def test_crop_larger_than_load_size_is_fine_where_they_do_not_meet(tmp_path, preprocess):
     data = dataset(folders(tmp_path), f"--load_size 9 --crop_size 10 --preprocess {preprocess}")
@@ -291,15 +200,55 @@ def test_data_sets_survive_pickling_for_workers_that_are_spawned(tmp_path, mode)
     assert torch.equal(sample_of(copy, 1, 5)["A"], sample_of(data, 1, 5)["A"])
 
 
-def test_dataroot_is_required_and_must_exist(tmp_path):
-    with pytest.raises(UserError, match="--dataroot is required"):
-        parse(TRAIN, {"sc": NoModel}, DATASETS, [])
-    with pytest.raises(UserError, match=r"--dataroot: \S*gone does not exist"):
-        dataset(tmp_path / "gone")
-
-
 def test_augment_changes_nothing_in_testing_and_belongs_to_sets_with_two_domains(tmp_path):
     folders(tmp_path, "test")
     assert "A_aug" not in sample_of(dataset(tmp_path, "--augment", TEST), 0, 0)
     with pytest.raises(UserError, match="--augment is not a flag"):
         dataset(tmp_path, "--dataset_mode single --augment")
+
+
+@pytest.mark.parametrize(("files", "arguments", "program", "message"), [
+    ("x.png", "", TEST, r"--dataroot: .*testA.*--dataset_mode single"),
+    ("trainA/x.png", "", TRAIN, r"no folder .*trainB"),
+    ("testA/x.png", "--direction BtoA", TEST, r"no folder .*testB"),
+    ("trainA/x.png trainB/", "", TRAIN, r"--dataroot: no images in \S*trainB"),
+    ("x.png", "--dataset_mode aligned", TRAIN, r"trainA and .*trainB, or .*train .*side by side"),
+    ("trainA/0.png trainB/0.png trainA/5.png trainA/6.png", "--dataset_mode aligned", TRAIN,
+     r"2 images without a partner.*trainB: \S*trainA/5\.png, "),
+    ("trainA/0.png trainB/0.png trainA/0.bmp", "--dataset_mode aligned", TRAIN,
+     r"0\.bmp and \S*0\.png have the same name"),
+])
+def test_folders_that_are_no_data_set_are_named(tmp_path, files, arguments, program, message):
+    for file in files.split():
+        if file.endswith("/"):
+            (tmp_path / file).mkdir()
+        else:
+            save(tmp_path / file)
+    with pytest.raises(UserError, match=message):
+        dataset(tmp_path, arguments, program)
+
+
+@pytest.mark.parametrize("mode", ["unaligned", "aligned"])
+def test_a_file_as_dataroot_does_not_override_the_dataset_mode(tmp_path, mode):
+    with pytest.raises(UserError, match=rf"x\.png is a file; --dataset_mode {mode} needs a folder .*single"):
+        dataset(save(tmp_path / "x.png"), f"--dataset_mode {mode}")
+
+
+def test_pairs_that_differ_in_size_and_halves_of_an_odd_width_are_named(tmp_path):
+    save(tmp_path / "two/trainA/x.png", size=(24, 20))
+    save(tmp_path / "two/trainB/x.png", size=(20, 24))
+    save(tmp_path / "one/train/x.png", size=(25, 20))
+    for name, message in (("two", r"trainA/x\.png is 24x20 and \S*trainB/x\.png is 20x24"),
+                          ("one", r"train/x\.png is 25 pixels wide")):
+        with pytest.raises(UserError, match=message):
+            sample_of(dataset(tmp_path / name, "--dataset_mode aligned"), 0, 0)
+
+
+@pytest.mark.parametrize("mode", list(DATASETS))
+def test_flags_that_do_not_fit_are_refused_at_start(tmp_path, mode):
+    for arguments, message in (
+        ("--load_size 9 --crop_size 10 --preprocess scale_width_and_crop", "--crop_size 10 .*--load_size 9"),
+        ("--input_nc 2", "--input_nc 2: .*3 channels"), ("--output_nc 4", "--output_nc 4: .*3 channels"),
+    ):
+        with pytest.raises(UserError, match=message):
+            dataset(tmp_path, f"--dataset_mode {mode} {arguments}")

@@ -16,7 +16,7 @@ from models.networks import (
     create_generator,
     initialize,
 )
-from models.networks.equalized import Blur, EqualConv2d, EqualLinear, MinibatchDeviation
+from models.networks.equalized import EqualConv2d, MinibatchDeviation
 from util.errors import UserError
 
 
@@ -142,42 +142,11 @@ def test_real_and_generated_images_are_no_group(name: str, passes: int) -> None:
 # --- layers ---------------------------------------------------------------------------------------------------------
 
 
-def test_features_are_the_encoders_layer_by_layer() -> None:
-    network = create_generator("stylegan2", ngf=1, size=64, downsamplings=2).eval()
-    images = torch.randn(1, 3, 16, 24)
-    image, first, half, quarter, last = network.features(images, [0, 1, 2, 3, 6])
-    assert torch.equal(image, images)
-    assert [tuple(f.shape[1:]) for f in (first, half, quarter, last)] == [
-        (8, 16, 24), (16, 8, 12), (32, 4, 6), (32, 4, 6)]
-    assert torch.equal(network.decoder(last), network(images))
-    assert torch.equal(network.features(images, [3])[0], quarter)
-
-
-def test_activations_neither_grow_nor_vanish_at_the_start() -> None:
-    """What the scaled weights are for. Of plain colours: blur would take most of white noise away."""
-    torch.manual_seed(0)
-    network = StyleGAN2Generator(ngf=16, size=64, downsamplings=2)
-    for features in network.features(torch.randn(8, 3, 1, 1).expand(8, 3, 64, 64), range(1, 7)):
-        assert 0.5 < features.square().mean().sqrt() < 2
-
-
-@pytest.mark.parametrize("layer", [EqualConv2d(128, 64, 3), EqualLinear(1152, 64)])
-def test_weights_are_unit_and_scaled_when_used(layer: nn.Module) -> None:
-    assert layer.weight.std().item() == pytest.approx(1, rel=0.02)
-    assert layer.scale == pytest.approx(1152**-0.5)
-
-
 def test_initialisation_leaves_the_weights_alone() -> None:
     for network in (StyleGAN2Generator(ngf=1), StyleGAN2Discriminator(ndf=1, size=32)):
         before = {key: value.clone() for key, value in network.state_dict().items()}
         initialize(network)
         assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
-
-
-def test_blur_keeps_constants_inside() -> None:
-    blurred = Blur(2)(torch.full((1, 2, 9, 12), 0.3))
-    assert blurred.shape == (1, 2, 10, 13)
-    torch.testing.assert_close(blurred[:, :, 2:-2, 2:-2], torch.full((1, 2, 6, 9), 0.3))
 
 
 def test_noise_is_added_in_training_alone_and_never_in_the_small_generator() -> None:

@@ -47,11 +47,6 @@ def test_unknown_layers_are_refused(layer: str) -> None:
         VGG16Features([layer], "random")
 
 
-def test_no_layers_are_refused() -> None:
-    with pytest.raises(UserError, match="no layer"):
-        VGG16Features([], "random")
-
-
 @pytest.mark.parametrize("layers", [["relu1_1"], ["4"], ["relu4_1", "relu3_1"], ["4", "7", "9"], ["12"]])
 def test_no_layer_beyond_the_deepest_exists_and_each_runs_once(layers: list[str]) -> None:
     network = VGG16Features(layers, "random")
@@ -109,14 +104,6 @@ def test_keys_and_features_are_torchvisions(photos: Tensor, tmp_path: Path) -> N
         torch.testing.assert_close(network(photos)[1], reference[:12](x), rtol=1e-4, atol=1e-5)
 
 
-def test_bundled_features_tell_photographs_apart_and_are_of_unit_scale(photos: Tensor) -> None:
-    for features in VGG16Features(["4", "7", "9"])(photos):
-        cat, cup = features.flatten(1)
-        assert torch.nn.functional.cosine_similarity(cat, cup, dim=0) < 0.8
-        assert 0.3 < features.mean() < 3
-        assert features.min() == 0
-
-
 def test_one_channel_images_are_repeated(photos: Tensor) -> None:
     network = VGG16Features(["4"])
     grey = photos.mean(1, keepdim=True)
@@ -140,13 +127,6 @@ def test_frozen_weights_stay_and_gradients_reach_the_images(photos: Tensor) -> N
     images = photos.requires_grad_()
     network(images)[0].sum().backward()
     assert images.grad.abs().sum() > 0
-
-
-def test_weights_that_are_not_frozen_learn(photos: Tensor) -> None:
-    network = VGG16Features(["relu1_2"], frozen=False)
-    assert network.training
-    network(photos)[0].sum().backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
 
 
 def test_random_weights_are_the_same_every_time_and_draw_from_no_global_generator() -> None:
