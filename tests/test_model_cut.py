@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from test_model_sc import batch, check_step, same, weights
+from test_model_sc import batch, check_step, weights
 from tiny import METHODS, NETWORKS, SIZES, train_options, train_step
 from torch import Tensor, nn
 
@@ -174,25 +173,6 @@ def test_the_input_is_encoded_by_the_pass_that_translates_it(
     train_step(model, [batch(count=2)])
     assert sorted(seen) == sorted(passes)
     assert len(later) == 1, "encoder passes end at the deepest layer"
-
-
-def test_each_optimizer_changes_its_own_networks_discriminator_first(build: Build) -> None:
-    model = build()
-    changes: list[tuple[str, set[str]]] = []
-
-    def watch(name: str, step: Callable[[], Any]) -> Callable[[], None]:
-        def watched() -> None:
-            before = {key: weights(network) for key, network in model.networks.items()}
-            step()
-            changes.append((name, {key for key, network in model.networks.items()
-                                   if not same(before[key], weights(network))}))
-        return watched
-
-    for name, optimizer in model.optimizers.items():
-        optimizer.step = watch(name, optimizer.step)
-    for _ in range(2):
-        train_step(model, [batch()])
-    assert changes == 2 * [("D", {"D"}), ("G", {"G", "F"})]
 
 
 def test_a_mirrored_translation_is_shown_as_its_input_lies(build: Build) -> None:

@@ -74,16 +74,6 @@ def test_steps_equal_the_plain_formulas(build: Build) -> None:
                 ours.data.copy_(theirs)  # Adam blows up the rounding of gradients that are zero
 
 
-def test_the_discriminator_sees_the_input_beside_the_output(build: Build) -> None:
-    model = build("--input_nc 1")
-    seen: list[Tensor] = []
-    model.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
-    images = batch((1, 3), count=2)
-    train_step(model, [images])
-    real, fake = (torch.cat([images["A"], output], dim=1) for output in (images["B"], model.visuals()["fake_B"]))
-    assert torch.equal(torch.cat(seen), torch.cat([real, fake, fake]))
-
-
 @pytest.mark.parametrize("flags", [
     "--lambda_L1 0", "--gan_mode lsgan", "--gan_mode hinge --netD multi", "--netG unet_128 --no_dropout false",
     "--norm batch", "--netD pixel",

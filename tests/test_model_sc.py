@@ -213,12 +213,6 @@ def test_no_vgg_is_built_where_no_weight_needs_it(
         build("--lambda_style 1 --lambda_spatial 0")
 
 
-def test_vgg_ends_at_the_deepest_layer_that_a_weight_needs(build: Callable[[str], SpatialCorrelativeModel]) -> None:
-    assert build("").structure.vgg.depth == 3
-    assert build("--lambda_perceptual 1").structure.vgg.depth == 7
-    assert build("--lambda_style 1 --lambda_spatial 0").structure.vgg.depth == 10
-
-
 @pytest.mark.parametrize("learns", [False, True])
 def test_vgg_is_frozen_unless_vgg_lr_scale_trains_it(
     build: Callable[[str], SpatialCorrelativeModel], learns: bool
@@ -234,52 +228,17 @@ def test_vgg_is_frozen_unless_vgg_lr_scale_trains_it(
     assert rates == ([1e-4, 5e-5] if learns else [1e-4])
 
 
-@pytest.mark.parametrize(("flags", "learners"), [("", {"F"}), ("--vgg_lr_scale 1", {"F", "VGG"})])
-def test_each_optimizer_changes_its_own_networks_in_the_order_heads_discriminator_generator(
-    build: Callable[[str], SpatialCorrelativeModel], flags: str, learners: set[str]
-) -> None:
-    model = build(f"--learned_attn --augment --lambda_gradient 1 --lambda_identity 1 {flags}")
-    changes: list[tuple[str, set[str]]] = []
-    gradients: dict[str, list[Tensor]] = {}
-
-    def watch(name: str) -> None:
-        optimizer = model.optimizers[name]
-        step = optimizer.step
-
-        def watched() -> None:
-            before = {key: weights(network) for key, network in model.networks.items()}
-            step()
-            after = {key: weights(network) for key, network in model.networks.items()}
-            changes.append((name, {key for key in before if not same(before[key], after[key])}))
-            for trained in learners if name == "F" else {name}:
-                gradients[trained] = [p.grad.clone() for p in model.networks[trained].parameters()]
-
-        optimizer.step = watched
-
-    for name in model.optimizers:
-        watch(name)
-    for _ in range(3):
-        train_step(model, [batch()])
-        assert gradients.keys() == model.networks.keys()
-        for name, network in model.networks.items():  # no later step of another network added to them
-            assert same(gradients[name], [p.grad for p in network.parameters()])
-    assert changes == 3 * [("F", learners), ("D", {"D"}), ("G", {"G"})]
-
-
 # --- every flag -----------------------------------------------------------------------------------------------------
 
 CASES = [
-    "--loss_mode info", "--loss_mode info --learned_attn", "--loss_mode info --learned_attn --augment --use_norm",
-    "--loss_mode l1", "--loss_mode l1 --use_norm --learned_attn", "--use_norm", "--patch_nums inf",
-    "--lambda_spatial_idt 1", "--lambda_spatial_idt 1 --lambda_spatial 0 --learned_attn", "--lambda_identity 1",
-    "--lambda_perceptual 1", "--lambda_style 1", "--lambda_perceptual 1 --lambda_style 1 --lambda_spatial 0",
+    "--loss_mode info", "--loss_mode info --learned_attn --augment --use_norm", "--loss_mode l1 --use_norm", "--patch_nums inf",
+    "--lambda_spatial_idt 1 --lambda_spatial 0 --learned_attn", "--lambda_identity 1",
+    "--lambda_perceptual 1 --lambda_style 1 --lambda_spatial 0",
     "--learned_attn --augment --vgg_lr_scale 1 --lambda_perceptual 1",
     *(f"--gan_mode {mode} --lambda_gradient 1" for mode in ("lsgan", "vanilla", "hinge", "nonsaturating", "wgangp")),
-    *(f"--gan_mode {mode} --netD multi" for mode in ("lsgan", "vanilla", "hinge", "nonsaturating")),
-    "--netD multi --gan_mode wgangp --lambda_gradient 10", "--netD pixel", "--netD n_layers --n_layers_D 2",
-    "--netG unet_128", "--netG unet_256", "--netG resnet_9blocks", "--no_antialias --no_antialias_up",
-    "--norm none", "--norm batch", "--norm none --netG unet_128 --netD pixel", "--no_dropout false",
-    "--no_dropout false --netG unet_128", "--pool_size 0", "--init_type kaiming", "--init_type orthogonal",
+    "--netD multi --gan_mode hinge", "--netD multi --gan_mode wgangp --lambda_gradient 10", "--netD n_layers",
+    "--netG unet_128 --norm none --netD pixel", "--no_antialias --no_antialias_up --norm batch",
+    "--no_dropout false --pool_size 0 --init_type kaiming", "--netG unet_128 --no_dropout false --init_type orthogonal",
     "--netG stylegan2 --netD stylegan2 --gan_mode nonsaturating --lambda_gradient 1",
     "--netG smallstylegan2 --stylegan2_G_num_downsampling 2 --netD tilestylegan2 --D_patch_size 8",
 ]
@@ -310,9 +269,8 @@ def check_step(model: SpatialCorrelativeModel, before: dict[str, list[Tensor]], 
         assert all(value.isfinite().all() for value in weights(network))
 
 
-@pytest.mark.parametrize("flags", ["", "--learned_attn --augment", "--loss_mode info", "--lambda_style 1",
-                                   "--lambda_gradient 1", "--netG unet_128 --learned_attn"])
-@pytest.mark.parametrize("channels", [(1, 3), (3, 1), (1, 1), (3, 3)])
+@pytest.mark.parametrize("flags", ["--learned_attn --augment --netG unet_128", "--lambda_style 1 --lambda_gradient 1"])
+@pytest.mark.parametrize("channels", [(1, 3), (3, 1)])
 def test_steps_work_with_greyscale_and_colour(
     build: Callable[[str], SpatialCorrelativeModel], flags: str, channels: Size
 ) -> None:
@@ -322,9 +280,9 @@ def test_steps_work_with_greyscale_and_colour(
     assert model.visuals()["fake_B"].shape == (1, channels[1], 16, 16)
 
 
-@pytest.mark.parametrize("flags", ["", "--learned_attn --augment", "--learned_attn --augment --vgg_lr_scale 1",
-                                   "--loss_mode info", "--lambda_spatial_idt 1 --lambda_identity 1",
-                                   "--lambda_gradient 1", "--lambda_perceptual 1 --lambda_style 1"])
+@pytest.mark.parametrize("flags", ["--learned_attn --augment --vgg_lr_scale 1 --lambda_gradient 1",
+                                   "--loss_mode info --lambda_spatial_idt 1 --lambda_identity 1",
+                                   "--lambda_perceptual 1 --lambda_style 1"])
 def test_steps_work_with_images_of_different_sizes(
     build: Callable[[str], SpatialCorrelativeModel], flags: str
 ) -> None:
@@ -359,30 +317,15 @@ def test_optional_terms_are_what_their_names_say(build: Callable[[str], SpatialC
 
 
 @pytest.mark.parametrize(("flags", "message"), [
-    ("--lambda_identity 1 --input_nc 1", "--lambda_identity .*--input_nc equal to --output_nc"),
-    ("--lambda_spatial_idt 1 --input_nc 1", "--lambda_spatial_idt .*--input_nc equal to --output_nc"),
     ("--vgg_lr_scale 1", "--learned_attn"),
-    ("--gan_mode wgangp", "--lambda_gradient"),
     ("--loss_mode l1 --patch_size 1", "--loss_mode l1 needs at least four keys"),
     ("--loss_mode l1 --attn_layers relu4_1 --crop_size 12", "--loss_mode l1 needs at least four keys"),
-    ("--attn_layers relu9_1", "--attn_layers.*relu9_1"),
-    ("--attn_layers 4,relu3_1", "twice"),
 ])
 def test_flags_that_cannot_work_are_refused_before_anything_is_built(
     parse: Callable[[str], Options], flags: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         parse(flags)
-
-
-def test_visuals_are_the_current_images_without_gradients(build: Callable[[str], SpatialCorrelativeModel]) -> None:
-    model = build("--lambda_identity 1")
-    images = batch()
-    train_step(model, [images])
-    visuals = model.visuals()
-    assert list(visuals) == ["real_A", "fake_B", "real_B", "idt_B"]
-    assert torch.equal(visuals["real_A"], images["A"])
-    assert not any(image.requires_grad for image in visuals.values())
 
 
 # --- image pool -----------------------------------------------------------------------------------------------------
@@ -414,12 +357,6 @@ def test_pool_keeps_its_own_copies_without_gradient() -> None:
         for used in (current, shown):
             used.zero_()
         assert pool.images[0].min() > 0
-
-
-def test_pool_of_size_zero_shows_the_images_themselves() -> None:
-    images = torch.rand(3, 1, 2, 2)
-    for _ in range(5):
-        assert torch.equal(ImagePool(0).query(images), images)
 
 
 def test_pool_with_images_of_other_sizes_answers_in_the_size_asked_for() -> None:
@@ -467,8 +404,8 @@ def test_pool_goes_on_from_its_state() -> None:
 # --- any size -------------------------------------------------------------------------------------------------------
 
 SIZES = {
-    "resnet": [(1, 1), (1, 9), (2, 3), (4, 4), (5, 5), (7, 64), (8, 8), (9, 31), (37, 50), (16, 18)],
-    "unet": [(1, 1), (3, 130), (100, 37), (128, 128)],
+    "resnet": [(1, 1), (1, 9), (7, 64), (8, 8), (37, 50), (16, 18)],
+    "unet": [(1, 1), (3, 130), (128, 128)],
     "stylegan2": [(1, 1), (2, 3), (9, 31), (16, 18)],
     "smallstylegan2": [(1, 1), (7, 64)],
 }
@@ -482,14 +419,6 @@ def test_output_has_the_size_of_the_input(name: str) -> None:
             output = translate_any_size(generator, torch.rand(2, 3, *size) - 0.5)
         assert output.shape == (2, 3, *size)
         assert output.isfinite().all()
-
-
-@pytest.mark.parametrize("name", list(GENERATORS))
-def test_multiples_go_through_the_generator_as_they_are(name: str) -> None:
-    generator = create_generator(name, ngf=1).eval()
-    images = torch.rand(1, 3, generator.multiple * 2, generator.multiple * 3)
-    with torch.inference_mode():
-        assert torch.equal(translate_any_size(generator, images), generator(images))
 
 
 class Identity(nn.Module):

@@ -15,7 +15,6 @@ from tiny import (
     METHODS,
     NETWORKS,
     SIZES,
-    save_folders,
     save_noise,
     train_options,
     train_step,
@@ -150,13 +149,3 @@ def test_from_two_images_to_a_translation_at_the_photographs_own_size(two_images
     assert picture.shape == (45, 71, 3)
     assert np.array_equal(translated(two_images, "--seed 2"), picture), "no noise in evaluation mode, the default"
     assert not np.array_equal(translated(two_images, "--eval false"), picture)
-
-
-def test_any_images_can_be_translated_afterwards(two_images: Path) -> None:
-    flags = f"--model sinsc --netG smallstylegan2 {NETWORK_SIZES} {LOSSES} --max_iters 4 --no_html --seed 1"
-    train(train_options(two_images, flags, defaults=()))
-    other = save_folders(two_images / "other", counts=(2, 2)) / "trainA"
-    options = translate_options(other, two_images, "--eval")
-    translation.translate(options)
-    outputs = sorted((two_images / "results").glob("*/*/images/fake_B/*.png"))
-    assert [Image.open(path).size for path in outputs] == [(24, 20)] * 2
