@@ -96,7 +96,7 @@ def load(model: Model, options: Options) -> Path:
 
 
 def styles(model: Model) -> list[Tensor]:
-    """What the generator takes beside images: for munit_sc the style, of which an export has one."""
+    """Inputs of the generator beside images: for munit_sc the style, of which an export has one."""
     return list(model.styles.values())[:1] if isinstance(model, MultiModalModel) else []
 
 

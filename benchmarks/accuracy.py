@@ -1,4 +1,4 @@
-"""How accurate the spatially-correlative losses are when the networks compute in bf16."""
+"""Measure the accuracy of the spatially-correlative losses when the networks compute in bf16."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast batches come: decoded or from the cache, by how many workers, finished there or on the device.
+"""Time data loading: decoded or cached, by number of workers, finished in the workers or on the device.
 
     python -m benchmarks.data --step_ms 30 --json data.json
 """

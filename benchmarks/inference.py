@@ -60,7 +60,7 @@ Translation = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """One row: ``batch`` images of ``size``, with flags of ``test.py``."""
+    """A row: ``batch`` images of ``size``, with flags of ``test.py``."""
 
     name: str
     size: int
@@ -107,7 +107,7 @@ def command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[
 def batch_cases(
     arguments: argparse.Namespace, flags: tuple[str, ...], batch: int, device: torch.device
 ) -> list[Case]:
-    """Every speed that suits the device, float32 first."""
+    """List the speeds that suit the device, float32 first."""
     return [Case(name, arguments.size, batch, (*flags, *speed)) for name, speed in SPEEDS.items()
             if device.type == "cuda" or not name.startswith("tf32")]
 

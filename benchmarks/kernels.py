@@ -1,4 +1,4 @@
-"""Which kernels a call spends its time in."""
+"""Profile a call by kernel."""
 
 from __future__ import annotations
 

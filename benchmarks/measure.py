@@ -1,4 +1,4 @@
-"""What every benchmark measures with: time, memory, operations, the machine's own rates, and a table of it all."""
+"""Measure time, memory, operations, and the machine's own rates."""
 
 from __future__ import annotations
 

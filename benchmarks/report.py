@@ -1,4 +1,4 @@
-"""What the benchmark programs share at the terminal: their flags, the machine's description, tables and JSON."""
+"""Flags, machine description, tables and JSON of the benchmark programs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def use_device(name: str, threads: int | None = None) -> torch.device:
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:
-    """What must be known to compare numbers: processors, torch, the date."""
+    """Describe the conditions of a measurement: processors, torch, date."""
     machine: dict[str, str | int] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cpu": cpu_model(), "cpu_cores": os.cpu_count() or 1, "threads": torch.get_num_threads(),

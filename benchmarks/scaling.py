@@ -1,4 +1,4 @@
-"""What several processes gain on this machine, what they exchange, and how long a large data set takes to begin.
+"""Measure the gain of several processes, the data that they exchange, and the start of a large data set.
 
     python -m benchmarks.scaling --layouts 1x1 1x2 2x1 --size 64 --json scaling.json
 
@@ -91,7 +91,7 @@ def layout(text: str) -> tuple[int, int]:
 
 
 def usual_layouts(device: torch.device) -> list[tuple[int, int]]:
-    """What is measured if nothing else is asked for."""
+    """The default layouts."""
     if device.type == "cpu":
         return [(1, 1), (1, 2), (2, 1)]
     return [(count, 1) for count in (1, 2, 4, 8) if count <= torch.cuda.device_count()]

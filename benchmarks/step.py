@@ -63,13 +63,13 @@ class Case:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What ``train.py`` is told about the method."""
+        """The method's flags of ``train.py``."""
         return (*METHODS[self.method], "--patch_size", str(self.window), "--batch_size", str(self.batch))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What torch holds for the whole process and two candidates may want differently."""
+    """Settings of torch for the whole process, which candidates set differently."""
 
     convolutions_in_tf32: bool = True
     search_convolutions: bool = False
@@ -177,7 +177,7 @@ def measure_case(
 
 
 def precision(speed: str) -> torch.dtype:
-    """What a row's convolutions are computed in."""
+    """The type in which a row's convolutions are computed."""
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(speed.split("-", maxsplit=1)[0], torch.float32)
 
 

@@ -1,4 +1,4 @@
-"""What is compared: methods on the same drawings, and one setting of the losses varied at a time."""
+"""The methods to compare on the same drawings, and variants that change one setting of the losses."""
 
 STRUCTURE = "--attn_layers relu3_1"
 METHODS = {

@@ -1,4 +1,4 @@
-"""One picture of what several runs make of the same images."""
+"""One picture with the translations of the same images by several runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What experiments.compare keeps of a run: its settings from the beginning, its scores at the end."""
+"""Records of compared runs: their settings from the beginning, their scores at the end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def refuse_other_settings(path: Path, asked: Mapping[str, str | int]) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What is kept of a run.
+    """Read the record of a run.
 
     Raises:
         UserError: the file is damaged.

@@ -18,6 +18,6 @@ MODELS: dict[str, type[Model]] = {
     "munit_sc": MultiModalModel,
     "test": TestModel,
 }
-"""What ``--model`` chooses from."""
+"""The models that ``--model`` names."""
 
 __all__ = ["MODELS", "Model"]

@@ -112,5 +112,5 @@ def blank(images: Tensor, row: Tensor, column: Tensor, height: int, width: int) 
 
 
 def within(values: Tensor, start: Tensor | int, end: Tensor | int) -> Tensor:
-    """Whether start <= value < end."""
+    """Elementwise start <= value < end."""
     return (values >= start) & (values < end)

@@ -117,7 +117,7 @@ class Model(ABC):
         """Translate [B, C, H, W] in [-1, 1] to the other domain, at the same height and width."""
 
     def translators(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """All ways in which test.py translates an image, each as `translate` does, by the name of the result."""
+        """Functions like `translate`, one for each result of test.py, by the result's name."""
         return {"fake_B": self.translate}
 
     @abstractmethod

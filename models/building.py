@@ -1,4 +1,4 @@
-"""What the flags describe: networks, optimizers, and what does not go together for several models."""
+"""Build networks and optimizers from flags, and refuse combinations of flags for several models."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def refuse_one_domain(options: Options) -> None:
 
 
 def is_reversed(options: Options) -> bool:
-    """Whether --direction asks for the way back of what the experiment was trained for."""
+    """Whether --direction is the reverse of the training's."""
     direction = options[DataFlags].direction
     return bool(options.recorded.get("direction", direction) != direction)
 

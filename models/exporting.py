@@ -22,7 +22,7 @@ from .networks.blocks import InstanceNorm
 
 Run = Callable[[Tensor], Tensor]
 NAMES = ("images", "translations")
-"""What the graph's input and output are called."""
+"""Names of the graph's input and output."""
 
 
 class Translation(nn.Module):
@@ -64,7 +64,7 @@ class Translation(nn.Module):
 
 
 def padded_places(side: int, multiple: int) -> tuple[Tensor, Tensor]:
-    """Where each row of a padded image comes from: mirrored, negative where that leads out, and repeated.
+    """Source row of each row of a padded image: mirrored, negative where that leads out, and repeated.
 
     As `pad_to_fit`, but its amounts may be free in a graph.
     """
@@ -140,7 +140,7 @@ FORMATS: Mapping[str, Callable[[Translation, int, Path], Run]] = {"onnx": save_o
 
 
 def largest_difference(run: Run, translate: Run, translation: Translation, channels: int) -> float:
-    """How far an exported translation is from test.py's, over two sizes, one of which needs padding.
+    """Greatest difference between exported and direct translations of two sizes, one of which needs padding.
 
     Args:
         run: what was exported.

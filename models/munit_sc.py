@@ -53,7 +53,7 @@ class StyleFlags:
 
 @dataclass(frozen=True)
 class ChosenStyleFlags:
-    """Which styles."""
+    """Styles to translate to."""
 
     n_styles: int = flag(1, "translate each image in so many styles, drawn by --seed: the same ones for every image; "
                          "the results are fake_B_1 and so on", minimum=1)
@@ -149,7 +149,7 @@ class MultiModalModel(Model):
 
     @cached_property
     def styles(self) -> dict[str, Tensor]:
-        """What test.py translates to: the results' names, and for each a style [1, style_dim]."""
+        """The styles [1, style_dim] of test.py, by the name of the result."""
         if self.chosen.style_image:
             device = next(self.encoder.parameters()).device
             return {"fake_B": self.encode_style(self.style_image.to(device))}

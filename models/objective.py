@@ -1,4 +1,4 @@
-"""What a model minimises."""
+"""Objectives: the losses that a model minimises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model's networks are computed: where, how precisely, compiled or not, in how many processes.
+"""Prepare a model's networks for a device: precision, memory layout, compilation.
 
 Models are written as if there were one process on one device in float32; `prepare` changes what happens beneath.
 """

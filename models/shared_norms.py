@@ -1,4 +1,4 @@
-"""One mean and variance for all tiles of an image, in the place of instance normalisation's one for each input."""
+"""Share one mean and variance among all tiles of an image, in place of instance normalisation of each tile."""
 
 from __future__ import annotations
 

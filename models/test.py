@@ -20,7 +20,7 @@ from .objective import Minimize
 
 @dataclass(frozen=True)
 class SuffixFlags:
-    """Which generator of the checkpoint."""
+    """The generator of the checkpoint."""
 
     model_suffix: str = flag("", "load EPOCH_net_G<suffix>.pth, as in _A for one half of a CycleGAN",
                              parse=plain_name_or_none)

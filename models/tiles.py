@@ -42,7 +42,7 @@ Translate: TypeAlias = Callable[[Tensor], Tensor]  # [B, C, H, W] to [B, C', H, 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an image is cut. In pixels; ``size`` and all positions are multiples of ``multiple``."""
+    """Sizes of tiles, in pixels; ``size`` and all positions are multiples of ``multiple``."""
 
     size: int
     overlap: int
@@ -51,11 +51,11 @@ class Tiling:
     batch_size: int = 1
     """Tiles translated at once."""
     statistics: str = "scaled"
-    """Those of normalisation: tile, scaled or exact."""
+    """Statistics of normalisation: tile, scaled or exact."""
 
     @classmethod
     def of(cls, options: Options, model: Model) -> Tiling | None:
-        """How the options ask for images to be cut; None: not at all.
+        """The tiling that the options ask for; None: no tiling.
 
         Raises:
             UserError: sizes that do not fit each other or the generator, or statistics that need it uncompiled.
@@ -90,7 +90,7 @@ def tile_starts(side: int, tiling: Tiling) -> list[int]:
 
 
 def blend_weights(starts: list[int], size: int, ramp: int) -> Tensor:
-    """How much each tile counts at each of its pixels along one side, [tiles, size] float64.
+    """Weights of the tiles at their pixels along one side, [tiles, size] float64.
 
     At each pixel of the image the weights of all tiles sum to 1. From one tile to the next they change linearly, in
     the ``ramp`` pixels amid their overlap, which is at least that wide.

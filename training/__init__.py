@@ -1,1 +1,1 @@
-"""What the loop of train.py works on."""
+"""Training: the step, the state of a run, checkpoints, schedulers, and the monitor."""

@@ -43,7 +43,7 @@ class LossMeter:
         return means
 
     def state_dict(self, world: World = ALONE) -> dict[str, Any]:
-        """What has been added since the last report: the mean of all processes' sums, which all must call for."""
+        """The sums since the last report, averaged over all processes. All must call it."""
         sums = {name: float(total) for name, total in self._sums.items()}
         return {"sums": world.mean(sums), "counts": {name: float(count) for name, count in self._counts.items()}}
 

@@ -1,4 +1,4 @@
-"""Where random numbers come from: the CPU's generator and that of the run's own device."""
+"""Random states of the CPU and of the run's device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How learning rates change from epoch to epoch."""
+"""Learning-rate schedules, stepped once an epoch."""
 
 from __future__ import annotations
 

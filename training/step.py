@@ -1,4 +1,4 @@
-"""One training step: the gradients of every objective, and the optimizers' steps along them."""
+"""The training step: gradients of every objective, and optimizer steps along them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training looks like from outside its losses: speed, memory, learning rates, gradients."""
+"""Report speed, memory, learning rates and gradient norms of a training."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ STATUS = Path("/proc/self/statm")
 
 
 class Vitals:
-    """Reads a training's signs of life when it reports; between reports it costs nothing, and it changes nothing.
+    """Reads speed, memory, rates and gradients when the training reports; costs nothing between reports.
 
     Args:
-        networks: whose gradients are looked at.
-        optimizers: whose learning rates.
-        device: whose memory.
-        images: seen so far.
+        networks: for the norms of their gradients.
+        optimizers: for their learning rates.
+        device: for its memory.
+        images: images seen so far.
     """
 
     def __init__(

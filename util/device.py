@@ -1,4 +1,4 @@
-"""Where tensors live."""
+"""Choose devices and move batches to them."""
 
 from __future__ import annotations
 

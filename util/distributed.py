@@ -22,7 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from .errors import JobError, UserError, explain
 
 LOST = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited")
-"""What gloo and nccl say when another process is gone."""
+"""Words of gloo and nccl about a process that is gone."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes files and talks."""
+        """Whether this process writes the files and prints."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """Every process's ``value`` in the order of ranks; empty on all but the first. All must call it."""
+        """Collect ``value`` of every process, in the order of ranks; empty on all but the first. All must call it."""
         if self.size == 1:
             return [value]
         values: list[Any] | None = [None] * self.size if self.is_first else None
@@ -142,7 +142,7 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _is_said(store: Any) -> bool:
-    """Whether another process has said before this one why the training ends.
+    """Whether another process has already reported why the training ends.
 
     A process takes note of it before it ends, so before the others can lose it.
     """

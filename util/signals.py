@@ -63,11 +63,11 @@ class Signals:
 
     @property
     def received(self) -> bool:
-        """Whether this process has got one that it will answer when it is asked."""
+        """Whether a signal is pending."""
         return self._received != 0
 
     def agreed(self) -> bool:
-        """Whether to stop now. All processes must call it, once a step, and all get the same answer.
+        """Whether to stop now. All processes must call it once a step and get the same answer.
 
         Processes find their answer together while the next step runs, so that asking costs no waiting, and a signal
         counts one step later.

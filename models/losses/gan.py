@@ -59,7 +59,7 @@ def gradient_penalty(
     discriminator: nn.Module, real: Tensor, fake: Tensor, *, mode: str = "mixed", constant: float = 1.0,
     weight: float = 10.0, alpha: Tensor | None = None, generator: torch.Generator | None = None,
 ) -> Tensor:
-    """How far the discriminator's slope is from ``constant``: weight * mean((|dD/dx| - constant)^2).
+    """Penalise slopes of the discriminator that differ from ``constant``: weight * mean((|dD/dx| - constant)^2).
 
     Differentiable with respect to the discriminator's parameters. Source: Gulrajani et al., 'Improved training
     of Wasserstein GANs', 2017, equation 3.

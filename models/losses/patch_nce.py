@@ -63,7 +63,7 @@ class PatchNCELoss(nn.Module):
     def forward(
         self, target: Sequence[Tensor], source: Sequence[Tensor], positions: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """How badly a translation's patches recognise those of its input.
+        """InfoNCE of a translation's patches against those of its input.
 
         Args:
             target, source: the layers' features, each [B, C, H, W], of the translation and of the input. No gradient

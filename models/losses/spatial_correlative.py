@@ -77,7 +77,7 @@ def window_positions(positions: Tensor, height: int, width: int, patch_size: int
 def self_similarity(
     features: Tensor, positions: Tensor | None = None, *, patch_size: int, normalize: bool = False
 ) -> Tensor:
-    """How much each query position resembles the positions around it (section 3.1 of the paper).
+    """Similarity of each query position to the positions around it (section 3.1 of the paper).
 
     The features are centred per channel. With ``normalize`` the similarity is the cosine, in [-1, 1]; without,
     it is ``tanh(q . k / (10 C))``, as in the published code.
@@ -167,7 +167,7 @@ def structure_distance(source: Tensor, target: Tensor, *, mode: Mode = "cos", no
 
 
 def structure_cosine(source: Tensor, target: Tensor, *, whole_rows: bool = False) -> Tensor:
-    """How well two self-similarity maps agree at each query: what mode ``cos`` of `structure_distance` compares with 1.
+    """Cosine of two self-similarity maps at each query, which mode ``cos`` of `structure_distance` compares with 1.
 
     Args:
         source, target: self-similarity maps [B, N, P] at the same positions.

@@ -158,5 +158,5 @@ def _require_known(problem: str, wanted: Sequence[str], known: Iterable[str]) ->
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in short."""
+    """The message of an error, shortened."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

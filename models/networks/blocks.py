@@ -1,4 +1,4 @@
-"""What the networks share: normalisation, anti-aliased resampling, and checks of the input's size."""
+"""Parts of networks: normalisation, anti-aliased resampling, and checks of the input's size."""
 
 from __future__ import annotations
 

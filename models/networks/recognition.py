@@ -1,4 +1,4 @@
-"""Which generator a state dict belongs to, told by its keys and shapes: published checkpoints come without options.
+"""Recognise the generator of a state dict by its keys and shapes: published checkpoints come without options.
 
 Flags of the architecture leave their traces. A residual generator of CycleGAN, CUT and F-LSeSim is one sequence: its
 convolutions are numbered by what stands between them (blur-pooling adds a layer, and a buffer ``filt``), a residual
@@ -26,9 +26,9 @@ class Recognition(NamedTuple):
     """Flags that describe a generator."""
 
     certain: Mapping[str, Any]
-    """What no other value would fit."""
+    """Flags with only one fitting value."""
     likely: Mapping[str, Any]
-    """What fits as a whole, as other values would."""
+    """Flags whose values fit together, as others would."""
 
 
 def recognize_generator(state: Mapping[str, Any], path: Path) -> Recognition | None:

@@ -52,7 +52,7 @@ class StyleGAN2Generator(nn.Module):
         return output
 
     def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """What comes out of the encoder's ``layers``, in ascending order: 0 is the image, 1 the first convolution.
+        """Outputs of the encoder's ``layers``, in ascending order: 0 is the image, 1 the first convolution.
 
         The last of the 2 + downsamplings + blocks // 2 layers is what ``decoder`` makes the image of.
         """

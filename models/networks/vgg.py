@@ -88,7 +88,7 @@ class VGG16Features(nn.Module):
         return super().train(mode and not self.frozen)
 
     def parameters_up_to(self, layers: Sequence[str]) -> list[nn.Parameter]:
-        """Those that some layers' features depend on; deeper ones have no gradient from a loss on them."""
+        """Parameters that the features of some layers depend on."""
         count = 1 + max(layer_index(layer) for layer in layers)
         convolutions = [layer for layer in self.features if isinstance(layer, nn.Conv2d)][:count]
         return [parameter for convolution in convolutions for parameter in convolution.parameters()]

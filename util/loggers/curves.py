@@ -22,7 +22,7 @@ TITLES = {
 
 
 class Curves:
-    """All values of a run, 16 bytes each."""
+    """The values of a run, 16 bytes each."""
 
     def __init__(self) -> None:
         self._of: dict[str, tuple[array[float], array[float]]] = {}
