@@ -1,10 +1,10 @@
-"""Download a generator that its authors have published, to where test.py finds it.
+"""Download a published generator to the place where test.py finds it.
 
     python -m models.pretrained --list
     python -m models.pretrained horse2zebra        # checkpoints/horse2zebra_pretrained/latest_net_G.pth
 
-A broken download goes on where it stopped when the command is run again. Nobody has published checksums; nothing in
-the files is executed. Where PRETRAINED_URL is set, it stands in the place of the server's address.
+A broken download resumes, at once or when the command is run again. No checksums are published; nothing in the files is
+executed. PRETRAINED_URL in the environment replaces the server's address.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from options.parser import Parser
-from util.download import download, part_of, unpack
+from util.download import download, unpack
 from util.errors import UserError, run_program
 from util.files import replace, temporary_in
 from util.state_dicts import load_file
@@ -38,7 +38,7 @@ PATHS = {
     **{f"{name}_pix2pix": f"pix2pix/models-pytorch/{name}.pth" for name in PIX2PIX},
     **dict.fromkeys(CUT, "CUT/pretrained_models.tar"),
 }
-"""What there is, and where on the server; CUT's come together."""
+"""Names and paths on the server; CUT's generators come in one archive."""
 BY_HAND = ("Weights of F-LSeSim are on Google Drive, linked from https://github.com/lyndonzheng/F-LSeSim: download "
            "them in a browser and put the generator at checkpoints/NAME/latest_net_G.pth")
 FILE = "latest_net_G.pth"
@@ -48,11 +48,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the flags and download."""
     parser = Parser(
         prog="python -m models.pretrained", allow_abbrev=False,
-        description="Download a generator of CycleGAN, CUT or pix2pix to where test.py finds it.")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="which one; --list names them")
-    parser.add_argument("--list", action="store_true", help="list them and end")
+        description="Download a generator of CycleGAN, CUT or pix2pix to the place where test.py finds it.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the generator; --list names all")
+    parser.add_argument("--list", action="store_true", help="list the generators and exit")
     parser.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR",
-                        help="it becomes NAME_pretrained in this folder (default: checkpoints)")
+                        help="make the folder NAME_pretrained here (default: checkpoints)")
     flags = parser.parse_args(argv)
     if flags.list:
         print("\n".join([*PATHS, BY_HAND]))
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = flags.checkpoints_dir / f"{flags.name}_pretrained"
     path = folder / FILE
     if path.exists():
-        print(f"{path} is there already; remove it to download it anew")
+        print(f"{path} is there already; remove it to download it again")
     else:
         fetch(flags.name, folder)
     print(f"{path}: {described(path)}\n"
@@ -71,23 +71,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def fetch(name: str, folder: Path) -> None:
-    """Download the generator ``name`` into ``folder``, and what comes with it beside that.
+    """Download the generator ``name`` into ``folder``; others of the same archive are placed beside it.
 
     Raises:
-        UserError: it cannot be had, or is no generator.
+        UserError: it is not available, or is no generator.
     """
-    from tqdm import tqdm  # noqa: PLC0415 - a progress bar, where the output is a terminal
-
     address = f"{os.environ.get('PRETRAINED_URL', SERVER).rstrip('/')}/{PATHS[name]}"
     print(f"from {address}", flush=True)
     arrived = folder.parent / PATHS[name].replace("/", "_")  # CycleGAN and pix2pix both have a sat2map.pth
-    part = part_of(arrived, address)
-    with tqdm(initial=part.stat().st_size if part.exists() else 0, unit="B", unit_scale=True, disable=None) as bar:
-        try:
-            download(address, arrived, None, bar.update)
-        except UserError as error:
-            raise UserError(f"{error}. Where this machine has no network, download it elsewhere and put the generator "
-                            f"at {folder / FILE}") from None
+    try:
+        download(address, arrived, None)
+    except UserError as error:
+        raise UserError(f"{error}. Without a network, download it elsewhere and put the generator at "
+                        f"{folder / FILE}") from None
     try:
         if arrived.suffix == ".tar":
             place_all(arrived, folder)
@@ -96,14 +92,14 @@ def fetch(name: str, folder: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             replace(arrived, folder / FILE)
     finally:
-        arrived.unlink(missing_ok=True)  # what is no generator must not be found next time
+        arrived.unlink(missing_ok=True)  # or a file that is no generator would be used again
 
 
 def place_all(archive: Path, folder: Path) -> None:
-    """Move every experiment of an archive to where ``folder`` shall be, which is one of them.
+    """Move every generator of an archive beside ``folder``, which is one of them.
 
     Raises:
-        UserError: the archive is damaged, or does not hold it.
+        UserError: the archive is damaged, or lacks ``folder``.
     """
     with temporary_in(folder.parent) as temporary:
         try:
@@ -119,13 +115,13 @@ def place_all(archive: Path, folder: Path) -> None:
 
 
 def described(path: Path) -> str:
-    """The flags of a generator's architecture.
+    """Return the flags of a generator's architecture.
 
     Raises:
-        UserError: the file holds none.
+        UserError: the file holds no generator.
     """
     if (found := recognize_generator(load_file(path), path)) is None:
-        raise UserError(f"{path} holds no generator; the server has sent something else")
+        raise UserError(f"{path} holds no generator; the server has sent another file")
     return " ".join(f"--{name} {value}" for name, value in {**found.certain, **found.likely}.items())
 
 

@@ -1,4 +1,4 @@
-"""A server on this machine for tests of downloads, which breaks off, refuses and lies where a test asks for it."""
+"""A local server for tests of downloads, which breaks off and refuses as a test asks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ class Server(ThreadingHTTPServer):
     """Serves one file at every path, as badly as its attributes say."""
 
     breaks: int = 0
-    """How many of the first answers break off half way."""
+    """Number of first answers that break off half way."""
     codes: tuple[int, ...] = ()
-    """Codes of the first answers."""
+    """Status codes of the first answers."""
     ranges: bool = True
     length: bool = True
-    lies: int = 0
-    """Bytes by which the length that is told differs from the content's."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -53,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
         if server.length:
-            self.send_header("Content-Length", str(len(body) + server.lies))
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[:len(body) // 2] if number <= server.breaks else body)
 

@@ -1,4 +1,4 @@
-"""Public sets: downloaded over a bad network, checked, and unpacked to the folders that training reads."""
+"""Public sets are downloaded, checked, and unpacked to the folders that training reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTE = "grumpifycat.sha256"
 
 
 def zip_of(root: Path, top: str = "grumpifycat/", **more: bytes) -> bytes:
-    """The archive of a folder's files below ``top``, with what file managers add, and ``more``."""
+    """Archive the images of a folder below ``top``, with files that file managers add, and ``more``."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for path in sorted(root.rglob("*.png")):
@@ -50,7 +50,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_set_comes_as_the_folders_that_training_reads(server: Server, tmp_path: Path) -> None:
+def test_a_set_becomes_folders_that_training_reads(server: Server, tmp_path: Path) -> None:
     outcome = fetch(server, tmp_path / "sets")
     assert (outcome.code, outcome.err) == (0, "")
     assert "trainA: 2 images\ntrainB: 2 images\n" in outcome.out
@@ -63,84 +63,23 @@ def test_a_set_that_is_there_is_left_alone(server: Server, tmp_path: Path) -> No
     (tmp_path / "grumpifycat" / "mine.txt").touch()
     outcome = fetch(server, tmp_path)
     assert outcome.code == 0
-    assert "is there already; remove it to download it anew" in outcome.out
+    assert "is there already; remove it to download it again" in outcome.out
     assert (tmp_path / "grumpifycat" / "mine.txt").exists()
     assert len(server.asked) == 1
-
-
-@pytest.mark.parametrize("fault", ["breaks", "no ranges", "overloaded", "no length"])
-def test_a_bad_network_changes_nothing(server: Server, tmp_path: Path, fault: str) -> None:
-    server.breaks = 2 if fault in ("breaks", "no ranges") else 0
-    server.ranges = fault != "no ranges"
-    server.codes = (503, 429) if fault == "overloaded" else ()
-    server.length = fault != "no length"
-    outcome = fetch(server, tmp_path)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert names(tmp_path) == ["grumpifycat", NOTE]
-
-
-def test_an_answer_that_is_longer_than_told_is_cut_and_refused(server: Server, tmp_path: Path) -> None:
-    server.lies = -1
-    outcome = fetch(server, tmp_path)
-    assert outcome.code == 2
-    assert "cannot be unpacked" in outcome.err
-    assert names(tmp_path) == []
-
-
-def test_a_download_that_was_given_up_goes_on_next_time(server: Server, tmp_path: Path) -> None:
-    server.breaks = 5
-    outcome = fetch(server, tmp_path)
-    assert outcome.code == 2
-    assert "run it again to go on where it stopped" in outcome.err
-    assert fetch(server, tmp_path).code == 0
-    assert int(server.asked[-1][6:-1]) > len(server.content) / 2
-
-
-def test_an_answer_that_is_shorter_than_told_is_asked_about_again(server: Server, tmp_path: Path) -> None:
-    server.lies = 10
-    outcome = fetch(server, tmp_path)
-    # The server has nothing behind what it gave: it is whole, as the archive itself says.
-    assert outcome.code == 0
-    assert server.asked[-1] == f"bytes={len(server.content)}-"
-    assert names(tmp_path) == ["grumpifycat", NOTE]
-
-
-@pytest.mark.parametrize("code", [403, 404])
-def test_a_missing_archive_is_one_sentence(server: Server, tmp_path: Path, code: int) -> None:
-    server.codes = (code,)
-    outcome = fetch(server, tmp_path)
-    assert outcome.code == 2
-    assert f"cannot be downloaded ({code} " in outcome.err
-    assert outcome.err.count("\n") == 1
-    assert names(tmp_path) == []
 
 
 def test_no_network_is_one_sentence_that_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    outcome = run("datasets.download", "horse2zebra", "--out", tmp_path, "--url", "http://nowhere.invalid/a.zip")
+    outcome = run("datasets.download", "horse2zebra", "--out", tmp_path, "--url", "http://127.0.0.1:9/a.zip")
     assert outcome.code == 2
-    assert "http://nowhere.invalid/a.zip cannot be downloaded ([Errno" in outcome.err
-    assert "Where this machine has no network, download the archive elsewhere and name the file with --archive" in \
-        outcome.err
+    assert "http://127.0.0.1:9/a.zip cannot be downloaded ([Errno" in outcome.err
+    assert "Without a network, download the archive elsewhere and pass it with --archive" in outcome.err
     assert outcome.err.count("\n") == 1
 
 
-def test_a_bomb_with_the_right_sum_is_refused(tmp_path: Path) -> None:
-    packed = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("trainA/a.png", bytes(10**7))
-    digest = hashlib.sha256(packed.read_bytes()).hexdigest()
-    outcome = run("datasets.download", "grumpifycat", "--out", tmp_path / "sets", "--archive", packed,
-                  "--sha256", digest)
-    assert outcome.code == 2
-    assert "unfolds to more than" in outcome.err
-    assert names(tmp_path / "sets") == []
-
-
-@pytest.mark.parametrize("content", [b"<html>Please log in</html>", b"", b"PK\x03\x04" + bytes(100)])
-def test_what_is_no_archive_is_not_kept(server: Server, tmp_path: Path, content: bytes) -> None:
-    whole, server.content = server.content, content
+def test_another_file_is_not_kept(server: Server, tmp_path: Path) -> None:
+    whole, server.content = server.content, b"<html>Please log in</html>"
     outcome = fetch(server, tmp_path)
     assert outcome.code == 2
     assert "cannot be unpacked" in outcome.err
@@ -149,26 +88,7 @@ def test_what_is_no_archive_is_not_kept(server: Server, tmp_path: Path, content:
     assert fetch(server, tmp_path).code == 0
 
 
-def test_a_damaged_archive_is_not_kept(server: Server, tmp_path: Path) -> None:
-    content = bytearray(server.content)
-    content[200] ^= 255  # pixels of the first image
-    server.content = bytes(content)
-    outcome = fetch(server, tmp_path)
-    assert outcome.code == 2
-    assert "cannot be unpacked" in outcome.err
-    assert names(tmp_path) == []
-
-
-def test_an_archive_that_writes_elsewhere_is_refused(server: Server, tmp_path: Path, images: Path) -> None:
-    server.content = zip_of(images, **{"../evil.png": b"x"})
-    outcome = fetch(server, tmp_path / "sets")
-    assert outcome.code == 2
-    assert "which leads out of the folder; it was not unpacked" in outcome.err
-    assert names(tmp_path) == ["sets"]
-    assert names(tmp_path / "sets") == []
-
-
-def test_the_first_downloads_checksum_is_asked_of_later_ones(server: Server, tmp_path: Path, images: Path) -> None:
+def test_later_downloads_must_have_the_checksum_of_the_first(server: Server, tmp_path: Path, images: Path) -> None:
     fetch(server, tmp_path)
     digest = hashlib.sha256(server.content).hexdigest()
     assert (tmp_path / NOTE).read_text() == f"{digest}  grumpifycat\n"
@@ -183,7 +103,7 @@ def test_the_first_downloads_checksum_is_asked_of_later_ones(server: Server, tmp
     assert (tmp_path / NOTE).read_text() == f"{other}  grumpifycat\n"
 
 
-def test_a_published_checksum_is_asked_of_the_first_download(server: Server, tmp_path: Path) -> None:
+def test_the_first_download_must_have_the_published_checksum(server: Server, tmp_path: Path) -> None:
     outcome = fetch(server, tmp_path, name="horse2zebra")
     assert outcome.code == 2
     assert f"instead of {SOURCES['horse2zebra'].sha256}" in outcome.err
@@ -221,10 +141,10 @@ def test_pairs_come_as_tar(server: Server, tmp_path: Path) -> None:
     outcome = fetch(server, tmp_path, name="edges2shoes")
     assert outcome.code == 0, outcome.err
     assert names(tmp_path / "edges2shoes") == ["train"]
-    assert "--dataset_mode aligned reads it" in outcome.out
+    assert "--dataset_mode aligned trains on it" in outcome.out
 
 
-def test_cityscapes_says_where_it_is_to_be_had() -> None:
+def test_cityscapes_names_its_site() -> None:
     outcome = run("datasets.download", "cityscapes")
     assert outcome.code == 2
     assert "register at https://www.cityscapes-dataset.com" in outcome.err
@@ -242,13 +162,6 @@ def test_the_list_names_every_set() -> None:
     outcome = run("datasets.download", "--list")
     assert (outcome.code, outcome.err) == (0, "")
     assert [line.split()[0] for line in outcome.out.splitlines()] == [*SOURCES, "cityscapes"]
-
-
-@pytest.mark.parametrize("name", SOURCES)
-def test_addresses_and_checksums_are_well_formed(name: str) -> None:
-    source = SOURCES[name]
-    assert source.address.format(name).startswith("https://")
-    assert source.sha256 is None or (len(source.sha256) == 64 and set(source.sha256) <= set("0123456789abcdef"))
 
 
 @pytest.mark.parametrize(("content", "code"), [(b"", 0), (b"\xff\xfe?", 2), (b"no checksum", 2)])

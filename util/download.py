@@ -1,4 +1,4 @@
-"""Files from the network: resumed where they stopped, checked against a known SHA-256, unpacked into one folder."""
+"""Download files and unpack archives of servers that may fail, or send something else."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import urllib.request
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
-from typing import IO
+from typing import IO, Any
 
 from .errors import REFUSALS, UserError
 from .files import replace
@@ -24,116 +24,111 @@ from .files import sha256 as sha256_of
 
 BLOCK = 1 << 20
 TIMEOUT = 30  # seconds without a byte
-ATTEMPTS = 5  # connections that may break, each after some progress or none
-GIGABYTE = 10**9
-UNFOLDED = 20  # images and weights, which are what is unpacked here, hardly shrink in an archive; bombs do 1000-fold
+ATTEMPTS = 5  # connections
+MOST = 100 * 10**9  # bytes of a download
+EXPANSION = 20  # images and weights hardly shrink in an archive; decompression bombs grow 1000-fold
 
 
-def download(
-    url: str, path: Path, sha256: str | None, progress: Callable[[int], None] = lambda count: None, *,
-    most: int = 100 * GIGABYTE,
-) -> Path:
-    """Download a file, unless it is there already; a broken download goes on where it stopped, now or later.
+def download(url: str, path: Path, sha256: str | None, *, size: int | None = None, most: int = MOST) -> Path:
+    """Download a file with a progress bar, and resume a broken download, in this call or a later one.
 
     Args:
         url: ``http`` or ``https``.
-        path: where the file goes. Until it is whole and checked it is `part_of` it.
-        sha256: what the content must have, hexadecimal; None where nobody knows it: whatever comes whole is taken.
-        progress: told how many bytes have come.
-        most: bytes that the file may have.
+        path: destination. It appears when the file is complete and checked; until then there is `part_of` it. A file
+            with the right checksum is not downloaded again.
+        sha256: expected checksum, hexadecimal; None: accept any content.
+        size: expected bytes, for the progress bar.
+        most: refuse files of more bytes.
 
     Returns:
         ``path``.
 
     Raises:
-        UserError: it cannot be had, is too large, or is another file.
+        UserError: the file is not available, too large, or has another checksum.
     """
+    from tqdm import tqdm  # noqa: PLC0415 - optional: only a terminal shows it
+
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise UserError(f"{url} is no address of a file to download: it should begin with https://")
-    if path.is_file() and (sha256 is None or sha256_of(path) == sha256.lower()):
+        raise UserError(f"{url} cannot be downloaded: an address begins with https://")
+    if path.is_file() and sha256 in (None, sha256_of(path)):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path, url)
-    reason: object = "the connection broke"
-    for _ in range(ATTEMPTS):
-        try:
-            if _fetch(url, part, progress, most):
-                break
-        except urllib.error.HTTPError as error:
-            if error.code < 500 and error.code != 429:
-                raise UserError(f"{url} cannot be downloaded ({error.code} {error.reason}); check it") from None
-            reason = error
-        except (OSError, http.client.HTTPException) as error:
-            if isinstance(error, OSError) and error.filename:  # the disk, not the network
-                raise
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    else:
-        raise UserError(f"{url} cannot be downloaded ({reason}); run it again to go on where it stopped")
-    if sha256 is not None and (found := sha256_of(part)) != sha256.lower():
+    part, reason = part_of(path, url), "the connection broke"
+    with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar:
+        for _ in range(ATTEMPTS):
+            try:
+                if _append(url, part, most, bar):
+                    break
+            except urllib.error.HTTPError as error:
+                reason = f"{error.code} {error.reason}"
+                if error.code < 500 and error.code != 429:
+                    raise UserError(f"{url} cannot be downloaded ({reason}); check it") from None
+            except (OSError, http.client.HTTPException) as error:
+                if isinstance(error, OSError) and (error.filename or error.errno in REFUSALS):
+                    raise  # of the disk, not of the network
+                reason = str(error.reason if isinstance(error, urllib.error.URLError) else error)
+        else:
+            raise UserError(f"{url} cannot be downloaded ({reason}); run the command again to resume")
+    if sha256 is not None and (found := sha256_of(part)) != sha256:
         part.unlink()
-        raise UserError(f"{url} is not the expected file: its SHA-256 is {found} instead of {sha256}; nothing of it "
-                        "was kept")
+        raise UserError(f"{url} is not the expected file: its SHA-256 is {found} instead of {sha256}; it was removed")
     replace(part, path)
     return path
 
 
 def part_of(path: Path, url: str) -> Path:
-    """Where the beginning of a file is kept; another address's file may be another one, and has another beginning."""
+    """Return the path of an incomplete download. It depends on the address: another one may hold another file."""
     return path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
 
 
-def _fetch(url: str, part: Path, progress: Callable[[int], None], most: int) -> bool:
-    """One connection: append to ``part`` what is missing; returns whether that is all."""
+def _append(url: str, part: Path, most: int, bar: Any) -> bool:
+    """Append to ``part`` what is missing, in one connection; return whether it is complete."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code != 416 or not have:
+        if error.code != 416:
             raise
-        if error.headers.get("Content-Range", "").rpartition("/")[2] in ("", "*", str(have)):
-            return True  # nothing behind what we have: it is all, or of another file, which its checksum tells
-        part.unlink()  # of another file for certain
+        part.unlink()  # the file has no such byte: the part is complete but unchecked, or of another file
         return False
     with response:
-        resumed = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        have = have if resumed else 0
+        if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            have = 0
         length = response.headers.get("Content-Length", "")
-        whole = have + int(length) if length.isdecimal() else None
-        with part.open("ab" if resumed else "wb") as file:
-            while block := response.read1(BLOCK):
-                have += len(block)
-                if have > most:
-                    break
+        end = have + int(length) if length.isdecimal() else 0
+        bar.update(have - bar.n)
+        with part.open("ab" if have else "wb") as file:
+            while max(have, end) <= most and (block := response.read1(BLOCK)):
                 file.write(block)
-                progress(len(block))
-    if have > most or (whole or 0) > most:
+                have += len(block)
+                bar.update(len(block))
+    if max(have, end) > most:
         part.unlink()
-        raise UserError(f"{url} has more than {most} bytes, which it should not; nothing of it was kept")
-    return whole is None or have >= whole
+        raise UserError(f"{url} has more than {most} bytes; it was removed")
+    return have >= end
 
 
 def unpack(archive: Path, folder: Path, *, most: int | None = None) -> Path:
     """Unpack a zip or tar archive into a new folder, whole or not at all.
 
-    Only plain files and folders are taken, and only to places inside ``folder``; an archive that holds a link, a device
-    or a path to elsewhere is refused as a whole. Permissions and owners are not taken over.
+    An archive that holds a link, a device, or a path out of ``folder`` is refused. Permissions and owners are ignored.
 
     Args:
-        archive: ``.zip``, or ``.tar`` with any of Python's compressions; told by its content.
-        folder: must not exist yet.
-        most: bytes that all files together may have (default: `UNFOLDED` times the archive's).
+        archive: zip, or tar with any compression that Python knows, whatever its name.
+        folder: must not exist.
+        most: refuse archives of more bytes when unpacked (default: `EXPANSION` times the archive's).
 
     Returns:
         ``folder``.
 
     Raises:
-        UserError: the archive is damaged, refused or too large, or the folder exists.
+        UserError: the archive is damaged, refused or too large, or ``folder`` exists.
     """
     if folder.exists():
         raise UserError(f"{folder} exists already; remove it or unpack {archive.name} elsewhere")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    most = UNFOLDED * archive.stat().st_size if most is None else most
+    most = EXPANSION * archive.stat().st_size if most is None else most
     temporary = folder.parent / f".{uuid.uuid4().hex}.tmp"
     temporary.mkdir()
     try:
@@ -145,7 +140,7 @@ def unpack(archive: Path, folder: Path, *, most: int | None = None) -> Path:
                 while block := content.read(BLOCK):
                     written += len(block)
                     if written > most:
-                        raise UserError(f"{archive} unfolds to more than {most} bytes, which it should not")
+                        raise UserError(f"{archive} unpacks to more than {most} bytes; it was not unpacked")
                     file.write(block)
         return temporary.rename(folder)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, NotImplementedError,
@@ -158,8 +153,8 @@ def unpack(archive: Path, folder: Path, *, most: int | None = None) -> Path:
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """The name and the content of every file in an archive."""
-    # A tar archive whose last file is a zip, as PyTorch's are, looks like one at its end.
+    """Yield the name and the content of every file in an archive."""
+    # A tar archive that ends with a zip file, such as a checkpoint of PyTorch, looks like a zip archive too.
     if zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for entry in packed.infolist():
@@ -173,7 +168,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             _refuse_unless(member.isreg() or member.isdir(), member.name, archive)
             if (content := tar.extractfile(member)) is not None:
                 yield member.name, content
-        while tar.fileobj and tar.fileobj.read(BLOCK):  # to the end of the compressed data, where their checksum is
+        while tar.fileobj and tar.fileobj.read(BLOCK):  # the checksum is at the end of the compressed data
             pass
 
 
@@ -183,8 +178,8 @@ def _refuse_unless(plain: bool, name: str, archive: Path) -> None:
 
 
 def _safe(name: str, archive: Path) -> Path:
-    """A member's path, which leads to no place outside the folder, on any system."""
-    path = PureWindowsPath(name)  # splits at both kinds of slashes
+    """Return a member's relative path, or raise `UserError` if it leads out of its folder on any system."""
+    path = PureWindowsPath(name)  # splits at slashes and backslashes
     if not path.parts or path.anchor or ".." in path.parts or ":" in name or not name.isprintable():
         raise UserError(f"{archive} holds {name!r}, which leads out of the folder; it was not unpacked")
     return Path(*path.parts)

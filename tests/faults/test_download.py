@@ -1,10 +1,10 @@
-"""Downloads over a bad network from a server that may lie, and archives that would like to write elsewhere."""
+"""Downloads from a server that breaks off, refuses and lies, and archives that write out of their folder."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
-import os
 import shutil
 import stat
 import tarfile
@@ -29,28 +29,31 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield running
 
 
-def test_a_file_comes_whole_and_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
-    counts: list[int] = []
+def test_a_file_is_downloaded_once(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.zip"
-    assert download(server.url, path, DIGEST, counts.append) == path
+    for _ in range(2):
+        assert download(server.url, path, DIGEST) == path
     assert path.read_bytes() == CONTENT
-    assert sum(counts) == len(CONTENT)
-    download(server.url, path, DIGEST.upper())
     assert len(server.asked) == 1
     assert [file.name for file in path.parent.iterdir()] == ["file.zip"]
 
 
-@pytest.mark.parametrize("ranges", [True, False])
-def test_a_broken_connection_goes_on(server: Server, tmp_path: Path, ranges: bool) -> None:
-    server.breaks, server.ranges = 2, ranges
-    download(server.url, tmp_path / "file", DIGEST)
+@pytest.mark.parametrize(("sha256", "fault"), [
+    (DIGEST, "breaks"), (None, "breaks"), (DIGEST, "no ranges"), (DIGEST, "no length"), (DIGEST, "overloaded")])
+def test_a_broken_connection_resumes(server: Server, tmp_path: Path, sha256: str | None, fault: str) -> None:
+    server.breaks = 2 if fault in ("breaks", "no ranges") else 0
+    server.ranges, server.length = fault != "no ranges", fault != "no length"
+    server.codes = (503, 429) if fault == "overloaded" else ()
+    download(server.url, tmp_path / "file", sha256)
     assert (tmp_path / "file").read_bytes() == CONTENT
-    assert server.asked == ["", "bytes=150000-", "bytes=225000-" if ranges else "bytes=150000-"]
+    assert server.asked == {
+        "breaks": ["", "bytes=150000-", "bytes=225000-"], "no ranges": ["", "bytes=150000-", "bytes=150000-"],
+        "no length": [""], "overloaded": ["", "", ""]}[fault]
 
 
-def test_a_download_that_was_given_up_goes_on_next_time(server: Server, tmp_path: Path) -> None:
+def test_a_download_that_ended_in_an_error_resumes_next_time(server: Server, tmp_path: Path) -> None:
     server.breaks = 5
-    with pytest.raises(UserError, match="run it again to go on where it stopped"):
+    with pytest.raises(UserError, match="run the command again to resume"):
         download(server.url, tmp_path / "file", DIGEST)
     assert not (tmp_path / "file").exists()
     download(server.url, tmp_path / "file", DIGEST)
@@ -58,28 +61,23 @@ def test_a_download_that_was_given_up_goes_on_next_time(server: Server, tmp_path
     assert int(server.asked[-1][6:-1]) > 280_000
 
 
-def test_an_overloaded_server_is_asked_again(server: Server, tmp_path: Path) -> None:
-    server.codes = (503, 429)
-    download(server.url, tmp_path / "file", DIGEST)
-    assert len(server.asked) == 3
-
-
-def test_a_wrong_address_is_one_sentence(server: Server, tmp_path: Path) -> None:
-    server.codes = (404,) * 9
-    with pytest.raises(UserError, match=r"file\.zip cannot be downloaded \(404 Not Found\); check it"):
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_wrong_address_is_one_sentence(server: Server, tmp_path: Path, code: int) -> None:
+    server.codes = (code,) * 9
+    with pytest.raises(UserError, match=rf"file\.zip cannot be downloaded \({code} .*\); check it"):
         download(server.url, tmp_path / "file", DIGEST)
     assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://a/b", "/etc/passwd", ""])
 def test_only_the_network_is_asked(tmp_path: Path, url: str) -> None:
-    with pytest.raises(UserError, match="is no address of a file to download"):
+    with pytest.raises(UserError, match="an address begins with https://"):
         download(url, tmp_path / "file", DIGEST)
 
 
 def test_no_answer_is_one_sentence(server: Server, tmp_path: Path) -> None:
     server.server_close()
-    with pytest.raises(UserError, match=r"cannot be downloaded \(.*refused.*\); run it again"):
+    with pytest.raises(UserError, match=r"cannot be downloaded \(.*refused.*\); run the command again"):
         download(server.url, tmp_path / "file", DIGEST)
 
 
@@ -93,32 +91,17 @@ def test_another_content_is_refused_and_removed(server: Server, tmp_path: Path, 
     assert not part.exists()
 
 
-def test_a_whole_part_is_taken_for_what_it_is(server: Server, tmp_path: Path) -> None:
-    part_of(tmp_path / "file", server.url).write_bytes(CONTENT)
-    download(server.url, tmp_path / "file", DIGEST)
-    assert (tmp_path / "file").read_bytes() == CONTENT
-
-
-def test_the_beginning_of_another_address_is_not_gone_on_with(server: Server, tmp_path: Path) -> None:
-    part_of(tmp_path / "file", f"{server.url}?mirror=2").write_bytes(b"what another server sent")
+@pytest.mark.parametrize("left", [CONTENT, CONTENT + b"more"])
+def test_a_part_that_cannot_be_resumed_is_downloaded_again(server: Server, tmp_path: Path, left: bytes) -> None:
+    part_of(tmp_path / "file", server.url).write_bytes(left)
     download(server.url, tmp_path / "file", None)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("sha256", [DIGEST, None])
-def test_a_part_that_is_longer_than_the_file_is_of_another_file(
-    server: Server, tmp_path: Path, sha256: str | None,
-) -> None:
-    part_of(tmp_path / "file", server.url).write_bytes(CONTENT + b"more")
-    download(server.url, tmp_path / "file", sha256)
-    assert (tmp_path / "file").read_bytes() == CONTENT
-
-
-def test_without_a_checksum_whatever_comes_whole_is_taken(server: Server, tmp_path: Path) -> None:
-    server.breaks = 1
+def test_the_part_of_another_address_is_not_resumed(server: Server, tmp_path: Path) -> None:
+    part_of(tmp_path / "file", f"{server.url}?mirror=2").write_bytes(b"of another server")
     download(server.url, tmp_path / "file", None)
     assert (tmp_path / "file").read_bytes() == CONTENT
-    assert server.asked == ["", "bytes=150000-"]
 
 
 @pytest.mark.parametrize("length", [True, False])
@@ -127,6 +110,17 @@ def test_an_endless_file_is_cut_off(server: Server, tmp_path: Path, length: bool
     with pytest.raises(UserError, match="has more than 1000 bytes"):
         download(server.url, tmp_path / "file", DIGEST, most=1000)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_not_taken_for_the_network(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("util.download._append", full)
+    with pytest.raises(OSError, match="No space left"):
+        download(server.url, tmp_path / "file", None)
 
 
 # --- archives
@@ -202,12 +196,12 @@ def test_links_and_devices_in_zip_are_refused(tmp_path: Path, kind: int) -> None
 
 @makers
 @pytest.mark.parametrize("most", [None, 10**6])
-def test_archives_that_unfold_without_end_are_refused(
+def test_decompression_bombs_are_refused(
     tmp_path: Path, make: Callable[..., Path], most: int | None
 ) -> None:
     archive = make(tmp_path / "a", {"zeros": bytes(10**7)})
     assert archive.stat().st_size < 50_000
-    with pytest.raises(UserError, match=f"unfolds to more than {most or 20 * archive.stat().st_size} bytes"):
+    with pytest.raises(UserError, match=f"unpacks to more than {most or 20 * archive.stat().st_size} bytes"):
         unpack(archive, tmp_path / "out", most=most)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -216,7 +210,7 @@ def test_archives_that_unfold_without_end_are_refused(
 def test_damaged_archives_are_one_sentence(tmp_path: Path, make: Callable[..., Path]) -> None:
     whole = make(tmp_path / "a", {name: np.random.default_rng(1).bytes(5000) for name in FILES}).read_bytes()
     random = np.random.default_rng(0)
-    for _ in range(60):
+    for _ in range(30):
         content = bytearray(whole[:random.integers(1, len(whole))] if random.random() < 0.5 else whole)
         content[random.integers(len(content))] ^= 255
         (tmp_path / "b").write_bytes(content)
@@ -254,6 +248,4 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 
 def test_unpacked_files_get_no_permissions_from_the_archive(tmp_path: Path) -> None:
     folder = unpack(make_zip(tmp_path / "a", {"x": b"1"}, {"x": stat.S_IFREG | stat.S_ISUID | 0o777}), tmp_path / "out")
-    mode = (folder / "x").stat().st_mode
-    assert not mode & (stat.S_ISUID | stat.S_IXUSR)
-    assert os.access(folder / "x", os.R_OK)
+    assert not (folder / "x").stat().st_mode & (stat.S_ISUID | stat.S_IXUSR)
