@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.networks import create_generator, standardize
-from models.networks.blocks import InstanceNorm
+from models.networks.blocks import BatchNorm, InstanceNorm
 from models.precision import store_channels_last
 from util.images import load_normalized
 
@@ -64,6 +64,21 @@ def test_output_and_gradient_are_those_of_float64(kind: str, count: int) -> None
     assert computed.is_contiguous(memory_format=torch.channels_last)
     assert (output - expected).abs().max() < 0.003 * LEVEL
     assert (computed - exact).norm() < max((channels_first - exact).norm(), 3e-6 * exact.norm())
+
+
+@pytest.mark.parametrize("kind", ["flat, with strokes", "striped"])
+def test_batch_normalisation_of_channels_last_is_as_exact_as_of_channels_first(kind: str) -> None:
+    x, gradient = draw(kind, 2), 1e-3 * draw("flat, with strokes", 2).flip(1)
+    results = []
+    for maps, slopes in ((x.double(), gradient.double()), (last(x), last(gradient)), (x, gradient)):
+        maps.requires_grad_()
+        norm = BatchNorm(maps.shape[1]).to(maps.dtype)
+        output = norm(maps)
+        output.backward(slopes)
+        results.append((output.detach(), maps.grad, norm.running_var))
+    assert results[1][0].is_contiguous(memory_format=torch.channels_last)
+    for exact, of_last, of_first in zip(*results, strict=True):
+        assert (of_last - exact).abs().max() <= 2 * (of_first - exact).abs().max()
 
 
 @pytest.mark.parametrize("name", ["2668.png", "1F504.png", "00A9.png"])

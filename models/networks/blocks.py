@@ -25,7 +25,7 @@ def norm_layer(norm: str, channels: int) -> nn.Module:
     if norm == "instance":
         return InstanceNorm(channels)
     if norm == "batch":
-        return nn.BatchNorm2d(channels)
+        return BatchNorm(channels)
     if norm == "none":
         return nn.Identity()
     raise ValueError(f"norm '{norm}' is not one of {', '.join(NORMS)}")
@@ -41,12 +41,26 @@ class InstanceNorm(nn.InstanceNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        last = is_channels_last(x)
         if last and x.device.type == "cpu" and not torch.compiler.is_compiling():
             return standardize(x, self.eps)
         channels = x.reshape(1, -1, *x.shape[2:])  # a copy, channels first, for several images whose channels are last
         output = F.batch_norm(channels, None, None, training=True, eps=self.eps).view_as(x)
         return output.contiguous(memory_format=torch.channels_last) if last else output
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation. In training on a CPU it makes channels first: of channels last torch's sums are inaccurate."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and x.device.type == "cpu" and is_channels_last(x)):
+            return super().forward(x)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether [B, C, H, W] is stored channels last, and not channels first as well."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def norm_needs_bias(norm: str) -> bool:
