@@ -231,7 +231,8 @@ def test_vgg_is_frozen_unless_vgg_lr_scale_trains_it(
 # --- every flag -----------------------------------------------------------------------------------------------------
 
 CASES = [
-    "--loss_mode info", "--loss_mode info --learned_attn --augment --use_norm", "--loss_mode l1 --use_norm", "--patch_nums inf",
+    "--loss_mode info", "--loss_mode info --learned_attn --augment --use_norm", "--loss_mode l1 --use_norm",
+    "--patch_nums inf",
     "--lambda_spatial_idt 1 --lambda_spatial 0 --learned_attn", "--lambda_identity 1",
     "--lambda_perceptual 1 --lambda_style 1 --lambda_spatial 0",
     "--learned_attn --augment --vgg_lr_scale 1 --lambda_perceptual 1",

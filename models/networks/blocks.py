@@ -50,7 +50,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation. In training on a CPU it makes channels first: of channels last torch's sums are inaccurate."""
+    """Batch normalisation, computed channels first in training on a CPU: torch sums channels last inaccurately."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and x.device.type == "cpu" and is_channels_last(x)):
