@@ -39,9 +39,8 @@ def in_float64(options: Options) -> tuple[Any, PlainStep]:
     return ours, plain
 
 
-@pytest.mark.parametrize("norm", ["", "--use_norm"])
-@pytest.mark.parametrize("window", [4, 64])  # below and above the maps' sides, 16 and 8
-@pytest.mark.parametrize("method", ["FSeSim", "LSeSim"])
+@pytest.mark.parametrize(("method", "window", "norm"), [  # windows below and above the maps' sides, 16 and 8
+    ("FSeSim", 64, "--use_norm"), ("LSeSim", 4, "")])
 def test_the_plain_step_has_the_same_gradients(method: str, window: int, norm: str) -> None:
     options = train_options(Path(), f"{' '.join(step.METHODS[method])} --patch_size {window} {norm} --batch_size 2")
     ours, plain = in_float64(options)
@@ -100,6 +99,7 @@ def build_memory(mebibytes: int) -> Callable[[], object]:
     return lambda: torch.ones(mebibytes, 2**18)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_candidate_alone() -> None:
     ballast = torch.ones(300, 2**18)  # of this process, not of the candidate's
     assert 100 <= peak_memory(build_memory, 100, device=CPU) / 2**20 < 200
@@ -128,6 +128,7 @@ def test_the_step_benchmark_fills_its_table(tmp_path: Path, capsys: pytest.Captu
     assert "LSeSim-p32-bf16" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_step_benchmark_profiles(capsys: pytest.CaptureFixture[str]) -> None:
     flags = " ".join((NETWORKS, LOSSES)).replace("--patch_size 4", "").split()
     step.main(["--device", "cpu", "--size", "16", "--rows", "FSeSim-p64-float32", "--profile", *flags])
@@ -151,6 +152,7 @@ def test_rows_are_chosen_by_name() -> None:
         step.choose_cases("FSeSim-p16-*", [1], CPU)
 
 
+@pytest.mark.slow
 def test_the_losses_benchmark_fills_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     losses.main(["--device", "cpu", "--channels", "8", "--side", "16", "--window", "8", "--queries", "9", "--rounds",
                  "1", "--batch_size", "2", "--size", "64", "--json", str(tmp_path / "losses.json")])

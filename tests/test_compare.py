@@ -55,6 +55,7 @@ def test_a_variant_has_flags_that_training_takes(tmp_path: Path, method: str) ->
     train_options(tmp_path, f"{COMMON} {KNOWN[method]}", defaults=())
 
 
+@pytest.mark.slow
 def test_a_method_is_trained_translated_scored_and_put_into_the_table(
     tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +212,7 @@ def test_what_cannot_be_meant_is_refused_at_once(arguments: list[str], typed: tu
         compare.main([*arguments, *typed])
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named(arguments: list[str]) -> None:
     with pytest.raises(UserError, match=r"train\.py ended with exit code 2"):
         compare.main([*arguments, "--extra", "--netG unknown"])

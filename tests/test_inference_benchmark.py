@@ -11,6 +11,7 @@ import torch
 from benchmarks import inference
 
 
+@pytest.mark.slow
 def test_every_speed_and_every_kind_of_tiles_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "peak_memory", lambda *_, **__: 2**20)  # it starts a process for each row
     inference.main(["--device", "cpu", "--ngf", "2", "--size", "32", "--batch_size", "2", "--large", "64",

@@ -22,7 +22,10 @@ METHOD = "--learned_attn --augment --ema 0.99 --n_epochs 1000 --gpu_ids -1 --see
 LOGGING = "--print_freq 20 --display_freq 25 --update_html_freq 25 --save_latest_freq 200 --save_epoch_freq 50"
 REPORTS, SAMPLES = STEPS // 20, STEPS // 25
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc to weigh a process")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc to weigh a process"),
+]
 
 
 class Training(NamedTuple):

@@ -87,6 +87,7 @@ def test_half_precision_is_for_networks_alone(build: Build, amp: str, method: st
         assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_the_scale_of_fp16_losses_is_saved_and_resumed_to_the_bit(tmp_path: Path) -> None:
     root = save_folders(tmp_path)
     flags = f"{LSESIM} --seed 3 --amp fp16"
@@ -230,6 +231,7 @@ def test_adam_goes_on_in_another_layout(build: Build, tmp_path: Path, before: st
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9, msg=named(name))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_compiled_networks_compute_the_same_step(build: Build) -> None:
     plain, compiled = build("--init_gain 0.5"), build("--init_gain 0.5 --compile")

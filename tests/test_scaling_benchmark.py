@@ -11,6 +11,7 @@ from tiny import LOSSES, NETWORKS
 from benchmarks.scaling import main
 
 
+@pytest.mark.slow
 def test_processes_gradients_and_the_start_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--device", "cpu", "--layouts", "2x1", "--size", "16", "--batch_size", "2", "--rounds", "1",
           "--files", "1010", "--json", str(tmp_path / "scaling.json"), *NETWORKS.split(), *LOSSES.split()])

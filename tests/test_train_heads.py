@@ -21,6 +21,7 @@ def flags(tmp_path: Path) -> list[str]:
     return ["--sources", str(tmp_path / "A"), "--aligned", str(tmp_path / "B"), "--out", str(tmp_path / "heads")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("positive", ["true", "jitter"])
 def test_heads_learn_and_are_read_back(tmp_path: Path, flags: list[str], positive: str) -> None:
     main([*flags, "--positive", positive, "--updates", "2"])

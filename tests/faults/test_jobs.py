@@ -14,6 +14,7 @@ from trainings import FLAGS, content, end, lines, start, wait_until
 from train import train
 from util.errors import UserError
 
+pytestmark = pytest.mark.slow
 ENDLESS = f"{FLAGS} --print_freq 2 --n_epochs 100000"
 
 

@@ -353,7 +353,8 @@ def in_two_processes(root: Path, flags: str) -> subprocess.CompletedProcess[str]
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
 
 
-@pytest.mark.parametrize("amp", ["no", pytest.param("fp16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("amp", ["no", "fp16"])
 def test_all_processes_leave_out_the_step_that_one_cannot_take(root: Path, amp: str) -> None:
     done = in_two_processes(root, f"--max_iters 8 --on_nan skip --amp {amp}")  # a save refuses weights that differ
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Two steps of several methods in float64, run by torchrun for test_distributed.py: what they lead to, in a file."""
+"""Steps of several methods in float64, and trainings, in one job of processes for test_distributed.py."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from models import MODELS
 from models.munit_sc import MultiModalModel
 from models.precision import prepare
 from options import TRAIN, RunFlags, SpeedFlags, TrainFlags, parse
+from train import train_in
 from training.step import build_step
 from util.distributed import World, joined
+from util.signals import Signals
 
 IMAGES = 4  # in a step, of all processes
 
@@ -59,12 +61,16 @@ def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    folder, flags, world = Path(sys.argv[1]), sys.argv[2:], World.of_environment()
-    methods = json.loads((folder / "methods.json").read_text())
-    with joined(world, torch.device("cpu")):
-        found = {name: run(folder, [*flags, *shlex.split(method)], world) for name, method in methods.items()}
+    """``job_of_processes.py FOLDER``: run ``FOLDER/job.json``, its methods and its trainings."""
+    folder, world, device = Path(sys.argv[1]), World.of_environment(), torch.device("cpu")
+    job = json.loads((folder / "job.json").read_text())
+    with Signals(world) as signals, joined(world, device):
+        steps = {name: run(folder, [*job["common"], *shlex.split(method)], world)
+                 for name, method in job["methods"].items()}
         if world.is_first:
-            torch.save(found, folder / f"{world.size}.pth")
+            torch.save(steps, folder / f"{world.size}.pth")
+        for argv in job["trainings"]:
+            train_in(world, device, parse(TRAIN, MODELS, DATASETS, argv), signals)
 
 
 if __name__ == "__main__":
