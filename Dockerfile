@@ -4,7 +4,8 @@
 #     docker run --rm -v "$PWD/checkpoints:/project/checkpoints" -v "$PWD/results:/project/results" \
 #         -v /my/images:/data:ro translation train.py --dataroot /data --name mine --model sc --learned_attn --augment
 #
-# With GPUs add --gpus all, with several workers --ipc host. The page of app.py:
+# With GPUs add --gpus all. Workers hand over batches in /dev/shm, of which Docker gives 64 MB: add --shm-size 2g or
+# --ipc host, or type --num_threads 0. The page of app.py:
 #
 #     docker run --rm -p 127.0.0.1:7860:7860 -v "$PWD/checkpoints:/project/checkpoints" translation app.py --host 0.0.0.0
 #

@@ -73,12 +73,12 @@ def save(translator: Translator, folder: Path, title: str, flags: TestFlags) -> 
         unreadable.append(reason)
 
     translator.loader.leave_out = leave_out
-    with translator.loader.naming_lost_workers():
-        for path, files in save_translations(translator.translations(), folder, flags.aspect_ratio):
-            rows.append((Path(path).name, {caption(label): file for label, file in files.items()}))
-            progress.advance(1)
-            if progress.seen % REPORT_EVERY == 0:
-                progress.scalars(progress.seen, {})
+    translator.loader.warn = lambda text: progress.message(f"warning: {text}")
+    for path, files in save_translations(translator.translations(), folder, flags.aspect_ratio):
+        rows.append((Path(path).name, {caption(label): file for label, file in files.items()}))
+        progress.advance(1)
+        if progress.seen % REPORT_EVERY == 0:
+            progress.scalars(progress.seen, {})
     progress.close()
     if has_page:
         write_results_page(folder / "index.html", title, rows, flags.display_winsize)

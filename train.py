@@ -21,7 +21,7 @@ from itertools import islice
 
 import torch
 
-from data import DATASETS, Batch, Loader, Waiting, finish, keep_in_memory
+from data import DATASETS, Batch, Loader, LoadingError, Waiting, finish, keep_in_memory
 from models import MODELS, Model
 from models.precision import prepare
 from options import (
@@ -126,7 +126,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     lines += describe(run, device, len(loader))
     sinks = open_sinks(run, total, lines) if world.is_first else []
     try:
-        with signals.held(), loader.naming_lost_workers():
+        with signals.held():
             loop(run, step, loader, device, sinks, total=total, signals=signals)
     finally:
         for sink in sinks:
@@ -149,13 +149,14 @@ def loop(
     waiting, start, shown = Waiting(), progress.images, progress.images
     vitals = Vitals(model.networks, model.optimizers, device, start)
     loader.warn = run.warn = warning(sinks)
+    loader.stopped = lambda: run.world.size == 1 and signals.received  # several processes stop after the same step
     monitor = build_monitor(run, loader.warn)
     evaluate = partial(run.evaluation.after, sinks=sinks, stopped=lambda: signals.received)
     evaluate(progress.images, progress.epoch, final=progress.images >= total)  # what a signal has put off
     # A run that was killed at the end of an epoch has its last images, but may not have its save by number.
     while (progress.images < total or progress.images_in_epoch == len(loader)) and not signals.code:
         batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
-        for group in groups(batches, run.options[TrainFlags].grad_accum):
+        for group in saved_first(groups(batches, run.options[TrainFlags].grad_accum), run, monitor, signals):
             finished = [finish(to_device(batch, device)) for batch in group]
             monitor.before(device)
             step_losses = step(finished)
@@ -219,6 +220,26 @@ def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     iterator = iter(batches)
     while group := list(islice(iterator, size)):
         yield group
+
+
+def saved_first(
+    loading: Iterator[list[Batch]], run: Run, monitor: Monitor, signals: Signals
+) -> Iterator[list[Batch]]:
+    """Pass on each step's batches. Where no more can be loaded, save the training before the error is raised.
+
+    A signal that has ended the wait is no error. Of several processes none can save without the others.
+    """
+    try:
+        yield from loading
+    except LoadingError:
+        if run.world.size > 1:
+            raise
+        if signals.agreed():
+            return  # `loop` saves
+        if run.progress.images and run.saved != run.progress:
+            monitor.settle()
+            run.save()
+        raise
 
 
 def report(run: Run, sinks: Sequence[Sink], waiting: Waiting, vitals: Vitals) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = use_device(arguments.device, arguments.threads)
     machine = describe_machine(device)
     print(lines(machine))
-    warnings.filterwarnings("ignore", message="This DataLoader will create")  # more workers than CPUs: on purpose
     caching: list[Row] = []
     loading: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -10,6 +10,7 @@ from .single import SingleDataset
 from .singleimage import SingleImageDataset
 from .unaligned import UnalignedDataset
 from .waiting import Waiting
+from .workers import LoadingError
 
 DATASETS: dict[str, type[ImageDataset]] = {
     "unaligned": UnalignedDataset,
@@ -20,6 +21,6 @@ DATASETS: dict[str, type[ImageDataset]] = {
 """What ``--dataset_mode`` chooses from."""
 
 __all__ = [
-    "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "ImageDataset", "Loader", "SampleKey", "SingleDataset",
-    "SingleImageDataset", "UnalignedDataset", "Waiting", "finish", "keep_in_memory",
+    "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "ImageDataset", "Loader", "LoadingError", "SampleKey",
+    "SingleDataset", "SingleImageDataset", "UnalignedDataset", "Waiting", "finish", "keep_in_memory",
 ]

@@ -43,8 +43,7 @@ class ImageDataset(ABC):
         items: how many things can be loaded by themselves: images, or pairs of them.
         unreadable: the items that turned out to be so.
         cache: all of them, once they are kept in memory.
-        held: for each worker process its number and the item that it read last, [workers, 2] in shared memory, where
-            somebody may want to know.
+        reading: for each worker process the item that it has read last, [workers] in shared memory; -1: none yet.
     """
 
     flags: ClassVar[tuple[type, ...]] = ()
@@ -53,7 +52,7 @@ class ImageDataset(ABC):
     policy: Policy
     items: int
     cache: Cache | None = None
-    held: Tensor | None = None
+    reading: Tensor | None = None
 
     def __init__(self, options: Options, *, training: bool) -> None:
         """A subclass also finds the images, in training those of the target domain too."""
@@ -122,8 +121,6 @@ class ImageDataset(ABC):
             try:
                 return other, self.cache[other] if self.cache is not None else self.read(other)
             except BadImage as error:
-                if not self.unreadable.most:
-                    raise
                 self.unreadable.note(other, str(error))
 
     def read(self, item: int) -> list[Tensor]:
@@ -133,8 +130,8 @@ class ImageDataset(ABC):
             BadImage: a file cannot be read.
             UserError: the images do not fit each other.
         """
-        if self.held is not None and (worker := get_worker_info()):
-            self.held[worker.id] = torch.tensor([os.getpid(), item])
+        if self.reading is not None and (worker := get_worker_info()):
+            self.reading[worker.id] = item
         return [scale(image, self.policy) for image in self.decode(item, load_image)]
 
     def outline(self, item: int) -> list[Tensor]:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import re
+import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from util.errors import UserError
+from options import usable_cores
+from util.errors import ENLARGE, UserError, explain
 from util.images import BadImage
 from util.signals import leave_to_parent
 
 from .base import ImageDataset
 from .batch import Batch, collate, finish
 from .keys import SampleKey, epoch_batches
-from .unreadable import refuse_too_many
+from .memory import SHARED, shared_room
+from .workers import LoadingError, Workers, pack, without_torchs_advice
 
-NEWS = "unreadable"
-"""The entry of a batch in which a worker process tells what it could not read."""
-LOST = re.compile(r"DataLoader worker \(pid(?:\(s\))?([\d, ]+)\)[^.\n]*")
-"""How torch says that a worker process has ended."""
+UNREADABLE = "unreadable"
+"""The entry of a batch with the items that its worker could not read, and why."""
+PREFETCHED = 2  # batches that wait for each worker's turn
 
 
 class Samples(Protocol):
@@ -57,7 +59,8 @@ class Loader:
         rank, world_size: which process this is, and of how many.
 
     Attributes:
-        warn: takes a sentence about an image that cannot be read.
+        warn: takes a sentence about an image that cannot be read, and about what may be wrong with the workers.
+        stopped: whether a signal asks not to wait for the next batch.
         leave_out: where nothing stands in for such an image, takes the sentence, and the batch is left out; None: it
             ends the epoch.
     """
@@ -67,19 +70,26 @@ class Loader:
         pin_memory: bool = False, finished: bool = True, rank: int = 0, world_size: int = 1,
     ) -> None:
         self._dataset, self._length, self._global_batch = dataset, len(dataset), world_size * batch_size
-        self._unreadable: dict[str, str] = {}
+        self._num_workers, self._pin_memory = num_workers, pin_memory
+        self._advised = num_workers == 0 or rank > 0
+        self._warned: set[int] = set()  # of which unreadable items
         self.warn: Callable[[str], None] = lambda text: None
+        self.stopped: Callable[[], bool] = lambda: False
         self.leave_out: Callable[[str], None] | None = None
         if num_workers and isinstance(dataset, ImageDataset):
-            dataset.held = torch.full((num_workers, 2), -1).share_memory_()
+            dataset.reading = torch.full((num_workers,), -1).share_memory_()
         self._sampler = _BatchSampler(partial(
             epoch_batches, self._length, batch_size, seed=seed, shuffle=shuffle, rank=rank, world_size=world_size))
-        self._batches = DataLoader(
-            _Batches(dataset, finished), batch_sampler=self._sampler, collate_fn=_as_it_is, num_workers=num_workers,
-            persistent_workers=num_workers > 0, pin_memory=pin_memory, worker_init_fn=leave_to_parent,
-            generator=torch.Generator(),  # DataLoader draws from it; otherwise it would from the global one
-        )
-        weakref.finalize(self, _end_workers, self._batches)
+        with without_torchs_advice():  # but with `_advise`
+            batches = DataLoader(
+                _Batches(dataset, finished), batch_sampler=self._sampler, collate_fn=_as_it_is, num_workers=num_workers,
+                persistent_workers=num_workers > 0, prefetch_factor=PREFETCHED if num_workers else None,
+                worker_init_fn=leave_to_parent,
+                generator=torch.Generator(),  # DataLoader draws from it; otherwise it would from the global one
+            )
+        self._workers = Workers(batches, partial(_files_read, dataset))
+        self._room = shared_room()
+        weakref.finalize(self, self._workers.end)  # at the latest when the interpreter ends
 
     def __len__(self) -> int:
         """Images in an epoch, of all processes."""
@@ -98,61 +108,58 @@ class Loader:
                 interrupted.
 
         Raises:
-            UserError: a file is unreadable, or images of different sizes meet in a batch. One sentence, also
-                when it happens in a worker process.
+            LoadingError: a file is unreadable, images of different sizes meet in a batch, a worker has died or hangs,
+                or `stopped`. One sentence, also when it happens in a worker process.
         """
         if epoch < 0 or not 0 <= skip <= len(self):
             raise ValueError(f"there is no epoch {epoch} with {skip} of {len(self)} images seen")
         self._sampler.epoch, self._sampler.skip = epoch, skip
-        self._note(take_news(self._dataset))  # of the cache; before worker processes take copies of it
-        for batch in self._batches:
+        if isinstance(self._dataset, ImageDataset):
+            self._note(self._dataset.unreadable.reasons)  # those of the cache
+        for batch in self._workers.epoch(self.warn, self.stopped):
             if isinstance(batch, BadImage) and self.leave_out:
                 self.leave_out(str(batch))
                 continue
             if isinstance(batch, UserError):
                 # Not `raise batch`: its traceback would hold this frame and the frame it, and workers that wait
                 # for the garbage collector miss their orderly end and are killed after seconds.
-                raise UserError(*batch.args)
-            self._note(batch.pop(NEWS, []))
-            yield batch
+                raise LoadingError(*batch.args)
+            self._note(batch.pop(UNREADABLE, {}))
+            self._advise(batch)
+            yield {name: value.pin_memory() if self._pin_memory and isinstance(value, Tensor) else value
+                   for name, value in batch.items()}
 
-    def _note(self, unreadable: Sequence[tuple[str, str]]) -> None:
-        """Take down images that some worker process could not read, and warn about each once.
-
-        Raises:
-            UserError: they are too many.
-        """
-        for reason, stand_in in unreadable:
-            if reason not in self._unreadable:
-                self._unreadable[reason] = stand_in
-                self.warn(f"{reason}; meanwhile {stand_in} takes its place")
-        if isinstance(self._dataset, ImageDataset):
-            refuse_too_many(list(self._unreadable), self._dataset.unreadable.most)
-
-    @contextmanager
-    def naming_lost_workers(self) -> Iterator[None]:
-        """Within this context a worker process that dies is a sentence with the file that it held.
+    def _note(self, reasons: Mapping[int, str]) -> None:
+        """Remember items that some process could not read, and warn about each once.
 
         Raises:
-            UserError: one has died. torch interrupts whatever the main process does, in `epoch` or elsewhere.
+            LoadingError: they are too many.
         """
-        try:
-            yield
-        except (RuntimeError, UserError) as error:  # a save that torch interrupted tells it in its own sentence
-            if not (lost := LOST.search(str(error))):
-                raise
-            files = self._held_by([int(process) for process in re.findall(r"\d+", lost[1])])
-            reading = f" while it read {', '.join(files)}" if files else ""
-            raise UserError(f"a process that loads images has ended ({lost[0]}){reading}; if memory has run out, lower "
-                            "--num_threads or --batch_size, otherwise look at the file with --num_threads 0") from error
+        found = {item: reason for item, reason in reasons.items() if item not in self._warned}
+        if not found or not isinstance(self._dataset, ImageDataset):
+            return
+        for item, reason in found.items():
+            self._dataset.unreadable.note(item, reason)
+        for item, reason in found.items():
+            stand_in = self._dataset.files(self._dataset.unreadable.stand_in(item))[0]
+            self.warn(f"{reason}; meanwhile {stand_in} takes its place")
+        self._warned.update(found)
 
-    def _held_by(self, processes: Sequence[int]) -> list[str]:
-        """The files of the items that these worker processes read last."""
-        if not isinstance(self._dataset, ImageDataset) or self._dataset.held is None:
-            return []
-        held: dict[int, int] = dict(self._dataset.held.tolist())
-        files = [file for process in processes if process in held for file in self._dataset.files(held[process])]
-        return [str(file) for file in dict.fromkeys(files)]
+    def _advise(self, batch: Batch) -> None:
+        """Warn, with the first batch, of workers that the machine is too small for."""
+        if self._advised:
+            return
+        self._advised = True
+        if self._num_workers > usable_cores():
+            self.warn(f"--num_threads {self._num_workers} starts more processes than there are CPU cores for this one "
+                      f"({usable_cores()}), which mostly slows loading down")
+        # What is waiting, and what is trained on.
+        needed = (PREFETCHED * self._num_workers + 1) * sum(
+            value.nbytes for value in batch.values() if isinstance(value, Tensor))
+        needed *= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # torchrun: processes of this job, on this machine
+        if self._room is not None and needed > self._room:
+            self.warn(f"{SHARED} has room for {self._room / 1e6:.3g} MB, but batches that wait can need "
+                      f"{needed / 1e6:.3g} MB; {ENLARGE}")
 
 
 class _BatchSampler(Sampler[list[SampleKey]]):
@@ -178,30 +185,22 @@ class _Batches(Dataset[Any]):
     def __getitems__(self, keys: Sequence[SampleKey]) -> Any:  # Batch | UserError
         try:
             batch = collate([self.dataset[key] for key in keys])
-        except UserError as error:
-            return type(error)(*error.args)
-        batch = finish(batch) if self.finished else batch
-        if news := take_news(self.dataset):
-            batch[NEWS] = news
-        return batch
+            batch = finish(batch) if self.finished else batch
+            if isinstance(self.dataset, ImageDataset) and self.dataset.unreadable.reasons:
+                batch[UNREADABLE] = dict(self.dataset.unreadable.reasons)
+            return pack(batch)
+        except Exception as error:
+            if isinstance(error, UserError):
+                return type(error)(*error.args)
+            if sentence := explain(error):
+                return UserError(sentence)
+            raise
 
 
-def take_news(dataset: Samples) -> list[tuple[str, str]]:
-    """Which images a data set could not read, and what takes their places; each once."""
-    return dataset.unreadable.news() if isinstance(dataset, ImageDataset) else []
-
-
-def _end_workers(batches: DataLoader[Any]) -> None:
-    """End the worker processes, at the latest when the interpreter ends.
-
-    A loader that a traceback or a cycle keeps until then would wait for them forever: they ignore the SIGTERM with
-    which Python and torch end their children.
-    """
-    iterator: Any = batches._iterator  # of worker processes that outlive an epoch
-    if iterator is not None:
-        iterator._shutdown_workers()
-        for worker in iterator._workers:
-            worker.kill()  # one that hangs; the others have ended
+def _files_read(dataset: Samples, worker: int) -> Sequence[Path]:
+    """The files of the item that a worker has read last."""
+    item = int(dataset.reading[worker]) if isinstance(dataset, ImageDataset) and dataset.reading is not None else -1
+    return dataset.files(item) if isinstance(dataset, ImageDataset) and item >= 0 else []
 
 
 def _as_it_is(batch: Any) -> Any:

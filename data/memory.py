@@ -22,9 +22,14 @@ def room(system: Path = Path("/")) -> dict[str, int]:
     if not limits and hasattr(os, "sysconf"):
         limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     found = {"memory": min(limits)} if limits else {}
-    if SHARED.is_dir():
-        found[str(SHARED)] = shutil.disk_usage(SHARED).free
+    if (shared := shared_room()) is not None:
+        found[str(SHARED)] = shared
     return found
+
+
+def shared_room() -> int | None:
+    """Bytes that `SHARED` can still take; containers make it small, and some systems have none."""
+    return shutil.disk_usage(SHARED).free if SHARED.is_dir() else None
 
 
 def _free(meminfo: Path) -> list[int]:

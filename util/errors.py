@@ -15,6 +15,9 @@ from .streams import open_standard_streams, outlive_stderr, outlive_stdout
 
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)  # of the disk, whatever file it was
 
+ENLARGE = "enlarge it (docker run --shm-size 2g, or --ipc host), or use --num_threads 0"
+SHARED_MEMORY = f"shared memory (/dev/shm) is too small for the batches of the processes that load images; {ENLARGE}"
+
 
 class UserError(Exception):
     """A mistake in the command line, the data or a file: one sentence saying what, where and what to do."""
@@ -89,10 +92,15 @@ def explain(error: Exception) -> str | None:
     """One line for people about an error that they can do something about; None for all others."""
     if isinstance(error, UserError):
         return " ".join(str(error).split())  # what the user typed may hold line breaks
+    text = str(error).lower()
+    if "too many open files" in text or "items of ancdata" in text:  # the latter where a socket has lost one
+        return "too many open files; raise the limit (ulimit -n 4096), or lower --num_threads"
+    if isinstance(error, RuntimeError) and "shared memory" in text:
+        return SHARED_MEMORY
     if isinstance(error, OSError) and error.strerror and (error.filename or error.errno in REFUSALS):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; check the path, its permissions and the space left"
-    text = str(error).lower()  # torch has no exception of its own for a CPU's memory
+    # torch has no exception of its own for a CPU's memory.
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return "out of memory; lower --batch_size, the images' size or the networks' channels"
     return None

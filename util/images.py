@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -207,6 +208,8 @@ def save_image(image: Tensor, path: Path, aspect_ratio: float = 1.0) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The file with its header read; whatever Pillow raises, now or later, becomes a `BadImage` that names it."""
+    if path.exists() and not path.is_file():
+        raise BadImage(f"{path} is no regular file but a folder, a pipe or the like, and is not waited for; remove it")
     try:
         with Image.open(path, formats=FORMATS) as image:
             _refuse_bomb(path, *image.size)
@@ -214,6 +217,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise BadImage(f"{path}: there is no such file any more, or its link is broken; restore it") from None
     except _UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # not the file's fault
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
 

@@ -1,10 +1,8 @@
-"""Image files that cannot be read, that ask for too much, or that end the process that reads them."""
+"""Image files that cannot be read, or that ask for too much."""
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,9 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from cli import make_images, run_process
 from PIL import Image
-from tiny import NETWORKS, NoModel, save_noise, train_options
+from tiny import NoModel, save_noise, train_options
 
 from data import DATASETS, Loader, keep_in_memory
 from options import TRAIN, DataFlags, parse
@@ -193,79 +190,6 @@ def test_a_file_of_another_format_is_not_decoded_whatever_its_name_says(tmp_path
         Image.new("RGB", (9, 9)).save(file, format=name)
     with pytest.raises(UserError, match=r"a\.png cannot be read as an image"):
         load_image(tmp_path / "a.png", 3)
-
-
-# --- worker processes that die
-
-
-def kill_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int) -> None:
-    """A decoder that ends its process at one file."""
-    def load(path: Path, channels: int) -> torch.Tensor:
-        if path.as_posix().endswith(name):
-            os.kill(os.getpid(), number)
-        return load_image(path, channels)
-
-    monkeypatch.setattr("data.base.load_image", load)
-
-
-@pytest.fixture
-def good(tmp_path: Path) -> Path:
-    return make_images(tmp_path / "good", "trainA", "trainB", count=6)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_worker_that_dies_is_told_with_the_file_it_held(
-    good: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    kill_at(monkeypatch, "trainA/3.png", number)
-    batches = loader(good, workers=2)
-    with pytest.raises(UserError) as caught, batches.naming_lost_workers():
-        epochs(batches)
-    assert f"while it read {good / 'trainA/3.png'}; if memory has run out, lower --num_threads" in str(caught.value)
-    assert "DataLoader worker (pid" in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_worker_that_dies_during_a_save_is_not_taken_for_a_full_disk(
-    good: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """torch raises it wherever the main process happens to be."""
-    def interrupted(*arguments: Any) -> None:
-        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
-
-    monkeypatch.setattr(torch, "save", interrupted)
-    with pytest.raises(UserError, match=r"^a process that loads images has ended \(DataLoader worker \(pid 7\)"):
-        train(train_options(good, "--max_iters 1 --no_html"))
-
-
-def test_other_errors_keep_their_names(good: Path) -> None:
-    with pytest.raises(RuntimeError, match="shapes") as caught, loader(good, workers=1).naming_lost_workers():
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    assert not isinstance(caught.value, UserError)
-
-
-def test_a_program_whose_worker_dies_ends_with_one_sentence(good: Path, tmp_path: Path) -> None:
-    (tmp_path / "run.py").write_text(f"""
-import os, signal, sys
-sys.path[:0] = [{str(Path(__file__).parents[2])!r}]
-import data.base, train
-from util.errors import run_program
-decode = data.base.load_image
-def load(path, channels):
-    if path.name == "3.png":
-        os.kill(os.getpid(), signal.SIGKILL)
-    return decode(path, channels)
-data.base.load_image = load
-run_program("train.py", train.main)
-""")
-    outcome = run_process(tmp_path / "run.py", "--dataroot", good, "--checkpoints_dir", tmp_path, "--gpu_ids", "-1",
-                          "--num_threads", "2", "--crop_size", "16", "--load_size", "16", "--vgg_weights", "random",
-                          "--attn_layers", "1,2", *shlex.split(NETWORKS))
-    assert outcome.code == 2, outcome.err
-    *warnings, line = outcome.err.splitlines()
-    assert not [text for text in warnings if text.startswith("Traceback")]  # torch warns of two processes on one core
-    assert line.startswith("train.py: error: a process that loads images has ended (DataLoader worker (pid")
-    assert "3.png; if memory has run out" in line
 
 
 # --- the program that looks at a whole data set beforehand is tested in test_check.py

@@ -236,7 +236,7 @@ def loader_of(dataset: Numbers) -> Loader:
 
 
 def worker_of(loader: Loader) -> Any:
-    return loader._batches._iterator._workers[0]
+    return loader._workers._processes[0]
 
 
 def test_workers_ignore_signals_to_the_group_however_often_they_come() -> None:

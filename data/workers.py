@@ -1,0 +1,208 @@
+"""The wait for a batch, and how it ends where none comes: a loading process has died or hangs, or a signal has come."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+from util.errors import SHARED_MEMORY, UserError, explain
+
+LOOK_EVERY = 1.0  # seconds; so are those below
+WARN_AFTER = 60.0
+GIVE_UP_AFTER = 600.0
+DEATH_TAKES = 5.0  # from a broken connection to the end of its process
+
+T = TypeVar("T")
+
+
+class LoadingError(UserError):
+    """The next batch cannot be loaded. No step is under way, so that a training can still be saved."""
+
+
+class Workers:
+    """The worker processes of a `DataLoader`; without any, the main process loads, and only signals end a wait.
+
+    torch raises the death of a worker wherever the main process is at that moment, in the middle of a save too. Here
+    it is raised only where a batch is waited for.
+
+    Args:
+        batches: keeps its workers from epoch to epoch.
+        reading: the files that a worker, by its number, has read last.
+    """
+
+    def __init__(self, batches: DataLoader[Any], reading: Callable[[int], Sequence[Path]]) -> None:
+        self._batches, self._reading = batches, reading
+
+    @property
+    def _processes(self) -> Sequence[BaseProcess]:
+        return getattr(self._batches._iterator, "_workers", ())
+
+    def epoch(self, warn: Callable[[str], None], stopped: Callable[[], bool]) -> Iterator[Any]:
+        """Iterate over the batches once.
+
+        Args:
+            warn: takes a sentence about a wait that is long.
+            stopped: whether a signal asks to end the wait.
+
+        Raises:
+            LoadingError: a worker has died, none has delivered for `GIVE_UP_AFTER` seconds, or ``stopped``.
+        """
+        batches = self._wait(self._start, warn, stopped)
+
+        def step() -> Any:
+            batch = next(batches, None)
+            return ForkingPickler.loads(batch) if isinstance(batch, bytes) else batch
+
+        while (batch := self._wait(step, warn, stopped)) is not None:
+            yield batch
+
+    def end(self) -> None:
+        """End the workers; those that hang are killed, since they ignore SIGTERM."""
+        iterator: Any = self._batches._iterator
+        if processes := self._processes:
+            iterator._shutdown_workers()
+            for process in processes:
+                if process.is_alive():
+                    process.kill()
+
+    def _start(self) -> Iterator[Any]:
+        before = multiprocessing.active_children()
+        handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None  # none on Windows
+        try:
+            refuse_few_files(self._batches.num_workers)
+            with without_torchs_advice():
+                return iter(self._batches)
+        except OSError as error:
+            for process in multiprocessing.active_children():
+                if process not in before:
+                    process.kill()
+            for frame, _ in traceback.walk_tb(error.__traceback__):
+                if isinstance(half := frame.f_locals.get("self"), _MultiProcessingDataLoaderIter):
+                    half._shutdown = True  # otherwise its end prints a traceback of what it has not got yet
+            if error.errno == errno.ENOSPC:  # semaphores lie there as well
+                raise LoadingError(SHARED_MEMORY) from error
+            if error.errno in (errno.EAGAIN, errno.ENOMEM):
+                raise LoadingError(f"the processes that load images cannot be started ({error.strerror}); lower "
+                                   "--num_threads, 0 does without them") from error
+            raise
+        finally:
+            if handler is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGCHLD, handler)  # torch's own, which raises, has just replaced it
+
+    def _wait(self, step: Callable[[], T], warn: Callable[[str], None], stopped: Callable[[], bool]) -> T:
+        """Take a step of the `DataLoader`'s iterator, and end its wait where it would be in vain."""
+        begin, warned = time.monotonic(), False
+
+        def look() -> None:
+            nonlocal warned
+            waited = time.monotonic() - begin
+            if stopped():
+                raise LoadingError("a signal has ended the wait for a batch")
+            if self._dead(0):
+                raise LoadingError("a process that loads images has ended")
+            if waited > GIVE_UP_AFTER:
+                raise LoadingError(f"no batch has come for {waited:.0f} seconds{self._while_reading()}; see "
+                                   "whether the files can be read, or use --num_threads 0")
+            if waited > WARN_AFTER and not warned:
+                warned = True
+                warn(f"no batch has come for {waited:.0f} seconds{self._while_reading()}; the training waits")
+
+        try:
+            with looking(look):
+                return step()
+        except BaseException as error:
+            # A broken connection, of whatever exception, may be the first sign of a death.
+            dead = self._dead(DEATH_TAKES if isinstance(error, Exception) and not isinstance(error, UserError) else 0)
+            for process in self._processes:  # they are waited for no more, and those that hang leave no other way
+                process.kill()
+            if dead and isinstance(error, Exception):
+                raise LoadingError(
+                    f"a process that loads images has ended ({how_it_ended(dead[0])}){self._while_reading(dead)}; if "
+                    "memory has run out, lower --num_threads or --batch_size, otherwise look at the file with "
+                    "--num_threads 0") from error
+            if isinstance(error, OSError | RuntimeError) and (sentence := explain(error)):
+                raise LoadingError(sentence) from error
+            raise
+
+    def _dead(self, patience: float) -> list[BaseProcess]:
+        """The processes that have ended, or do so within ``patience`` seconds."""
+        if patience and self._processes:
+            ended = connection.wait([process.sentinel for process in self._processes], patience)
+            for process in self._processes:
+                if process.sentinel in ended:
+                    process.join()  # its files are closed a moment before it can be waited for
+        return [process for process in self._processes if not process.is_alive()]
+
+    def _while_reading(self, ended: Sequence[BaseProcess] = ()) -> str:
+        """The files that the ``ended`` processes, or else all, have read last."""
+        numbers = [number for number, process in enumerate(self._processes) if process in (ended or self._processes)]
+        files = dict.fromkeys(str(file) for number in numbers for file in self._reading(number))
+        return f" while it read {', '.join(files)}" if files else ""
+
+
+def pack(batch: Mapping[str, Any]) -> Any:
+    """Serialise a batch in a worker, its tensors in shared memory; elsewhere, return it as it is.
+
+    torch would do so in a thread of its queue, whose errors come to nobody, and the batch would be missing.
+    """
+    return bytes(ForkingPickler.dumps(batch)) if get_worker_info() else batch
+
+
+def refuse_few_files(workers: int) -> None:
+    """Raise `OSError` if this process may not open the files that so many workers need, with some to spare."""
+    with ExitStack() as files:
+        for _ in range(6 * workers + 20 if workers else 0):
+            files.enter_context(Path(os.devnull).open("rb"))
+
+
+@contextmanager
+def looking(look: Callable[[], None]) -> Iterator[None]:
+    """Call ``look`` every `LOOK_EVERY` seconds until the block ends, which it may interrupt by raising.
+
+    Only where the system has such a timer (Windows has none), and in the main thread, which alone gets signals.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def alarm(*_: object) -> None:
+        look()
+        signal.setitimer(signal.ITIMER_REAL, LOOK_EVERY)  # not after it has raised
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    signal.setitimer(signal.ITIMER_REAL, LOOK_EVERY)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def without_torchs_advice() -> Iterator[None]:
+    """No warning of torch's about more workers than CPU cores."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
+
+
+def how_it_ended(process: BaseProcess) -> str:
+    """``SIGKILL``, or ``exit code 1``."""
+    code = process.exitcode or 0
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
