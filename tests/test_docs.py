@@ -1,4 +1,4 @@
-"""The pages: links lead somewhere, programs understand the commands, named tests exist."""
+"""The pages: links lead somewhere, and programs understand the commands."""
 
 from __future__ import annotations
 
@@ -48,14 +48,6 @@ def test_links_and_anchors_lead_somewhere(page: Page) -> None:
 def test_commands_are_understood(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # no options of earlier trainings
     assert not (faults := wrong(page, misunderstood_commands)), faults
-
-
-def test_the_tests_that_the_page_on_reliability_names_exist() -> None:
-    sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")}
-    rows = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
-    for file, test in re.findall(r"`(?:tests/)?(test_\w+\.py)?(?:::(test_\w+))?`", rows):
-        text = sources.get(file, "") if file else "\n".join(sources.values())
-        assert f"def {test or 'test_'}" in text, f"{file}::{test}"
 
 
 def dead_links(page: Page) -> Iterator[tuple[int, str]]:
