@@ -36,7 +36,7 @@ from options import (
     has_crop,
     parse,
 )
-from training.checkpoints import find_whole, refusing_foreign_state
+from training.checkpoints import read_state, refusing_foreign_state
 from training.evaluation import Evaluation
 from training.monitor import Monitor
 from training.run import Progress, Run, build_schedulers, continue_with, folder_of, make_room
@@ -50,7 +50,7 @@ from util.loggers import Sink
 from util.loggers.registry import LoggedRun, open_loggers
 from util.loggers.sink import reason
 from util.signals import Signals
-from util.state_dicts import load_state, state_path
+from util.state_dicts import state_path
 from util.terminal import TerminalSink
 from util.words import counted
 
@@ -79,8 +79,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     loading = options[LoadingFlags]
     folder = folder_of(options)
     tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
-    tag, notes = find_whole(folder, tag) if flags.continue_train else (tag, [])
-    state = load_state(folder, tag) if flags.continue_train else None
+    state = read_state(folder, tag) if flags.continue_train else None
     last_epoch = flags.n_epochs + flags.n_epochs_decay
     if state is None and last_epoch < flags.epoch_count:
         raise UserError(f"--n_epochs {flags.n_epochs} and --n_epochs_decay {flags.n_epochs_decay} leave nothing to "
@@ -108,7 +107,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     run = Run(options, folder, flags.epoch_count, model, build_schedulers(model, flags, flags.epoch_count),
               Progress(flags.epoch_count), world, Evaluation(options, model, device, folder, world),
               data=world.same(dataset.fingerprint() if world.is_first else None))
-    notes += run.resume(tag, state, changes) if flags.continue_train else make_room(folder, world)
+    notes = run.resume(tag, state, changes) if flags.continue_train else make_room(folder, world)
 
     start = run.progress
     if start.images_in_epoch > len(loader):

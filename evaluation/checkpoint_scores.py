@@ -10,7 +10,6 @@ from typing import Any
 from metrics.scores import SCORES
 from util.errors import UserError
 from util.files import sha256
-from util.filesets import fault
 from util.state_dicts import network_path
 from util.terminal import with_progress
 
@@ -75,8 +74,6 @@ def load_checkpoint(experiment: Experiment, tag: str, translator: Translator) ->
     Raises:
         UserError: a file is missing, damaged, or of another architecture.
     """
-    if broken := fault(experiment.folder, tag):
-        raise UserError(broken)
     translator.load(experiment.folder, tag)
     return {name: sha256(network_path(experiment.folder, tag, name)) for name in translator.networks}
 

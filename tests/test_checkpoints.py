@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,16 +10,23 @@ import golden_files as golden
 import pytest
 import torch
 from tiny import save_folders, train_options, train_step
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from models import MODELS, Model
 from models.networks import create_discriminator, create_generator
 from train import train
 from training import checkpoints
-from training.checkpoints import refusing_foreign_state, restore, save_checkpoint
+from training.checkpoints import (
+    load_published,
+    read_state,
+    refusing_foreign_state,
+    restore,
+    save_checkpoint,
+    save_networks,
+)
 from training.random_states import random_states, restore_random_states
 from util.errors import UserError
-from util.files import sha256
-from util.state_dicts import load_file, load_into, load_networks, load_state
+from util.state_dicts import load_file, load_into, load_networks, load_state, on_cpu, state_path
 
 
 def build(root: Path, flags: str = "", seed: int = 0) -> Model:
@@ -49,8 +55,9 @@ def everything(model: Model) -> list[Any]:
 
 
 def resume(model: Model, folder: Path, tag: str = "latest") -> list[str]:
-    load_networks(folder, tag, {name: model.networks[name] for name in model.published})
-    return restore(model, load_state(folder, tag), folder, tag)
+    state = read_state(folder, tag)
+    assert state is not None
+    return restore(model, state, state_path(folder, tag))
 
 
 @pytest.mark.parametrize(("file", "network"), [
@@ -71,21 +78,28 @@ def test_files_are_plain_state_dicts_under_the_published_keys(tmp_path: Path, fi
     assert flat(dict(model.networks[name].state_dict())) == flat({key: published[key] for key in saved})
 
 
-def test_a_checkpoint_is_three_files_that_hold_data_alone_and_their_manifest(tmp_path: Path) -> None:
+def test_a_checkpoint_is_a_state_of_everything_and_exports(tmp_path: Path) -> None:
     model = build(tmp_path, "--learned_attn --augment")
     step(model)
     save_checkpoint(tmp_path / "run", "5", model, {"extra": {"epoch": 5, "note": "text", "sizes": [1, 2]}})
     names = sorted(path.name for path in (tmp_path / "run").iterdir())
-    assert names == ["5_manifest.json", "5_net_D.pth", "5_net_G.pth", "5_state.pth"]
-    manifest = json.loads((tmp_path / "run" / names[0]).read_text())
-    for name in names[1:]:
-        file = tmp_path / "run" / name
-        assert manifest[name[2:]] == {"bytes": file.stat().st_size, "sha256": sha256(file)}
-        assert isinstance(torch.load(tmp_path / "run" / name, weights_only=True), dict)
-    state = load_state(tmp_path / "run", "5")
+    assert names == ["5_net_D.pth", "5_net_G.pth", "5_state.pth"]
+    state = read_state(tmp_path / "run", "5")
     assert state["extra"] == {"epoch": 5, "note": "text", "sizes": [1, 2]}
-    assert set(state["networks"]) == {"F"}
+    assert set(state["networks"]) == {"G", "D", "F"}
     assert "heads.0.0.weight" in state["networks"]["F"]
+    for name in ("G", "D"):
+        assert flat(load_file(tmp_path / "run" / f"5_net_{name}.pth")) == flat(state["networks"][name])
+
+
+def test_a_file_holds_tensors_of_the_cpu_wherever_they_were(tmp_path: Path) -> None:
+    with FakeTensorMode():  # which claims to be on a GPU, and computes nothing
+        there = torch.ones(2, device="cuda")
+        content = on_cpu({"weight": there, "state": [{"step": there}, (there, 3)], "text": "cuda"})
+    tensors = [content["weight"], content["state"][0]["step"], content["state"][1][0]]
+    assert there.device.type == "cuda"
+    assert {tensor.device.type for tensor in tensors} == {"cpu"}
+    assert (content["state"][1][1], content["text"]) == (3, "cuda")
 
 
 @pytest.mark.parametrize("flags", ["", "--learned_attn --augment --no_dropout false",
@@ -143,29 +157,6 @@ def test_an_interrupted_save_changes_nothing(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_the_manifest_takes_its_place_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    renamed = []
-    replace = Path.replace
-    monkeypatch.setattr(Path, "replace", lambda path, target: renamed.append(target.name) or replace(path, target))
-    save_checkpoint(tmp_path, "latest", build(tmp_path), {})
-    assert renamed == ["latest_state.pth", "latest_net_G.pth", "latest_net_D.pth", "latest_manifest.json"]
-
-
-@pytest.mark.parametrize("name", ["G", "D"])
-def test_networks_of_another_save_are_not_continued_with_the_state(tmp_path: Path, name: str) -> None:
-    save_folders(tmp_path)
-    folder = tmp_path / "checkpoints" / "experiment_name"
-    train(train_options(tmp_path, "--max_iters 1"))
-    older = (folder / f"latest_net_{name}.pth").read_bytes()
-    train(train_options(tmp_path, "--max_iters 2 --continue_train"))
-    (folder / f"latest_net_{name}.pth").write_bytes(older)
-    (folder / "latest_manifest.json").unlink()  # which would tell it by itself
-    with pytest.raises(UserError, match=rf"latest_net_{name}\.pth was written by another save than .*--epoch"):
-        train(train_options(tmp_path, "--max_iters 3 --continue_train"))
-    (folder / "latest_state.pth").unlink()
-    train(train_options(tmp_path, "--max_iters 1 --continue_train"))
-
-
 def test_a_run_on_the_cpu_leaves_other_devices_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("CUDA was started")
@@ -175,7 +166,7 @@ def test_a_run_on_the_cpu_leaves_other_devices_alone(tmp_path: Path, monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     model = build(tmp_path)
     save_checkpoint(tmp_path, "latest", model, {})
-    assert load_state(tmp_path, "latest")["random"].keys() == {"cpu"}
+    assert read_state(tmp_path, "latest")["random"].keys() == {"cpu"}
     assert resume(model, tmp_path) == []
 
 
@@ -232,26 +223,22 @@ def test_code_in_a_file_is_not_executed(tmp_path: Path) -> None:
     lambda path: torch.save({}, path), lambda path: torch.save({"model": torch.zeros(2)}, path),
     lambda path: torch.save({"model.1.weight": "text", 5: None}, path),
 ])
-@pytest.mark.parametrize("file", ["latest_net_G.pth", "latest_net_D.pth", "latest_state.pth"])
-def test_missing_damaged_and_foreign_files_are_a_users_mistake(tmp_path: Path, file: str, damage: Any) -> None:
-    save_folders(tmp_path)
-    train(train_options(tmp_path, "--max_iters 1"))
-    damage(tmp_path / "checkpoints" / "experiment_name" / file)
-    again = train_options(tmp_path, "--continue_train --max_iters 2")
-    if file == "latest_state.pth" and not (tmp_path / "checkpoints" / "experiment_name" / file).exists():
-        train(again)  # a published checkpoint: see below
-        return
-    with pytest.raises(UserError, match=file.replace(".", r"\.")):
-        train(again)
+def test_missing_damaged_and_foreign_networks_are_a_users_mistake(tmp_path: Path, damage: Any) -> None:
+    model = build(tmp_path)
+    save_networks(tmp_path, "latest", {name: model.networks[name] for name in model.published})
+    assert load_published(tmp_path, "latest", model) == []
+    damage(tmp_path / "latest_net_D.pth")
+    with pytest.raises(UserError, match=r"latest_net_D\.pth"):
+        load_published(tmp_path, "latest", model)
 
 
 @pytest.mark.parametrize("flags", ["--ngf 3", "--netG resnet_9blocks", "--norm batch", "--ndf 3", "--netD pixel",
-                                   "--learned_attn --attn_layers relu2_1,relu3_1", "--output_nc 1"])
+                                   "--attn_layers relu2_1,relu3_1", "--output_nc 1"])
 def test_a_checkpoint_of_another_architecture_is_a_users_mistake(tmp_path: Path, flags: str) -> None:
     save_folders(tmp_path)
     train(train_options(tmp_path, "--max_iters 1 --learned_attn"))
     with pytest.raises(UserError, match=r"latest_\w+\.pth does not fit this .*(flags|attn_layers)"):
-        train(train_options(tmp_path, f"--continue_train --max_iters 2 {flags}"))
+        train(train_options(tmp_path, f"--continue_train --max_iters 2 --learned_attn {flags}"))
 
 
 def test_differences_are_named() -> None:
@@ -278,7 +265,7 @@ def test_heads_start_afresh_with_a_note_where_the_checkpoint_has_none(
     folder = tmp_path / "checkpoints" / "experiment_name"
     train(train_options(tmp_path, "--max_iters 5 --continue_train --learned_attn --augment"))
     assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
-    assert load_state(folder, "latest")["progress"]["images"] == 5
+    assert read_state(folder, "latest")["progress"]["images"] == 5
     assert flat(before) != flat(load_file(folder / "latest_net_G.pth"))
 
 

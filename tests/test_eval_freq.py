@@ -148,7 +148,7 @@ def test_the_best_is_not_pruned(root: Path) -> None:
     run(root, "--eval_freq 2 --n_epochs 3 --n_epochs_decay 0 --save_epoch_freq 1 --keep_last 1 --save_by_iter "
               "--save_latest_freq 2")
     tags = sorted(path.name.removesuffix("_net_G.pth") for path in (root / "checkpoints" / "run").glob("*_net_G.pth"))
-    assert tags == ["3", "best", "iter_14", "latest", "previous"]
+    assert tags == ["3", "best", "iter_14", "latest"]
 
 
 def test_with_a_moving_average_that_is_what_is_scored(root: Path) -> None:

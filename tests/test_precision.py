@@ -18,7 +18,7 @@ from models.networks import create_discriminator
 from models.precision import prepare, set_precision
 from options import SpeedFlags
 from train import train
-from training.checkpoints import load_published, restore, save_checkpoint
+from training.checkpoints import restore, save_checkpoint
 from training.step import TrainingStep
 from util.errors import UserError
 from util.state_dicts import load_state
@@ -100,7 +100,7 @@ def test_the_scale_of_fp16_losses_is_saved_and_resumed_to_the_bit(tmp_path: Path
     whole, parts = (load_state(root / "checkpoints" / name, "latest") for name in ("whole", "parts"))
     assert whole is not None
     assert parts is not None
-    assert whole["sha256"] == parts["sha256"]
+    assert all(torch.equal(value, parts["networks"]["G"][key]) for key, value in whole["networks"]["G"].items())
     assert whole["memory"][0]["scaler"] == parts["memory"][0]["scaler"]
 
 
@@ -220,8 +220,7 @@ def test_adam_goes_on_in_another_layout(build: Build, tmp_path: Path, before: st
         state = load_state(tmp_path, "latest")
         assert state is not None
         resumed = build(f"--channels_last {layout}")
-        load_published(tmp_path, "latest", resumed)
-        restore(resumed, state, tmp_path, "latest")
+        restore(resumed, state, tmp_path)
         generator = torch.Generator().manual_seed(1)
         for p in resumed.networks["G"].parameters():  # one gradient in both layouts: what may differ is Adam alone
             p.grad = torch.empty_like(p).copy_(torch.randn(p.shape, generator=generator))

@@ -1,15 +1,16 @@
-"""Checkpoints: ``EPOCH_net_G.pth`` and so on are plain state dicts, ``EPOCH_state.pth`` is everything else.
+"""Checkpoints: ``EPOCH_state.pth`` has all that resuming needs; ``EPOCH_net_G.pth`` and so on are exports beside it.
 
-``EPOCH_manifest.json`` has their sizes and SHA-256. Before ``latest`` is replaced it becomes ``previous``, so that at
-every moment one of the two is whole. The state holds the networks' SHA-256 too, by which a resumed run notices files of
-another save where there is no manifest. Nothing in a file is executed.
+Each file is written whole or not at all: under a temporary name, flushed to the disk, then renamed. A resumed training
+reads the state only. Nothing in a file is executed.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,15 +19,12 @@ from torch import nn
 
 from util.distributed import ALONE, World
 from util.errors import UserError, explain
-from util.files import sha256
-from util.filesets import fault, link_set, member, remove_older, replacing_set, tags
+from util.files import flush, replace, sha256, temporary_in
 from util.state_dicts import (
     AVERAGE,
     INTACT,
-    LATEST,
     NUMBERED,
-    PREVIOUS,
-    STATE,
+    load_file,
     load_into,
     load_networks,
     network_path,
@@ -54,7 +52,7 @@ def save_checkpoint(
     folder: Path, tag: str, model: Trainable, extra: Mapping[str, Any], world: World = ALONE, *,
     also: str | None = None, keep_last: int = 0,
 ) -> None:
-    """Write the model's published networks, and everything else that resuming needs; from the first process alone.
+    """Write everything that resuming needs, and the published networks beside it; the first process writes.
 
     Args:
         folder: the experiment's folder.
@@ -73,13 +71,23 @@ def save_checkpoint(
     refuse_drift(model, world)
     failure = None
     if world.is_first:
+        networks = {name: network.state_dict() for name, network in model.networks.items()}
+        state = {
+            "networks": networks,
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers.items()},
+            "random": random_states(_device(model)),
+            "memory": memory,
+            **extra,
+        }
+        contents = {state_path(folder, tag): state,
+                    **{network_path(folder, tag, name): networks[name] for name in model.published}}
         try:
-            _write(folder, tag, model, {"memory": memory, **extra})
-            names = [STATE, *(f"net_{name}.pth" for name in model.published)]
+            _write({path: contents[path] for path in in_order(folder, tag, model.published)})
             if also:
-                link_set(folder, tag, also, names)
+                _link({path: folder / path.name.replace(also, tag, 1)
+                       for path in in_order(folder, also, model.published)})
             for pattern in NUMBERED if keep_last else ():
-                remove_older(folder, pattern, keep_last, names)
+                remove_older(folder, pattern, keep_last, also)
         except UserError as error:
             failure = str(error)
         except OSError as error:
@@ -88,48 +96,92 @@ def save_checkpoint(
         raise UserError(sentence)
 
 
-def _write(folder: Path, tag: str, model: Trainable, extra: Mapping[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all."""
-    networks = {name: network.state_dict() for name, network in model.networks.items()}
-    state = {
-        "networks": {name: content for name, content in networks.items() if name not in model.published},
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers.items()},
-        "random": random_states(_device(model)),
-        **extra,
-    }
-    files = {name: f"net_{name}.pth" for name in model.published}
-    _require_room(folder, tag, size_of([state, *(networks[name] for name in files)]))
-    # The state comes first: networks alone would look like a published checkpoint to go on from.
-    keep = PREVIOUS if tag == LATEST else None
-    with replacing_set(folder, tag, [STATE, *files.values()], keep) as temporary:
-        for name, file in files.items():
-            save_file(networks[name], temporary[file], member(folder, tag, file))
-        state["sha256"] = {name: sha256(temporary[file]) for name, file in files.items()}
-        save_file(state, temporary[STATE], member(folder, tag, STATE))
+def in_order(folder: Path, tag: str, names: Sequence[str]) -> list[Path]:
+    """The files of a save in the order in which they take their places.
+
+    The state comes last: a process that dies leaves no network older than the state. Only where there is none yet it
+    comes first: networks without a state would look like a published checkpoint to go on from.
+    """
+    state, networks = state_path(folder, tag), [network_path(folder, tag, name) for name in names]
+    return [*networks, state] if state.exists() else [state, *networks]
 
 
 def save_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> None:
-    """Write networks alone, as plain state dicts, whole or not at all.
+    """Write networks alone, as plain state dicts.
 
     Raises:
         UserError: a file cannot be written.
     """
-    contents = {f"net_{name}.pth": network.state_dict() for name, network in networks.items()}
     try:
-        _require_room(folder, tag, size_of(contents))
-        with replacing_set(folder, tag, list(contents)) as temporary:
-            for file, content in contents.items():
-                save_file(content, temporary[file], member(folder, tag, file))
+        _write({network_path(folder, tag, name): network.state_dict() for name, network in networks.items()})
     except OSError as error:
         raise UserError(f"{tag} could not be written to {folder} ({error.strerror}); {INTACT}") from error
 
 
-def _require_room(folder: Path, tag: str, needed: int) -> None:
+def _write(contents: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Write files of one folder, each whole or not at all, in their order.
+
+    Everything is on the disk before the first file takes its place.
+
+    Raises:
+        UserError, OSError: something cannot be written. Before the first rename nothing has changed.
+    """
+    folder = next(iter(contents)).parent
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
+    needed, free = size_of(contents) / 1e6, shutil.disk_usage(folder).free / 1e6
     if needed > free:
-        raise UserError(f"the checkpoint {tag} needs {needed / 1e6:.1f} MB, but {folder} has {free / 1e6:.1f} MB left; "
-                        f"{INTACT}")
+        raise UserError(f"a checkpoint needs {needed:.1f} MB, but {folder} has {free:.1f} MB left; {INTACT}")
+    with ExitStack() as stack:
+        temporary = {path: stack.enter_context(temporary_in(folder)) for path in contents}
+        for path, content in contents.items():
+            save_file(content, temporary[path], path)
+            flush(temporary[path])
+        for path in contents:
+            replace(temporary[path], path)
+        flush(folder)
+
+
+def _link(sources: Mapping[Path, Path]) -> None:
+    """Give files of one folder second names, the keys, without second copies where the file system can do that.
+
+    Raises:
+        OSError: something cannot be written or renamed.
+    """
+    for place, source in sources.items():
+        with temporary_in(place.parent) as temporary:
+            try:
+                os.link(source, temporary)
+            except OSError:  # some file systems know no links; other faults stop the copy too
+                shutil.copyfile(source, temporary)
+                flush(temporary)
+            replace(temporary, place)
+    flush(next(iter(sources)).parent)
+
+
+def remove_older(folder: Path, pattern: str, keep: int, written: str | None) -> None:
+    """Remove saves whose tags match the regular expression, except those that have seen the most images.
+
+    Args:
+        folder: the experiment's folder.
+        pattern: one of `NUMBERED`.
+        keep: how many saves stay.
+        written: the save that was just written. It also stays: after a return to an earlier save, others may have seen
+            more images.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    found = [tag for tag in saves(folder) if re.fullmatch(pattern, tag)]
+    for tag in sorted(found, key=lambda tag: int(tag.removeprefix("iter_")))[:-keep]:
+        if tag != written:
+            state = state_path(folder, tag)  # the last to go: a save is found by it
+            for path in (*folder.glob(f"{tag}_net_*.pth"), folder / f"{tag}_manifest.json", state):
+                path.unlink(missing_ok=True)
+
+
+def saves(folder: Path) -> list[str]:
+    """The tags of saves with a state."""
+    return sorted(path.name.removesuffix("_state.pth") for path in folder.glob("*_state.pth"))
 
 
 def refuse_drift(model: Trainable, world: World) -> None:
@@ -146,24 +198,29 @@ def refuse_drift(model: Trainable, world: World) -> None:
         raise RuntimeError(f"the weights of network {', '.join(sorted(drifted))} differ between processes")
 
 
-def find_whole(folder: Path, tag: str) -> tuple[str, list[str]]:
-    """The checkpoint to go on from: ``tag``, or for a broken ``latest`` the save before it.
+def read_state(folder: Path, tag: str) -> dict[str, Any] | None:
+    """The state to go on from; None where there is none, as beside published networks.
 
-    Networks without a state are taken as they are: somebody has put them there.
-
-    Returns:
-        Its tag, and sentences for the user.
+    Earlier versions left the published networks to files of their own, and kept their SHA-256 in the state: the state
+    that is returned has these networks too.
 
     Raises:
-        UserError: it is broken, and no other one is meant.
+        UserError: it is damaged, or such a file is missing or another one.
     """
-    if not state_path(folder, tag).exists() or (broken := fault(folder, tag)) is None:
-        return tag, []
-    if tag == LATEST and state_path(folder, PREVIOUS).exists() and fault(folder, PREVIOUS) is None:
-        return PREVIOUS, [f"{broken}; so the training goes on from the save before it, {PREVIOUS}"]
-    others = [other for other in tags(folder, STATE) if other != tag]
-    raise UserError(f"{broken}; continue from another --epoch ({', '.join(others) or 'there is none'}), or remove "
-                    f"{state_path(folder, tag)} to go on from the networks alone")
+    path = state_path(folder, tag)
+    if not path.exists():
+        return None
+    try:
+        state = load_file(path)
+        with refusing_foreign_state(path):
+            for name, digest in state.pop("sha256", {}).items():
+                if not (file := network_path(folder, tag, name)).is_file() or sha256(file) != digest:
+                    raise UserError(f"{file} is missing or of another save than {path}; use another --epoch")
+                state["networks"][name] = load_file(file)
+    except UserError as error:
+        others = ", ".join(other for other in saves(folder) if other != tag) or "none"
+        raise UserError(f"{error}. Other saves: {others}; or remove {path} to go on from the networks alone") from error
+    return state
 
 
 def load_published(folder: Path, tag: str, model: Trainable) -> list[str]:
@@ -177,9 +234,7 @@ def load_published(folder: Path, tag: str, model: Trainable) -> list[str]:
     """
     new = [n for n in model.published if n.endswith(AVERAGE) and not network_path(folder, tag, n).exists()]
     load_networks(folder, tag, {name: model.networks[name] for name in model.published if name not in new})
-    for name in new:
-        model.networks[name].load_state_dict(model.networks[name.removesuffix(AVERAGE)].state_dict())
-    return [f"the checkpoint has no moving average {name}; it starts from the network" for name in new]
+    return [_start_average(model, name) for name in new]
 
 
 @contextmanager
@@ -199,32 +254,30 @@ def refusing_foreign_state(path: Path) -> Iterator[None]:
                         "or remove it to go on from the networks alone") from error
 
 
-def restore(
-    model: Trainable, state: Mapping[str, Any], folder: Path, tag: str, world: World = ALONE
-) -> list[str]:
-    """Put a loaded state back into a model whose networks are loaded, and restore the random states.
+def restore(model: Trainable, state: Mapping[str, Any], path: Path, world: World = ALONE) -> list[str]:
+    """Put a state of `read_state` back into a model, and restore the random states.
 
     Networks of the model that the state does not have (LSeSim's heads, where the checkpoint was trained without)
-    start afresh, with their optimizers. Each process gets back its own memory; where there are more of them than
-    at the save, some share one.
+    start afresh, with their optimizers; a moving average starts from its network. Each process gets back its own
+    memory; where there are more of them than at the save, some share one.
+
+    Args:
+        path: where the state is from.
 
     Returns:
         Sentences for the user about what could not be restored.
 
     Raises:
-        UserError: a network does not fit, or its file is of another save. What else is wrong with a state raises as
-            `refusing_foreign_state` says.
+        UserError: a network does not fit. What else is wrong with a state raises as `refusing_foreign_state` says.
     """
-    path = state_path(folder, tag)
-    for name, digest in state["sha256"].items():
-        if name in model.networks and sha256(file := network_path(folder, tag, name)) != digest:
-            raise UserError(f"{file} was written by another save than {path}; continue from another --epoch, or remove "
-                            "the latter to go on from the networks alone")
-    extra = [name for name in model.networks if name not in model.published]
-    missing = [name for name in extra if name not in state["networks"]]
-    for name in extra:
-        if name not in missing:
-            load_into(model.networks[name], state["networks"][name], path)
+    notes = []
+    for name, network in model.networks.items():
+        if name in state["networks"]:
+            load_into(network, state["networks"][name], path)
+        elif name.endswith(AVERAGE):
+            notes.append(_start_average(model, name))
+        else:
+            notes.append(f"the checkpoint has no network {name}; it starts afresh")
     for name, optimizer in model.optimizers.items():
         if name in state["optimizers"]:
             optimizer.load_state_dict(state["optimizers"][name])
@@ -233,8 +286,13 @@ def restore(
     for name, item in model.memory.items():
         if name in memory:
             item.load_state_dict(memory[name])
-    notes = [f"the checkpoint has no network {name}; it starts afresh" for name in missing]
     return notes + restore_random_states(state["random"], _device(model))
+
+
+def _start_average(model: Trainable, name: str) -> str:
+    """Let a moving average start from its network; returns a sentence for the user."""
+    model.networks[name].load_state_dict(model.networks[name.removesuffix(AVERAGE)].state_dict())
+    return f"the checkpoint has no moving average {name}; it starts from the network"
 
 
 def follow_layout(optimizer: torch.optim.Optimizer) -> None:

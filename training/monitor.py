@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from util.distributed import ALONE, World
 from util.errors import UserError
 from util.files import replacing
+from util.state_dicts import on_cpu
 
 LAG = 2  # steps after which a GPU's numbers are read: they have arrived by then, and the host need not wait
 IN_A_ROW = 10  # faulty steps after which the training ends
@@ -143,7 +144,7 @@ class Monitor:
         }
         try:
             with replacing(path) as temporary, temporary.open("wb") as file:
-                torch.save(content, file)
+                torch.save(on_cpu(content), file)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             return f"{path} could not be written ({error}), so no file"
         return str(path)

@@ -20,7 +20,7 @@ from util.files import move_aside
 from util.state_dicts import LATEST, state_path
 from util.words import counted
 
-from .checkpoints import load_published, refusing_foreign_state, restore, save_checkpoint
+from .checkpoints import load_published, refusing_foreign_state, restore, save_checkpoint, saves
 from .evaluation import Evaluation
 
 # Flags that may change from one part of a run to the next without a word, and those whose saved value stays in force:
@@ -104,22 +104,21 @@ class Run:
             changes: a text for each flag that was another one at the save, from `continue_with`.
         """
         path = state_path(self.folder, tag)
-        try:
-            averages = load_published(self.folder, tag, self.model)
-        except UserError as error:
-            if not changes:
-                raise
-            raise UserError(f"{error}. What differs: {'; '.join(changes.values())}") from error
         if state is None:
+            averages = load_published(self.folder, tag, self.model)
             fresh = [f"network {name}" for name in self.model.networks if name not in self.model.published]
             return [*averages, f"{path} is missing, so the networks go on from {tag} but "
                     f"{', '.join([*fresh, 'optimizers'])}, schedules and counters start afresh (--epoch_count sets the "
                     "epoch)"]
         with refusing_foreign_state(path):
-            if dropped := sorted({*state["networks"], *state["sha256"]} - set(self.model.networks)):
+            if dropped := sorted(state["networks"].keys() - self.model.networks.keys()):
                 raise UserError(f"{path} holds the trained network {dropped[0]}, which this run would drop: type the "
                                 f"flags of its training ({'; '.join(changes.values())})")
-            notes = restore(self.model, state, self.folder, tag, self.world)
+            try:
+                notes = restore(self.model, state, path, self.world)
+            except UserError as error:
+                differs = f". What differs: {'; '.join(changes.values())}" if changes else ""
+                raise UserError(f"{error}{differs}") from error
             self.progress = Progress(**state["progress"])
             self.losses.load_state_dict(state.get("losses", {"sums": {}, "counts": {}}))  # older states have none
             self.epoch_losses.load_state_dict(state["epoch_losses"])
@@ -131,7 +130,7 @@ class Run:
                     skip_epochs(scheduler, self.progress.epoch - self.first_epoch)
             if not {"dataset_mode", "phase", "max_dataset_size"} & changes.keys():
                 notes += changed_data(self.data, state.get("data"))  # older states have none
-        return [*changes.values(), *averages, *notes]
+        return [*changes.values(), *notes]
 
     def is_finished(self, total: int, images_an_epoch: int) -> bool:
         """Whether nothing is left of a run of ``total`` images: no step, no end of an epoch, no score."""
@@ -188,7 +187,7 @@ def folder_of(options: Options) -> Path:
 
 def make_room(folder: Path, world: World) -> list[str]:
     """Move an earlier training of the same name aside: a command that is typed twice must not cost its result."""
-    if not world.is_first or not any(folder.glob("*_net_*.pth")):  # published generators have no state
+    if not world.is_first or not (saves(folder) or any(folder.glob("*_net_*.pth"))):  # published ones have no state
         return []
     return [f"the earlier training of this name is now in {move_aside(folder)} (--continue_train would go on with it)"]
 

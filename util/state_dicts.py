@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,27 +11,25 @@ import torch
 from torch import nn
 
 from .errors import UserError
-from .filesets import member
 from .words import counted
 
 INTACT = "free some space or choose another --checkpoints_dir; the checkpoints written before are intact"
 MOST_NAMES = 8  # in a message
 AVERAGE = "_ema"
 """Ends the name of a network that is the moving average of another."""
-LATEST, PREVIOUS, BEST = "latest", "previous", "best"
+LATEST, BEST = "latest", "best"
 NUMBERED = (r"\d+", r"iter_\d+")
 """Tags of saves that are not replaced by later ones: epochs, and images seen."""
-STATE = "state.pth"
 
 
 def network_path(folder: Path, tag: str, name: str) -> Path:
     """``folder/latest_net_G.pth``."""
-    return member(folder, tag, f"net_{name}.pth")
+    return folder / f"{tag}_net_{name}.pth"
 
 
 def state_path(folder: Path, tag: str) -> Path:
     """``folder/latest_state.pth``."""
-    return member(folder, tag, STATE)
+    return folder / f"{tag}_state.pth"
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -42,8 +41,12 @@ def load_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}{instead_of(path)}; check --name, --checkpoints_dir and --epoch")
     try:
+        if zipfile.is_zipfile(path):  # else it is of an old torch, or nothing
+            with zipfile.ZipFile(path) as file:
+                if wrong := file.testzip():  # torch does not look at checksums
+                    raise ValueError(f"the checksum of {wrong} is wrong")
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch reports damage by a dozen exception types
+    except Exception as error:  # zipfile and torch report damage by a dozen exception types
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
         raise UserError(f"{path} cannot be read as a checkpoint ({reason}); use another --epoch") from error
     if not isinstance(loaded, dict):
@@ -52,7 +55,7 @@ def load_file(path: Path) -> dict[str, Any]:
 
 
 def load_state(folder: Path, tag: str) -> dict[str, Any] | None:
-    """The state that was saved beside the networks; None where there is none (a published checkpoint)."""
+    """The state of a training's save; None where there is none (a published checkpoint)."""
     path = state_path(folder, tag)
     return load_file(path) if path.exists() else None
 
@@ -139,9 +142,18 @@ def save_file(content: Mapping[str, Any], temporary: Path, path: Path) -> None:
     """
     try:
         with temporary.open("wb") as file:  # given a path, torch would write its name into the file
-            torch.save(content, file)
+            torch.save(on_cpu(content), file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise UserError(f"{path} could not be written ({error}); {INTACT}") from error
+
+
+def on_cpu(content: Any) -> Any:
+    """Tensors and plain values with all tensors on the CPU, so that a file can be read on any machine."""
+    if isinstance(content, torch.Tensor):
+        return content.cpu()
+    if isinstance(content, Mapping):
+        return {key: on_cpu(value) for key, value in content.items()}
+    return type(content)(map(on_cpu, content)) if isinstance(content, list | tuple) else content
 
 
 def size_of(content: Any) -> int:

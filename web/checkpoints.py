@@ -21,7 +21,7 @@ from util.device import choose_device
 from util.errors import UserError
 from util.loggers.json_lines import last_time
 from util.loggers.registry import LOG
-from util.state_dicts import AVERAGE, BEST, LATEST, PREVIOUS, load_networks, network_path
+from util.state_dicts import AVERAGE, BEST, LATEST, load_networks, network_path
 
 KEPT = 4  # generators in memory
 STYLES = 32  # of a multi-modal model: those of test.py --n_styles 32
@@ -82,7 +82,7 @@ def find_checkpoints(root: Path) -> dict[str, Checkpoint]:
     """Return every generator below ``root`` by its label.
 
     The experiment with the newest report in its log comes first. Saves are sorted: latest, best, epochs and iterations
-    from the last to the first, previous. Modification times are not used, since copied files have new ones.
+    from the last to the first, others. Modification times are not used, since copied files have new ones.
     """
     found = []
     for path in root.rglob("*_net_G*.pth"):
@@ -99,7 +99,7 @@ def _place(tag: str) -> tuple[int, int]:
     """Return a key that sorts the saves of one experiment."""
     if number := re.fullmatch(r"(iter_)?(\d+)", tag):
         return 3 if number[1] else 2, -int(number[2])
-    return {LATEST: 0, BEST: 1, PREVIOUS: 5}.get(tag, 4), 0
+    return {LATEST: 0, BEST: 1}.get(tag, 4), 0
 
 
 @lru_cache(KEPT)

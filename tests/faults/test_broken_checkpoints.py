@@ -1,25 +1,28 @@
-"""What --continue_train does about a checkpoint that is broken, missing or not alone."""
+"""What --continue_train does about a checkpoint that is damaged or not alone, and which saves stay."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from cli import ROOT
 from tiny import save_folders, train_options
-from trainings import content, differing
+from trainings import content, differing, exports_are_those_of_the_state
 
 from options import RunFlags
 from train import train
 from training import checkpoints
+from training.checkpoints import read_state, remove_older
 from training.run import Run
-from util import filesets
 from util.errors import UserError
+from util.state_dicts import load_file, network_path, state_path
 
 RUN = "--seed 3 --no_html --save_latest_freq 2"
 
@@ -43,75 +46,88 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "one bit": (flip, "is broken: it is not what was saved"),
-    "cut off": (lambda path: os.truncate(path, path.stat().st_size - 100), "is broken: it has"),
-    "empty": (lambda path: path.write_bytes(b""), "is broken: it has 0 bytes"),
-    "of another save": (lambda path: path.write_bytes(
-        path.with_name(path.name.replace("latest", "iter_2")).read_bytes()), "is broken"),
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "one bit": flip,
+    "cut off": lambda path: os.truncate(path, path.stat().st_size - 100),
+    "empty": lambda path: path.write_bytes(b""),
+    "foreign": lambda path: path.write_bytes(b"no checkpoint"),
 }
 
 
-@pytest.mark.parametrize("part", ["net_G", "net_D", "state"])
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_broken_latest_checkpoint_is_named_and_the_one_before_taken(
-    root: Path, capsys: pytest.CaptureFixture[str], damage: str, part: str
-) -> None:
+def test_a_damaged_state_is_refused_and_other_saves_are_named(tmp_path: Path, damage: str) -> None:
+    for tag in ("latest", "5"):
+        torch.save({"networks": {"G": {"weight": torch.rand(100)}}}, state_path(tmp_path, tag))
+    assert read_state(tmp_path, "latest").keys() == {"networks"}
+    DAMAGE[damage](state_path(tmp_path, "latest"))
+    with pytest.raises(UserError, match=r"latest_state\.pth cannot be read .*another --epoch\. Other saves: 5; or"):
+        read_state(tmp_path, "latest")
+    state_path(tmp_path, "5").unlink()
+    with pytest.raises(UserError, match="Other saves: none;"):
+        read_state(tmp_path, "latest")
+
+
+def test_an_earlier_save_that_is_asked_for_goes_on_to_the_bit(root: Path) -> None:
     whole = run(root, "--max_iters 7", "whole")
-    run(root, "--max_iters 2 --save_by_iter")
-    folder = run(root, "--max_iters 6 --continue_train")
-    path = folder / f"latest_{part}.pth"
-    hurt, reason = DAMAGE[damage]
-    hurt(path)
-    capsys.readouterr()
-    run(root, "--max_iters 7 --continue_train")
-    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note:")]
-    assert len(notes) == 1, notes
-    assert f"{path} {reason}" in notes[0]
-    assert "goes on from the save before it, previous" in notes[0]
+    folder = run(root, "--max_iters 6 --save_by_iter")
+    flip(folder / "latest_state.pth")
+    with pytest.raises(UserError, match="Other saves: iter_2, iter_4, iter_6;"):
+        run(root, "--max_iters 7 --continue_train")
+    run(root, "--max_iters 7 --continue_train --load_iter 4")
     assert differing(content(whole), content(folder)) == []
 
 
-def test_a_missing_network_counts_as_broken(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_networks_beside_a_state_are_exports(root: Path) -> None:
+    """A resumed training neither reads nor misses them, and writes them again."""
+    whole = run(root, "--max_iters 7", "whole")
     folder = run(root, "--max_iters 6")
+    (folder / "latest_net_G.pth").write_bytes(b"no checkpoint")
     (folder / "latest_net_D.pth").unlink()
     run(root, "--max_iters 7 --continue_train")
-    assert "latest_net_D.pth is missing; so the training goes on" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"state.pth": 3}', '{"state.pth": {"bytes": 1}}', "\xff"])
-def test_a_broken_manifest_is_named(root: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
-    folder = run(root, "--max_iters 4")
-    (folder / "latest_manifest.json").write_text(text, encoding="latin-1")
-    run(root, "--max_iters 5 --continue_train")
-    assert "latest_manifest.json is broken" in capsys.readouterr().out
-
-
-def test_where_both_are_broken_the_others_are_named(root: Path) -> None:
-    folder = run(root, "--n_epochs 2 --n_epochs_decay 0 --save_epoch_freq 1")
-    flip(folder / "latest_state.pth")
-    flip(folder / "previous_state.pth")
-    # 2 is another name of the same file, and shares its fate.
-    with pytest.raises(UserError, match=r"latest_state\.pth is broken: .*another --epoch \(1, .*previous"):
-        run(root, "--n_epochs 3 --n_epochs_decay 0 --continue_train")
-    with pytest.raises(UserError, match=r"/2_state\.pth is broken"):
-        run(root, "--n_epochs 3 --n_epochs_decay 0 --continue_train --epoch 2")
-    run(root, "--n_epochs 3 --n_epochs_decay 0 --continue_train --epoch 1")
-
-
-def test_a_broken_older_save_is_not_replaced_by_another_unasked(root: Path) -> None:
-    folder = run(root, "--max_iters 4 --save_by_iter")
-    flip(folder / "iter_2_net_G.pth")
-    with pytest.raises(UserError, match=r"iter_2_net_G\.pth is broken.*iter_4"):
-        run(root, "--max_iters 6 --continue_train --load_iter 2")
-
-
-def test_the_save_before_the_last_can_be_asked_for(root: Path) -> None:
-    whole = run(root, "--max_iters 7", "whole")
-    folder = run(root, "--max_iters 6")
-    assert content(folder, "previous")["state.progress.images"] == 4
-    run(root, "--max_iters 7 --continue_train --epoch previous")
     assert differing(content(whole), content(folder)) == []
+    assert exports_are_those_of_the_state(folder)
+
+
+# The layout before: published networks in files of their own, with SHA-256 in a manifest and in the state. The stored
+# checkpoint was trained with these flags on three images of five.
+OLD = ("--netD pixel --ngf 1 --ndf 1 --no_antialias --no_antialias_up --attn_layers relu1_2 --learned_attn --augment "
+       "--ema 0.9 --pool_size 2")
+
+
+def old_checkpoint(root: Path, name: str) -> Path:
+    folder = root / "checkpoints" / name
+    with zipfile.ZipFile(ROOT / "tests" / "data" / "checkpoint_with_manifest.zip") as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_a_checkpoint_with_a_manifest_goes_on(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = old_checkpoint(root, "old")
+    networks = {name: load_file(network_path(folder, "latest", name)) for name in ("G", "D", "G_ema")}
+    state = read_state(folder, "latest")
+    assert state["networks"].keys() == {"F", *networks}
+    assert all(torch.equal(state["networks"][name][key], value)
+               for name, network in networks.items() for key, value in network.items())
+    new = root / "checkpoints" / "new"
+    new.mkdir()
+    torch.save(state, state_path(new, "latest"))
+    for name in ("old", "new"):
+        run(root, f"{OLD} --max_iters 5 --continue_train", name)
+    assert "note:" not in capsys.readouterr().out
+    assert differing(content(folder), content(new)) == []
+    assert content(folder)["state.progress.images"] == 5
+    assert exports_are_those_of_the_state(folder)
+    assert "sha256" not in load_file(folder / "latest_state.pth")
+
+
+@pytest.mark.parametrize("hurt", [flip, Path.unlink])
+def test_networks_that_do_not_belong_to_a_state_with_their_sums_are_refused(
+    root: Path, hurt: Callable[[Path], Any]
+) -> None:
+    folder = old_checkpoint(root, "old")
+    hurt(folder / "latest_net_D.pth")
+    with pytest.raises(UserError, match=r"latest_net_D\.pth is missing or of another save than .*--epoch"):
+        read_state(folder, "latest")
 
 
 @pytest.mark.parametrize(("images", "logged"), [(4, [5, 6]), (6, [])])
@@ -165,27 +181,36 @@ def test_no_state_is_written_twice(root: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def tags_of(folder: Path) -> set[str]:
+    """Of all saves but the latest; fails unless each has all of its files."""
     found = {path.name.removesuffix("_state.pth") for path in folder.glob("*_state.pth")}
-    for part in ("net_G.pth", "net_D.pth", "manifest.json"):
+    for part in ("net_G.pth", "net_D.pth"):
         assert {path.name.removesuffix(f"_{part}") for path in folder.glob(f"*_{part}")} == found
-    return found - {"latest", "previous"}
+    return found - {"latest"}
 
 
 @pytest.mark.parametrize(("keep", "epochs", "iterations"), [
-    (0, {"1", "2", "3"}, {f"iter_{n}" for n in range(2, 16, 2)}), (1, {"3"}, {"iter_14"}),
-    (2, {"2", "3"}, {"iter_12", "iter_14"}), (9, {"1", "2", "3"}, {f"iter_{n}" for n in range(2, 16, 2)})])
+    (0, {"1", "2", "3"}, {f"iter_{n}" for n in range(2, 16, 2)}), (2, {"2", "3"}, {"iter_12", "iter_14"})])
 def test_keep_last_keeps_the_newest(root: Path, keep: int, epochs: set[str], iterations: set[str]) -> None:
     folder = run(root, f"--n_epochs 3 --n_epochs_decay 0 --save_epoch_freq 1 --save_by_iter --keep_last {keep}")
     assert tags_of(folder) == epochs | iterations
-    assert filesets.fault(folder, "latest") is None
 
 
-def test_keep_last_goes_by_age_and_leaves_other_names_alone(root: Path) -> None:
-    flags = "--n_epochs 4 --n_epochs_decay 0 --save_epoch_freq 1"
-    folder = run(root, flags)
-    filesets.link_set(folder, "latest", "best", ["state.pth", "net_G.pth", "net_D.pth"])
-    run(root, f"{flags} --max_iters 10 --continue_train --epoch 1 --keep_last 2")  # epoch 2 is the newest now
-    assert tags_of(folder) == {"best", "2", "4"}
+@pytest.mark.parametrize(("pattern", "keep", "written", "stay"), [
+    (r"\d+", 1, "10", {"10"}), (r"\d+", 2, "10", {"9", "10"}), (r"\d+", 9, "10", {"2", "9", "10"}),
+    (r"\d+", 1, "2", {"2", "10"}), (r"\d+", 1, None, {"10"}), (r"iter_\d+", 1, "10", {"2", "9", "10"}),
+])
+def test_the_saves_of_the_most_images_stay_whatever_the_clock_said(
+    tmp_path: Path, pattern: str, keep: int, written: str | None, stay: set[str]
+) -> None:
+    """After a return to an earlier epoch, the save that was just written stays beside those of more images."""
+    for age, tag in enumerate(("latest", "best", "10", "9", "2")):
+        for file in ("state.pth", "net_G.pth", "net_D.pth", "net_G_ema.pth", "manifest.json"):
+            path = tmp_path / f"{tag}_{file}"
+            path.touch()
+            os.utime(path, (10**9 + age, 10**9 + age))  # the clock was set back: the newest are the oldest
+    remove_older(tmp_path, pattern, keep, written)
+    assert {path.name.split("_")[0] for path in tmp_path.iterdir()} == {"latest", "best", *stay}
+    assert len(list(tmp_path.iterdir())) == 5 * len({"latest", "best", *stay})
 
 
 def test_a_failure_while_older_saves_are_removed_is_one_sentence(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

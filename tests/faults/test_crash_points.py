@@ -1,4 +1,4 @@
-"""A process that dies at any operation on files while it saves leaves a checkpoint that loads, from one save alone."""
+"""A process that dies at any operation on files while it saves leaves a whole state, from one save alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from training.checkpoints import find_whole, save_checkpoint
+from training.checkpoints import read_state, save_checkpoint
 from util.errors import UserError
 from util.files import remove_leftovers
-from util.filesets import fault
 from util.state_dicts import LATEST, load_file, network_path, state_path
 
 OPERATIONS = ("replace", "link", "unlink", "fsync")
@@ -61,22 +60,23 @@ def save(folder: Path, number: int, **also: Any) -> None:
     save_checkpoint(folder, LATEST, model_of(number), {"number": number}, **also)
 
 
-def number_of(folder: Path, tag: str) -> int:
-    """Of which save a checkpoint is; fails unless all of it is of one."""
-    state = load_file(state_path(folder, tag))
-    networks = [load_file(network_path(folder, tag, name)) for name in "GD"] + [state["networks"]["F"]]
-    found = {int(value) for network in networks for tensor in network.values() for value in tensor.flatten()}
+def number_of(folder: Path, tag: str) -> int | None:
+    """Of which save a state is, None where there is none; fails unless all of it is of one."""
+    if (state := read_state(folder, tag)) is None:
+        return None
+    found = numbers_in(*state["networks"].values()) | {int(state["optimizers"]["G"]["param_groups"][0]["lr"])}
     assert found == {state["number"]}, f"{tag} is a mixture of saves {found} and {state['number']}"
     return int(state["number"])
 
 
-def operations_of_a_save(folder: Path, monkeypatch: pytest.MonkeyPatch, earlier: int, **also: Any) -> int:
-    for number in range(1, earlier + 1):
-        save(folder, number)
-    with dying(monkeypatch, after=1000) as tried:
-        save(folder, earlier + 1, **also)
-    assert {"save", "replace", "fsync"} <= set(tried)
-    return len(tried)
+def numbers_in(*networks: dict[str, Any]) -> set[int]:
+    return {int(value) for network in networks for tensor in network.values() for value in tensor.flatten()}
+
+
+def exported(folder: Path, tag: str) -> list[int]:
+    """Of which saves the exported networks are; fails unless each is of one."""
+    files = [path for name in "GD" if (path := network_path(folder, tag, name)).exists()]
+    return [number for path in files for (number,) in [numbers_in(load_file(path))]]
 
 
 @pytest.fixture(autouse=True)
@@ -85,78 +85,41 @@ def _fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-@pytest.mark.parametrize(("earlier", "also"), [(1, {}), (2, {}), (2, {"also": "5", "keep_last": 1})],
-                         ids=["second save", "third save", "third save, under two tags"])
-def test_a_save_that_dies_anywhere_leaves_a_whole_checkpoint(
+@pytest.mark.parametrize("also", [{}, {"also": "5", "keep_last": 1}], ids=["one tag", "two tags"])
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_save_that_dies_anywhere_leaves_a_whole_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: int, also: dict[str, Any]
 ) -> None:
-    count = operations_of_a_save(tmp_path / "counted", monkeypatch, earlier, **also)
-    assert count > 15
+    """The state of this save or of the one before; networks are never there without a state."""
+    before, now, tags = earlier or None, earlier + 1, (LATEST, "5") if also else (LATEST,)
+    if earlier:
+        save(tmp_path / "counted", 1, **also)
+    with dying(monkeypatch, after=1000) as tried:
+        save(tmp_path / "counted", now, **also)
+    assert {"save", "replace", "fsync"} <= set(tried)
+    assert len(tried) > 9
     seen = set()
-    for after in range(count):
+    for after in range(len(tried)):
         folder = tmp_path / str(after)
-        for number in range(1, earlier + 1):
-            save(folder, number)
+        if earlier:
+            save(folder, 1, **also)
         with dying(monkeypatch, after), pytest.raises(KilledError):
-            save(folder, earlier + 1, **also)
-        tag, notes = find_whole(folder, LATEST)
-        assert fault(folder, tag) is None
-        number = number_of(folder, tag)
-        assert number in {earlier, earlier + 1}, f"after {after} operations {tag} is of save {number}"
-        assert bool(notes) == (tag == "previous")
-        seen.add((tag, number))
+            save(folder, now, **also)
+        for tag in tags:
+            number, files = number_of(folder, tag), exported(folder, tag)
+            assert number in {before, now}, f"after {after} operations {tag} is of save {number}"
+            assert set(files) <= {before, now}
+            assert not earlier or (len(files) == 2 and min(files) >= number), "a network is older than the state"
+            assert number is not None or not files, "networks would go on alone"
+        seen.add(number_of(folder, LATEST))
         # The next process goes on as if nothing had been.
         remove_leftovers(folder)
         assert not list(folder.glob(".*"))
-        for later in (earlier + 2, earlier + 3):
-            save(folder, later, **also)
-            assert number_of(folder, find_whole(folder, LATEST)[0]) == later
-    assert seen == {(LATEST, earlier), ("previous", earlier), (LATEST, earlier + 1)}
-
-
-def test_a_save_that_dies_while_it_follows_a_broken_one_keeps_the_whole_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for after in range(operations_of_a_save(tmp_path / "counted", monkeypatch, 2)):
-        folder = tmp_path / str(after)
-        for number in (1, 2):
-            save(folder, number)
-        network_path(folder, LATEST, "D").write_bytes(b"broken")
-        with suppress(KilledError), dying(monkeypatch, after):  # it takes fewer operations, as nothing is linked
-            save(folder, 3)
-        tag, _ = find_whole(folder, LATEST)
-        assert number_of(folder, tag) == (1 if tag == "previous" else 3)
-
-
-def test_a_first_save_that_dies_is_no_checkpoint_or_a_whole_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ends = set()
-    for after in range(operations_of_a_save(tmp_path / "counted", monkeypatch, 0)):
-        folder = tmp_path / str(after)
-        with dying(monkeypatch, after), pytest.raises(KilledError):
-            save(folder, 1)
-        try:
-            ends.add(number_of(folder, find_whole(folder, LATEST)[0]))
-        except UserError:
-            ends.add(None)
-        assert state_path(folder, LATEST).exists() or not list(folder.glob("*.pth")), "networks would go on alone"
-    assert ends == {None, 1}
-
-
-def test_a_checkpoint_without_a_manifest_is_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for after in range(operations_of_a_save(tmp_path / "counted", monkeypatch, 1)):
-        folder = tmp_path / str(after)
-        save(folder, 1)
-        (folder / "latest_manifest.json").unlink()  # as from an older version
-        with suppress(KilledError), dying(monkeypatch, after):
-            save(folder, 2)
-        for tag in (LATEST, "previous"):
-            try:
-                assert number_of(folder, tag) in {1, 2}
-                break
-            except (AssertionError, UserError):
-                assert tag == LATEST, f"nothing is whole after {after} operations"
+        save(folder, now + 1, **also)
+        for tag in tags:
+            assert number_of(folder, tag) == now + 1
+            assert exported(folder, tag) == [now + 1, now + 1]
+    assert seen == {before, now}
 
 
 def test_file_systems_without_links_get_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +129,7 @@ def test_file_systems_without_links_get_copies(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "link", refuse)
     for number in (1, 2):
         save(tmp_path, number, also=str(number))
-    assert [number_of(tmp_path, tag) for tag in (LATEST, "previous", "1", "2")] == [2, 1, 1, 2]
+    assert [number_of(tmp_path, tag) for tag in (LATEST, "1", "2")] == [2, 1, 2]
     assert state_path(tmp_path, "2").stat().st_nlink == 1
 
 
@@ -185,11 +148,11 @@ def test_file_systems_that_cannot_flush_folders_are_served(
         return
     for number in (1, 2):
         save(tmp_path, number)
-    assert [number_of(tmp_path, tag) for tag in (LATEST, "previous")] == [2, 1]
+    assert number_of(tmp_path, LATEST) == 2
 
 
 def test_a_second_tag_takes_no_second_space(tmp_path: Path) -> None:
     save(tmp_path, 1, also="10")
     assert state_path(tmp_path, "10").samefile(state_path(tmp_path, LATEST))
     save(tmp_path, 2)
-    assert [number_of(tmp_path, tag) for tag in (LATEST, "previous", "10")] == [2, 1, 1]
+    assert [number_of(tmp_path, tag) for tag in (LATEST, "10")] == [2, 1]

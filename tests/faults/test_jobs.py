@@ -100,7 +100,7 @@ def test_a_first_process_that_cannot_save_ends_all_with_one_sentence(root: Path)
 def test_a_second_training_of_one_name_is_refused_until_the_first_has_ended(root: Path, flags: str) -> None:
     process = start(root, f"{ENDLESS} --save_latest_freq 2 --num_threads 1")
     folder = root / "checkpoints" / "experiment_name"
-    wait_until((folder / "latest_manifest.json").exists, process)
+    wait_until((folder / "latest_net_D.pth").exists, process)
     options = train_options(root, f"--no_html --max_iters 4 {flags}")
     with pytest.raises(UserError, match=r"another process is writing into .*experiment_name"):
         train(options)

@@ -17,8 +17,7 @@ import torch
 from cli import ROOT
 from tiny import LOSSES, NETWORKS, SIZES
 
-from training.checkpoints import find_whole
-from util.state_dicts import LATEST, load_file
+from util.state_dicts import LATEST, load_file, state_path
 
 FLAGS = f"{NETWORKS} {LOSSES} {SIZES} --gpu_ids -1 --num_threads 0 --seed 3 --no_html"
 MINUTE = 60.0
@@ -101,15 +100,19 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | F
 
 
 def content(folder: Path, tag: str = LATEST) -> dict[str, bytes | Any]:
-    """Every tensor, number and text of a checkpoint but its options, by name; tensors as bytes."""
-    files = {part: load_file(folder / f"{tag}_{part}.pth") for part in ("net_G", "net_D", "state")}
-    files["state"].pop("options")
-    return dict(leaf for part, file in files.items() for leaf in _leaves(file, part))
+    """Every tensor, number and text of a state but its options, by name; tensors as bytes."""
+    state = load_file(state_path(folder, tag))
+    state.pop("options")
+    return dict(_leaves(state, "state"))
 
 
-def whole_content(folder: Path) -> dict[str, bytes | Any]:
-    """That of the checkpoint that a resumed run would take; fails where there is none."""
-    return content(folder, find_whole(folder, LATEST)[0])
+def exports_are_those_of_the_state(folder: Path, tag: str = LATEST) -> bool:
+    """Whether the networks' files beside a state have its weights; False where there are none."""
+    of_state = content(folder, tag)
+    files = list(folder.glob(f"{tag}_net_*.pth"))
+    leaves = [leaf for path in files for leaf in _leaves(
+        load_file(path), f"state.networks.{path.stem.removeprefix(f'{tag}_net_')}")]
+    return bool(files) and all(of_state[name] == value for name, value in leaves)
 
 
 def differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
