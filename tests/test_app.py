@@ -52,7 +52,7 @@ def test_every_generator_is_found_by_name_save_and_kind(root: Path) -> None:
 
 
 def test_checkpoints_are_listed_by_their_state_and_not_by_the_times_of_files(tmp_path: Path) -> None:
-    tags = ["latest", "best", "20", "3", "iter_400", "iter_80", "mine", "previous"]
+    tags = ["latest", "best", "20", "3", "iter_400", "iter_80", "mine", "yours"]
     for experiment, reported in (("old", 1000.0), ("new", 2000.5), ("unknown", None)):
         for second, tag in enumerate(tags):
             path = tmp_path / experiment / f"{tag}_net_G.pth"

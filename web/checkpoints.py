@@ -91,7 +91,7 @@ def find_checkpoints(root: Path) -> dict[str, Checkpoint]:
             found.append(Checkpoint(root, path.parent.relative_to(root).as_posix(), match[1], match[2] + match[3]))
     times = {checkpoint.folder: last_time(checkpoint.folder / LOG) for checkpoint in found}
     found.sort(key=lambda checkpoint: (
-        -times[checkpoint.folder], checkpoint.name, _place(checkpoint.tag), checkpoint.suffix))
+        -times[checkpoint.folder], checkpoint.name, _place(checkpoint.tag), checkpoint.tag, checkpoint.suffix))
     return {checkpoint.label: checkpoint for checkpoint in found}
 
 
