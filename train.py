@@ -2,9 +2,8 @@
 
     python train.py --dataroot datasets/lineart2color --name colours --model sc --learned_attn --augment
 
-Everything of the run is in checkpoints/NAME: options, losses, sample page, checkpoints. ``--continue_train`` goes
-on where it stopped, to the same weights as a run that never did. SIGTERM, SIGINT (Ctrl-C), SIGHUP and SIGUSR1 save
-first.
+Everything of the run goes to checkpoints/NAME: options, losses, sample page, checkpoints. ``--continue_train`` resumes
+it, to the same weights as an uninterrupted run. SIGTERM, SIGINT (Ctrl-C), SIGHUP and SIGUSR1 save first.
 On several devices, each with its own batches:
 
     torchrun --nproc_per_node=8 train.py ...
@@ -13,16 +12,14 @@ On several devices, each with its own batches:
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
-from itertools import islice
 
 import torch
 
-from data import DATASETS, Batch, Loader, LoadingError, Waiting, finish, keep_in_memory
-from models import MODELS, Model
+from data import DATASETS, Loader, keep_in_memory
+from models import MODELS
 from models.precision import prepare
 from options import (
     TRAIN,
@@ -38,17 +35,15 @@ from options import (
 )
 from training.checkpoints import read_state, refusing_foreign_state
 from training.evaluation import Evaluation
-from training.monitor import Monitor
+from training.loop import loop
 from training.run import Progress, Run, build_schedulers, continue_with, folder_of, make_room
-from training.step import TrainingStep, build_step
-from training.vitals import Vitals
-from util.device import choose_device, to_device
+from training.step import build_step
+from util.device import choose_device
 from util.distributed import World, joined
 from util.errors import UserError, run_program
 from util.files import locked, remove_leftovers
 from util.loggers import Sink
 from util.loggers.registry import LoggedRun, open_loggers
-from util.loggers.sink import reason
 from util.signals import Signals
 from util.state_dicts import state_path
 from util.terminal import TerminalSink
@@ -74,7 +69,7 @@ def train(options: Options) -> int:
 
 
 def train_in(world: World, device: torch.device, options: Options, signals: Signals) -> None:
-    """This process's part of the training."""
+    """Build everything, train, and say how it ended, in one of the processes."""
     general, data, flags = options[RunFlags], options[DataFlags], options[TrainFlags]
     loading = options[LoadingFlags]
     folder = folder_of(options)
@@ -135,136 +130,15 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
               if signals.code else f"done: {counted(run.progress.images, 'image')} seen; everything is in {folder}")
 
 
-def loop(
-    run: Run, step: TrainingStep, loader: Loader, device: torch.device, sinks: Sequence[Sink], *, total: int,
-    signals: Signals
-) -> None:
-    """Train until ``total`` images have been seen or a signal stops it, and save.
-
-    Frequencies are in images, whatever the batch size. What they leave unreported at the end is reported then; after a
-    signal, the resumed run does it.
-    """
-    model, progress, display = run.model, run.progress, run.options[DisplayFlags]
-    waiting, start, shown = Waiting(), progress.images, progress.images
-    vitals = Vitals(model.networks, model.optimizers, device, start)
-    loader.warn = run.warn = warning(sinks)
-    loader.stopped = lambda: run.world.size == 1 and signals.received  # several processes stop after the same step
-    monitor = build_monitor(run, loader.warn)
-    evaluate = partial(run.evaluation.after, sinks=sinks, stopped=lambda: signals.received)
-    evaluate(progress.images, progress.epoch, final=progress.images >= total)  # what a signal has put off
-    # A run that was killed at the end of an epoch has its last images, but may not have its save by number.
-    while (progress.images < total or progress.images_in_epoch == len(loader)) and not signals.code:
-        batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
-        for group in saved_first(groups(batches, run.options[TrainFlags].grad_accum), run, monitor, signals):
-            finished = [finish(to_device(batch, device)) for batch in group]
-            monitor.before(device)
-            step_losses = step(finished)
-            run.losses.add(step_losses, step.left_out)
-            run.epoch_losses.add({"G": step_losses["G"]}, step.left_out)
-
-            before, seen = progress.images, progress.count(group, loader)
-            monitor.after(seen, finished, step_losses, step.scale(), step.left_out)
-            for sink in sinks:
-                sink.advance(seen - before)
-            if seen // display.print_freq > before // display.print_freq:
-                report(run, sinks, waiting, vitals)
-            if seen // display.display_freq > before // display.display_freq:
-                shown = show_samples(sinks, seen, model)
-            evaluate(seen, progress.epoch, final=seen >= total)  # before a save that shall know of it
-            if seen // display.save_latest_freq > before // display.save_latest_freq:
-                monitor.settle()
-                run.save(also=f"iter_{seen}" if display.save_by_iter else None)
-            if seen >= total or signals.agreed():
-                break
-        if progress.images_in_epoch >= len(loader):
-            run.end_epoch()
-            if (progress.epoch - 1) % display.save_epoch_freq == 0:
-                monitor.settle()
-                run.save(also=str(progress.epoch - 1))
-    monitor.settle()
-    if not run.is_saved():
-        run.save()
-    if start < progress.images and not signals.code:
-        report(run, sinks, waiting, vitals)
-    if shown < progress.images and not signals.code:
-        show_samples(sinks, progress.images, model)
-
-
 def nothing_left(run: Run) -> str:
-    """What to tell whoever continues a training that has come to its end."""
+    """A sentence for the user who continues a finished training."""
     return (f"nothing is left to train after {counted(run.progress.images, 'image')}: raise --n_epochs, "
             "--n_epochs_decay or --max_iters to go on. To fine-tune the networks on a new schedule, copy "
             f"{run.folder / 'latest_net_*.pth'} into the folder of another --name, and continue that one")
 
 
-def warning(sinks: Sequence[Sink]) -> Callable[[str], None]:
-    """What tells the user; of several processes only the first one has sinks."""
-    def warn(text: str) -> None:
-        for sink in sinks:
-            sink.message(f"warning: {text}")
-        if not sinks:
-            sys.stderr.write(f"train.py: warning: {text}\n")
-
-    return warn
-
-
-def build_monitor(run: Run, warn: Callable[[str], None]) -> Monitor:
-    """Build the monitor for NaN and divergence."""
-    return Monitor(run.folder, run.model.networks, {"options": run.options.as_dict()},
-                 stop=run.options[TrainFlags].on_nan == "stop", warn=warn, world=run.world)
-
-
-def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """The batches of each step; at an epoch's end there may be fewer."""
-    iterator = iter(batches)
-    while group := list(islice(iterator, size)):
-        yield group
-
-
-def saved_first(
-    loading: Iterator[list[Batch]], run: Run, monitor: Monitor, signals: Signals
-) -> Iterator[list[Batch]]:
-    """Pass on each step's batches. Where no more can be loaded, save the training before the error is raised.
-
-    A signal that has ended the wait is no error. Of several processes none can save without the others.
-    """
-    try:
-        yield from loading
-    except LoadingError:
-        if run.world.size > 1:
-            raise
-        if signals.agreed():
-            return  # `loop` saves
-        if run.progress.images and run.saved != run.progress:
-            monitor.settle()
-            run.save()
-        raise
-
-
-def report(run: Run, sinks: Sequence[Sink], waiting: Waiting, vitals: Vitals) -> None:
-    """Send the mean losses since the last report, if there are any, the share of time spent waiting, and vitals."""
-    if values := run.losses.means():
-        images = run.progress.images
-        values = run.world.mean({**values, "data_wait": waiting.share(), **vitals.read(images)})
-        for sink in sinks:
-            sink.scalars(images, values)
-
-
-def show_samples(sinks: Sequence[Sink], seen: int, model: Model) -> int:
-    """Send the current images; returns when that was. Images that cannot be drawn cost a warning."""
-    try:
-        samples = model.samples() if sinks else {}
-    except Exception as error:  # of any drawing, of memory or of a library
-        warning(sinks)(f"the samples at image {seen} cannot be drawn ({reason(error)}); the training goes on without "
-                       "them")
-        return seen
-    for sink in sinks:
-        sink.images(seen, samples)
-    return seen
-
-
 def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
-    """The loggers, beginning with ``lines`` for the user; one that cannot run is left out with a warning."""
+    """Open the loggers, and show ``lines``; a logger that cannot run is left out with a warning."""
     remove_leftovers(run.folder)
     run.write_options()
     general = run.options[RunFlags]
@@ -274,7 +148,7 @@ def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
 
 
 def describe(run: Run, device: torch.device, images: int) -> list[str]:
-    """What is about to happen, in a few lines."""
+    """Summarise the run."""
     lines = []
     for name, network in run.model.networks.items():
         parameters = sum(p.numel() for p in network.parameters())

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 import train
+from training import loop
 from util.errors import run_program
 
 count = 0
-finish = train.finish
+finish = loop.finish
 
 
 def finished(images: dict[str, Any]) -> dict[str, Any]:
@@ -27,5 +28,5 @@ def finished(images: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    train.finish = finished
+    loop.finish = finished
     run_program("train.py", train.main)

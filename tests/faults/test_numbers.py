@@ -23,6 +23,7 @@ from models import MODELS, Model
 from models.objective import Objective
 from models.precision import prepare
 from options import RunFlags, SpeedFlags
+from training import loop
 from training.monitor import IN_A_ROW, Monitor, Step, Symptoms
 from training.step import TrainingStep, build_step
 from util.errors import UserError
@@ -191,7 +192,7 @@ def root(tmp_path: Path) -> Path:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
     """Put NaN into the batches of these numbers, from 1, on their way to the model."""
-    finish, count = program.finish, 0
+    finish, count = loop.finish, 0
 
     def finished(images: dict[str, Any]) -> dict[str, Any]:
         nonlocal count
@@ -199,7 +200,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, *numbers: int) -> None:
         done = finish(images)
         return {name: value * math.nan if name == "A" and count in numbers else value for name, value in done.items()}
 
-    monkeypatch.setattr(program, "finish", finished)
+    monkeypatch.setattr(loop, "finish", finished)
 
 
 def flags_of(more: str) -> str:

@@ -74,7 +74,7 @@ def error_of(batches: Loader) -> str:
 @pytest.fixture
 def third_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Wait until a training with --print_freq 3 has taken its third step."""
-    monkeypatch.setattr("train.report", lambda *_: (tmp_path / "third").touch())
+    monkeypatch.setattr("training.loop.report", lambda *_: (tmp_path / "third").touch())
 
     def wait() -> None:
         while not (tmp_path / "third").exists():
@@ -209,7 +209,7 @@ def test_a_time_without_batches_is_noticed(
 def test_a_signal_ends_the_wait_for_a_batch_and_the_training_is_saved(
     root: Path, monkeypatch: pytest.MonkeyPatch, hang: Callable[[], None], third_step: Callable[[], None], workers: int
 ) -> None:
-    monkeypatch.setattr("train.warning", lambda sinks: lambda text: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("training.loop.warning", lambda sinks: lambda text: os.kill(os.getpid(), signal.SIGTERM))
     at_file(monkeypatch, "trainA/3.png", lambda: (third_step(), hang()))
     flags = f"--max_iters 100 --no_html --num_threads {workers} --serial_batches --print_freq 3"
     assert train(train_options(root, flags)) == 143
