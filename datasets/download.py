@@ -4,9 +4,9 @@
     python datasets/download.py horse2zebra                       into datasets/horse2zebra
     python datasets/download.py maps --archive ~/Downloads/maps.zip
 
-A broken download resumes, at once or when the command is run again. The archive must have the published SHA-256. If none
-is published, the checksum of the first download is written beside the set, in NAME.sha256, and later downloads must
-have it.
+A broken download resumes, at once or when the command is run again. The archive must have the published SHA-256. If
+none is published, the checksum of the first download is written beside the set, in NAME.sha256, and later downloads
+must have it.
 """
 
 from __future__ import annotations
