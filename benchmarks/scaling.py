@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from data.keys import epoch_batches
+from data.sampler import epoch_batches
 from models import MODELS
 from models.base import Model
 from models.precision import prepare

@@ -4,12 +4,12 @@ from .aligned import AlignedDataset
 from .base import AugmentFlags, ImageDataset
 from .batch import Batch, finish
 from .cache import keep_in_memory
-from .keys import SampleKey
 from .loader import Loader
+from .sampler import SampleKey
 from .single import SingleDataset
 from .singleimage import SingleImageDataset
+from .timer import DataTimer
 from .unaligned import UnalignedDataset
-from .waiting import Waiting
 from .workers import LoadingError
 
 DATASETS: dict[str, type[ImageDataset]] = {
@@ -21,6 +21,6 @@ DATASETS: dict[str, type[ImageDataset]] = {
 """What ``--dataset_mode`` chooses from."""
 
 __all__ = [
-    "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "ImageDataset", "Loader", "LoadingError", "SampleKey",
-    "SingleDataset", "SingleImageDataset", "UnalignedDataset", "Waiting", "finish", "keep_in_memory",
+    "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "DataTimer", "ImageDataset", "Loader", "LoadingError",
+    "SampleKey", "SingleDataset", "SingleImageDataset", "UnalignedDataset", "finish", "keep_in_memory",
 ]

@@ -20,7 +20,7 @@ from util.images import BadImage, image_outline, load_image
 
 from .batch import CHOICES, Choices
 from .cache import Cache
-from .keys import SampleKey
+from .sampler import SampleKey
 from .transforms import Crop, Policy, cut, plan_jitter, scale, scaled_size, size_of
 from .unreadable import Unreadable
 

@@ -20,8 +20,8 @@ from util.signals import leave_to_parent
 
 from .base import ImageDataset
 from .batch import Batch, collate, finish
-from .keys import SampleKey, epoch_batches
 from .memory import SHARED, shared_room
+from .sampler import SampleKey, epoch_batches
 from .workers import LoadingError, Workers, pack, without_torchs_advice
 
 UNREADABLE = "unreadable"

@@ -12,7 +12,7 @@ from options import DataFlags, Options
 from util.images import find_images
 
 from .base import ImageDataset, Reader, raw_entries
-from .keys import SampleKey
+from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
 

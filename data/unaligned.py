@@ -14,7 +14,7 @@ from util.errors import UserError
 from util.images import find_images
 
 from .base import AugmentFlags, Reader, TwoDomainDataset, raw_entries
-from .keys import SampleKey
+from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from tiny import NoModel
 
 from data import DATASETS, Loader, SampleKey, finish
-from data.keys import mix
+from data.sampler import mix
 from options import TRAIN, DataFlags, parse
 from util.errors import UserError
 

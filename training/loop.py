@@ -9,7 +9,7 @@ from itertools import islice
 
 import torch
 
-from data import Batch, Loader, LoadingError, Waiting, finish
+from data import Batch, DataTimer, Loader, LoadingError, finish
 from models import Model
 from options import DisplayFlags, TrainFlags
 from util.device import to_device
@@ -33,7 +33,7 @@ def loop(
     after a signal.
     """
     model, progress, display = run.model, run.progress, run.options[DisplayFlags]
-    waiting, start, shown = Waiting(), progress.images, progress.images
+    timer, start, shown = DataTimer(), progress.images, progress.images
     vitals = Vitals(model.networks, model.optimizers, device, start)
     loader.warn = run.warn = warning(sinks)
     loader.stopped = lambda: run.world.size == 1 and signals.received  # several processes stop after the same step
@@ -42,7 +42,7 @@ def loop(
     evaluate(progress.images, progress.epoch, final=progress.images >= total)  # if a signal put it off
     # A run that was killed at the end of an epoch has seen its images, but may lack its save by number.
     while (progress.images < total or progress.images_in_epoch == len(loader)) and not signals.code:
-        batches = waiting.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
+        batches = timer.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
         for group in saved_first(groups(batches, run.options[TrainFlags].grad_accum), run, monitor, signals):
             finished = [finish(to_device(batch, device)) for batch in group]
             monitor.before(device)
@@ -55,7 +55,7 @@ def loop(
             for sink in sinks:
                 sink.advance(seen - before)
             if seen // display.print_freq > before // display.print_freq:
-                report(run, sinks, waiting, vitals)
+                report(run, sinks, timer, vitals)
             if seen // display.display_freq > before // display.display_freq:
                 shown = show_samples(sinks, seen, model)
             evaluate(seen, progress.epoch, final=seen >= total)  # before a save, which records it
@@ -73,7 +73,7 @@ def loop(
     if not run.is_saved():
         run.save()
     if start < progress.images and not signals.code:
-        report(run, sinks, waiting, vitals)
+        report(run, sinks, timer, vitals)
     if shown < progress.images and not signals.code:
         show_samples(sinks, progress.images, model)
 
@@ -122,11 +122,11 @@ def saved_first(
         raise
 
 
-def report(run: Run, sinks: Sequence[Sink], waiting: Waiting, vitals: Vitals) -> None:
+def report(run: Run, sinks: Sequence[Sink], timer: DataTimer, vitals: Vitals) -> None:
     """Send the mean losses since the last report, the share of time spent waiting for data, and the vitals."""
     if values := run.losses.means():
         images = run.progress.images
-        values = run.world.mean({**values, "data_wait": waiting.share(), **vitals.read(images)})
+        values = run.world.mean({**values, "data_wait": timer.share(), **vitals.read(images)})
         for sink in sinks:
             sink.scalars(images, values)
 

@@ -19,7 +19,7 @@ from tiny import save_folders, train_options
 from trainings import FLAGS, content, differing, end, lines, start, wait_until
 
 from data import Loader
-from data.keys import SampleKey
+from data.sampler import SampleKey
 from models import MODELS
 from train import train
 from util.distributed import ALONE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data import Waiting
+from data import DataTimer
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("data.waiting.time", clock)
+    monkeypatch.setattr("data.timer.time", clock)
     return clock
 
 
@@ -31,7 +31,7 @@ def slowly(clock: Clock, seconds: float, count: int):
 
 
 def test_share_is_the_time_until_batches_come_of_all_time_since_last_asked(clock):
-    waiting = Waiting()
+    waiting = DataTimer()
     seen = []
     for batch in waiting.over(slowly(clock, 1.0, 4)):
         seen.append(batch)
@@ -44,7 +44,7 @@ def test_share_is_the_time_until_batches_come_of_all_time_since_last_asked(clock
 
 
 def test_share_goes_on_over_several_iterations_and_starts_afresh_once_told(clock):
-    waiting = Waiting()
+    waiting = DataTimer()
     for _ in range(2):
         for _ in waiting.over(slowly(clock, 1.0, 1)):
             clock.now += 1.0
@@ -60,4 +60,4 @@ def test_an_error_of_the_batches_comes_through(clock):
         raise OSError("disk")
 
     with pytest.raises(OSError, match="disk"):
-        list(Waiting().over(failing()))
+        list(DataTimer().over(failing()))

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Waiting:
+class DataTimer:
     """Measures which share of the time passes inside an iterator.
 
     On a GPU, which runs behind the host, the host may wait while the device is still busy: the share is then an
