@@ -1,4 +1,4 @@
-"""Pairs of images that show the same scene, pixel for pixel."""
+"""Pairs of images of the same scene, aligned pixel by pixel."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
-from util.images import find_images
+from util.images import find_images, load_image
 from util.words import counted
 
-from .base import AugmentFlags, Reader, TwoDomainDataset, raw_entries
+from .base import AugmentFlags, TwoDomainDataset, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
 
 class AlignedDataset(TwoDomainDataset):
-    """Pairs of one name in ``{phase}A`` and ``{phase}B``, or side by side (A left, B right) in ``{phase}``.
+    """Pairs with equal names in ``{phase}A`` and ``{phase}B``, or side by side (A left, B right) in ``{phase}``.
 
-    Both images of a pair get the same scale, crop and flip. With --direction BtoA they change places: ``A``
-    is always what is translated.
+    Both images of a pair get the same scale, crop and flip. ``A`` is the image to translate: --direction BtoA exchanges
+    the two.
 
     A finished sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels;
     ``A_paths``, ``B_paths``; with --augment ``A_aug``, ``B_aug``.
@@ -55,8 +55,8 @@ class AlignedDataset(TwoDomainDataset):
     def files(self, item: int) -> Sequence[Path]:
         return self.pairs[item][::-1] if self.swap else self.pairs[item]
 
-    def decode(self, item: int, read: Reader) -> Sequence[Tensor]:
-        return self._halves(item, read) if self.side_by_side else self._partners(item, read)
+    def decode(self, item: int) -> Sequence[Tensor]:
+        return self._halves(item) if self.side_by_side else self._partners(item)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         generator = key.generator()
@@ -67,10 +67,10 @@ class AlignedDataset(TwoDomainDataset):
             sample |= raw_entries(name, file, image, crop, generator if self.augment else None)
         return sample
 
-    def _partners(self, item: int, read: Reader) -> list[Tensor]:
-        """The two files of a pair, A first."""
+    def _partners(self, item: int) -> list[Tensor]:
+        """Read the two files of a pair, A first."""
         files = self.files(item)
-        images = [read(file, channels) for file, channels in zip(files, self.channels, strict=True)]
+        images = [load_image(file, channels) for file, channels in zip(files, self.channels, strict=True)]
         first, second = (f"{image.shape[-1]}x{image.shape[-2]}" for image in images)
         if first != second:
             raise UserError(
@@ -79,10 +79,10 @@ class AlignedDataset(TwoDomainDataset):
             )
         return images
 
-    def _halves(self, item: int, read: Reader) -> list[Tensor]:
-        """The two halves of a file that holds a pair, A first."""
+    def _halves(self, item: int) -> list[Tensor]:
+        """Read a file that holds a pair, and return its halves, A first."""
         file, _ = self.pairs[item]
-        decoded = {channels: read(file, channels) for channels in set(self.channels)}
+        decoded = {channels: load_image(file, channels) for channels in set(self.channels)}
         width = decoded[self.channels[0]].shape[-1]
         if width % 2:
             raise UserError(
@@ -95,10 +95,10 @@ class AlignedDataset(TwoDomainDataset):
 
 
 def match_pairs(folder_a: Path, folder_b: Path, flag: str = "--dataroot") -> list[tuple[Path, Path]]:
-    """Files of both folders that have the same name, suffix aside, in the order of their names.
+    """Match the files of two folders by name, without suffix; return the pairs in the order of their names.
 
     Raises:
-        UserError: an image has no partner, or two images of a folder have the same name; it begins with ``flag``.
+        UserError: an image has no partner, or two images of a folder have the same name; begins with ``flag``.
     """
     by_name_a, by_name_b = _by_name(folder_a, flag), _by_name(folder_b, flag)
     for present, missing, folder in ((by_name_a, by_name_b, folder_b), (by_name_b, by_name_a, folder_a)):

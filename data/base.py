@@ -1,12 +1,13 @@
-"""What data sets have in common: how images are loaded, flags that they add, and the checks of flags."""
+"""Base classes of data sets: reading images, replacing unreadable ones, checking flags."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,16 +17,13 @@ from torch.utils.data import get_worker_info
 
 from options import DataFlags, LoadingFlags, Options, flag
 from util.errors import UserError
-from util.images import BadImage, image_outline, load_image
+from util.images import BadImage
+from util.words import counted
 
 from .batch import CHOICES, Choices
-from .cache import Cache
 from .sampler import SampleKey
-from .transforms import Crop, Policy, cut, plan_jitter, scale, scaled_size, size_of
-from .unreadable import Unreadable
-
-Reader = Callable[[Path, int], Tensor]
-"""From a file and a number of channels to an image: `load_image` or `image_outline`."""
+from .transforms import Crop, Policy, cut, plan_jitter, scale
+from .workers import LoadingError
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,14 @@ class AugmentFlags:
 class ImageDataset(ABC):
     """Base of every data set: a pure function from a `SampleKey` to a raw sample.
 
+    An item is what is read at once: an image, or a pair.
+
     Attributes:
-        policy: how images are brought to size.
-        items: how many things can be loaded by themselves: images, or pairs of them.
-        unreadable: the items that turned out to be so.
-        cache: all of them, once they are kept in memory.
+        policy: how images are scaled and cropped.
+        items: number of items.
+        max_bad_images: largest number of unreadable items; with 0, none is replaced.
+        unreadable: for each item that is known to be unreadable, a sentence.
+        cache: scaled images by item, with ``--cache ram``.
         reading: for each worker process the item that it has read last, [workers] in shared memory; -1: none yet.
     """
 
@@ -51,14 +52,14 @@ class ImageDataset(ABC):
     inherited: ClassVar[tuple[str, ...]] = ()
     policy: Policy
     items: int
-    cache: Cache | None = None
+    cache: Sequence[list[Tensor]] | None = None
     reading: Tensor | None = None
 
     def __init__(self, options: Options, *, training: bool) -> None:
-        """A subclass also finds the images, in training those of the target domain too."""
-        # A translation under another image's name would be wrong: outside training nothing stands in.
-        most = options[LoadingFlags].max_bad_images if training and LoadingFlags in options else 0
-        self.unreadable = Unreadable(self.files, self.group, most)
+        """Find the images; those of the target domain only in training."""
+        # Outside training nothing is replaced: a translation would get the name of another image.
+        self.max_bad_images = options[LoadingFlags].max_bad_images if training and LoadingFlags in options else 0
+        self.unreadable: dict[int, str] = {}
         self.policy = Policy.of(options[DataFlags], training=training)
 
     @classmethod
@@ -84,47 +85,68 @@ class ImageDataset(ABC):
 
     @abstractmethod
     def files(self, item: int) -> Sequence[Path]:
-        """For each image of an item the file that it comes from."""
+        """Return the file of each image of an item."""
+
+    @abstractmethod
+    def decode(self, item: int) -> Sequence[Tensor]:
+        """Read the images of an item: uint8, or float32 in [0, 1], [C, H, W]."""
+
+    def group(self, item: int) -> range:
+        """Return the items that may replace an unreadable one."""
+        del item
+        return range(self.items)
 
     def fingerprint(self) -> dict[str, Any]:
-        """The number of files and a digest of their names and sizes, by which a resumed run notices a change.
+        """Return the number of files and a digest of their names and sizes: a resumed run compares them.
 
-        The names are relative to the folder that all files share, which may have moved.
+        Names are relative to the common folder of all files, which may have moved.
         """
         files = sorted({path for item in range(self.items) for path in self.files(item)})
         root, digest = os.path.commonpath(files), hashlib.sha256()
         for file in files:
-            size = file.stat().st_size if file.is_file() else -1  # it may be gone since it was listed
+            size = file.stat().st_size if file.is_file() else -1  # it may have disappeared
             digest.update(os.fsencode(os.path.relpath(file, root)) + f"\0{size}\n".encode())
         return {"files": len(files), "sha256": digest.hexdigest()}
 
-    @abstractmethod
-    def decode(self, item: int, read: Reader) -> Sequence[Tensor]:
-        """The images of an item, [C, H, W], as ``read`` gives them."""
-
-    def group(self, item: int) -> range:
-        """The items that may stand in for one that cannot be read."""
-        del item
-        return range(self.items)
-
     def load(self, item: int) -> tuple[int, list[Tensor]]:
-        """The images of an item, or of one that stands in for it.
+        """Return the scaled images of an item, or of the next readable one of its group.
+
+        Which one depends only on the files: every process and every resumed run replaces an image by the same one.
 
         Returns:
-            Whose they are, and the images, scaled: uint8 or float32 in [0, 1], [C, H, W]. Not to be changed.
+            Item index and its images, uint8 or float32 in [0, 1], [C, H, W]. Do not change them.
 
         Raises:
-            UserError: too many items cannot be read.
+            BadImage: the item is unreadable, and none is replaced.
+            LoadingError: too many items are unreadable.
         """
-        while True:
-            other = self.unreadable.stand_in(item)
+        group = self.group(item)
+        for other in chain(range(item, group.stop), range(group.start, item)):
             try:
-                return other, self.cache[other] if self.cache is not None else self.read(other)
+                if other not in self.unreadable:
+                    return other, self.read(other) if self.cache is None else self.cache[other]
             except BadImage as error:
-                self.unreadable.note(other, str(error))
+                self.note_unreadable(other, str(error))
+        raise LoadingError(f"{counted(len(group), 'image')} in {self.files(item)[0].parent}, none of which can be "
+                           f"read: {self.unreadable[item]}")
+
+    def note_unreadable(self, item: int, reason: str) -> None:
+        """Remember that an item is unreadable.
+
+        Raises:
+            BadImage: none is replaced.
+            LoadingError: it is one too many.
+        """
+        if self.max_bad_images == 0:
+            raise BadImage(reason)
+        self.unreadable[item] = reason
+        if len(self.unreadable) > self.max_bad_images:
+            raise LoadingError(
+                f"{len(self.unreadable)} images cannot be read, which is more than --max_bad_images "
+                f"{self.max_bad_images}; the last: {reason} (python -m data.check DATAROOT names them all)")
 
     def read(self, item: int) -> list[Tensor]:
-        """The images of an item from their files, scaled.
+        """Read the images of an item from their files, scaled.
 
         Raises:
             BadImage: a file cannot be read.
@@ -132,38 +154,33 @@ class ImageDataset(ABC):
         """
         if self.reading is not None and (worker := get_worker_info()):
             self.reading[worker.id] = item
-        return [scale(image, self.policy) for image in self.decode(item, load_image)]
-
-    def outline(self, item: int) -> list[Tensor]:
-        """What `read` will return, without the pixels: on the ``meta`` device."""
-        images = self.decode(item, image_outline)
-        return [image.new_empty(len(image), *scaled_size(*size_of(image), self.policy)) for image in images]
+        return [scale(image, self.policy) for image in self.decode(item)]
 
 
 def raw_entries(
     name: str, file: Path, image: Tensor, crop: Crop, generator: torch.Generator | None = None
 ) -> dict[str, Any]:
-    """The entries of one image in a raw sample: its crop (mostly a view), what is still to be done to it, and its path.
+    """Return the entries of one image in a raw sample: its crop, the choices for `finish`, and its path.
 
     Args:
         name: ``A`` or ``B``.
-        file: where it comes from.
-        image: as loaded.
+        file: its path.
+        image: scaled, [C, H, W].
         crop: planned for its size.
-        generator: where given, a jittered copy is planned.
+        generator: plan a jittered copy with it; None: no copy.
     """
     choices = Choices(crop.mirror, None if generator is None else plan_jitter(generator))
     return {name: cut(image, crop), f"{name}{CHOICES}": choices, f"{name}_paths": str(file)}
 
 
 class TwoDomainDataset(ImageDataset):
-    """Base of data sets of two domains, which can be augmented and need a folder."""
+    """Base of data sets of two domains: they take --augment, and --dataroot is a folder."""
 
     flags: ClassVar[tuple[type, ...]] = (AugmentFlags,)
 
     @classmethod
     def check(cls, options: Options) -> None:
-        """Raise `UserError` if the flags do not fit each other or --dataroot is no folder."""
+        """Raise `UserError` if the flags do not fit each other, or --dataroot is no folder."""
         super().check(options)
         data = options[DataFlags]
         if not Path(data.dataroot).is_dir():
@@ -172,11 +189,10 @@ class TwoDomainDataset(ImageDataset):
 
 
 def check_data_flags(options: Options) -> None:
-    """Refuse what no data set of images can serve.
+    """Check the flags that all data sets share.
 
     Raises:
-        UserError: no such --dataroot, channel counts other than 1 and 3, or a crop larger than what it is cut
-            from.
+        UserError: --dataroot does not exist, channels are not 1 or 3, or the crop is larger than the scaled image.
     """
     flags = options[DataFlags]
     if not flags.dataroot:

@@ -1,7 +1,7 @@
-"""From samples to batches, and from pixels as they are stored to what networks take. Pure functions.
+"""Samples to raw batches, raw batches to network inputs. Pure functions.
 
-A raw batch holds uint8 crops and, as plain numbers, the random choices that were made for them. `finish` carries
-these out on whole batches, in the process and on the device where the batch is.
+A raw batch holds uint8 crops and, as plain numbers, their random choices. `finish` applies these to whole batches, in
+the process and on the device of the batch.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ CHOICES = "_choices"
 
 
 class Choices(NamedTuple):
-    """What is still to be done to one crop."""
+    """Random choices that `finish` applies to one crop."""
 
     mirror: bool
     jitter: Jitter | None
-    """Of the augmented copy; None where there is none."""
+    """Of the augmented copy; None: no copy."""
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> Batch:
     """Stack images, [C, H, W] to [B, C, H, W], and list everything else.
 
-    Where 8-bit and 16-bit images meet, all become float32 in [0, 1].
+    If 8-bit and 16-bit images meet, all become float32 in [0, 1].
 
     Raises:
-        UserError: they differ in size.
+        UserError: images differ in size.
     """
     return {name: _stack(samples, name) if isinstance(value, Tensor) else [sample[name] for sample in samples]
             for name, value in samples[0].items()}
@@ -62,13 +62,13 @@ def _describe(sample: Mapping[str, Any], name: str) -> str:
 
 
 def finish(batch: Mapping[str, Any]) -> Batch:
-    """Make a batch what networks take: images float32 in [-1, 1], mirrored, jittered, wherever they are.
+    """Mirror and jitter the images of a batch, and convert them to float32 in [-1, 1], on their device.
 
-    The host neither reads from the device nor waits for it. A finished batch passes through unchanged.
+    The host does not wait for the device. A finished batch is returned unchanged.
 
     Args:
-        batch: images [B, C, H, W] by name, uint8 or float32 in [0, 1]; those with an entry ``NAME_choices`` are
-            converted, and where a jitter is planned the entry ``NAME_aug`` is added: the very same crops, jittered.
+        batch: images [B, C, H, W] by name, uint8 or float32 in [0, 1]. Those with an entry ``NAME_choices`` are
+            converted; if a jitter is planned, ``NAME_aug`` is added: the same crops, jittered.
     """
     finished = {name: value for name, value in batch.items() if not name.endswith(CHOICES)}
     for name in [name for name in batch if f"{name}{CHOICES}" in batch]:

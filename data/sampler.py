@@ -1,42 +1,59 @@
-"""Which samples come when: an order and random choices that depend on nothing but the seed and the position."""
+"""Order and random choices of samples: functions of nothing but the seed and the position in the run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.data import Sampler
 
-_ORDER, _SAMPLE = 0, 1  # which stream of random numbers
+_ORDER, _SAMPLE = 0, 1  # streams of random numbers
 
 
 class SampleKey(NamedTuple):
-    """Which sample: its index, and the seed of every random choice made for it."""
+    """Index of a sample, and the seed of all its random choices."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     seed: int
 
     def generator(self) -> torch.Generator:
-        """A new source of random numbers; always the same numbers for this key."""
+        """Return a new generator; it draws the same numbers each time."""
         return torch.Generator().manual_seed(self.seed)
 
 
-def mix(seed: int, *path: int) -> int:
-    """An independent 32-bit seed for each path of non-negative integers, the same on every platform.
+class EpochSampler(Sampler[list[SampleKey]]):
+    """Batches of one epoch, for `torch.utils.data.DataLoader`. Set ``epoch`` and ``skip`` before each pass.
 
-    numpy's `SeedSequence` guarantees both; 32 bits are what torch's CPU generator uses of a seed.
+    Args:
+        batches_of: `epoch_batches` of a data set.
     """
-    return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1)[0])
+
+    def __init__(self, batches_of: Callable[..., Iterator[list[SampleKey]]]) -> None:
+        self.batches_of = batches_of
+        self.epoch = self.skip = 0
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        return self.batches_of(epoch=self.epoch, skip=self.skip)
 
 
 def epoch_batches(
     length: int, batch_size: int, *, seed: int, epoch: int, shuffle: bool, skip: int = 0, rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[list[SampleKey]]:
-    """The keys of one process's batches in one epoch, without the first ``skip`` samples of all processes together.
+    """Yield the batches of one process in one epoch, as keys.
 
-    The processes cut the epoch's order into global batches of ``world_size * batch_size``; each takes its slice.
+    All processes cut the same order into global batches of ``world_size * batch_size``; each takes its slice.
+
+    Args:
+        length: samples in an epoch.
+        batch_size: samples in a batch of one process.
+        seed: of the run.
+        epoch: its number, from 0.
+        shuffle: draw the order; otherwise it is that of the data set.
+        skip: first samples to leave out, of all processes together.
+        rank, world_size: number of this process, and of all.
     """
     order: Sequence[int] = range(length)
     if shuffle:
@@ -49,11 +66,19 @@ def epoch_batches(
 
 
 def share(start: int, samples: int, length: int, *, rank: int, world_size: int) -> list[int]:
-    """The positions that fall to one process of a global batch of so many samples from position ``start`` on.
+    """Return one process's positions of a global batch of ``samples`` from ``start`` on.
 
-    All processes get the same number, so that none waits for another's gradients in vain and their mean is the
-    batch's. Where the samples do not go round (an epoch's last batch), the epoch's first ones are added.
+    All processes get the same number, so that each step has gradients of all and their mean is the batch's. If the
+    samples do not divide (in the last batch of an epoch), the first ones of the epoch are added.
     """
     each = -(-samples // world_size)
     first = start + rank * each
     return [position % length for position in range(first, first + each)]
+
+
+def mix(seed: int, *path: int) -> int:
+    """Return an independent 32-bit seed for each path of non-negative integers, the same on every platform.
+
+    numpy's `SeedSequence` guarantees both. torch's CPU generator uses 32 bits of a seed.
+    """
+    return int(np.random.SeedSequence(seed, spawn_key=path).generate_state(1)[0])

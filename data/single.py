@@ -9,15 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from options import DataFlags, Options
-from util.images import find_images
+from util.images import find_images, load_image
 
-from .base import ImageDataset, Reader, raw_entries
+from .base import ImageDataset, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
 
 class SingleDataset(ImageDataset):
-    """The images in --dataroot, or the one file that it names, whatever --direction says.
+    """The images in --dataroot, or the file that it names; --direction has no effect.
 
     A finished sample: ``A`` [C, H, W] float32 in [-1, 1] with --input_nc channels, ``A_paths``.
     """
@@ -36,8 +36,8 @@ class SingleDataset(ImageDataset):
     def files(self, item: int) -> Sequence[Path]:
         return [self.paths[item]]
 
-    def decode(self, item: int, read: Reader) -> Sequence[Tensor]:
-        return [read(self.paths[item], self.channels)]
+    def decode(self, item: int) -> Sequence[Tensor]:
+        return [load_image(self.paths[item], self.channels)]
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         item, (image,) = self.load(key.index)

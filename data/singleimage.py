@@ -1,4 +1,4 @@
-"""One image of each domain, of which training sees patches."""
+"""Patches of one image in each domain."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ EPOCH = 100_000
 
 
 class SingleImageDataset(UnalignedDataset):
-    """``{phase}A`` and ``{phase}B`` in --dataroot with one image each: an `UnalignedDataset` of many patches.
+    """Patches of the one image in ``{phase}A`` and the one in ``{phase}B`` of --dataroot.
 
-    An epoch has --max_dataset_size patches of each image, `EPOCH` if that is left out. Testing shows A once, by
-    default the one that was trained with, since there is no other.
+    An epoch has --max_dataset_size patches of each image, by default `EPOCH`. Testing shows the whole A once; --phase
+    is train by default, since there is no other image.
     """
 
     @classmethod
@@ -33,7 +33,7 @@ class SingleImageDataset(UnalignedDataset):
 
     @staticmethod
     def find(folder: Path, limit: int | None) -> list[Path]:
-        """The one image in ``folder``; ``limit`` is not about it.
+        """Find the one image in ``folder``; ``limit`` counts patches, not images.
 
         Raises:
             UserError: there are several.

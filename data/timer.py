@@ -1,4 +1,4 @@
-"""How much of a run's time goes into waiting for its data."""
+"""The share of a training's time that is spent waiting for data."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ T = TypeVar("T")
 
 
 class DataTimer:
-    """Measures which share of the time passes inside an iterator.
+    """Measure the share of time that passes inside an iterator.
 
-    On a GPU, which runs behind the host, the host may wait while the device is still busy: the share is then an
-    upper bound of what the data costs.
+    A GPU runs behind the host: while the host waits, the device may still be busy. Then the share is an upper bound.
     """
 
     def __init__(self) -> None:
         self._waited, self._since = 0.0, time.perf_counter()
 
     def over(self, batches: Iterable[T]) -> Iterator[T]:
-        """The same batches; the time until each one comes counts as waiting."""
+        """Yield ``batches``; the time until each one comes is counted."""
         iterator = iter(batches)
         while True:
             start = time.perf_counter()
@@ -33,7 +32,7 @@ class DataTimer:
             yield batch
 
     def share(self) -> float:
-        """Waiting, as a share of the time since the last call or the beginning; from 0 to 1."""
+        """Return the share of time since the last call, or since the beginning, in [0, 1]."""
         now = time.perf_counter()
         passed, waited = now - self._since, self._waited
         self._waited, self._since = 0.0, now

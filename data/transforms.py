@@ -1,7 +1,7 @@
-"""From decoded images to network inputs: scaling, cropping, mirroring, colour jitter. Pure functions.
+"""Scaling, cropping and colour jitter of images. Pure functions.
 
-Scaling depends on nothing but the image and the flags. Every random choice is planned first, from sizes alone, so
-that several images can share it and that it can be carried out elsewhere, as plain numbers.
+Scaling depends only on the image and the flags. Random choices are planned first, from sizes only, as plain numbers:
+several images can share them, and another process or device can apply them.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ HUE = 0.3
 
 @dataclass(frozen=True)
 class Policy:
-    """How images are brought to size. Sizes in pixels."""
+    """How images are scaled and cropped. Sizes in pixels."""
 
     preprocess: str
     load_size: int
     crop_size: int
     random_crop: bool
-    """Crop anywhere; otherwise in the centre."""
+    """Crop at random; otherwise in the centre."""
     random_flip: bool
     zoom_max: float = 1.0
-    """The largest factor by which ``zoom_and_patch`` scales down, at random."""
+    """Largest factor by which ``zoom_and_patch`` scales down at random."""
 
     @classmethod
     def of(cls, flags: DataFlags, *, training: bool) -> Policy:
-        """Random crops and flips are for training; a test shows the centre, unmirrored."""
+        """Build the policy of the flags: training crops and flips at random, a test takes the centre."""
         return cls(flags.preprocess, flags.load_size, flags.crop_size, random_crop=training,
                    random_flip=training and not flags.no_flip, zoom_max=flags.random_scale_max if training else 1.0)
 
 
 class Crop(NamedTuple):
-    """A box inside a scaled image, and what is done to it afterwards. In pixels."""
+    """A box inside a scaled image, in pixels, and what follows."""
 
     top: int
     left: int
     height: int
     width: int
     mirror: bool
-    """Whether left and right change places."""
+    """Flip horizontally."""
     resized: tuple[int, int] | None = None
-    """(height, width) that the box is scaled to; None: its own."""
+    """(height, width) to scale the box to; None: keep its size."""
 
 
 class Jitter(NamedTuple):
-    """A change of appearance: 0 brightness, 1 contrast, 2 saturation and 3 hue, in this order, each in [-1, 1)."""
+    """A change of appearance. Steps: 0 brightness, 1 contrast, 2 saturation, 3 hue; strengths in [-1, 1) by step."""
 
     order: tuple[int, ...]
     strengths: tuple[float, ...]
@@ -65,12 +65,12 @@ def size_of(image: Tensor) -> tuple[int, int]:
 
 
 def scaled_size(height: int, width: int, policy: Policy) -> tuple[int, int]:
-    """(height, width) before the crop.
+    """Return (height, width) of an image after scaling, before the crop.
 
     Modes: ``resize_and_crop`` scales to a square of load_size, ``scale_width`` to that width and
     ``scale_shortside_and_crop`` to that shorter side (these two keep the aspect), ``zoom_and_patch`` down to that
-    longer side, ``crop`` and ``none`` do not scale. In modes with a crop, an image that would be smaller than it is
-    enlarged, aspect kept, until it fits.
+    longer side, ``crop`` and ``none`` do not scale. In modes with a crop, an image that would be smaller than the crop
+    is enlarged until it fits; its aspect is kept.
     """
     mode, short = policy.preprocess, min(height, width)
     if mode == "resize_and_crop":
@@ -88,12 +88,12 @@ def scaled_size(height: int, width: int, policy: Policy) -> tuple[int, int]:
 
 
 def scale(image: Tensor, policy: Policy) -> Tensor:
-    """Bring [C, H, W], uint8 or float in [0, 1], to its `scaled_size` (bicubic, antialiased); the dtype stays."""
+    """Scale [C, H, W], uint8 or float in [0, 1], to its `scaled_size` (bicubic, antialiased); keep the dtype."""
     return resize(image, scaled_size(*size_of(image), policy))
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Scale [C, H, W], uint8 or float in [0, 1], to ``size`` (height, width): bicubic, antialiased; the dtype stays."""
+    """Scale [C, H, W], uint8 or float in [0, 1], to ``size`` (height, width): bicubic, antialiased; keep the dtype."""
     if size_of(image) == size:
         return image
     if size == (1, 1) and not image.is_floating_point():  # torch's code for 8 bits fails at a single pixel
@@ -106,12 +106,12 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def plan_crop(size: tuple[int, int], policy: Policy, generator: torch.Generator) -> Crop:
-    """Draw what is shown of a scaled image of ``size`` (height, width): a square of crop_size, or all of it.
+    """Draw the crop of a scaled image of ``size`` (height, width): a square of crop_size, or the whole image.
 
-    ``zoom_and_patch`` is to scale both sides of the image, each by a factor drawn from [1 / zoom_max, 1], and then to
-    cut the square out of it. That comes to cutting out a larger box and scaling that alone.
+    ``zoom_and_patch`` scales each side of the image by a factor drawn from [1 / zoom_max, 1], and then crops the
+    square. This equals cropping a larger box and scaling only that.
 
-    Three numbers are always drawn, five by ``zoom_and_patch``, whatever the size, so that later draws stay the same.
+    Three numbers are drawn, by ``zoom_and_patch`` five, whatever the size, so that later draws stay the same.
     """
     height, width = size
     crop_height, crop_width = (policy.crop_size, policy.crop_size) if has_crop(policy.preprocess) else size
@@ -130,26 +130,26 @@ def plan_crop(size: tuple[int, int], policy: Policy, generator: torch.Generator)
 
 
 def cut(image: Tensor, crop: Crop) -> Tensor:
-    """The box of [C, H, W], not yet mirrored: a view, or resized."""
+    """Crop [C, H, W] without flipping it: a view, or resized."""
     box = image[..., crop.top:crop.top + crop.height, crop.left:crop.left + crop.width]
     return box if crop.resized is None else resize(box, crop.resized)
 
 
 def plan_jitter(generator: torch.Generator) -> Jitter:
-    """Draw four strengths and their order."""
+    """Draw the strengths of four steps, and their order."""
     strengths = (2 * torch.rand(4, generator=generator, dtype=torch.float64) - 1).tolist()
     return Jitter(tuple(torch.randperm(4, generator=generator).tolist()), tuple(strengths))
 
 
 def jitter(image: Tensor, plan: Jitter) -> Tensor:
-    """Change the appearance and keep the structure.
+    """Change the appearance of an image and keep its structure, without waiting for its device.
 
     A strength of 1 is that of the paper (0.5, 0.5, 0.5 and, for the hue, 0.3 turns). Images of one channel have
-    neither saturation nor hue. Nothing waits for the image's device.
+    neither saturation nor hue.
 
     Args:
         image: [C, H, W], float in [0, 1], C 1 or 3.
-        plan: what is done, in which order.
+        plan: order and strengths.
 
     Returns:
         The same shape and range.
@@ -170,8 +170,8 @@ def jitter(image: Tensor, plan: Jitter) -> Tensor:
 def adjust_contrast(image: Tensor, factor: float) -> Tensor:
     """Blend [C, H, W] in [0, 1] with its mean luminance.
 
-    torchvision's version takes the mean in one reduction, whose rounding depends on the number of threads;
-    rows first, it does not, and a worker process (one thread) computes what the main process would.
+    torchvision takes the mean in one reduction, whose rounding depends on the number of threads. With rows first it
+    does not: a worker process (one thread) computes the same as the main process.
     """
     grey = F.rgb_to_grayscale(image) if image.shape[0] == 3 else image
     mean = grey.mean(-1).mean(-1)[:, None, None]  # [1, 1, 1]

@@ -1,4 +1,4 @@
-"""Two folders of images that do not belong together pair by pair."""
+"""Two folders of images without pairs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
-from util.images import find_images
+from util.images import find_images, load_image
 
-from .base import AugmentFlags, Reader, TwoDomainDataset, raw_entries
+from .base import AugmentFlags, TwoDomainDataset, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
@@ -21,9 +21,9 @@ from .transforms import plan_crop, size_of
 class UnalignedDataset(TwoDomainDataset):
     """``{phase}A`` and ``{phase}B`` in --dataroot.
 
-    ``A`` is always what is translated, ``B`` what it shall resemble: with --direction BtoA the folders change
-    places. In training A goes through its folder while B is drawn at random (with --serial_batches by index),
-    and the longer folder sets the length. In testing every A comes once and alone: no B belongs to it.
+    ``A`` is the image to translate, ``B`` an image of the target domain: --direction BtoA exchanges the folders. In
+    training A comes by index and B at random (with --serial_batches by index), and the longer folder sets the length
+    of an epoch. In testing each A comes once, without B.
 
     A finished sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels;
     ``A_paths``, ``B_paths``; with --augment ``A_aug``, ``B_aug``.
@@ -51,29 +51,29 @@ class UnalignedDataset(TwoDomainDataset):
 
     @staticmethod
     def find(folder: Path, limit: int | None) -> list[Path]:
-        """The images of a domain, at most ``limit``."""
+        """Find the images of a domain, at most ``limit``."""
         return find_images(folder, "--dataroot", limit)
 
     def __len__(self) -> int:
         return max(len(self.paths_a), len(self.paths_b))
 
     def files(self, item: int) -> Sequence[Path]:
-        """Those of A first, then those of B."""
+        """Return the item's file; items of A come first."""
         first = len(self.paths_a)
         return [self.paths_a[item] if item < first else self.paths_b[item - first]]
 
     def group(self, item: int) -> range:
-        """Those of the same domain."""
+        """Return the items of the same domain."""
         first = len(self.paths_a)
         return range(first) if item < first else range(first, self.items)
 
-    def decode(self, item: int, read: Reader) -> Sequence[Tensor]:
+    def decode(self, item: int) -> Sequence[Tensor]:
         channels = self.channels_a if item < len(self.paths_a) else self.channels_b
-        return [read(file, channels) for file in self.files(item)]
+        return [load_image(file, channels) for file in self.files(item)]
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         generator = key.generator()
-        # Drawn in every case and before the jitter: neither flag changes the crops.
+        # Always drawn, and before the jitter, so that neither flag changes the crops.
         drawn = int(torch.randint(2**31, (), generator=generator))
         items = [key.index % len(self.paths_a)]
         if self.paths_b:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from util.errors import SHARED_MEMORY, UserError, explain
 
+SHARED = Path("/dev/shm")
 LOOK_EVERY = 1.0  # seconds; so are those below
 WARN_AFTER = 60.0
 GIVE_UP_AFTER = 600.0
@@ -162,6 +164,11 @@ def pack(batch: Mapping[str, Any]) -> Any:
     torch would do so in a thread of its queue, whose errors come to nobody, and the batch would be missing.
     """
     return bytes(ForkingPickler.dumps(batch)) if get_worker_info() else batch
+
+
+def shared_room() -> int | None:
+    """Return the free bytes of `SHARED`; None where the system has none. Containers make it small."""
+    return shutil.disk_usage(SHARED).free if SHARED.is_dir() else None
 
 
 def refuse_few_files(workers: int) -> None:

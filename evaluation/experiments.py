@@ -14,7 +14,7 @@ from models import MODELS
 from options import TEST, Options, parse, recorded_flags
 from util.arguments import positive
 from util.errors import UserError
-from util.images import find_images, image_outline
+from util.images import find_images, image_size
 from util.state_dicts import LATEST, NUMBERED, load_state, network_path
 
 
@@ -141,5 +141,5 @@ def mode_for_test(trained: Mapping[str, Any], root: Path, phase: str, pairs: str
                      for folder, paths in zip(folders, found, strict=True))
     # With both a.png and a.jpg, partners are ambiguous.
     alike = first.keys() == second.keys() and len(first) == len(found[0]) == len(found[1]) and all(
-        image_outline(path, 3).shape == image_outline(second[name], 3).shape for name, path in first.items())
+        image_size(path) == image_size(second[name]) for name, path in first.items())
     return "aligned" if alike else "unaligned"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from util.errors import UserError
-from util.images import find_images, image_outline
+from util.images import find_images, image_size
 
 
 def partners(files: Sequence[Path], folder: Path, flag: str) -> list[Path]:
@@ -44,7 +44,7 @@ def require_equal_sizes(files: Sequence[Path], others: Sequence[Path]) -> None:
         UserError: two partners differ in size, or a file is no image.
     """
     for path, other in zip(files, others, strict=True):
-        (height, width), (other_height, other_width) = (image_outline(of, 3).shape[1:] for of in (path, other))
+        (height, width), (other_height, other_width) = image_size(path), image_size(other)
         if (height, width) != (other_height, other_width):
             raise UserError(f"'{path}' has {width}x{height} pixels, its partner '{other}' "
                             f"{other_width}x{other_height}; make them alike")

@@ -65,10 +65,10 @@ class LoadingFlags:
 
     cache: str = flag("none", "ram: decode and scale every image once, before training begins, into memory that all "
                       "workers share; each process of a torchrun job has its own", choices=("ram", "none"))
-    max_bad_images: int = flag(10, "how many images may be unreadable: each is named and another takes its place; one "
-                               "more ends the training", minimum=0)
-    augment_on: str = flag("auto", "where images are converted, mirrored and jittered: in the workers, or batch by "
-                           "batch on the training device; auto: on the device where it is not the CPU",
+    max_bad_images: int = flag(10, "largest number of unreadable images: each is named and replaced; one more ends the "
+                               "training", minimum=0)
+    augment_on: str = flag("auto", "where to convert, flip and jitter images: in the workers, or batch by batch on the "
+                           "training device; auto: on the device unless it is the CPU",
                            choices=("workers", "device", "auto"))
 
     def finished_by_workers(self, device: str) -> bool:

@@ -124,21 +124,20 @@ def load_normalized(path: Path, channels: int) -> Tensor:
     return (image / 255 if image.dtype == torch.uint8 else image) * 2 - 1
 
 
-def image_outline(path: Path, channels: int) -> Tensor:
-    """What `load_image` would return, without its pixels: a tensor on the ``meta`` device.
+def image_size(path: Path) -> tuple[int, int]:
+    """Read (height, width) of an upright image from the file's header, or decode it if it lies on its side.
 
-    It comes from the file's header, but where the image lies on its side: that the file is decoded for. An
-    orientation that a PNG tells only behind its pixels is not seen.
+    An EXIF orientation behind the pixels of a PNG file is not seen.
 
     Raises:
         BadImage: the file is no image, or too large.
     """
     with _opened(path) as image:
-        # PNG's own getexif would decode the file, to look behind the pixels.
+        # Not PNG's own getexif, which would decode the file to look behind the pixels.
         if Image.Image.getexif(image).get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
-            return load_image(path, channels).to("meta")
-        dtype = torch.float32 if image.mode.startswith("I") or image.mode == "F" else torch.uint8
-        return torch.empty(channels, image.height, image.width, dtype=dtype, device="meta")
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+        return image.height, image.width
 
 
 def image_mode(path: Path) -> str:

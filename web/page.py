@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from util.errors import UserError, explain
-from util.images import SUFFIXES, BadImage, image_outline, load_normalized
+from util.images import SUFFIXES, BadImage, image_size, load_normalized
 
 from .checkpoints import STYLES, Checkpoint, find_checkpoints
 from .pictures import Shown, Studio
@@ -223,7 +223,7 @@ def _clicked() -> Callable[..., Point | None]:
     def clicked(shown: Shown | None, event: Any) -> Point | None:
         if shown is None:
             return None
-        height, width = image_outline(shown.views[0], 1).shape[1:]
+        height, width = image_size(shown.views[0])
         x, y = event.index
         down, right = ((min(max(at, 0), side - 1) + 0.5) / side for at, side in ((y, height), (x, width)))
         return down, right

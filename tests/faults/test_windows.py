@@ -12,8 +12,6 @@ from types import SimpleNamespace
 import pytest
 from cli import ROOT, TINY, TINY_TEST, make_images, run_process
 
-from data import memory
-from data.cache import refuse_too_much
 from util import files
 from util.errors import UserError
 from util.files import locked, replacing
@@ -105,11 +103,3 @@ def test_scripts_keep_their_line_ends() -> None:
                           check=True).stdout.splitlines()
     assert len(told) == len(scripts) > 0
     assert all(line.endswith("eol: lf") for line in told)
-
-
-def test_memory_of_unknown_size_refuses_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "sysconf")
-    monkeypatch.setattr(memory, "SHARED", tmp_path / "none")
-    assert memory.room(tmp_path) == {}
-    monkeypatch.setattr("data.cache.room", dict)
-    refuse_too_much(10**15)

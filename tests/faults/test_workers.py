@@ -60,7 +60,7 @@ def at_file(monkeypatch: pytest.MonkeyPatch, name: str, action: Callable[[], obj
             action()
         return load_image(path, channels)
 
-    monkeypatch.setattr("data.base.load_image", load)
+    monkeypatch.setattr("data.unaligned.load_image", load)
 
 
 def error_of(batches: Loader) -> str:
@@ -168,14 +168,14 @@ def test_a_program_whose_worker_dies_ends_with_one_sentence(root: Path, tmp_path
     (tmp_path / "run.py").write_text(f"""
 import os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}]
-import data.base, train
+import data.unaligned, train
 from util.errors import run_program
-decode = data.base.load_image
+decode = data.unaligned.load_image
 def load(path, channels):
     if path.name == "3.png":
         os.kill(os.getpid(), signal.SIGKILL)
     return decode(path, channels)
-data.base.load_image = load
+data.unaligned.load_image = load
 run_program("train.py", train.main)
 """)
     outcome = run_process(tmp_path / "run.py", "--dataroot", root, "--checkpoints_dir", tmp_path, "--num_threads", "2",
