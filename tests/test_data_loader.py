@@ -79,11 +79,6 @@ def test_unshuffled_order_is_the_data_sets_own_with_new_random_choices():
     assert len({key.seed for key in first + second}) == 2 * COUNT
 
 
-def test_seed_changes_order_and_random_choices():
-    assert [key.index for key in keys(seed=0)] != [key.index for key in keys(seed=1)]
-    assert not {key.seed for key in keys(seed=0)} & {key.seed for key in keys(seed=1)}
-
-
 def test_seeds_are_the_same_on_every_platform():
     assert [mix(0, 1, 2, 3), mix(2**40, 0, 0), mix(5, 1, 0, 0)] == [51760083, 929640194, 3060604704]
 
@@ -92,7 +87,7 @@ def test_keys_do_not_depend_on_the_batch_size():
     assert keys(batch_size=1) == keys(batch_size=3) == keys(batch_size=100)
 
 
-@pytest.mark.parametrize("skip", range(COUNT + 1))
+@pytest.mark.parametrize("skip", [0, 1, COUNT])
 def test_skipping_gives_the_tail_of_the_epoch(skip):
     assert keys(epoch=2, skip=skip) == keys(epoch=2)[skip:]
 
@@ -101,10 +96,6 @@ def test_last_batch_is_kept_though_smaller():
     batches = list(Loader(Keys(), batch_size=3, num_workers=0, seed=0, shuffle=True).epoch(0))
     assert [len(batch["A"]) for batch in batches] == [3, 3, 1]
     assert [len(batch["A_paths"]) for batch in batches] == [3, 3, 1]
-
-
-def test_length_counts_images():
-    assert len(Loader(Keys(), batch_size=3, num_workers=0, seed=0, shuffle=True)) == COUNT
 
 
 @pytest.mark.parametrize(("epoch", "skip"), [(-1, 0), (0, -1), (0, COUNT + 1)])

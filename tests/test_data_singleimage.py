@@ -98,12 +98,6 @@ def test_no_flip(tmp_path: Path) -> None:
     assert rises("") == {True, False}
 
 
-def test_direction_swaps_the_images(root: Path) -> None:
-    sample = sample_of(dataset(root, f"{PATCHES} --direction BtoA --input_nc 1"), 0)
-    assert Path(str(sample["A_paths"])).name == "painting.png"
-    assert sample["A"].shape == (1, 8, 8)
-
-
 def test_testing_shows_the_photograph_of_the_training_whole_at_its_own_size(root: Path) -> None:
     data = dataset(root, program=TEST)
     sample = sample_of(data, 5)
@@ -128,9 +122,3 @@ def test_a_folder_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
     (tmp_path / "trainB").mkdir()
     with pytest.raises(UserError, match=r"no images in .*trainB"):
         dataset(tmp_path)
-
-
-def test_other_preprocessing_takes_crops_of_the_one_image(root: Path) -> None:
-    data = dataset(root, "--preprocess crop --crop_size 16")
-    assert sample_of(data, 0)["A"].shape == sample_of(data, 1)["B"].shape == (3, 16, 16)
-    assert not torch.equal(sample_of(data, 0)["A"], sample_of(data, 1)["A"])

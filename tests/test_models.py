@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from states import content, differing
 from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options, train_step, translate_options
 from torch import Tensor
 
@@ -20,7 +21,6 @@ from models.precision import prepare
 from options import TEST, TRAIN, Options, Program, RunFlags, SpeedFlags, parse
 from options.flag import flags_of
 from train import train
-from util.state_dicts import load_state
 
 Build = Callable[..., Model]
 EVERY = pytest.mark.parametrize("method", METHODS)
@@ -143,29 +143,30 @@ def test_accumulated_batches_make_one_step(build: Build, method: str) -> None:
 @EVERY
 def test_a_run_resumes_to_the_bit(tmp_path: Path, method: str) -> None:
     root = images_for(tmp_path, method, 4)
-    flags = "--seed 3 --ema 0.9 --no_html --n_epochs 1 --n_epochs_decay 2"
-    train(options_of(root, method, f"{flags} --name whole --max_iters 6"))
-    train(options_of(root, method, f"{flags} --name parts --max_iters 3"))
-    train(options_of(root, method, f"{flags} --name parts --max_iters 6 --continue_train"))
-    whole, parts = (load_state(root / "checkpoints" / name, "latest") for name in ("whole", "parts"))
-    assert whole is not None
-    assert parts is not None
-    assert any(name.endswith("_ema") for name in whole["networks"])
-    for name, network in whole["networks"].items():
-        assert all(torch.equal(value, parts["networks"][name][key]) for key, value in network.items()), name
+    flags = ("--seed 3 --ema 0.9 --no_html --n_epochs 1 --n_epochs_decay 2 --max_iters 6 --save_latest_freq 3 "
+             "--save_by_iter")
+    train(options_of(root, method, flags))
+    folder = root / "checkpoints" / "experiment_name"
+    expected = content(folder)
+    assert any("_ema." in name for name in expected)
+    for path in folder.glob("latest_*"):
+        path.unlink()
+    train(options_of(root, method, f"{flags} --continue_train --load_iter 3"))
+    assert differing(expected, content(folder)) == []
 
 
 @EVERY
-@pytest.mark.parametrize("flags", ["", "--use_ema"])
-def test_a_trained_model_translates(tmp_path: Path, method: str, flags: str) -> None:
+def test_a_trained_model_translates(tmp_path: Path, method: str) -> None:
     root = images_for(tmp_path, method, 2)
     train(options_of(root, method, "--seed 3 --ema 0.9 --no_html --max_iters 1"))
     images_for(tmp_path, method, 2, "test")
-    model = METHODS[method].split()[1]
-    translation.translate(translate_options(root, root, f"--model {model} --phase test {flags}"))
-    outputs = list((root / "results").glob("*/*/images/fake_B/*.png"))
-    assert len(outputs) == len(list((root / "testA").iterdir()))
-    assert {Image.open(path).size for path in outputs} == {(24, 20)}
+    flags = f"--model {METHODS[method].split()[1]} --phase test"
+    for number, average in enumerate(("", "--use_ema")):
+        results = root / str(number)
+        translation.translate(translate_options(root, root, f"{flags} {average} --results_dir {results}"))
+        outputs = list(results.glob("*/*/images/fake_B/*.png"))
+        assert len(outputs) == len(list((root / "testA").iterdir()))
+        assert {Image.open(path).size for path in outputs} == {(24, 20)}
 
 
 @pytest.mark.parametrize("program", [TRAIN, TEST], ids=lambda program: program.name)

@@ -87,23 +87,6 @@ def test_half_precision_is_for_networks_alone(build: Build, amp: str, method: st
         assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
-@pytest.mark.slow
-def test_the_scale_of_fp16_losses_is_saved_and_resumed_to_the_bit(tmp_path: Path) -> None:
-    root = save_folders(tmp_path)
-    flags = f"{LSESIM} --seed 3 --amp fp16"
-    train(train_options(root, f"{flags} --name whole --max_iters 6"))
-    train(train_options(root, f"{flags} --name parts --max_iters 3"))
-    state = load_state(root / "checkpoints" / "parts", "latest")
-    assert state is not None
-    assert state["memory"][0]["scaler"]["scale"] > 1
-    train(train_options(root, f"{flags} --name parts --max_iters 6 --continue_train"))
-    whole, parts = (load_state(root / "checkpoints" / name, "latest") for name in ("whole", "parts"))
-    assert whole is not None
-    assert parts is not None
-    assert all(torch.equal(value, parts["networks"]["G"][key]) for key, value in whole["networks"]["G"].items())
-    assert whole["memory"][0]["scaler"] == parts["memory"][0]["scaler"]
-
-
 def test_a_step_whose_scaled_gradients_overflow_is_left_out(build: Build) -> None:
     model = build("--amp fp16")
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)

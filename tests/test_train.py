@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 import torch
+from states import content, differing
 from tiny import save_folders, train_options, translate_options
 
 import train as program
@@ -35,26 +36,7 @@ def root(tmp_path: Path) -> Path:
 def run(root: Path, flags: str, name: str = "run") -> dict[str, Any]:
     """Train, and return every tensor and number of the final checkpoint."""
     train(train_options(root, f"--name {name} {flags}"))
-    return checkpoint(root, name)
-
-
-def checkpoint(root: Path, name: str = "run", tag: str = "latest") -> dict[str, Any]:
-    folder = root / "checkpoints" / name
-    files = {part: load_file(folder / f"{tag}_{part}.pth") for part in ("net_G", "net_D", "state")}
-    return {key: value for part, content in files.items() for key, value in leaves(content, part)
-            if not key.startswith("state.options.")}
-
-
-def leaves(value: Any, path: str) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [leaf for key, item in value.items() for leaf in leaves(item, f"{path}.{key}")]
-    if isinstance(value, list | tuple):
-        return [leaf for key, item in enumerate(value) for leaf in leaves(item, f"{path}.{key}")]
-    return [(path, (value.dtype, value.shape, value.numpy().tobytes()) if isinstance(value, torch.Tensor) else value)]
-
-
-def differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    return [key for key in first.keys() | second.keys() if first.get(key) != second.get(key)]
+    return content(root / "checkpoints" / name)
 
 
 def log_of(root: Path, name: str = "run") -> list[dict[str, Any]]:
@@ -136,7 +118,7 @@ def test_a_killed_run_goes_on_from_its_last_save(
         run(root, f"{flags} --max_iters 13", "killed")
     monkeypatch.undo()
     saved = max(n for n in (0, 3, 5, 6, 9, 10) if n <= images)
-    assert checkpoint(root, "killed")["state.progress.images"] == saved
+    assert content(root / "checkpoints" / "killed")["state.progress.images"] == saved
     assert differing(expected, run(root, f"{flags} --max_iters 13 --continue_train", "killed")) == []
     steps_logged = [line["step"] for line in log_of(root, "killed")]
     assert steps_logged == sorted(set(steps_logged))
@@ -155,10 +137,11 @@ def test_an_epoch_whose_last_step_was_saved_but_not_its_end_is_ended(
     with pytest.raises(KilledError):
         run(root, flags, "killed")
     monkeypatch.undo()
-    assert checkpoint(root, "killed")["state.progress.images_in_epoch"] == EPOCH
+    assert content(root / "checkpoints" / "killed")["state.progress.images_in_epoch"] == EPOCH
     assert differing(expected, run(root, f"{flags} --continue_train", "killed")) == []
     for epoch in "12":
-        assert differing(checkpoint(root, "whole", epoch), checkpoint(root, "killed", epoch)) == []
+        whole, killed = (content(root / "checkpoints" / name, epoch) for name in ("whole", "killed"))
+        assert differing(whole, killed) == []
 
 
 def test_the_seed_of_a_run_is_remembered(root: Path) -> None:
@@ -175,7 +158,7 @@ def test_saves_by_iteration_are_kept_and_can_be_gone_on_from(root: Path) -> None
     expected = run(root, f"{flags} --max_iters 9")
     folder = root / "checkpoints" / "run"
     assert sorted(path.name for path in folder.glob("iter_*_state.pth")) == ["iter_4_state.pth", "iter_8_state.pth"]
-    assert checkpoint(root, tag="iter_4")["state.progress.images"] == 4
+    assert content(root / "checkpoints" / "run", "iter_4")["state.progress.images"] == 4
     assert differing(expected, run(root, f"{flags} --max_iters 9 --continue_train --load_iter 4")) == []
     with pytest.raises(UserError, match=r"iter_5_net_G\.pth"):
         run(root, f"{flags} --max_iters 9 --continue_train --load_iter 5")
@@ -186,9 +169,9 @@ def test_saves_by_epoch_are_kept_and_can_be_gone_on_from(root: Path) -> None:
     expected = run(root, flags)
     folder = root / "checkpoints" / "run"
     assert sorted(path.name for path in folder.glob("[0-9]*_net_G.pth")) == ["2_net_G.pth", "4_net_G.pth"]
-    assert checkpoint(root, tag="2")["state.progress.images"] == 2 * EPOCH
+    assert content(root / "checkpoints" / "run", "2")["state.progress.images"] == 2 * EPOCH
     assert not [path for path in folder.iterdir() if path.name.endswith(".tmp")]
-    assert differing(expected, checkpoint(root, tag="4")) == []
+    assert differing(expected, content(root / "checkpoints" / "run", "4")) == []
     assert differing(expected, run(root, f"{flags} --continue_train --epoch 2")) == []
     assert expected["state.progress.images"] == 4 * EPOCH
     assert expected["state.progress.epoch"] == 5
@@ -208,7 +191,7 @@ def test_a_finished_training_goes_on_at_the_rate_of_the_longer_schedule(root: Pa
     assert finished["state.optimizers.G.param_groups.0.lr"] == 0
     state = run(root, f"--n_epochs 3 --n_epochs_decay 1 --max_iters {2 * EPOCH + 2} --continue_train")
     assert {state[f"state.optimizers.{name}.param_groups.0.lr"] for name in "GD"} == {1e-4}
-    assert {"net_G.model.1.weight", "net_D.model.0.weight"} <= set(differing(finished, state))
+    assert {"state.networks.G.model.1.weight", "state.networks.D.model.0.weight"} <= set(differing(finished, state))
 
 
 @pytest.mark.parametrize(("first", "resumed"), [("", "--epoch_count 3"), ("--epoch_count 3", "")])

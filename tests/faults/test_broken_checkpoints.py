@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 from cli import ROOT
+from states import content, differing, exports_are_those_of_the_state
 from tiny import save_folders, train_options
-from trainings import content, differing, exports_are_those_of_the_state
 
 from options import RunFlags
 from train import train

@@ -10,9 +10,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from cli import ROOT, run_process
+from cli import ROOT
 from PIL import Image
-from tiny import save_folders, save_noise
+from tiny import save_noise
 
 from data import check
 from util.errors import run_program
@@ -82,14 +82,6 @@ def test_unreadable_files_are_named(root: Path, capsys: pytest.CaptureFixture[st
     assert outcome.err == (f"data.check: error: {root} has faults, which are named above; mend them first\n")
 
 
-def test_copies_in_a_folder_are_told_and_are_no_fault(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("copy", "again"):
-        shutil.copy(root / "trainA/1.png", root / f"trainA/{name}.png")
-    outcome = look(capsys, root)
-    assert outcome.code == 0
-    assert "  copies of other images (2): trainA/1.png = trainA/again.png = trainA/copy.png" in outcome.out
-
-
 @pytest.mark.parametrize(("count", "code"), [(1, 0), (2, 2), (12, 2)])
 def test_domains_that_share_images_are_a_fault_if_they_are_many(
     root: Path, capsys: pytest.CaptureFixture[str], count: int, code: int
@@ -143,13 +135,6 @@ def test_pairs_side_by_side_have_an_even_width(
     assert (fault in outcome.out) == bool(code)
 
 
-def test_the_folder_one_is_in_has_its_name(
-    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(root / "trainA")
-    assert "trainA: 12 images" in look(capsys, ".").out
-
-
 def test_a_plain_folder_and_any_number_of_threads(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = [look(capsys, root / "trainA", "--threads", threads) for threads in (1, 3)]
     assert outcomes[0].code == 0
@@ -167,9 +152,3 @@ def test_wrong_arguments_are_one_sentence(
     outcome = look(capsys, *arguments)
     assert outcome.code == 2
     assert outcome.err.splitlines()[-1].startswith("data.check: error: ")
-
-
-def test_it_runs_as_a_program(tmp_path: Path) -> None:
-    outcome = run_process("-m", "data.check", save_folders(tmp_path))
-    assert (outcome.code, outcome.err) == (0, ""), outcome.err
-    assert outcome.out.endswith("no faults found\n")

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from states import content, differing
 from tiny import save_folders, train_options
-from trainings import FLAGS, content, differing, end, start
+from trainings import FLAGS, end, start
 
 from train import train
 from util.errors import UserError

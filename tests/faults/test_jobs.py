@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from states import content
 from tiny import save_folders, train_options
-from trainings import FLAGS, content, end, lines, start, wait_until
+from trainings import FLAGS, end, lines, start, wait_until
 
 from train import train
 from util.errors import UserError

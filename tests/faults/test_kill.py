@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from states import content, differing, exports_are_those_of_the_state
 from tiny import save_folders
-from trainings import FLAGS, Forked, content, differing, exports_are_those_of_the_state, lines, wait_until
+from trainings import FLAGS, Forked, lines, wait_until
 
 from util.state_dicts import LATEST, state_path
 

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from states import content, differing
 from tiny import METHODS, NETWORKS, SIZES, save_folders, save_noise, train_options
-from trainings import content, differing
 
 from train import train
 from util.errors import UserError
 from util.state_dicts import load_file
 
-EVERYTHING = ("--ema 0.9 --pool_size 3 --amp fp16 --no_dropout false --n_epochs 1 --grad_accum 2 --save_latest_freq 3")
+EVERYTHING = ("--ema 0.9 --pool_size 3 --amp fp16 --no_dropout false --n_epochs 1 --grad_accum 2 --save_latest_freq 3 "
+              "--diff_augment color,translation")
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def test_a_run_with_everything_in_its_state_resumes_to_the_bit(root: Path) -> No
         assert any(key.startswith(f"state.{part}") for key in whole), f"the state has no {part}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_no_random_number_comes_from_python_or_numpy(root: Path, method: str) -> None:
     """Their states are in no checkpoint, as nothing uses them."""

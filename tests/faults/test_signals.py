@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 from cli import TINY_TEST
+from states import content, differing
 from tiny import save_folders, train_options
-from trainings import FLAGS, content, differing, end, lines, start, wait_until
+from trainings import FLAGS, end, lines, start, wait_until
 
 from data import Loader
 from data.sampler import SampleKey

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 from cli import ROOT
+from states import content
 from tiny import save_folders
-from trainings import FLAGS, Forked, content, end, lines, wait_until
+from trainings import FLAGS, Forked, end, lines, wait_until
 
 ENDLESS = f"{FLAGS} --print_freq 1 --n_epochs 100000"
 SAYS = """

@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 import torch
 from cli import ROOT, make_images, run_process
+from states import content
 from tiny import NETWORKS, NoModel, train_options
-from trainings import content
 
 from data import DATASETS, Loader, LoadingError
 from options import TRAIN, DataFlags, parse

@@ -11,13 +11,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from cli import ROOT
 from tiny import LOSSES, NETWORKS, SIZES
-
-from util.state_dicts import LATEST, load_file, state_path
 
 FLAGS = f"{NETWORKS} {LOSSES} {SIZES} --gpu_ids -1 --num_threads 0 --seed 3 --no_html"
 MINUTE = 60.0
@@ -97,32 +94,3 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | F
             said = process.log.read_text() if isinstance(process, Forked) else process.communicate()
             raise AssertionError(f"the training did not get there: {process.poll()}, {said}")
         time.sleep(0.001)
-
-
-def content(folder: Path, tag: str = LATEST) -> dict[str, bytes | Any]:
-    """Every tensor, number and text of a state but its options, by name; tensors as bytes."""
-    state = load_file(state_path(folder, tag))
-    state.pop("options")
-    return dict(_leaves(state, "state"))
-
-
-def exports_are_those_of_the_state(folder: Path, tag: str = LATEST) -> bool:
-    """Whether the networks' files beside a state have its weights; False where there are none."""
-    of_state = content(folder, tag)
-    files = list(folder.glob(f"{tag}_net_*.pth"))
-    leaves = [leaf for path in files for leaf in _leaves(
-        load_file(path), f"state.networks.{path.stem.removeprefix(f'{tag}_net_')}")]
-    return bool(files) and all(of_state[name] == value for name, value in leaves)
-
-
-def differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Names of what differs."""
-    return sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
-
-
-def _leaves(value: Any, path: str) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [leaf for key, item in value.items() for leaf in _leaves(item, f"{path}.{key}")]
-    if isinstance(value, list | tuple):
-        return [leaf for key, item in enumerate(value) for leaf in _leaves(item, f"{path}.{key}")]
-    return [(path, value.numpy().tobytes() if isinstance(value, torch.Tensor) else value)]
