@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from states import content, differing
 from test_distributed import train as train_in_processes
-from test_train import checkpoint, differing, log_of
+from test_train import log_of
 from tiny import save_folders, save_noise, train_options, translate_options
 
 from evaluation.generator_scores import GeneratorScorer
@@ -32,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 def run(root: Path, flags: str, name: str = "run") -> dict[str, Any]:
     train(train_options(root, f"{SETUP} --no_html --name {name} {flags}"))
-    return checkpoint(root, name)
+    return content(root / "checkpoints" / name)
 
 
 def best_of(root: Path, name: str = "run") -> dict[str, Any]:
@@ -123,7 +124,7 @@ def test_a_signal_puts_the_evaluation_off_to_the_resumed_run(root: Path, monkeyp
     monkeypatch.setattr(GeneratorScorer, "scores", interrupted)
     options = train_options(root, f"{SETUP} --no_html --name parts --eval_freq 3 --max_iters 6")
     assert train(options) == 143
-    assert checkpoint(root, "parts")["state.progress.images"] == 3
+    assert content(root / "checkpoints" / "parts")["state.progress.images"] == 3
     assert scores_of(root, "parts") == {}
     monkeypatch.undo()
     assert differing(expected, run(root, "--eval_freq 3 --max_iters 6 --continue_train", "parts")) == []

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from browser import look
-from test_train import checkpoint, differing, log_of
+from states import content, differing
+from test_train import log_of
 from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
 from torch import Tensor
 
@@ -153,7 +154,7 @@ def test_weights_are_the_same_to_the_bit_whichever_loggers_run(
         train(train_options(root, seeded, defaults=(NETWORKS, METHODS["LSeSim"], SIZES)))
     assert "warning" not in capsys.readouterr().out
     assert not (root / "checkpoints" / "quiet" / "loss_log.jsonl").exists()
-    differ = differing(checkpoint(root, "quiet"), checkpoint(root, "loud"))
+    differ = differing(content(root / "checkpoints" / "quiet"), content(root / "checkpoints" / "loud"))
     assert [key for key in differ if "losses" not in key] == []
 
 
@@ -171,7 +172,7 @@ def test_a_logger_that_fails_in_mid_run_costs_one_warning(
     for name in ("json", "html"):
         assert out.count(f"warning: the logger {name} has failed ([Errno 28] No space left on device)") == 1
     monkeypatch.undo()
-    differ = differing(checkpoint(root, "whole"), checkpoint(root, "experiment_name"))
+    differ = differing(content(root / "checkpoints" / "whole"), content(root / "checkpoints" / "experiment_name"))
     assert [key for key in differ if "losses" not in key] == []
 
 
@@ -262,7 +263,7 @@ def test_samples_that_cannot_be_drawn_cost_a_warning_and_not_the_training(
     out = capsys.readouterr().out
     for image in (1, 2):
         assert f"warning: the samples at image {image} cannot be drawn (no colours left); the training goes on" in out
-    assert checkpoint(root, "experiment_name")["state.progress.images"] == 2
+    assert content(root / "checkpoints" / "experiment_name")["state.progress.images"] == 2
 
 
 # --- self-similarity

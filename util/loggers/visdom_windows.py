@@ -160,7 +160,7 @@ def connect(server: str, port: int, env: str) -> Any:
             warnings.simplefilter("ignore")  # about its logger
             client = Client(server=server, port=port, env=env, raise_exceptions=True, use_incoming_socket=False)
         client.win_exists("")
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:  # requests reports an address that is none as ValueError
         raise ConnectionError(
             f"no visdom server answers at {server}:{port}; to start one: visdom -port {port}") from error
     return client
