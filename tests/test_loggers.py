@@ -273,7 +273,7 @@ def test_samples_that_cannot_be_drawn_cost_a_warning_and_not_the_training(
 def test_models_with_a_structure_loss_draw_it(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     root = save_folders(tmp_path, counts=(1, 1))
     shown: dict[str, Tensor] = {}
-    monkeypatch.setattr(program, "show_samples", lambda sinks, seen, model: shown.update(model.samples()) or seen)
+    monkeypatch.setattr("training.loop.show_samples", lambda sinks, seen, model: shown.update(model.samples()) or seen)
     single = " --dataset_mode singleimage" if "single-image" in method else ""
     flags = f"--max_iters 1 --no_html --amp bf16{single}"
     train(train_options(root, flags, defaults=(NETWORKS, METHODS[method], SIZES)))
