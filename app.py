@@ -8,18 +8,17 @@ Needs Gradio: pip install gradio
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from options.parser import HelpFormatter, Parser
-from util.arguments import positive
+from options import flag, parse_flags
 from util.device import choose_device
 from util.errors import UserError, run_program
 from web.checkpoints import find_checkpoints
@@ -36,30 +35,22 @@ addEventListener("focus", reloadAfterRestart);
 """Reloads an open page after a restart, since its lists and uploads belong to the earlier process."""
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser(prog="app.py", description="Translate images on a page in the browser.", allow_abbrev=False,
-                    formatter_class=HelpFormatter)
-    add = parser.add_argument
-    add("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR",
-        help="folder of the experiments (default: %(default)s)")
-    add("--gpu_ids", default="auto", metavar="ID",
-        help="device: a GPU's number, -1 for the CPU, auto for the best (default: %(default)s)")
-    add("--host", default="127.0.0.1", metavar="ADDRESS",
-        help="address to listen at; 0.0.0.0 admits every machine that reaches this one (default: %(default)s)")
-    add("--port", type=positive, default=7860, metavar="INT", help="port to listen at (default: %(default)s)")
-    add("--share", action="store_true",
-        help="make a public address: pictures then pass through Gradio's servers (default: no)")
-    add("--max_side", type=positive, default=1024, metavar="INT",
-        help="larger images are scaled down to this side, unless the page says otherwise (default: %(default)s)")
-    add("--tile", type=int, default=0, metavar="INT",
-        help="translate in tiles of this side, as test.py --tile; 0: whole images (default: %(default)s)")
-    return parser.parse_args(argv)
+@dataclass(frozen=True)
+class AppFlags:
+    """Translate images on a page in the browser."""
+
+    checkpoints_dir: Path = flag(Path("checkpoints"), "folder of all experiments")
+    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best")
+    host: str = flag("127.0.0.1", "address to listen at; 0.0.0.0 admits every machine that reaches this one")
+    port: int = flag(7860, "port to listen at", minimum=1, maximum=65535)
+    share: bool = flag(False, "make a public address: pictures then pass through Gradio's servers")
+    max_side: int = flag(1024, "scale larger images down to this side, unless the page says otherwise", minimum=1)
+    tile: int = flag(0, "translate in tiles of this side, as test.py --tile; 0: whole images", minimum=0)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve the page until Ctrl-C."""
-    flags = parse(argv)
+    flags = parse_flags(AppFlags, "app.py", argv)
     choose_device(flags.gpu_ids)  # refuses a missing device
     if not flags.checkpoints_dir.is_dir():
         raise UserError(f"--checkpoints_dir: there is no folder {flags.checkpoints_dir}; train a model first, or name "
@@ -73,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         serve(flags, Path(folder))
 
 
-def serve(flags: argparse.Namespace, folder: Path) -> None:
+def serve(flags: AppFlags, folder: Path) -> None:
     """Serve the page, with uploads and pictures in ``folder``."""
     # Gradio reads these when it is imported: no telemetry, no check for a new version.
     os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")

@@ -11,14 +11,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from evaluation import cityscapes, compare, diversity, epochs, metrics, structure
-from options.parser import HelpFormatter, Parser
-from util.errors import run_program
+from options import parse_flags
+from util.errors import UserError, run_program
 
 COMMANDS: dict[str, ModuleType] = {
     "metrics": metrics,
@@ -30,23 +30,22 @@ COMMANDS: dict[str, ModuleType] = {
 }
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = Parser(prog="evaluate.py", description=__doc__.partition(".")[0], allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}")
-    for name, command in COMMANDS.items():
-        command.add_flags(commands.add_parser(
-            name, help=command.SUMMARY, description=command.SUMMARY.capitalize() + ".", allow_abbrev=False,
-            formatter_class=HelpFormatter,
-        ))
-    return parser.parse_args(argv)
+def parse(argv: Sequence[str] | None = None) -> tuple[ModuleType, Any]:
+    """Return the subcommand of the command line and its flags."""
+    name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
+    if name in ("-h", "--help"):
+        print(f"{__doc__}\nevaluate.py COMMAND --help lists the flags of a command.")
+        sys.exit()
+    if name not in COMMANDS:
+        raise UserError(f"'{name}' is not a command; choose one of {', '.join(COMMANDS)} (see --help)")
+    return COMMANDS[name], parse_flags(COMMANDS[name].Flags, f"evaluate.py {name}", rest)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the subcommand of the command line."""
-    flags = parse(argv)
-    COMMANDS[flags.command].run(flags)
+    command, flags = parse(argv)
+    command.run(flags)
 
 
 if __name__ == "__main__":
-    run_program("evaluate.py", lambda: main(sys.argv[1:]))
+    run_program("evaluate.py", main)

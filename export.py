@@ -9,9 +9,7 @@ The file is run on images of two sizes and compared with test.py before it takes
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -20,7 +18,7 @@ from evaluation.translator import tag_of
 from models import MODELS, Model
 from models.exporting import FORMATS, Translation, largest_difference
 from models.munit_sc import MultiModalModel
-from options import EXPORT, DataFlags, ExportFlags, Options, RunFlags, TestFlags, parse
+from options import EXPORT, DataFlags, ExportFlags, FlagOwner, Options, RunFlags, TestFlags, parse
 from util.errors import UserError, run_program
 from util.files import replacing
 from util.state_dicts import AVERAGE, load_networks, network_path
@@ -29,27 +27,8 @@ MOST = {False: 1e-4, True: 0.02}
 """The difference that an export may have: of values in [-1, 1], and with --uint8 of levels of 0 to 255."""
 
 
-class NoImages:
-    """Stands for a data set, whatever --dataset_mode says."""
-
-    flags: ClassVar[tuple[type, ...]] = ()
-    test_flags: ClassVar[tuple[type, ...]] = ()
-    inherited: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def defaults(cls, training: bool) -> Mapping[str, Any]:
-        del training
-        return {}
-
-    @classmethod
-    def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
-        del typed
-        return {}
-
-    @classmethod
-    def check(cls, options: Options) -> None:
-        """Nothing is refused."""
-        del options
+class NoImages(FlagOwner):
+    """No data set, whatever --dataset_mode says."""
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 
 import torch
 
@@ -86,7 +85,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     general, flags = options[RunFlags], options[TrainFlags]
     seed = world.same(torch.seed() % 2**32 if general.seed is None else general.seed)
     torch.manual_seed(seed)
-    options = options.having(replace(general, seed=seed))  # a drawn one is recorded
+    options = options.replacing({"seed": seed})  # a drawn one is recorded
 
     dataset = DATASETS[data.dataset_mode](options, training=True)
     if loading.cache == "ram":

@@ -9,10 +9,9 @@ import itertools
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +19,15 @@ from PIL import Image
 
 from data import DATASETS, ImageDataset, Loader, finish, keep_in_memory
 from models import MODELS
-from options import TRAIN, parse
-from util.arguments import positive, whole
+from options import TRAIN, flag, parse, parse_flags
 from util.device import to_device
 from util.errors import run_program
 from util.loggers import Sink
 
 from .measure import median_seconds
 from .report import (
+    BenchmarkFlags,
     Row,
-    benchmark_parser,
     describe_machine,
     lines,
     table,
@@ -51,16 +49,21 @@ class Case:
     """By the workers."""
 
 
+@dataclass(frozen=True)
+class LoadingBenchmarkFlags(BenchmarkFlags):
+    """Time the loading of batches as LSeSim's training does it (--augment)."""
+
+    rounds: int = flag(3, "timed rounds", minimum=1)
+    workers: tuple[int, ...] = flag((0, 1, 2, 4), "worker processes", minimum=0, several=True)
+    batch_size: int = flag(1, "images in a batch", minimum=1)
+    images: int = flag(32, "images of each domain to load in a round", minimum=1)
+    photo_size: int = flag(512, "side of the synthetic JPEGs", minimum=1)
+    step_ms: int = flag(30, "milliseconds of a training step", minimum=1)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print three tables."""
-    parser = benchmark_parser("data", "Time the loading of batches as LSeSim's training does it (--augment).", rounds=3)
-    parser.add_argument("--workers", type=whole, nargs="+", default=[0, 1, 2, 4],
-                        help="worker processes (0 1 2 4)")
-    parser.add_argument("--batch_size", type=positive, default=1, help="images in a batch (default 1)")
-    parser.add_argument("--images", type=positive, default=32, help="of each domain, loaded a round (default 32)")
-    parser.add_argument("--photo_size", type=positive, default=512, help="side of the synthetic JPEGs (default 512)")
-    parser.add_argument("--step_ms", type=positive, default=30, help="time of a training step (default 30)")
-    arguments = parser.parse_args(argv)
+    arguments = parse_flags(LoadingBenchmarkFlags, "python -m benchmarks.data", argv)
     device = use_device(arguments.device, arguments.threads)
     machine = describe_machine(device)
     print(lines(machine))
@@ -88,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for key, title in titles.items():
         print(f"\n{title}\n\n{table(results[key], markdown=arguments.markdown)}")
     if arguments.json:
-        settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "markdown")}
+        settings = {name: value for name, value in asdict(arguments).items() if name not in ("json", "markdown")}
         write_json(arguments.json, {"benchmark": "data", "machine": machine, **settings, **results})
 
 
@@ -121,7 +124,7 @@ def caching_row(dataset: ImageDataset) -> dict[str, int | float]:
 
 
 def loading_row(
-    case: Case, dataset: ImageDataset, arguments: Any, device: torch.device
+    case: Case, dataset: ImageDataset, arguments: LoadingBenchmarkFlags, device: torch.device
 ) -> dict[str, str | int | float]:
     """Batches that are taken as fast as they come."""
     loader = Loader(dataset, batch_size=arguments.batch_size, num_workers=case.workers, seed=0, shuffle=True,
@@ -145,7 +148,9 @@ def seconds_an_image(loader: Loader, epoch: int) -> float:
     return (time.perf_counter() - start) / len(loader)
 
 
-def finishing_row(size: int, augment: bool, arguments: Any, device: torch.device) -> dict[str, str | int | float]:
+def finishing_row(
+    size: int, augment: bool, arguments: LoadingBenchmarkFlags, device: torch.device
+) -> dict[str, str | int | float]:
     """`finish` of raw batches of both domains, with and without jittered copies, already on the device."""
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(Path(folder), size, 256)

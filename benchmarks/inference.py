@@ -11,10 +11,10 @@ of that experiment, otherwise random ones. The images are enlarged cuts of a bun
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,14 +24,13 @@ from data import DATASETS
 from models import MODELS
 from models.precision import prepare
 from models.tiles import Tiling, translate_images
-from options import TEST, RunFlags, SpeedFlags, parse
-from util.arguments import positive
+from options import TEST, RunFlags, SpeedFlags, flag, parse, parse_known_flags
 from util.errors import run_program
 from util.images import load_image
 from util.state_dicts import load_networks
 
 from .measure import median_seconds, peak_memory
-from .report import Row, benchmark_parser, describe_machine, lines, table, use_device, write_json
+from .report import BenchmarkFlags, Row, describe_machine, lines, table, use_device, write_json
 
 PHOTOGRAPH = Path(__file__).parent.parent / "datasets" / "photo2painting" / "trainA" / "EveningGlow.jpg"
 SPEEDS: dict[str, tuple[str, ...]] = {
@@ -44,17 +43,11 @@ SPEEDS: dict[str, tuple[str, ...]] = {
 MIB = 2**20
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """In pixels: what a run takes by default."""
-
-    size: int
-    large: int
-    tile: int
-    overlap: int
-
-
-DEFAULTS = {"cpu": Sizes(128, 256, 160, 64), "cuda": Sizes(256, 4096, 1024, 128)}
+DEFAULTS = {
+    "cpu": {"size": 128, "large": 256, "tile": 160, "tile_overlap": 64},
+    "cuda": {"size": 256, "large": 4096, "tile": 1024, "tile_overlap": 128},
+}
+"""In pixels."""
 Translation = Callable[[], Tensor]
 
 
@@ -68,10 +61,24 @@ class Case:
     flags: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class InferenceFlags(BenchmarkFlags):
+    """Time translation and measure its memory. Other flags are those of test.py, like --ngf, or --name for weights."""
+
+    rounds: int = flag(3, "timed rounds", minimum=1)
+    size: int = flag(0, "side of the images in batches, in pixels; 0: 128, on a GPU 256", minimum=0)
+    large: int = flag(0, "side of the large image, in pixels; 0: 256, on a GPU 4096", minimum=0)
+    tile: int = flag(0, "side of its tiles, in pixels; 0: 160, on a GPU 1024", minimum=0)
+    tile_overlap: int = flag(0, "overlap of its tiles, in pixels; 0: 64, on a GPU 128", minimum=0)
+    batch_size: tuple[int, ...] = flag((1, 4, 8), "images in a batch", minimum=1, several=True)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print two tables: batches of small images, and one large image."""
-    arguments, flags = command_line(argv)
-    device = use_device(arguments.device, arguments.threads)
+    typed, rest = parse_known_flags(InferenceFlags, "python -m benchmarks.inference", argv)
+    device, flags = use_device(typed.device, typed.threads), tuple(rest)
+    sizes: dict[str, Any] = {name: getattr(typed, name) or size for name, size in DEFAULTS[device.type].items()}
+    arguments = replace(typed, **sizes)
     machine = describe_machine(device)
     print(lines(machine), end="\n\n")
     batches = [row for batch in arguments.batch_size
@@ -84,37 +91,17 @@ def main(argv: Sequence[str] | None = None) -> None:
                                     "flags": flags, "batches": batches, "large": large})
 
 
-def command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[str, ...]]:
-    """The benchmark's own arguments, and those for ``test.py``'s parser."""
-    parser = benchmark_parser("inference", "Time translation and measure its memory. Flags not listed here are those "
-                              "of test.py, like --ngf, --netG, or --name for trained weights.", rounds=3)
-    help_of = {"size": "side of the images in batches", "large": "side of the large image", "tile": "side of its tiles",
-               "overlap": "overlap of its tiles"}
-    for name, meaning in help_of.items():
-        default = ", ".join(f"{device} {getattr(sizes, name)}" for device, sizes in DEFAULTS.items())
-        flag = "--tile_overlap" if name == "overlap" else f"--{name}"
-        parser.add_argument(flag, dest=name, type=positive, help=f"{meaning}, in pixels (default: {default})")
-    parser.add_argument("--batch_size", type=positive, nargs="+", default=[1, 4, 8],
-                        help="images in a batch (default 1 4 8)")
-    arguments, flags = parser.parse_known_args(argv)
-    defaults = DEFAULTS["cuda" if use_device(arguments.device).type == "cuda" else "cpu"]
-    for name in help_of:
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, getattr(defaults, name))
-    return arguments, tuple(flags)
-
-
 def batch_cases(
-    arguments: argparse.Namespace, flags: tuple[str, ...], batch: int, device: torch.device
+    arguments: InferenceFlags, flags: tuple[str, ...], batch: int, device: torch.device
 ) -> list[Case]:
     """List the speeds that suit the device, float32 first."""
     return [Case(name, arguments.size, batch, (*flags, *speed)) for name, speed in SPEEDS.items()
             if device.type == "cuda" or not name.startswith("tf32")]
 
 
-def large_cases(arguments: argparse.Namespace, flags: tuple[str, ...], device: torch.device) -> list[Case]:
+def large_cases(arguments: InferenceFlags, flags: tuple[str, ...], device: torch.device) -> list[Case]:
     """The whole image first, then tiles with each kind of statistics; on a GPU these in bf16, too."""
-    tiles = ("--tile", str(arguments.tile), "--tile_overlap", str(arguments.overlap), "--tile_statistics")
+    tiles = ("--tile", str(arguments.tile), "--tile_overlap", str(arguments.tile_overlap), "--tile_statistics")
     speeds = ("float32", "bf16") if device.type == "cuda" else ("float32",)
     kinds = {"whole": (), **{f"tiles, {kind}": (*tiles, kind) for kind in ("tile", "scaled", "exact")}}
     return [Case(f"{kind}, {speed}", arguments.large, 1, (*flags, *SPEEDS[speed], *cut))

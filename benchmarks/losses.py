@@ -14,14 +14,13 @@ from torch import Tensor
 
 from models.losses.spatial_correlative import self_similarity
 from models.precision import set_precision
-from options import SpeedFlags
-from util.arguments import positive
+from options import SpeedFlags, flag, parse_flags
 from util.errors import UserError, run_program
 
 from .accuracy import accuracy_rows
 from .measure import Call, count_flops, median_seconds, peak_memory
 from .plain import patch_similarity
-from .report import benchmark_parser, describe_machine, lines, table, use_device, write_json
+from .report import BenchmarkFlags, describe_machine, lines, table, use_device, write_json
 
 MIB = 2**20
 
@@ -37,22 +36,24 @@ class Case:
     queries: int
 
 
+@dataclass(frozen=True)
+class LossFlags(BenchmarkFlags):
+    """Time the windowed self-similarity against the patch loop, and compare the losses in bf16 with float64."""
+
+    batch_size: tuple[int, ...] = flag((1, 4), "images", minimum=1, several=True)
+    channels: int = flag(256, "channels of the features", minimum=1)
+    side: int = flag(64, "side of the feature map", minimum=1)
+    window: int = flag(32, "side of the window of keys", minimum=1)
+    queries: int = flag(256, "query positions", minimum=1)
+    size: int = flag(256, "side of the images for accuracy; VGG16 needs 32", minimum=32)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print two tables."""
-    parser = benchmark_parser("losses", "Time the windowed self-similarity against the patch loop, forward and "
-                              "backward, and tell how accurate the losses are in bf16.", rounds=7)
-    parser.add_argument("--batch_size", type=positive, nargs="+", default=[1, 4], help="images (default 1 4)")
-    parser.add_argument("--channels", type=positive, default=256, help="of the features (default 256)")
-    parser.add_argument("--side", type=positive, default=64, help="of the feature map (default 64)")
-    parser.add_argument("--window", type=positive, default=32, help="side of the window of keys (default 32)")
-    parser.add_argument("--queries", type=positive, default=256, help="query positions (default 256)")
-    parser.add_argument("--size", type=positive, default=256, help="images' side, for accuracy (default 256)")
-    arguments = parser.parse_args(argv)
+    arguments = parse_flags(LossFlags, "python -m benchmarks.losses", argv)
     if arguments.queries > arguments.side**2:
         raise UserError(f"--queries {arguments.queries} is more than a map of --side {arguments.side} has positions: "
                         f"use at most {arguments.side**2}")
-    if arguments.size < 32:
-        raise UserError(f"--size {arguments.size} leaves VGG16 too small a map: use at least 32")
     device = use_device(arguments.device, arguments.threads)
     set_precision(SpeedFlags())  # as training does
     machine = describe_machine(device)

@@ -6,36 +6,25 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from options.parser import Parser
-from util.arguments import positive
+from options import flag
 from util.device import choose_device
 from util.errors import UserError
 
 Row = Mapping[str, str | int | float | None]
 
 
-def benchmark_parser(program: str, description: str, *, rounds: int, package: str = "benchmarks") -> Parser:
-    """A parser with the flags of every benchmark: --device --rounds --threads --json --markdown."""
-    parser = Parser(prog=f"python -m {package}.{program}", description=description, allow_abbrev=False)
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to run")
-    parser.add_argument("--rounds", type=positive, default=rounds, help=f"timed rounds (default {rounds})")
-    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--json", type=writable, metavar="FILE", help="write the results there, too")
-    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
-    return parser
-
-
 def writable(text: str) -> Path:
-    """A file that results can go to, for argparse: better refused before than after the work.
+    """Convert to a path; refuse a file that cannot be written before the work instead of after it.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     path = Path(text)
     try:
@@ -44,6 +33,17 @@ def writable(text: str) -> Path:
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another file") from error
     return path
+
+
+@dataclass(frozen=True)
+class BenchmarkFlags:
+    """Device and report."""
+
+    device: str = flag("auto", "device", choices=("auto", "cpu", "cuda"))
+    rounds: int = flag(7, "timed rounds", minimum=1)
+    threads: int | None = flag(None, "CPU threads", minimum=1, unset="torch's choice")
+    json: Path | None = flag(None, "also write the results to this file", parse=writable)
+    markdown: bool = flag(False, "print the table in Markdown")
 
 
 def use_device(name: str, threads: int | None = None) -> torch.device:

@@ -7,14 +7,15 @@ Flags that are not listed by --help are those of ``train.py``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -25,30 +26,49 @@ from data.sampler import epoch_batches
 from models import MODELS
 from models.base import Model
 from models.precision import prepare
-from options import DataFlags, SpeedFlags
+from options import DataFlags, SpeedFlags, flag, parse_known_flags
 from training.step import build_step
-from util.arguments import positive
 from util.device import choose_device
 from util.distributed import ALONE, World, joined
 from util.errors import UserError, run_program
 from util.images import find_images
 
 from .measure import Call, median_seconds, peak_memory
-from .report import Row, benchmark_parser, describe_machine, lines, table, use_device, write_json
+from .report import BenchmarkFlags, Row, describe_machine, lines, table, use_device, write_json
 from .step import synthetic_batch, training_options
 
 ROOT = Path(__file__).parent.parent
 A_FOLDER = 1000  # empty files in each folder of the synthetic data set
 
 
+def layout(text: str) -> tuple[int, int]:
+    """Convert ``2x1`` to two processes of one thread."""
+    if not (match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)):
+        raise ValueError(f"'{text}' is not of the form 2x1")
+    return int(match[1]), int(match[2])
+
+
+@dataclass(frozen=True)
+class ScalingFlags(BenchmarkFlags):
+    """Time several processes against one, and the start of a large epoch. Other flags are those of train.py."""
+
+    layouts: tuple[tuple[int, int], ...] = flag(
+        (), "P processes of T CPU threads each", parse=layout, several=True, metavar="PxT",
+        unset="1x1 1x2 2x1; with GPUs 1, 2, 4 and 8 of one thread, as far as there are GPUs")
+    size: int = flag(256, "side of the images in pixels", minimum=1)
+    batch_size: int = flag(1, "images of a process", minimum=1)
+    files: tuple[int, ...] = flag((100_000,), "empty files to list", minimum=1, several=True)
+    child: Path | None = flag(None, "used by this program: file for the row of a layout")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print three tables."""
-    arguments, more_flags = command_line(argv)
+    arguments, more_flags = parse_known_flags(ScalingFlags, "python -m benchmarks.scaling", argv)
     side, batch = arguments.size, arguments.batch_size
     flags = ["--learned_attn", "--augment", "--crop_size", str(side), "--load_size", str(side),
              "--batch_size", str(batch), *more_flags]
     if arguments.child:
-        run_child(arguments, flags)
+        run_child(arguments, flags, arguments.child)
         return
     device = use_device(arguments.device)
     machine = describe_machine(device)
@@ -63,31 +83,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     beginning: list[Row] = [beginning_row(count) for count in arguments.files]
     print(f"\nBefore the first image of an epoch\n\n{table(beginning, markdown=arguments.markdown)}")
     if arguments.json:
-        settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "markdown", "child")}
+        settings = {name: value for name, value in asdict(arguments).items()
+                    if name not in ("json", "markdown", "child")}
         write_json(arguments.json, {"benchmark": "scaling", "machine": machine, **settings, "flags": flags,
                                     "gradients": reduced, "layouts": layouts, "beginning": beginning})
-
-
-def command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    """The benchmark's own arguments, and those for ``train.py``'s parser."""
-    parser = benchmark_parser("scaling", "Time several processes against one, and the start of a large epoch.",
-                              rounds=7)
-    parser.add_argument("--layouts", nargs="+", type=layout, metavar="PxT", help="P processes of T CPU threads each "
-                        "(default 1x1 1x2 2x1; with GPUs 1, 2, 4 and 8 of one thread, as far as there are GPUs)")
-    parser.add_argument("--size", type=positive, default=256, help="side of the images in pixels (default 256)")
-    parser.add_argument("--batch_size", type=positive, default=1, help="images of a process (default 1)")
-    parser.add_argument("--files", type=positive, nargs="+", default=[100_000], help="empty files to list (100000)")
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)  # a process of a layout: where its row goes
-    return parser.parse_known_args(argv)
-
-
-def layout(text: str) -> tuple[int, int]:
-    """``2x1``: two processes of one thread."""
-    processes, _, threads = text.partition("x")
-    try:
-        return positive(processes), positive(threads)
-    except argparse.ArgumentTypeError:
-        raise argparse.ArgumentTypeError(f"'{text}' is not of the form 2x1") from None
 
 
 def usual_layouts(device: torch.device) -> list[tuple[int, int]]:
@@ -106,7 +105,7 @@ def gradient_rows(flags: Sequence[str]) -> list[Row]:
     return [{"of": name, "parameters": count, "MB": 4 * count / 1e6} for name, count in counts.items()]
 
 
-def layout_row(shape: tuple[int, int], more_flags: Sequence[str], arguments: argparse.Namespace) -> Row:
+def layout_row(shape: tuple[int, int], more_flags: Sequence[str], arguments: ScalingFlags) -> Row:
     """One layout, in processes of its own.
 
     Raises:
@@ -128,9 +127,9 @@ def layout_row(shape: tuple[int, int], more_flags: Sequence[str], arguments: arg
     return row
 
 
-def run_child(arguments: argparse.Namespace, flags: Sequence[str]) -> None:
+def run_child(arguments: ScalingFlags, flags: Sequence[str], file: Path) -> None:
     """One of a layout's processes; the first one writes the row."""
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads or 1)
     world = World.of_environment()
     device = choose_device({"auto": "auto", "cpu": "-1", "cuda": "auto"}[arguments.device], world)
     with joined(world, device):
@@ -143,7 +142,7 @@ def run_child(arguments: argparse.Namespace, flags: Sequence[str]) -> None:
         seconds = median_seconds(candidates, device, rounds=arguments.rounds)
     images = world.size * training_options(flags)[DataFlags].batch_size * steps
     if world.is_first:
-        write_json(arguments.child, {
+        write_json(file, {
             "processes": world.size, "threads": arguments.threads, "images/s": images / seconds["together"],
             "ms a step": 1000 * seconds["together"] / steps, "ms apart": 1000 * seconds["apart"] / steps,
             "ms of reduction alone": 1000 * seconds.get("reduction", 0.0) / steps})

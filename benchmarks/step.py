@@ -10,7 +10,6 @@ The plain step always runs in float32 as torch sets itself up, which on recent G
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -22,16 +21,15 @@ from torch import Tensor
 from data import DATASETS
 from models import MODELS
 from models.precision import prepare
-from options import TRAIN, DataFlags, Options, RunFlags, SpeedFlags, parse
+from options import TRAIN, DataFlags, Options, RunFlags, SpeedFlags, flag, parse, parse_known_flags
 from training.step import build_step
-from util.arguments import positive
 from util.errors import UserError, run_program
 
 from .images import jittered, random_images
 from .kernels import top_kernels
 from .measure import Call, convolution_work, count_flops, machine_rates, median_seconds, peak_memory
 from .plain import PlainStep
-from .report import benchmark_parser, describe_machine, lines, table, use_device, write_json
+from .report import BenchmarkFlags, describe_machine, lines, table, use_device, write_json
 
 METHODS = {"FSeSim": (), "LSeSim": ("--learned_attn", "--augment")}
 WINDOWS = (64, 32)
@@ -93,9 +91,21 @@ class Settings:
 PUBLISHED = Settings(search_convolutions=True)
 
 
+@dataclass(frozen=True)
+class StepFlags(BenchmarkFlags):
+    """Time one training step against the published formulation of it. Other flags are those of train.py, like --ngf."""
+
+    size: int = flag(256, "side of the images in pixels", minimum=1)
+    batch_size: tuple[int, ...] = flag((1,), "images in a batch", minimum=1, several=True)
+    rows: str = flag("*", "rows by name, with wildcards and commas, like 'LSeSim-*,*-p64-bf16'; wildcards find the "
+                     "rows that suit the device")
+    calls: int | None = flag(None, "steps between two readings of the clock", minimum=1, unset="1; CUDA: 5")
+    profile: bool = flag(False, "print the ten most expensive kernels of each row instead")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure the rows that were asked for and print them."""
-    arguments, training_flags = command_line(argv)
+    arguments, training_flags = parse_known_flags(StepFlags, "python -m benchmarks.step", argv)
     device = use_device(arguments.device, arguments.threads)
     common = ("--crop_size", str(arguments.size), "--load_size", str(arguments.size), *training_flags)
     cases = choose_cases(arguments.rows, arguments.batch_size, device)
@@ -119,19 +129,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.json:  # after each row: a long run that is interrupted has not been for nothing
             write_json(arguments.json, {**report, "rows": rows})
     print(f"\n{table(rows, markdown=arguments.markdown)}")
-
-
-def command_line(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    """The benchmark's own arguments, and those for ``train.py``'s parser."""
-    parser = benchmark_parser("step", "Time one training step against the published formulation of it. Flags not "
-                              "listed here are those of train.py, like --ngf or --netG.", rounds=7)
-    parser.add_argument("--size", type=positive, default=256, help="side of the images in pixels (default 256)")
-    parser.add_argument("--batch_size", type=positive, nargs="+", default=[1], help="images in a batch (default 1)")
-    parser.add_argument("--rows", default="*", metavar="PATTERNS", help="rows by name, with wildcards and commas, like "
-                        "'LSeSim-*,*-p64-bf16' (default: all that suit the device)")
-    parser.add_argument("--calls", type=positive, help="steps between two readings of the clock (default 1; CUDA: 5)")
-    parser.add_argument("--profile", action="store_true", help="print each row's ten most expensive kernels instead")
-    return parser.parse_known_args(argv)
 
 
 def choose_cases(patterns: str, batches: Sequence[int], device: torch.device) -> list[Case]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from options import DataFlags, LoadingFlags, Options, flag
+from options import DataFlags, FlagOwner, LoadingFlags, Options, flag
 from util.errors import UserError
 from util.images import BadImage
 from util.words import counted
@@ -33,7 +33,7 @@ class AugmentFlags:
     augment: bool = flag(False, "in training also load appearance-jittered copies A_aug and B_aug of the same crops")
 
 
-class ImageDataset(ABC):
+class ImageDataset(FlagOwner, ABC):
     """Base of every data set: a pure function from a `SampleKey` to a raw sample.
 
     An item is what is read at once: an image, or a pair.
@@ -47,9 +47,6 @@ class ImageDataset(ABC):
         reading: for each worker process the item that it has read last, [workers] in shared memory; -1: none yet.
     """
 
-    flags: ClassVar[tuple[type, ...]] = ()
-    test_flags: ClassVar[tuple[type, ...]] = ()
-    inherited: ClassVar[tuple[str, ...]] = ()
     policy: Policy
     items: int
     cache: Sequence[list[Tensor]] | None = None
@@ -61,16 +58,6 @@ class ImageDataset(ABC):
         self.max_bad_images = options[LoadingFlags].max_bad_images if training and LoadingFlags in options else 0
         self.unreadable: dict[int, str] = {}
         self.policy = Policy.of(options[DataFlags], training=training)
-
-    @classmethod
-    def defaults(cls, training: bool) -> Mapping[str, Any]:
-        """No shared default changes."""
-        return {}
-
-    @classmethod
-    def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
-        """No flag depends on another."""
-        return {}
 
     @classmethod
     def check(cls, options: Options) -> None:

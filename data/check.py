@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from options.parser import Parser
+from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
 from util.files import sha256
 from util.images import BadImage, find_images, image_mode, load_image
@@ -60,18 +60,21 @@ class Folder:
     unreadable: Sequence[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckFlags:
+    """Look at a whole data set before training does."""
+
+    dataroot: Path = flag(REQUIRED, "folder that will be --dataroot", positional=True)
+    dataset_mode: str = flag("unaligned", "how the images will be used; aligned compares names too",
+                             choices=("unaligned", "aligned", "single"))
+    threads: int = flag(4, "files to read at once", minimum=1, maximum=1024)
+
+
 def main() -> None:
-    parser = Parser(prog="python -m data.check", description="Look at a whole data set before training does.")
-    parser.add_argument("dataroot", type=Path, help="what --dataroot will be")
-    parser.add_argument("--dataset_mode", choices=("unaligned", "aligned", "single"), default="unaligned",
-                        help="how the images will be used; aligned: names are compared too (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=4, help="files that are read at once (default: %(default)s)")
-    flags = parser.parse_args()
+    flags = parse_flags(CheckFlags, "python -m data.check")
     if not flags.dataroot.is_dir():
         raise UserError(f"{flags.dataroot} is a file; name the folder that holds trainA and trainB"
                         if flags.dataroot.exists() else f"there is no folder {flags.dataroot}")
-    if flags.threads < 1:
-        raise UserError(f"--threads {flags.threads}: at least one is needed")
     places = folders_of(flags.dataroot)
     paths = {name: find_images(place, "dataroot") for name, place in places.items()}
     progress = TerminalSink(sum(map(len, paths.values())))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
 
-from util.arguments import positive
+from options import flag
 from util.errors import UserError
 from util.images import load_normalized, to_uint8
 
@@ -78,36 +78,25 @@ def save_png(image: Image.Image, path: Path) -> None:
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """``256`` or ``512x256``: width and height; for ``argparse``."""
+    """Convert ``256`` or ``512x256`` to width and height."""
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
-        raise argparse.ArgumentTypeError(f"'{text}' is no size such as 256 or 512x256 (width x height)")
+        raise ValueError(f"'{text}' is no size such as 256 or 512x256 (width x height)")
     return int(sides[0]), int(sides[-1])
 
 
-def share_of_one(text: str) -> float:
-    """A share in [0, 1); for ``argparse``."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no share from 0 to below 1")
-    return share
+@dataclass(frozen=True)
+class SizeFlags:
+    """Size and speed."""
+
+    size: tuple[int, int] | None = flag(None, "scale every image to this size", parse=image_size,
+                                        metavar="WIDTH[xHEIGHT]", unset="their own size")
+    threads: int = flag(4, "images to work on at once", minimum=1, maximum=1024)
 
 
-def add_split_flags(parser: argparse.ArgumentParser) -> None:
-    """How images are divided and scaled."""
-    parser.add_argument("--test", type=share_of_one, default=0.1, metavar="SHARE",
-                        help="share of the images that are for testing (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="INT",
-                        help="draws the test images; the same seed draws the same ones (default: %(default)s)")
-    add_size_flags(parser)
+@dataclass(frozen=True)
+class SplitFlags(SizeFlags):
+    """Split into training and test images."""
 
-
-def add_size_flags(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """How large images become, and how many are worked on at once."""
-    parser.add_argument("--size", type=image_size, default=default, metavar="WIDTH[xHEIGHT]",
-                        help=f"scale every image to this size (default: {default or 'images keep their own'})")
-    parser.add_argument("--threads", type=positive, default=4, metavar="INT",
-                        help="images that are worked on at once (default: %(default)s)")
+    test: float = flag(0.1, "share of the images for testing", minimum=0, maximum=0.9999)
+    seed: int = flag(0, "seed of the choice of test images")

@@ -11,17 +11,18 @@ must have it.
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/download.py` sees the clone
 
 from datasets.building import whole_folder
 from datasets.sources import CITYSCAPES, SOURCES, Source
+from options import flag, parse_flags
 from util.download import download, unpack
 from util.errors import UserError, run_program
 from util.files import replacing
@@ -30,16 +31,28 @@ from util.images import is_image
 from util.words import counted
 
 
+@dataclass(frozen=True)
+class DownloadFlags:
+    """Download a public data set of CycleGAN, CUT or pix2pix."""
+
+    name: str = flag("", "the set; --list names all", positional=True)
+    list: bool = flag(False, "list the sets and exit")
+    out: Path = flag(Path(__file__).resolve().parent, "folder that gets the set as a folder")
+    archive: Path | None = flag(None, "unpack this archive instead of downloading one")
+    url: str | None = flag(None, "download from this address", unset="the set's own address")
+    sha256: str | None = flag(None, "SHA-256 of the archive", parse=str.lower, unset="the known one")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the flags, download, unpack, and print what the set holds."""
-    flags = parse(argv)
+    flags = parse_flags(DownloadFlags, "download.py", argv)
     if flags.list:
         print(table())
         return
     if flags.name == "cityscapes":
         raise UserError(CITYSCAPES)
     if flags.name not in SOURCES:
-        raise UserError(f"there is no set '{flags.name or ''}'; name one of {', '.join(SOURCES)}, cityscapes")
+        raise UserError(f"there is no set '{flags.name}'; name one of {', '.join(SOURCES)}, cityscapes")
     source, place = SOURCES[flags.name], flags.out / flags.name
     if place.exists():
         print(f"{place} is there already; remove it to download it again")
@@ -53,21 +66,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         fetch(flags.name, source, flags.out, flags.url, flags.sha256)
     print(contents(place, source))
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="download.py", description="Download a public data set of CycleGAN, CUT or pix2pix.", allow_abbrev=False)
-    add = parser.add_argument
-    add("name", nargs="?", metavar="NAME", help="the set; --list names all")
-    add("--list", action="store_true", help="list the sets and exit")
-    add("--out", type=Path, default=Path(__file__).resolve().parent, metavar="DIR",
-        help="make the set's folder here (default: the folder of this program)")
-    add("--archive", type=Path, metavar="FILE", help="unpack this archive instead of downloading one")
-    add("--url", metavar="URL", help="download from this address (default: the set's own)")
-    add("--sha256", type=str.lower, metavar="HEX", help="expected checksum (default: the published or noted one)")
-    return parser.parse_args(argv)
 
 
 def fetch(name: str, source: Source, out: Path, url: str | None, sha256: str | None) -> None:

@@ -9,33 +9,36 @@ refuses), else they are written anew as PNG.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/from_folder.py` sees the clone
 
-from datasets.building import add_split_flags, picture, save_png, split, whole_folder, work_through
+from datasets.building import SplitFlags, picture, save_png, split, whole_folder, work_through
+from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
 from util.images import BadImage, find_images
 from util.words import counted
 
 
+@dataclass(frozen=True, kw_only=True)
+class FolderFlags(SplitFlags):
+    """Make a data set of one or two folders of pictures."""
+
+    a: Path = flag(REQUIRED, "images to translate from")
+    b: Path | None = flag(None, "images of the target domain")
+    out: Path = flag(REQUIRED, "the data set, a folder that does not exist")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the flags, make the set, say what it holds."""
-    parser = argparse.ArgumentParser(
-        prog="from_folder.py", description="Make a data set of one or two folders of pictures.", allow_abbrev=False)
-    add = parser.add_argument
-    add("--a", type=Path, required=True, metavar="DIR", help="images to translate from; required")
-    add("--b", type=Path, metavar="DIR", help="images of the target domain (default: none, domain A alone)")
-    add("--out", type=Path, required=True, metavar="DIR", help="the data set, a folder that does not exist; required")
-    add_split_flags(parser)
-    flags = parser.parse_args(argv)
+    """Read the flags, make the set, print what it holds."""
+    flags = parse_flags(FolderFlags, "from_folder.py", argv)
     domains = {"A": flags.a, **({"B": flags.b} if flags.b else {})}
     with whole_folder(flags.out) as folder:
         for domain, source in domains.items():

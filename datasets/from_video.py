@@ -9,12 +9,12 @@ training and test images from different parts of a video or from different video
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +25,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/from_video.py` sees the clone
 
 from datasets.building import image_size, save_png, whole_folder
-from util.arguments import positive
+from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
 from util.words import counted
 
@@ -33,21 +33,24 @@ SMALL = (32, 32)
 """Size at which two frames are compared: what a codec does to single pixels does not count."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class VideoFlags:
+    """Make a folder of the frames of a video."""
+
+    video: Path = flag(REQUIRED, "the file", positional=True)
+    out: Path = flag(REQUIRED, "a folder that does not exist")
+    every: int = flag(10, "take every N-th frame", minimum=1)
+    differ: float = flag(2.0, "leave out a frame whose grey levels, of 256, differ on average by less than this from "
+                         "those of the last frame taken; 0: none", minimum=0)
+    start: float | None = flag(None, "first second", minimum=0, unset="the beginning")
+    end: float | None = flag(None, "last second", minimum=0, unset="the end")
+    size: tuple[int, int] | None = flag(None, "scale frames to this size", parse=image_size,
+                                        metavar="WIDTH[xHEIGHT]", unset="their own size")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the flags, write the frames."""
-    parser = argparse.ArgumentParser(
-        prog="from_video.py", description="Make a folder of the frames of a video.", allow_abbrev=False)
-    add = parser.add_argument
-    add("video", type=Path, help="the file")
-    add("--out", type=Path, required=True, metavar="DIR", help="a folder that does not exist; required")
-    add("--every", type=positive, default=10, metavar="N", help="take every N-th frame (default: %(default)s)")
-    add("--differ", type=float, default=2.0, metavar="LEVELS",
-        help="leave a frame out whose grey levels, of 256, differ by less than this on average from those of the last "
-             "one that was taken; 0 takes all (default: %(default)s)")
-    add("--start", type=float, metavar="SECONDS", help="begin here (default: at the beginning)")
-    add("--end", type=float, metavar="SECONDS", help="end here (default: at the end)")
-    add("--size", type=image_size, metavar="WIDTH[xHEIGHT]", help="scale frames to this size (default: their own)")
-    flags = parser.parse_args(argv)
+    flags = parse_flags(VideoFlags, "from_video.py", argv)
     if not flags.video.is_file():
         raise UserError(f"there is no file {flags.video}")
     command = frames_command(find_ffmpeg(), flags.video, flags.every, flags.start, flags.end)

@@ -9,9 +9,9 @@ pix2pix sets are made of, and cannot lose its partner.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -19,22 +19,24 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/make_aligned.py` sees the clone
 
 from data.aligned import match_pairs
-from datasets.building import add_split_flags, picture, save_png, split, whole_folder, work_through
+from datasets.building import SplitFlags, picture, save_png, split, whole_folder, work_through
+from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
 from util.words import counted
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlignedFlags(SplitFlags):
+    """Put images of two folders with the same names side by side."""
+
+    a: Path = flag(REQUIRED, "left halves")
+    b: Path = flag(REQUIRED, "right halves, under the same names")
+    out: Path = flag(REQUIRED, "the data set, a folder that does not exist")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the flags, write the pairs."""
-    parser = argparse.ArgumentParser(
-        prog="make_aligned.py", description="Put images of two folders with the same names side by side.",
-        allow_abbrev=False)
-    add = parser.add_argument
-    add("--a", type=Path, required=True, metavar="DIR", help="left halves; required")
-    add("--b", type=Path, required=True, metavar="DIR", help="right halves, under the same names; required")
-    add("--out", type=Path, required=True, metavar="DIR", help="the data set, a folder that does not exist; required")
-    add_split_flags(parser)
-    flags = parser.parse_args(argv)
+    flags = parse_flags(AlignedFlags, "make_aligned.py", argv)
     pairs = match_pairs(flags.a, flags.b, "--a and --b")
     parts = split(pairs, flags.test, flags.seed)
     with whole_folder(flags.out) as folder:

@@ -12,16 +12,17 @@ Partners have equal names, so that --dataset_mode aligned and evaluate.py --trut
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/...` sees the clone
 
-from datasets.building import add_size_flags, picture, save_png, whole_folder, work_through
+from datasets.building import SizeFlags, image_size, picture, save_png, whole_folder, work_through
+from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
 from util.words import counted
 
@@ -29,20 +30,22 @@ PHASES = {"train": "train", "val": "test"}  # the labels of Cityscapes' own test
 LABELS, PHOTOS = "_gtFine_color.png", "_leftImg8bit.png"
 
 
+@dataclass(frozen=True, kw_only=True)
+class CityscapesFlags(SizeFlags):
+    """Make a data set of Cityscapes: photographs in A, label maps in B."""
+
+    gtFine_dir: Path = flag(REQUIRED, "gtFine, unpacked")
+    leftImg8bit_dir: Path = flag(REQUIRED, "leftImg8bit, unpacked")
+    out: Path = flag(REQUIRED, "the data set, a folder that does not exist", alias="output_dir")
+    size: tuple[int, int] = flag((256, 256), "scale every image to this size", parse=image_size,
+                                 metavar="WIDTH[xHEIGHT]")
+    label_filter: str = flag("nearest", "how label maps are scaled; nearest keeps the colours of the classes",
+                             choices=("nearest", "bicubic"))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the flags, pair the files, write the set."""
-    parser = argparse.ArgumentParser(
-        prog="prepare_cityscapes.py", description="Make a data set of Cityscapes: photographs in A, label maps in B.",
-        allow_abbrev=False)
-    add = parser.add_argument
-    add("--gtFine_dir", type=Path, required=True, metavar="DIR", help="gtFine, unpacked; required")
-    add("--leftImg8bit_dir", type=Path, required=True, metavar="DIR", help="leftImg8bit, unpacked; required")
-    add("--out", "--output_dir", type=Path, required=True, metavar="DIR",
-        help="the data set, a folder that does not exist; required")
-    add_size_flags(parser, "256")
-    add("--label_filter", choices=("nearest", "bicubic"), default="nearest",
-        help="how label maps are scaled; nearest keeps the classes' colours (default: %(default)s)")
-    flags = parser.parse_args(argv)
+    flags = parse_flags(CityscapesFlags, "prepare_cityscapes.py", argv)
     resample = Image.Resampling[flags.label_filter.upper()]
     with whole_folder(flags.out) as folder:
         for split, phase in PHASES.items():

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from metrics.segmentation import confusion, resize_labels, segmentation_scores
+from options import REQUIRED, flag
 from util.device import choose_device
 from util.errors import UserError
 from util.images import find_images, load_normalized
@@ -23,42 +24,37 @@ from .scoring import program_conditions
 from .segmentation_report import scores_json, scores_text
 from .segmenter import Segmenter
 
-SUMMARY = "score the segmentation of translations with the classes of Cityscapes"
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Score the segmentation of translations with the classes of Cityscapes."""
+
+    labels: Path = flag(REQUIRED, "true label maps, at any depth")
+    predictions: Path | None = flag(None, "label maps that a segmentation network made from the translations")
+    images: Path | None = flag(None, "instead of --predictions: the translations, for --network")
+    network: str | None = flag(None, "network that segments --images: a file of torch.export (.pt2) that maps "
+                               "[1, 3, H, W] in [0, 1] to scores [1, 19, h, w], a program that must be trusted; or "
+                               "torchvision/NAME")
+    network_weights: Path | None = flag(None, "state dict of torchvision/NAME with 19 classes")
+    labels_format: str = flag("auto", "format of --labels; auto takes three channels for colours, and one for the "
+                              "format in its name", choices=FORMATS)
+    predictions_format: str = flag("auto", "format of --predictions", choices=FORMATS)
+    size: str = flag("labels", "compare at the size of labels or predictions; the others are resized by nearest "
+                     "neighbour", choices=("labels", "predictions"))
+    out: Path = flag(REQUIRED, "folder of cityscapes.json and confusion.png")
+    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best")
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags."""
-    add = parser.add_argument
-    add("--labels", type=Path, required=True, metavar="DIR", help="true label maps, at any depth; required")
-    add("--predictions", type=Path, metavar="DIR",
-        help="label maps that a segmentation network made from the translations (default: none)")
-    add("--images", type=Path, metavar="DIR", help="instead: the translations, for --network (default: none)")
-    add("--network", metavar="NAME",
-        help="segments --images: a file of torch.export (.pt2) that maps [1, 3, H, W] in [0, 1] to scores "
-             "[1, 19, h, w], a program that must be trusted; or torchvision/NAME (default: none)")
-    add("--network_weights", type=Path, metavar="FILE",
-        help="state dict of torchvision/NAME with 19 classes (default: none)")
-    for name in ("labels", "predictions"):
-        add(f"--{name}_format", choices=FORMATS, default="auto", metavar="NAME",
-            help=f"format of --{name}: {', '.join(FORMATS)}; auto takes three channels for colours, and one for the "
-                 "format in its name (default: %(default)s)")
-    add("--size", choices=("labels", "predictions"), default="labels", metavar="NAME",
-        help="compare at the size of labels or predictions; the others are resized by nearest neighbour "
-             "(default: %(default)s)")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of cityscapes.json and confusion.png; required")
-    add("--gpu_ids", default="auto", metavar="ID",
-        help="device: a GPU's number, -1 for the CPU, auto for the best (default: %(default)s)")
-
-
-def run(flags: argparse.Namespace) -> None:
+def run(flags: Flags) -> None:
     """Count, score, print, write."""
-    if (flags.predictions is None) == (flags.images is None) or (flags.images is None) != (flags.network is None):
+    found = flags.images or flags.predictions
+    if found is None or (flags.images and flags.predictions) or (flags.images is None) != (flags.network is None):
         raise UserError("cityscapes needs either --predictions, or --images with a --network that segments them")
     if flags.network_weights and not str(flags.network).startswith("torchvision/"):
         raise UserError("--network_weights are those of --network torchvision/NAME")
     require_place(flags.out / "cityscapes.json")
     device = choose_device(flags.gpu_ids)
-    matched, left_out = match(flags.labels, flags.images or flags.predictions, flags)
+    matched, left_out = match(flags.labels, found, flags)
     counts = torch.zeros(len(NAMES), len(NAMES) + 1, dtype=torch.int64)
     for truth, predicted in _label_maps(matched, flags, device):
         height, width = (truth if flags.size == "labels" else predicted).shape
@@ -78,7 +74,7 @@ def run(flags: argparse.Namespace) -> None:
     save_figure(confusion_figure(shares, NAMES, (*NAMES, "none")), flags.out / "confusion.png")
 
 
-def match(labels: Path, predictions: Path, flags: argparse.Namespace) -> tuple[list[tuple[Path, Path]], int]:
+def match(labels: Path, predictions: Path, flags: Flags) -> tuple[list[tuple[Path, Path]], int]:
     """Pair predictions with label maps; returns the pairs (label map, prediction), and the number of other label maps.
 
     Two files are a pair if their names are equal without the endings of Cityscapes (``_gtFine_labelIds``,
@@ -117,7 +113,7 @@ def _by_scene(paths: Iterable[Path], flag: str) -> dict[str, Path]:
 
 
 def _label_maps(
-    matched: Iterable[tuple[Path, Path]], flags: argparse.Namespace, device: torch.device
+    matched: Iterable[tuple[Path, Path]], flags: Flags, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Iterate over true and predicted train ids, each at its own size."""
     segment = Segmenter(flags.network, flags.network_weights, len(NAMES), device) if flags.network else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 import sys
@@ -11,9 +10,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from options import REQUIRED, DisplayFlags, LoadingFlags, flag
 from options.flag import show
-from options.train import DisplayFlags, LoadingFlags
-from util.arguments import positive
 from util.device import choose_device
 from util.errors import UserError
 from util.files import move_aside
@@ -23,13 +21,12 @@ from util.plots import Points, line_chart
 
 from .checkpoint_scores import HEADINGS, Entry, known_scores, score_checkpoints, score_curve, score_rows
 from .epochs import conditions_text, score_text, scores_file
-from .experiments import Experiment, add_experiment_flags, experiment_options
-from .flags import add_device_flags, add_epoch_flag, add_vgg_flags
+from .experiments import Experiment, experiment_options
+from .flags import CheckpointFlags, VGGFlags
 from .generator_scores import GeneratorScorer
 from .reports import require_place, warn, write_json
 from .translator import Translated, Translator, save_translations
 
-SUMMARY = "show several experiments side by side, on a page"
 FIRST = ("experiment", "tag", "epochs", "images")
 MOST_POINTS = 300
 """Of a curve; more are not visible."""
@@ -53,18 +50,15 @@ class Compared:
     """Names of some test images, and their files by label, relative to the page."""
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags."""
-    parser.add_argument("names", nargs="+", metavar="NAME", help="the experiments, at least two")
-    add_epoch_flag(parser)
-    parser.add_argument("--num_images", type=positive, default=8, metavar="INT",
-                        help="number of test images on the page (default: %(default)s)")
-    add_experiment_flags(parser)
-    add_vgg_flags(parser)
-    add_device_flags(parser)
+@dataclass(frozen=True, kw_only=True)
+class Flags(CheckpointFlags, VGGFlags):
+    """Show several experiments side by side, on a page."""
+
+    names: tuple[str, ...] = flag(REQUIRED, "the experiments, at least two", positional=True, several=True)
+    num_images: int = flag(8, "number of test images on the page", minimum=1)
 
 
-def run(flags: argparse.Namespace) -> None:
+def run(flags: Flags) -> None:
     """Score, print, write."""
     if len(set(flags.names)) < max(2, len(flags.names)):
         raise UserError(f"'{' '.join(flags.names)}' are not several experiments: name at least two, each once")
@@ -91,7 +85,7 @@ def run(flags: argparse.Namespace) -> None:
 
 
 def compare(
-    flags: argparse.Namespace, experiment: Experiment, root: Path, folder: Path, number: int
+    flags: Flags, experiment: Experiment, root: Path, folder: Path, number: int
 ) -> Compared:
     """Score an experiment's checkpoint, and write some of its translations to ``folder/NUMBER``."""
     options = experiment_options(flags, experiment, root)

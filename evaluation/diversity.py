@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -13,34 +13,29 @@ from torch import Tensor
 from metrics.bootstrap import LEVEL, bootstrap_mean
 from metrics.diversity import style_diversity
 from metrics.scores import LPIPS, SCORES
+from options import REQUIRED, flag
 from util.device import choose_device
 from util.errors import UserError
 from util.images import load_normalized
 from util.terminal import with_progress
 
-from .flags import add_bootstrap_flags, add_device_flags, add_json_flag, add_lpips_flags, add_vgg_flags
+from .flags import BootstrapFlags, DeviceFlags, LPIPSFlags, ReportFlags, VGGFlags
 from .lpips_distance import LPIPSDistance
 from .pairing import in_styles, require_equal_sizes
 from .reports import write_json
 from .scoring import ScoreOptions, Scorer, program_conditions
 
-SUMMARY = "compare translations of the same images in several styles"
+
+@dataclass(frozen=True, kw_only=True)
+class Flags(VGGFlags, LPIPSFlags, BootstrapFlags, DeviceFlags, ReportFlags):
+    """Compare translations of the same images in several styles."""
+
+    outputs: tuple[Path, ...] = flag(REQUIRED, "the translations, a folder for each style, under the same names",
+                                     several=True)
+    lpips: bool = flag(False, "also compute the mean LPIPS between two styles of an image")
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags."""
-    parser.add_argument("--outputs", type=Path, nargs="+", required=True, metavar="DIR",
-                        help="the translations, a folder for each style, under the same names; required")
-    add_vgg_flags(parser)
-    parser.add_argument("--lpips", action="store_true",
-                        help="also compute the mean LPIPS between two styles of an image (default: off)")
-    add_lpips_flags(parser)
-    add_bootstrap_flags(parser)
-    add_device_flags(parser)
-    add_json_flag(parser)
-
-
-def run(flags: argparse.Namespace) -> None:
+def run(flags: Flags) -> None:
     """Score, print, write."""
     device = choose_device(flags.gpu_ids)
     scorer = Scorer(("frechet",), ScoreOptions(layer=flags.layer, vgg_weights=flags.vgg_weights, device=device,

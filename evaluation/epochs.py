@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from options import REQUIRED, flag
 from util.device import choose_device
 from util.files import move_aside
 from util.pages import charts, new_page, text_table, write_page
@@ -15,24 +16,22 @@ from util.state_dicts import AVERAGE
 from util.words import counted
 
 from .checkpoint_scores import HEADINGS, best_of, known_scores, score_checkpoints, score_curve, score_rows
-from .experiments import Experiment, add_experiment_flags, experiment_options
-from .flags import add_device_flags, add_vgg_flags
+from .experiments import Experiment, experiment_options
+from .flags import ExperimentFlags, VGGFlags
 from .generator_scores import GeneratorScorer
 from .reports import aligned, require_place, warn, write_json
 
-SUMMARY = "score every checkpoint of an experiment"
 FIRST = ("tag", "epochs", "images")
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags."""
-    parser.add_argument("--name", required=True, metavar="NAME", help="the experiment; required")
-    add_experiment_flags(parser)
-    add_vgg_flags(parser)
-    add_device_flags(parser)
+@dataclass(frozen=True, kw_only=True)
+class Flags(ExperimentFlags, VGGFlags):
+    """Score every checkpoint of an experiment."""
+
+    name: str = flag(REQUIRED, "the experiment")
 
 
-def run(flags: argparse.Namespace) -> None:
+def run(flags: Flags) -> None:
     """Score, print, write."""
     experiment = Experiment.find(flags.checkpoints_dir, flags.name)
     options = experiment_options(flags, experiment, flags.dataroot)
@@ -61,7 +60,7 @@ def run(flags: argparse.Namespace) -> None:
         warn(f"no page: the package {error.name} is not installed (pip install {error.name})")
 
 
-def scores_file(flags: argparse.Namespace, experiment: Experiment) -> Path:
+def scores_file(flags: ExperimentFlags, experiment: Experiment) -> Path:
     """Return the JSON file of an experiment's scores."""
     kind = f"{flags.phase}_epochs{AVERAGE if flags.use_ema else ''}"
     return Path(flags.results_dir) / experiment.name / kind / "epochs.json"

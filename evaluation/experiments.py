@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,31 +11,11 @@ from typing import Any
 from data import DATASETS
 from models import MODELS
 from options import TEST, Options, parse, recorded_flags
-from util.arguments import positive
 from util.errors import UserError
 from util.images import find_images, image_size
 from util.state_dicts import LATEST, NUMBERED, load_state, network_path
 
-
-def add_experiment_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the folders, the test set and how it is translated."""
-    add = parser.add_argument
-    add("--dataroot", type=Path, metavar="DIR",
-        help="folder of the test set (testA and testB, say) (default: that of the training)")
-    add("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR",
-        help="folder of experiments (default: %(default)s)")
-    add("--results_dir", type=Path, default=Path("results"), metavar="DIR",
-        help="folder of scores and pages (default: %(default)s)")
-    add("--phase", default="test", metavar="NAME",
-        help="part of the data set: the prefix of its folders (default: %(default)s)")
-    add("--num_test", type=positive, metavar="INT", help="translate at most this many images (default: all)")
-    add("--load_size", type=positive, metavar="INT",
-        help="scale all images to squares of this side (default: their own size)")
-    add("--pairs", choices=("auto", "yes", "no"), default="auto",
-        help="whether testA and testB hold true pairs, for line IoU and colour error; auto: if all images have a "
-        "partner of the same name and size (default: %(default)s)")
-    add("--use_ema", action="store_true",
-        help="score the moving averages of the generators, training's --ema (default: off)")
+from .flags import ExperimentFlags
 
 
 @dataclass(frozen=True)
@@ -100,9 +79,9 @@ def options_for_test(trained: Mapping[str, Any], *argv: str) -> Options:
 
 
 def experiment_options(
-    flags: argparse.Namespace, experiment: Experiment, dataroot: Path | None, *argv: str
+    flags: ExperimentFlags, experiment: Experiment, dataroot: Path | None, *argv: str
 ) -> Options:
-    """Translate the flags of `add_experiment_flags` into options of ``test.py``.
+    """Convert flags of a subcommand to options of ``test.py``.
 
     Args:
         dataroot: the test set; None: that of the training.

@@ -1,75 +1,84 @@
-"""Flags that several subcommands share, and their types."""
+"""Groups of flags that several subcommands share."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evaluation.lpips_distance import TRUNKS
-from options.flag import plain_name
-from util.arguments import positive, whole
+from options import flag
+from options.flag import count_or_all, plain_name
 
 
-def add_device_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the device and the batch size."""
-    parser.add_argument("--batch_size", type=positive, default=16, metavar="INT",
-                        help="images in a batch (default: %(default)s)")
-    parser.add_argument("--gpu_ids", default="auto", metavar="ID",
-                        help="device: a GPU's number, -1 for the CPU, auto for the best (default: %(default)s)")
+@dataclass(frozen=True)
+class DeviceFlags:
+    """Device."""
+
+    batch_size: int = flag(16, "images in a batch", minimum=1)
+    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best")
 
 
-def add_vgg_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the layer and the weights of VGG16."""
-    parser.add_argument("--layer", default="relu4_3", metavar="NAME",
-                        help="VGG16 layer of the features (default: %(default)s)")
-    parser.add_argument("--vgg_weights", default="bundled", metavar="NAME",
-                        help="VGG16 weights: bundled, imagenet or a file (default: %(default)s)")
+@dataclass(frozen=True)
+class VGGFlags:
+    """VGG16."""
+
+    layer: str = flag("relu4_3", "VGG16 layer of the features")
+    vgg_weights: str = flag("bundled", "VGG16 weights: bundled, imagenet or a file")
 
 
-def add_lpips_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the network of LPIPS and its weights."""
-    parser.add_argument("--lpips_net", choices=list(TRUNKS), default="alex",
-                        help="network of LPIPS: AlexNet or VGG16 (default: %(default)s)")
-    parser.add_argument("--lpips_weights", type=Path, metavar="FILE",
-                        help="torchvision's weights of that network (default: downloaded once)")
+@dataclass(frozen=True)
+class LPIPSFlags:
+    """LPIPS."""
+
+    lpips_net: str = flag("alex", "network of LPIPS: AlexNet or VGG16", choices=tuple(TRUNKS))
+    lpips_weights: Path | None = flag(None, "torchvision's weights of that network", unset="downloaded once")
 
 
-def add_bootstrap_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the bootstrap."""
-    parser.add_argument("--bootstrap", type=whole, default=100, metavar="INT",
-                        help="bootstrap replicates for 95%% confidence intervals; 0: none (default: %(default)s)")
-    parser.add_argument("--seed", type=whole, default=0, metavar="INT",
-                        help="seed of the bootstrap (default: %(default)s)")
+@dataclass(frozen=True)
+class BootstrapFlags:
+    """Confidence intervals."""
+
+    bootstrap: int = flag(100, "bootstrap replicates for 95% confidence intervals; 0: none", minimum=0)
+    seed: int = flag(0, "seed of the bootstrap", minimum=0)
 
 
-def add_epoch_flag(parser: argparse.ArgumentParser) -> None:
-    """Declare the checkpoint."""
-    parser.add_argument("--epoch", type=tag, default="latest", metavar="TAG",
-                        help="checkpoint: an epoch, iter_N, best or latest (default: %(default)s)")
+@dataclass(frozen=True)
+class ReportFlags:
+    """Report."""
+
+    json: Path | None = flag(None, "also write the scores, and what they depend on, to this file")
 
 
-def add_json_flag(parser: argparse.ArgumentParser) -> None:
-    """Declare the JSON file."""
-    parser.add_argument("--json", type=Path, metavar="FILE",
-                        help="write the scores, and what they depend on, to this file, too (default: no file)")
+@dataclass(frozen=True)
+class ExperimentFlags(DeviceFlags):
+    """Experiments and how they translate the test set."""
+
+    dataroot: Path | None = flag(None, "folder of the test set (testA and testB, say)", unset="that of the training")
+    checkpoints_dir: Path = flag(Path("checkpoints"), "folder of all experiments")
+    results_dir: Path = flag(Path("results"), "folder of scores and pages")
+    phase: str = flag("test", "part of the data set: the prefix of its folders", parse=plain_name)
+    num_test: int | None = flag(None, "translate at most this many images; inf: all", parse=count_or_all, unset="inf")
+    load_size: int | None = flag(None, "scale all images to squares of this side", minimum=1, unset="their own size")
+    pairs: str = flag("auto", "whether testA and testB hold true pairs, for line IoU and colour error; auto: if all "
+                      "images have a partner of the same name and size", choices=("auto", "yes", "no"))
+    use_ema: bool = flag(False, "score the moving averages of the generators (--ema of the training)")
 
 
-def tag(text: str) -> str:
-    """Parse the tag of a checkpoint, which must not lead to another folder."""
-    try:
-        return plain_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+@dataclass(frozen=True)
+class CheckpointFlags(ExperimentFlags):
+    """Checkpoint."""
+
+    epoch: str = flag("latest", "checkpoint: an epoch, iter_N, best or latest", parse=plain_name)
 
 
 def key_value(text: str) -> tuple[str, Any]:
-    """Parse ``KEY=VALUE``; a value that JSON reads as a finite number becomes a number."""
+    """Convert ``KEY=VALUE``; a value that JSON reads as a finite number becomes a number."""
     key, separator, value = text.partition("=")
     if not key or not separator:
-        raise argparse.ArgumentTypeError(f"'{text}' is not of the form KEY=VALUE")
+        raise ValueError(f"'{text}' is not of the form KEY=VALUE")
     try:
         number = json.loads(value)
     except ValueError:

@@ -2,83 +2,63 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from metrics.scores import METRICS
+from options import flag
+from options.flag import comma_list, flags_of
 from util.device import choose_device
 from util.errors import UserError
 from util.files import locked
 
-from .experiments import Experiment, add_experiment_flags, experiment_options
+from .experiments import Experiment, experiment_options
 from .feature_cache import default_folder
 from .feature_extractors import RESIZERS
-from .flags import (
-    add_bootstrap_flags,
-    add_device_flags,
-    add_epoch_flag,
-    add_json_flag,
-    add_lpips_flags,
-    add_vgg_flags,
-    key_value,
-)
+from .flags import BootstrapFlags, CheckpointFlags, DeviceFlags, LPIPSFlags, ReportFlags, VGGFlags, key_value
 from .folder_scores import Folders, score_folders, score_table
 from .reports import require_place, write_json
 from .scoring import ScoreOptions
 from .translated_folders import folder_of, translate_folders
 
-SUMMARY = "score a folder of translations, or those of an experiment"
+
+@dataclass(frozen=True)
+class Flags(CheckpointFlags, VGGFlags, LPIPSFlags, BootstrapFlags, ReportFlags):
+    """Score a folder of translations, or those of an experiment."""
+
+    outputs: tuple[Path, ...] = flag((), "the translations; required, or --name. For several styles a folder each: "
+                                     "image n is scored in style n modulo their number", several=True)
+    name: str | None = flag(None, "required, or --outputs: an experiment that translates a test set (flags under "
+                            "'Checkpoint' and 'Experiments'); --inputs, --real and --truth are then those of the test "
+                            "set")
+    real: Path | None = flag(None, "real images of the target domain; required with --outputs")
+    inputs: Path | None = flag(None, "inputs of the translations, under the same names: scored too")
+    truth: Path | None = flag(None, "true counterparts of the outputs, under the same names, for scores of pairs")
+    paired: bool = flag(False, "the real images are the true counterparts, one for each output")
+    metrics: tuple[str, ...] | None = flag(None, f"some of {','.join(METRICS)}", parse=comma_list,
+                                           unset="all whose weights and counterparts are given or bundled")
+    inception_weights: Path | None = flag(None, "weights of torch-fidelity's Inception, for fid, kid and "
+                                          "inception_prdc", unset="downloaded once")
+    resize: str = flag("clean", "resizing for Inception: antialiased, or as in 2017", choices=tuple(RESIZERS))
+    cache_dir: Path | None = flag(default_folder(), "cache of features of real images and inputs; none: no cache",
+                                  parse=lambda text: None if text == "none" else Path(text))
+    record: tuple[tuple[str, Any], ...] = flag((), "further entries of the JSON file; numbers are stored as numbers",
+                                               parse=key_value, several=True, action="extend", metavar="KEY=VALUE")
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags."""
-    add = parser.add_argument
-    either = parser.add_mutually_exclusive_group(required=True)
-    either.add_argument("--outputs", type=Path, nargs="+", metavar="DIR",
-                        help="the translations; required, or --name. For several styles a folder each: image n is "
-                        "scored in style n modulo their number")
-    either.add_argument("--name", metavar="NAME",
-                        help="required, or --outputs: an experiment that translates a test set (flags from --dataroot "
-                        "on); --inputs, --real and --truth are then those of the test set")
-    add("--real", type=Path, metavar="DIR",
-        help="real images of the target domain; required with --outputs")
-    add("--inputs", type=Path, metavar="DIR",
-        help="inputs of the translations, under the same names: scored too (default: left out)")
-    add("--truth", type=Path, metavar="DIR",
-        help="true counterparts of the outputs, under the same names, for scores of pairs (default: left out)")
-    add_epoch_flag(parser)
-    add_experiment_flags(parser)
-    add("--paired", action="store_true",
-        help="the real images are the true counterparts, one for each output (default: off)")
-    add("--metrics", type=lambda text: tuple(text.split(",")), metavar="NAME,...",
-        help=f"some of {', '.join(METRICS)} (default: all whose weights and counterparts are given or bundled)")
-    add_vgg_flags(parser)
-    add("--inception_weights", type=Path, metavar="FILE",
-        help="weights of torch-fidelity's Inception, for fid, kid and inception_prdc (default: downloaded once)")
-    add("--resize", choices=list(RESIZERS), default="clean",
-        help="resizing for Inception: antialiased, or as in 2017 (default: %(default)s)")
-    add_lpips_flags(parser)
-    add_bootstrap_flags(parser)
-    add("--cache_dir", type=Path, metavar="DIR", default=default_folder() or Path("none"),
-        help="cache of features of real images and inputs; none: no cache (default: %(default)s)")
-    add_device_flags(parser)
-    add_json_flag(parser)
-    add("--record", type=key_value, nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="further entries of the JSON file; numbers are stored as numbers (default: none)")
-
-
-def run(flags: argparse.Namespace) -> None:
+def run(flags: Flags) -> None:
     """Translate if a name is given; score, print, write."""
     _check(flags)
     if flags.name is None:
+        if flags.real is None:
+            raise UserError("--outputs needs --real, a folder of real images of the target domain")
         _score(flags, Folders(flags.outputs, flags.real, flags.inputs, flags.truth, flags.paired), flags.json)
         return
     experiment = Experiment.find(flags.checkpoints_dir, flags.name)
     options = experiment_options(flags, experiment, flags.dataroot, f"--epoch={flags.epoch}")
-    folder = folder_of(flags)
+    folder = folder_of(flags, flags.name)
     with locked(folder):
         made, translation = translate_folders(experiment, options, choose_device(flags.gpu_ids), folder, flags.real)
         folders = replace(made, inputs=flags.inputs or made.inputs, truth=flags.truth or made.truth,
@@ -87,13 +67,13 @@ def run(flags: argparse.Namespace) -> None:
     print(folder)
 
 
-def _score(flags: argparse.Namespace, folders: Folders, file: Path | None, **recorded: Any) -> None:
+def _score(flags: Flags, folders: Folders, file: Path | None, **recorded: Any) -> None:
     """Score folders, print a table, and write a file if there is a place for it."""
     scores = score_folders(folders, ScoreOptions(
         metrics=flags.metrics, layer=flags.layer, vgg_weights=flags.vgg_weights, resize=flags.resize,
         inception_weights=flags.inception_weights, lpips_net=flags.lpips_net, lpips_weights=flags.lpips_weights,
         device=choose_device(flags.gpu_ids), batch_size=flags.batch_size, bootstrap=flags.bootstrap, seed=flags.seed,
-        cache=None if str(flags.cache_dir) == "none" else flags.cache_dir), dict(flags.record) | recorded)
+        cache=flags.cache_dir), dict(flags.record) | recorded)
     print(score_table(scores))
     for warning in scores["warnings"]:
         print(f"evaluate.py: warning: {warning}", file=sys.stderr)
@@ -101,17 +81,14 @@ def _score(flags: argparse.Namespace, folders: Folders, file: Path | None, **rec
         write_json(file, scores)
 
 
-def _check(flags: argparse.Namespace) -> None:
+def _check(flags: Flags) -> None:
     """Refuse contradictory flags, and a file that cannot be written."""
-    parser = argparse.ArgumentParser()
-    add_epoch_flag(parser)
-    add_experiment_flags(parser)
-    of_experiments = vars(parser.parse_args([]))
-    typed = [name for name, default in of_experiments.items() if getattr(flags, name) != default]
+    if bool(flags.outputs) == (flags.name is not None):
+        raise UserError("metrics needs either --outputs, folders of translations, or --name, an experiment")
+    typed = [f.name for f in flags_of(CheckpointFlags)
+             if f not in flags_of(DeviceFlags) and getattr(flags, f.name) != f.default]
     if flags.outputs and typed:
         raise UserError(f"--{typed[0]} is about making translations: it needs --name, not --outputs")
-    if flags.outputs and flags.real is None:
-        raise UserError("--outputs needs --real, a folder of real images of the target domain")
     if flags.name and "translation" in dict(flags.record):
         raise UserError("--record translation=... would replace a result of that name; choose another key")
     if flags.json:

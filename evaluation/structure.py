@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from options.flag import comma_list
-from util.arguments import positive
+from options import REQUIRED, flag
+from options.flag import comma_list, plain_name
 from util.device import choose_device
 from util.errors import UserError
 from util.files import replacing
@@ -23,56 +23,49 @@ from .structure_measures import MEASURES, ImageFeatures, Row, StructureMeasures
 from .structure_pairs import SHUFFLE, load_alike, pairs_table, score_pairs
 from .trained_heads import load_heads
 
-SUMMARY = "map and compare the structure of images by several measures"
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Declare the flags."""
-    add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of figures, arrays and JSON files; required")
-    add("--source", type=Path, metavar="IMG", help="an image (default: none)")
-    add("--candidates", type=Path, nargs="+", default=[], metavar="IMG",
-        help="images of its size: maps of their errors against --source (default: none)")
-    add("--labels", nargs="+", metavar="TEXT", help="names of the candidates (default: the ends of their paths)")
-    add("--point", "--points", dest="points", type=point, nargs="+", default=[], metavar="X,Y",
-        help="pixels from the top left whose self-similarity in --source and --candidates is drawn (default: none)")
-    add("--sources", type=Path, metavar="DIR", help="instead of --source: a folder of images (default: none)")
-    add("--aligned", type=Path, metavar="DIR",
-        help="for --sources: images of the same structure, under the same names (default: none)")
-    add("--unaligned", default=SHUFFLE, metavar="DIR",
-        help="for --sources: a folder of images of another structure, under the same names; shuffle: the aligned "
-             "image of another source (default: %(default)s)")
-    add("--limit", type=positive, metavar="INT", help="use only the first images of --sources (default: all)")
-    add("--seed", type=int, default=0, metavar="INT",
-        help="seed of --unaligned shuffle and of the bootstrap (default: %(default)s)")
-    add("--measures", type=comma_list, metavar="NAMES",
-        help=f"some of {','.join(MEASURES)} (default: all; lsesim with --heads)")
-    add("--layers", type=comma_list, metavar="NAMES",
-        help="layers of the feature network (default: those of --heads, or relu3_1,relu4_1)")
-    add("--patch_size", type=positive, metavar="INT",
-        help="side of the window of keys around a query, in positions of the feature map (default: as --heads, or 64)")
-    add("--whole_rows", action="store_true",
-        help="compare whole rows of self-similarity; without, only the candidate's strongest quarter, as the losses do")
-    add("--heads", type=Path, metavar="DIR",
-        help="checkpoints/NAME of a training with --learned_attn: adds LSeSim (default: none)")
-    add("--epoch", default="latest", metavar="NAME", help="tag of the save of --heads (default: %(default)s)")
-    add("--feature_net", metavar="NAME",
-        help="vgg16, torchvision/NAME or timm/NAME (default: as --heads, or vgg16)")
-    add("--vgg_weights", metavar="NAME",
-        help="its weights: bundled, imagenet, random or a file (default: as --heads, or bundled)")
-    add("--gpu_ids", default="auto", metavar="ID",
-        help="device: a GPU's number, -1 for the CPU, auto for the best (default: %(default)s)")
-
 
 def point(text: str) -> tuple[int, int]:
-    """Parse ``X,Y``."""
+    """Convert ``X,Y``."""
     if not re.fullmatch(r"\d+,\d+", text):
-        raise argparse.ArgumentTypeError(f"'{text}' is not of the form X,Y, in pixels from the top left")
+        raise ValueError(f"'{text}' is not of the form X,Y, in pixels from the top left")
     x, y = text.split(",")
     return int(x), int(y)
 
 
-def run(flags: argparse.Namespace) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Map and compare the structure of images by several measures."""
+
+    out: Path = flag(REQUIRED, "folder of figures, arrays and JSON files")
+    source: Path | None = flag(None, "an image")
+    candidates: tuple[Path, ...] = flag((), "images of its size: maps of their errors against --source", several=True)
+    labels: tuple[str, ...] = flag((), "names of the candidates", several=True, unset="the ends of their paths")
+    points: tuple[tuple[int, int], ...] = flag(
+        (), "pixels from the top left whose self-similarity in --source and --candidates is drawn", parse=point,
+        several=True, alias="point", metavar="X,Y")
+    sources: Path | None = flag(None, "instead of --source: a folder of images")
+    aligned: Path | None = flag(None, "for --sources: images of the same structure, under the same names")
+    unaligned: str = flag(SHUFFLE, "for --sources: a folder of images of another structure, under the same names; "
+                          "shuffle: the aligned image of another source")
+    limit: int | None = flag(None, "use only the first images of --sources", minimum=1, unset="all")
+    seed: int = flag(0, "seed of --unaligned shuffle and of the bootstrap", minimum=0)
+    measures: tuple[str, ...] | None = flag(None, f"some of {','.join(MEASURES)}", parse=comma_list,
+                                            unset="all; lsesim with --heads")
+    layers: tuple[str, ...] | None = flag(None, "layers of the feature network", parse=comma_list,
+                                          unset="those of --heads, or relu3_1,relu4_1")
+    patch_size: int | None = flag(None, "side of the window of keys around a query, in positions of the feature map",
+                                  minimum=1, unset="that of --heads, or 64")
+    whole_rows: bool = flag(False, "compare whole rows of self-similarity instead of the candidate's strongest "
+                            "quarter, which the losses compare")
+    heads: Path | None = flag(None, "checkpoints/NAME of a training with --learned_attn: adds LSeSim")
+    epoch: str = flag("latest", "checkpoint of --heads: an epoch, iter_N, best or latest", parse=plain_name)
+    feature_net: str | None = flag(None, "vgg16, torchvision/NAME or timm/NAME", unset="that of --heads, or vgg16")
+    vgg_weights: str | None = flag(None, "its weights: bundled, imagenet, random or a file",
+                                   unset="those of --heads, or bundled")
+    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best")
+
+
+def run(flags: Flags) -> None:
     """Measure, print, draw, write."""
     _check(flags)
     require_place(flags.out / "pairs.json")
@@ -80,7 +73,7 @@ def run(flags: argparse.Namespace) -> None:
         flags.layers, network=flags.feature_net, weights=flags.vgg_weights, patch_size=flags.patch_size,
         heads=load_heads(flags.heads, flags.epoch) if flags.heads else None, measures=flags.measures,
         whole_rows=flags.whole_rows, device=choose_device(flags.gpu_ids))
-    if flags.sources:
+    if flags.sources and flags.aligned:
         scores = score_pairs(measures, flags.sources, flags.aligned, flags.unaligned, limit=flags.limit,
                              seed=flags.seed)
         print(pairs_table(measures, scores))
@@ -88,6 +81,7 @@ def run(flags: argparse.Namespace) -> None:
         print(flags.out / "pairs.json")
         return
     labels = flags.labels or [path.parent.name + "/" + path.stem for path in flags.candidates]
+    assert flags.source  # by _check
     source = load_alike(measures, flags.source)
     if flags.points:
         _check_points(measures, source, flags.points)
@@ -98,7 +92,7 @@ def run(flags: argparse.Namespace) -> None:
         _points(measures, [source, *candidates], ["source", *labels], flags)
 
 
-def _check(flags: argparse.Namespace) -> None:
+def _check(flags: Flags) -> None:
     if (flags.source is None) == (flags.sources is None):
         raise UserError("structure needs either --source, an image, or --sources, a folder")
     if flags.sources:
@@ -125,7 +119,7 @@ def _check_points(measures: StructureMeasures, source: ImageFeatures, points: Se
 
 def _errors(
     measures: StructureMeasures, source: ImageFeatures, candidates: Sequence[ImageFeatures], labels: Sequence[str],
-    flags: argparse.Namespace,
+    flags: Flags,
 ) -> None:
     """Write errors.png, errors.npz and errors.json."""
     found = [measures.errors(source, candidate) for candidate in candidates]
@@ -144,7 +138,7 @@ def _errors(
 
 
 def _points(
-    measures: StructureMeasures, images: Sequence[ImageFeatures], labels: Sequence[str], flags: argparse.Namespace
+    measures: StructureMeasures, images: Sequence[ImageFeatures], labels: Sequence[str], flags: Flags
 ) -> None:
     """Write points.png and points.npz."""
     found = [(label, features, at, measures.similarities(features, *at))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,16 @@ from util.terminal import with_progress
 
 from .checkpoint_scores import load_checkpoint
 from .experiments import Experiment
+from .flags import CheckpointFlags
 from .folder_scores import Folders
 from .generator_scores import SETTINGS, images_of, real_images
 from .translator import Names, Translator, save_translations
 
 
-def folder_of(flags: argparse.Namespace) -> Path:
-    """Return the folder of translations and scores, beside that of ``test.py``."""
+def folder_of(flags: CheckpointFlags, name: str) -> Path:
+    """Return the folder of translations and scores of an experiment, beside that of ``test.py``."""
     kind = f"{flags.phase}_{flags.epoch}{AVERAGE if flags.use_ema else ''}_metrics"
-    return Path(flags.results_dir, flags.name, kind)
+    return flags.results_dir / name / kind
 
 
 def translate_folders(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -75,7 +75,7 @@ class Translator:
         mixes = any(isinstance(module, nn.BatchNorm2d) and module.training
                     for network in self.model.networks.values() for module in network.modules())
         self.batch_size = 1 if mixes else data.batch_size
-        self.tiling = Tiling.of(options.having(replace(data, batch_size=self.batch_size)), self.model)
+        self.tiling = Tiling.of(options.replacing({"batch_size": self.batch_size}), self.model)
         prepare(self.model, device, options[SpeedFlags])
 
     @property

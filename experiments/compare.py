@@ -17,8 +17,8 @@ import shlex
 import subprocess
 import sys
 import zlib
-from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -29,7 +29,7 @@ from PIL import Image
 
 from benchmarks.measure import median_seconds, peak_memory
 from benchmarks.report import (
-    benchmark_parser,
+    BenchmarkFlags,
     cell,
     describe_machine,
     lines,
@@ -41,20 +41,63 @@ from benchmarks.report import (
 from benchmarks.step import build_ours, training_options
 from datasets.building import picture, save_png, whole_folder, work_through
 from models import MODELS
-from options import RunFlags
-from util.arguments import positive, whole
+from options import RunFlags, flag, parse_flags
 from util.errors import UserError, run_program
 from util.images import find_images
 
-from .methods import COMMON, KNOWN, METHODS, VARIANTS
+from .methods import COMMON, KNOWN, METHODS
 from .montage import montage, outputs
-from .records import MEASURES, read_scores, record, refuse_other_settings, settings
+from .records import MEASURES, SETTINGS, read_scores, record, refuse_other_settings
 
 FOLDERS = ("trainA", "trainB", "testA", "testB")
 OWNED = ("dataroot", "name", "checkpoints_dir", "gpu_ids", "max_dataset_size", "model", "seed", "n_epochs",
          "n_epochs_decay", "continue_train")  # flags of train.py that are not for --extra
 STYLES = 10  # that a model of several translates to; in the scores they take turns
 MIB = 2**20
+
+
+def extra(text: str) -> str:
+    """Check flags of train.py; refuse those that this program sets itself."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{error} in {text}") from error
+    if owned := [word for word in words if word.partition("=")[0] in {f"--{name}" for name in OWNED}]:
+        raise ValueError(f"{owned[0]} is what experiments.compare sets itself: leave it out")
+    return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class CompareFlags(BenchmarkFlags):
+    """Train every method on the same images, equally long, and compare."""
+
+    rounds: int = flag(10, "timed rounds", minimum=1)
+    methods: tuple[str, ...] = flag(tuple(METHODS), "methods", choices=tuple(KNOWN), several=True)
+    seeds: tuple[int, ...] = flag((1, 2), "seeds of the trainings", minimum=0, several=True)
+    epochs: tuple[int, ...] = flag((2, 2), "epochs with the initial learning rate, and while it falls to zero",
+                                   minimum=0, several=2)
+    dataroot: Path = flag(Path("datasets/lineart2color"), "data set")
+    size: int = flag(128, "side that images are scaled to", minimum=1)
+    max_dataset_size: int | None = flag(None, "images of each folder", minimum=1, unset="all")
+    extra: str = flag("", "further flags of train.py, in one word", parse=extra)
+    checkpoints_dir: Path = flag(Path("checkpoints/compare"), "folder of the experiments")
+    results_dir: Path = flag(Path("results/compare"), "folder of the translations")
+    records_dir: Path | None = flag(None, "folder of scores of finished runs, a file each", unset="--results_dir")
+    picture: Path | None = flag(None, "draw some inputs, what the first seed of each method makes of them, and the "
+                                "truths", parse=writable)
+    measure: bool = flag(False, "also time a step of each method, in turns, and measure its memory: keep the machine "
+                         "quiet")
+
+    @property
+    def records(self) -> Path:
+        """Return the folder of scores."""
+        return self.records_dir or self.results_dir
+
+
+def command_line(argv: Sequence[str] | None) -> CompareFlags:
+    """Parse the flags; a method or a seed that is named twice counts once."""
+    flags = parse_flags(CompareFlags, "python -m experiments.compare", argv)
+    return replace(flags, methods=tuple(dict.fromkeys(flags.methods)), seeds=tuple(dict.fromkeys(flags.seeds)))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -82,54 +125,22 @@ def main(argv: Sequence[str] | None = None) -> None:
             flags.picture)
 
 
-def command_line(argv: Sequence[str] | None) -> Namespace:
-    """The arguments."""
-    parser = benchmark_parser("compare", "Train every method on the same images, equally long, and compare.",
-                              rounds=10, package="experiments")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(KNOWN), metavar="METHOD",
-                        help=f"default: {' '.join(METHODS)}; also {' '.join(VARIANTS)}")
-    parser.add_argument("--seeds", nargs="+", type=whole, default=[1, 2], help="of the trainings (default 1 2)")
-    parser.add_argument("--epochs", nargs=2, type=whole, default=[2, 2], metavar=("CONSTANT", "DECAY"),
-                        help="with the initial learning rate, and while it falls to zero (default 2 2)")
-    parser.add_argument("--dataroot", type=Path, default=Path("datasets/lineart2color"), help="default: %(default)s")
-    parser.add_argument("--size", type=positive, default=128, metavar="PIXELS",
-                        help="side of the images, which are scaled to it where it is not theirs (default %(default)s)")
-    parser.add_argument("--max_dataset_size", type=positive, help="images of each folder (default: all)")
-    parser.add_argument("--extra", type=extra, default="", metavar="FLAGS",
-                        help="further flags of train.py, in one word")
-    for kind in ("checkpoints", "results"):
-        parser.add_argument(f"--{kind}_dir", type=Path, default=Path(kind, "compare"), help="default: %(default)s")
-    parser.add_argument("--records_dir", type=Path, metavar="DIR",
-                        help="scores of finished runs, a file each (default: --results_dir)")
-    parser.add_argument("--picture", type=writable, metavar="FILE",
-                        help="draw some of the inputs, what each method's first seed makes of them, and the truths")
-    parser.add_argument("--measure", action="store_true",
-                        help="also time a step of each method, in turns, and weigh it: keep the machine quiet")
-    flags = parser.parse_args(argv)
-    flags.records_dir = flags.records_dir or flags.results_dir
-    flags.methods, flags.seeds = (list(dict.fromkeys(of)) for of in (flags.methods, flags.seeds))  # each once
-    return flags
+def settings(method: str, seed: int, flags: CompareFlags) -> dict[str, str | int]:
+    """Return the settings of a run by name, of `SETTINGS`."""
+    constant, decay = flags.epochs
+    values = (method, seed, f"{COMMON} {KNOWN[method]}", flags.dataroot.resolve().name, f"{constant}+{decay}",
+              flags.size, flags.max_dataset_size, flags.extra)
+    return {key: value for key, value in zip(SETTINGS, values, strict=True) if value not in (None, "")}
 
 
-def extra(text: str) -> str:
-    """Flags of train.py that are not this program's own, for argparse."""
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ArgumentTypeError(f"{error} in {text}") from error
-    if owned := [word for word in words if word.partition("=")[0] in {f"--{name}" for name in OWNED}]:
-        raise ArgumentTypeError(f"{owned[0]} is what experiments.compare sets itself: leave it out")
-    return shlex.join(words)
-
-
-def run(method: str, seed: int, flags: Namespace) -> None:
+def run(method: str, seed: int, flags: CompareFlags) -> None:
     """Train, translate and score, unless that was done.
 
     Raises:
         UserError: a program failed, and has said why; or what was done was done with other settings.
     """
     name, asked = f"{method}-{seed}", settings(method, seed, flags)
-    scores, begun = record(name, flags), flags.checkpoints_dir / f"{name}.json"
+    scores, begun = record(name, flags.records), flags.checkpoints_dir / f"{name}.json"
     if scores.exists():
         refuse_other_settings(scores, asked)
         return
@@ -156,7 +167,7 @@ def run(method: str, seed: int, flags: Namespace) -> None:
          "--record", *(f"{key}={value}" for key, value in asked.items()), threads=flags.threads)
 
 
-def translations(name: str, flags: Namespace) -> Path:
+def translations(name: str, flags: CompareFlags) -> Path:
     """The folder with a run's pictures."""
     return Path(flags.results_dir, name, "test_latest", "images")
 
@@ -198,9 +209,9 @@ def call(*command: str, threads: int | None) -> None:
         raise UserError(f"{command[0]} ended with exit code {code}; the runs before it are kept")
 
 
-def rows_of(flags: Namespace) -> list[dict[str, str | int | float | None]]:
+def rows_of(flags: CompareFlags) -> list[dict[str, str | int | float | None]]:
     """For each method the means over its seeds, and their extremes, after a row of the untranslated inputs."""
-    found = {method: [read_scores(record(f"{method}-{seed}", flags)) for seed in flags.seeds]
+    found = {method: [read_scores(record(f"{method}-{seed}", flags.records)) for seed in flags.seeds]
              for method in flags.methods}
     inputs = next(scores for of in found.values() for scores in of)
     return [{**summary("untranslated inputs", [inputs], "inputs"), "seeds": None},
@@ -228,7 +239,7 @@ def in_print(row: Mapping[str, str | int | float | None]) -> dict[str, str | int
     return columns
 
 
-def measured(flags: Namespace, device: torch.device) -> dict[str, dict[str, float]]:
+def measured(flags: CompareFlags, device: torch.device) -> dict[str, dict[str, float]]:
     """For each method the seconds of a step, millions of trained parameters and MiB at the peak."""
     size = f"--load_size {flags.size} --crop_size {flags.size}"  # of the noise that steps are timed on
     typed = {method: tuple(shlex.split(f"{COMMON} {size} {KNOWN[method]} {flags.extra}")) for method in flags.methods}

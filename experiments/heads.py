@@ -9,9 +9,8 @@ result, on the pairs that ``--skip`` has kept from it.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,6 +22,7 @@ from models.losses.spatial_correlative import SpatialCorrelativeLoss
 from models.networks import initialize
 from models.networks.vgg import VGG16Features
 from models.structure import negative
+from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
 from util.files import replacing
 from util.images import find_images, load_normalized
@@ -76,25 +76,23 @@ def _turned(foreign: Tensor, source: Tensor) -> Tensor:
     return negative(foreign[None], like=source[None])
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The flags."""
-    parser = argparse.ArgumentParser(prog="experiments.heads", description=(__doc__ or "").partition("\n")[0],
-                                     allow_abbrev=False)
-    parser.add_argument("--sources", type=Path, required=True, help="folder of images")
-    parser.add_argument("--aligned", type=Path, required=True, help="what belongs to them, under the same names")
-    parser.add_argument("--positive", choices=("true", "jitter"), default="jitter",
-                        help="whom a source shall recognise")
-    parser.add_argument("--skip", type=int, default=0, help="leave the first so many pairs out")
-    parser.add_argument("--updates", type=int, default=600, help="steps of Adam")
-    parser.add_argument("--T", type=float, default=0.07, help="temperature")
-    parser.add_argument("--use_norm", action="store_true", help="cosine similarity")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
-    return parser.parse_args(argv)
+@dataclass(frozen=True, kw_only=True)
+class HeadFlags:
+    """Train the heads of LSeSim without a generator."""
+
+    sources: Path = flag(REQUIRED, "folder of images")
+    aligned: Path = flag(REQUIRED, "their true counterparts, under the same names")
+    positive: str = flag("jitter", "positives: jittered copies or true counterparts", choices=("true", "jitter"))
+    skip: int = flag(0, "leave out this many pairs at the beginning", minimum=0)
+    updates: int = flag(600, "steps of Adam", minimum=0)
+    T: float = flag(0.07, "temperature", above=0)
+    use_norm: bool = flag(False, "use cosine similarity")
+    out: Path = flag(REQUIRED, "folder of the checkpoint")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train and save."""
-    flags = parse(argv)
+    flags = parse_flags(HeadFlags, "python -m experiments.heads", argv)
     sources = find_images(flags.sources, "--sources", subfolders=False)
     aligned = partners(sources, flags.aligned, "--aligned")
     if len(sources) < flags.skip + 2:
@@ -104,4 +102,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_program("experiments.heads", lambda: main(sys.argv[1:]))
+    run_program("experiments.heads", main)

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from util.errors import UserError
 
-from .methods import COMMON, KNOWN
-
 MEASURES = {"frechet": "Fréchet", "line_iou": "line IoU", "colour_error": "colour error"}
 SETTINGS = ("method", "seed", "flags", "data", "epochs", "size", "max_dataset_size", "extra")
 
 
-def record(name: str, flags: Namespace) -> Path:
-    """The file with the scores of a run that is finished."""
-    return Path(flags.records_dir, f"{name}.json")
-
-
-def settings(method: str, seed: int, flags: Namespace) -> dict[str, str | int]:
-    """Of `SETTINGS` those that are given."""
-    constant, decay = flags.epochs
-    values = (method, seed, f"{COMMON} {KNOWN[method]}", flags.dataroot.resolve().name, f"{constant}+{decay}",
-              flags.size, flags.max_dataset_size, flags.extra)
-    return {key: value for key, value in zip(SETTINGS, values, strict=True) if value not in (None, "")}
+def record(name: str, folder: Path) -> Path:
+    """Return the file with the scores of a finished run."""
+    return folder / f"{name}.json"
 
 
 def refuse_other_settings(path: Path, asked: Mapping[str, str | int]) -> None:

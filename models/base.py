@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from options import Options, TrainFlags
+from options import FlagOwner, Options, TrainFlags
 from util.state_dicts import AVERAGE, load_file, network_path
 
 from .augment import diff_augment
@@ -34,7 +34,7 @@ class Stateful(Protocol):
     def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
 
 
-class Model(ABC):
+class Model(FlagOwner, ABC):
     """One method of image translation: take a batch, translate, optimise, show.
 
     Devices, precision, checkpoints, schedules and logs belong to the training.
@@ -53,9 +53,6 @@ class Model(ABC):
         judged_channels: channels of each picture, where a discriminator sees several pictures side by side as channels.
     """
 
-    flags: ClassVar[tuple[type, ...]] = ()
-    test_flags: ClassVar[tuple[type, ...]] = ()
-    inherited: ClassVar[tuple[str, ...]] = ()
     published: tuple[str, ...] = ("G",)
     translator: ClassVar[str] = "G"
     shown: tuple[str, ...] = ("real_A", "fake_B", "real_B", "idt_B")
@@ -74,23 +71,11 @@ class Model(ABC):
         self.decays: dict[str, float] = {}  # of moving averages, by network
 
     @classmethod
-    def defaults(cls, training: bool) -> Mapping[str, Any]:
-        """Defaults of shared flags that this model overrides."""
-        del training
-        return {}
-
-    @classmethod
-    def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
-        """From the flags that the user typed, values of flags that were left out."""
-        del typed
-        return {}
-
-    @classmethod
     def recognized(cls, values: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None:
-        """The file of the generator that the flags name, and what it says of flags that were left out.
+        """Read the flags of the architecture from the file of the generator.
 
         Raises:
-            UserError: the file is damaged, or of a generator that there is not.
+            UserError: the file is damaged, or belongs to no generator of this project.
         """
         path = cls.checkpoint(values)
         if not path.is_file() or (found := recognize_generator(load_file(path), path)) is None:
@@ -99,14 +84,10 @@ class Model(ABC):
 
     @classmethod
     def checkpoint(cls, values: Mapping[str, Any]) -> Path:
-        """The file of the generator that test.py's flags name."""
+        """Return the file of the generator that the flags of test.py name."""
         tag = f"iter_{values['load_iter']}" if values["load_iter"] else values["epoch"]
         name = cls.translator + values.get("model_suffix", "") + (AVERAGE if values["use_ema"] else "")
         return network_path(Path(values["checkpoints_dir"]) / values["name"], tag, name)
-
-    @classmethod  # noqa: B027 - nothing to refuse is a good default
-    def check(cls, options: Options) -> None:
-        """Raise `UserError` if the options do not fit this model."""
 
     def set_input(self, batch: Mapping[str, Any]) -> None:
         """Take a batch from the data set; images are [B, C, H, W] in [-1, 1], on the model's device."""

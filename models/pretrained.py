@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from options.parser import Parser
+from options import flag, parse_flags
 from util.download import download, unpack
 from util.errors import UserError, run_program
 from util.files import replace, temporary_in
@@ -44,21 +44,23 @@ BY_HAND = ("Weights of F-LSeSim are on Google Drive, linked from https://github.
 FILE = "latest_net_G.pth"
 
 
+@dataclass(frozen=True)
+class PretrainedFlags:
+    """Download a generator of CycleGAN, CUT or pix2pix to where test.py finds it."""
+
+    name: str = flag("", "the generator; --list names all", positional=True)
+    list: bool = flag(False, "list the generators and exit")
+    checkpoints_dir: Path = flag(Path("checkpoints"), "folder of all experiments; it gets NAME_pretrained")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the flags and download."""
-    parser = Parser(
-        prog="python -m models.pretrained", allow_abbrev=False,
-        description="Download a generator of CycleGAN, CUT or pix2pix to the place where test.py finds it.")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="the generator; --list names all")
-    parser.add_argument("--list", action="store_true", help="list the generators and exit")
-    parser.add_argument("--checkpoints_dir", type=Path, default=Path("checkpoints"), metavar="DIR",
-                        help="make the folder NAME_pretrained here (default: checkpoints)")
-    flags = parser.parse_args(argv)
+    flags = parse_flags(PretrainedFlags, "python -m models.pretrained", argv)
     if flags.list:
         print("\n".join([*PATHS, BY_HAND]))
         return
     if flags.name not in PATHS:
-        raise UserError(f"there is no published generator '{flags.name or ''}'; name one of {', '.join(PATHS)}. "
+        raise UserError(f"there is no published generator '{flags.name}'; name one of {', '.join(PATHS)}. "
                         f"{BY_HAND}")
     folder = flags.checkpoints_dir / f"{flags.name}_pretrained"
     path = folder / FILE
@@ -126,4 +128,4 @@ def described(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    run_program("models.pretrained", lambda: main(sys.argv[1:]))
+    run_program("models.pretrained", main)

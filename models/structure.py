@@ -44,7 +44,8 @@ class StructureFlags:
     attn_layers: tuple[str, ...] = flag(
         ("4", "7", "9"), "its layers, by name: layer2, say, or blocks.5; of VGG16 also by number of the ReLU from 0: "
         "4,7,9 is relu3_1,relu4_1,relu4_3", parse=comma_list)
-    patch_nums: int | None = flag(256, "query positions a layer; inf or -1: every position", parse=count_or_all)
+    patch_nums: int | None = flag(256, "query positions a layer; inf or -1: every position", parse=count_or_all,
+                                  unset="inf")
     patch_size: int = flag(
         64, "side of the window of keys around a query, in positions of the feature map. 256-pixel crops give maps "
         "64, 32 and 32 wide, so that 64 takes the whole map; the paper's LSeSim uses 32", minimum=1)

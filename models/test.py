@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from options import Options, TrainFlags, flag, recorded_flags
-from options.flag import plain_name_or_none
+from options.flag import plain_name
 from util.errors import UserError
 
 from .base import Model, translate_any_size
@@ -23,7 +23,7 @@ class SuffixFlags:
     """The generator of the checkpoint."""
 
     model_suffix: str = flag("", "load EPOCH_net_G<suffix>.pth, as in _A for one half of a CycleGAN",
-                             parse=plain_name_or_none)
+                             parse=lambda text: plain_name(text) if text else "")
 
 
 class TestModel(Model):

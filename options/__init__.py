@@ -1,16 +1,17 @@
-"""Command lines: flag groups, the parser, and the typed options that it returns."""
+"""Command lines: groups of flags, their parser, and the options of a run."""
 
 from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags, has_crop, usable_cores
 from .export import EXPORT, ExportFlags
-from .flag import flag
+from .flag import REQUIRED, flag
 from .options import Options
-from .parser import OwnsFlags, Program, parse
+from .parser import parse_flags, parse_known_flags
+from .precedence import FlagOwner, Program, parse
 from .recorded import recorded_flags
 from .test import TEST, TestFlags
 from .train import TRAIN, DisplayFlags, EvalFlags, LoadingFlags, TrainFlags
 
 __all__ = [
-    "EXPORT", "TEST", "TRAIN", "DataFlags", "DisplayFlags", "EvalFlags", "ExportFlags", "LoadingFlags", "NetworkFlags",
-    "Options", "OwnsFlags", "Program", "RunFlags", "SpeedFlags", "TestFlags", "TrainFlags", "flag", "has_crop", "parse",
-    "recorded_flags", "usable_cores",
+    "EXPORT", "REQUIRED", "TEST", "TRAIN", "DataFlags", "DisplayFlags", "EvalFlags", "ExportFlags", "FlagOwner",
+    "LoadingFlags", "NetworkFlags", "Options", "Program", "RunFlags", "SpeedFlags", "TestFlags", "TrainFlags", "flag",
+    "has_crop", "parse", "parse_flags", "parse_known_flags", "recorded_flags", "usable_cores",
 ]

@@ -18,81 +18,80 @@ DISCRIMINATORS = ("basic", "n_layers", "pixel", "multi", "stylegan2", "tilestyle
 
 
 def usable_cores() -> int:
-    """The CPU cores that this process may use, which taskset, SLURM and containers make fewer than the machine has."""
+    """Count the CPU cores that taskset, SLURM and containers leave to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_crop(preprocess: str) -> bool:
-    """Whether all images of a training get one size: --crop_size."""
+    """Return whether --preprocess gives all training images one size, --crop_size."""
     return "crop" in preprocess or preprocess == "zoom_and_patch"
 
 
 @dataclass(frozen=True)
 class RunFlags:
-    """What runs, under which name, on which device."""
+    """Experiment and device."""
 
-    name: str = flag("experiment_name", "name of the experiment: its files go to checkpoints_dir/name")
-    model: str = flag("sc", "which model")
-    checkpoints_dir: str = flag("./checkpoints", "where experiments are kept")
-    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best there is")
-    seed: int | None = flag(None, "seed of every random choice; left out, one is drawn and recorded", minimum=0)
-    epoch: str = flag("latest", "which epoch to load: a number or latest", parse=plain_name)
-    load_iter: int = flag(0, "load the checkpoint of this iteration instead of an epoch; 0: by epoch", minimum=0)
-    verbose: bool = flag(False, "print the networks, and the flags that have their defaults")
-    suffix: str = flag("", "appended to the name after a _; {flag} stands for a flag's value, as in {model}_{netG}")
+    name: str = flag("experiment_name", "name of the experiment; its files go to checkpoints_dir/name")
+    model: str = flag("sc", "method")
+    checkpoints_dir: str = flag("./checkpoints", "folder of all experiments")
+    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best")
+    seed: int | None = flag(None, "seed of all random choices; without it, a random one is recorded", minimum=0)
+    epoch: str = flag("latest", "epoch to load: a number or latest", parse=plain_name)
+    load_iter: int = flag(0, "load the checkpoint of this iteration instead of an epoch; 0: of the epoch", minimum=0)
+    verbose: bool = flag(False, "also print the networks, and the flags that have their defaults")
+    suffix: str = flag("", "append _ and this to the name; {flag} becomes the value of a flag, as in {model}_{netG}")
 
 
 @dataclass(frozen=True)
 class DataFlags:
-    """Which images, and how they become batches."""
+    """Images and batches."""
 
     dataroot: str = flag("", "folder of images (with trainA, trainB, testA, testB for unaligned); required")
     dataset_mode: str = flag("unaligned", "how images are found and paired")
-    direction: str = flag("AtoB", "which way to translate", choices=("AtoB", "BtoA"))
-    phase: str = flag("train", "which part of the data set: the folders' prefix", parse=plain_name)
+    direction: str = flag("AtoB", "direction of the translation", choices=("AtoB", "BtoA"))
+    phase: str = flag("train", "part of the data set: the prefix of its folders", parse=plain_name)
     serial_batches: bool = flag(False, "take images in order instead of at random")
-    num_threads: int = flag(min(4, usable_cores()), "worker processes that load images, by default at most 4 and "
-                            "one for each usable core; 0: load in the main process", minimum=0, maximum=1024)
+    num_threads: int = flag(min(4, usable_cores()), "worker processes that load images; the default is the number of "
+                            "usable cores, at most 4. 0: load in the main process", minimum=0, maximum=1024)
     batch_size: int = flag(1, "images in a batch", minimum=1)
     load_size: int = flag(286, "size that images are scaled to before the crop", minimum=1, maximum=65536)
-    crop_size: int = flag(256, "size of the square that is cut out", minimum=1, maximum=65536)
+    crop_size: int = flag(256, "side of the square crop", minimum=1, maximum=65536)
     max_dataset_size: int | None = flag(None, "use at most this many images of a folder; inf: all",
-                                        parse=count_or_all)
+                                        parse=count_or_all, unset="inf")
     preprocess: str = flag("resize_and_crop", "how images are scaled and cropped; zoom_and_patch scales images down to "
                            "--load_size at most, and zooms out of each crop at random", choices=PREPROCESS_MODES)
-    random_scale_max: float = flag(3.0, "with --preprocess zoom_and_patch: the largest factor by which training images "
-                                   "are scaled down at random, height and width each by its own", minimum=1)
-    no_flip: bool = flag(False, "do not mirror training images at random")
+    random_scale_max: float = flag(3.0, "with --preprocess zoom_and_patch: largest factor by which training images are "
+                                   "scaled down at random, height and width independently", minimum=1)
+    no_flip: bool = flag(False, "do not flip training images horizontally at random")
     input_nc: int = flag(3, "channels of input images: 3 for colour, 1 for greyscale", minimum=1)
     output_nc: int = flag(3, "channels of output images: 3 for colour, 1 for greyscale", minimum=1)
 
 
 @dataclass(frozen=True)
 class NetworkFlags:
-    """The architecture of generator and discriminator."""
+    """Architecture of generator and discriminator."""
 
     netG: str = flag("resnet_9blocks", "generator", choices=GENERATORS)
-    netD: str = flag("basic", "discriminator: basic is the PatchGAN, which sees 84x84 pixels, 70x70 with "
-                      "--no_antialias", choices=DISCRIMINATORS)
-    ngf: int = flag(64, "channels after the generator's first convolution", minimum=1)
-    ndf: int = flag(64, "channels after the discriminator's first convolution", minimum=1)
+    netD: str = flag("basic", "discriminator; basic is the PatchGAN with a receptive field of 84x84 pixels, 70x70 with "
+                     "--no_antialias", choices=DISCRIMINATORS)
+    ngf: int = flag(64, "channels after the first convolution of the generator", minimum=1)
+    ndf: int = flag(64, "channels after the first convolution of the discriminator", minimum=1)
     n_layers_D: int = flag(3, "layers of the n_layers and multi discriminators", minimum=1, maximum=10)
     norm: str = flag("instance", "normalisation", choices=("instance", "batch", "none"))
     init_type: str = flag("xavier", "initialisation", choices=("normal", "xavier", "kaiming", "orthogonal"))
     init_gain: float = flag(0.02, "scale of the normal, xavier and orthogonal initialisation", above=0)
     no_dropout: bool = flag(True, "no dropout in the generator")
-    no_antialias: bool = flag(False, "strided convolutions instead of blur-pooled ones on the way down; the U-Nets and "
-                              "the pixel and multi discriminators have none to replace")
-    no_antialias_up: bool = flag(False, "transposed convolutions instead of blurred ones on the way up; the U-Nets "
-                                 "have none to replace")
+    no_antialias: bool = flag(False, "downsample by strided convolutions instead of blur-pooling; no effect on the "
+                              "U-Nets and the pixel and multi discriminators")
+    no_antialias_up: bool = flag(False, "upsample by transposed convolutions without blur; no effect on the U-Nets")
     stylegan2_G_num_downsampling: int = flag(1, "halvings of the stylegan2 generators", minimum=0, maximum=6)
     stylegan2_size: int = flag(0, "side of the images, in pixels, that the stylegan2 networks are built for; 0: the "
                                "smaller of --load_size and --crop_size", minimum=0, maximum=65536)
-    D_patch_size: int = flag(64, "side of the tiles that the tilestylegan2 discriminator judges, in pixels", minimum=8)
+    D_patch_size: int = flag(64, "side of the tiles of the tilestylegan2 discriminator, in pixels", minimum=8)
 
 
 def stylegan2_size(values: Mapping[str, Any]) -> dict[str, Any]:
-    """--stylegan2_size where it is 0, so that it is recorded for testing, whose images have other sizes."""
+    """Return --stylegan2_size where it is 0; it is recorded, since test images have other sizes."""
     networks = values["netG"], values["netD"]
     if values["stylegan2_size"] or not {"stylegan2", "smallstylegan2"} & set(networks):
         return {}
@@ -101,14 +100,14 @@ def stylegan2_size(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SpeedFlags:
-    """How the networks are computed. docs/performance.md has measured gains."""
+    """Speed and precision; docs/performance.md has measured gains."""
 
     amp: str = flag("no", "precision of the networks: no is float32; bf16 suits GPUs since Ampere and CPUs with bf16 "
                     "instructions; fp16, with scaled losses, suits older GPUs. Losses and weights stay float32",
                     choices=("no", "bf16", "fp16"))
-    channels_last: bool = flag(True, "store weights and activations channels last, for which convolutions are faster; "
+    channels_last: bool = flag(True, "store weights and activations channels last, which speeds convolutions up; "
                                "false: channels first")
     compile: bool = flag(False, "compile the networks with torch.compile: the first steps take minutes, later ones "
                          "less; needs a C++ compiler or, on a GPU, Triton")
     no_tf32: bool = flag(False, "full float32 instead of TF32 for convolutions on GPUs since Ampere; matrix products, "
-                         "those of the losses among them, are float32 always")
+                         "in the losses too, are always float32")

@@ -1,4 +1,4 @@
-"""How a command-line flag is declared: one dataclass field, its help text and its limits."""
+"""Declaration of a command-line flag: a field of a frozen dataclass, with its help, its limits and its conversion."""
 
 from __future__ import annotations
 
@@ -7,64 +7,60 @@ import re
 import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache
 from typing import Any
 
 TRUE_WORDS = ("true", "yes", "on", "1", "y", "t")
 FALSE_WORDS = ("false", "no", "off", "0", "n", "f")
-LARGEST = 2**63 - 1  # what a seed may be, and more than any count can use
-
-
-def flag(
-    default: Any,
-    help: str,  # noqa: A002 - the word argparse uses
-    *,
-    choices: Sequence[str] = (),
-    minimum: float | None = None,
-    above: float | None = None,
-    maximum: float | None = None,
-    parse: Callable[[str], Any] | None = None,
-) -> Any:
-    """Declare a flag as a field of a frozen dataclass; its type is the field's annotation.
-
-    Args:
-        default: value when the flag is left out.
-        help: what the flag does, in one line; the default is appended when help is printed.
-        choices: the allowed values.
-        minimum, above, maximum: the allowed range; ``above`` is exclusive.
-        parse: converts the text when the annotation alone does not say how; raises ``ValueError``.
-    """
-    metadata = {
-        "help": help, "choices": tuple(choices), "minimum": minimum, "above": above, "maximum": maximum,
-        "parse": parse,
-    }
-    return field(default=default, metadata=metadata)
+LARGEST = 2**63 - 1  # the largest seed, and more than any count needs
+REQUIRED: Any = MISSING
+"""Default of a flag that must be typed; its group needs ``@dataclass(frozen=True, kw_only=True)``."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """A declared flag, ready for the parser."""
+    """A declared flag.
 
-    name: str
-    type: Any
+    Attributes:
+        default: value without the flag, or `REQUIRED`.
+        help: one line without the default, which the parser adds.
+        choices: allowed values.
+        minimum, above, maximum: allowed range; ``above`` is exclusive.
+        parse: conversion of the text, if the annotation is not enough; raises ``ValueError``.
+        several: the value is a tuple of words separated by spaces; a number fixes how many.
+        positional: the value is typed without the name of the flag.
+        alias: another name.
+        action: ``extend`` adds up lists that are typed several times; otherwise the last one is taken.
+        metavar: text for the value in help, if not the type.
+        unset: text for None or an empty list in help.
+        name: that of the field.
+        kind: type of the value, or of each item of a list.
+    """
+
     default: Any
     help: str
-    choices: tuple[str, ...]
-    minimum: float | None
-    above: float | None
-    maximum: float | None
-    parse: Callable[[str], Any] | None
-
-    @property
-    def base_type(self) -> Any:
-        """The annotation without ``| None``."""
-        if typing.get_origin(self.type) in (types.UnionType, typing.Union):
-            return next(t for t in typing.get_args(self.type) if t is not type(None))
-        return self.type
+    choices: Sequence[str] = ()
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    parse: Callable[[str], Any] | None = None
+    several: bool | int = False
+    positional: bool = False
+    alias: str = ""
+    action: str = "store"
+    metavar: str = ""
+    unset: str = "none"
+    name: str = ""
+    kind: Any = str
 
     def convert(self, text: str) -> Any:
-        """Turn what the user typed into a value within the limits, or raise ``ValueError`` saying why not."""
-        value = self.parse(text) if self.parse else self._convert_by_type(text)
+        """Convert a typed text.
+
+        Raises:
+            ValueError: the text is no value of the flag; says why.
+        """
+        value = (self.parse or CONVERSIONS.get(self.kind, self.kind))(text)
         if self.choices and value not in self.choices:
             raise ValueError(f"'{text}' is not one of {', '.join(self.choices)}")
         if isinstance(value, int | float):
@@ -77,81 +73,79 @@ class Flag:
         return value
 
     def shown(self, value: Any) -> str:
-        """A value as the user would type it for this flag."""
-        return "inf" if value is None and self.parse is count_or_all else show(value)
+        """Format a value as it is typed, or ``unset`` for None."""
+        if value is None:
+            return self.unset
+        return " ".join(map(show, value)) or self.unset if self.several else show(value)
 
-    def _convert_by_type(self, text: str) -> Any:
-        kind = self.base_type
-        if kind is bool:
-            return _parse_bool(text)
-        if kind is int:
-            return _parse_int(text)
-        if kind is float:
-            return _parse_float(text)
-        return text
+
+def flag(default: Any, help: str, **limits: Any) -> Any:  # noqa: A002 - the word of argparse
+    """Declare a flag as a field of a frozen dataclass; the annotation of the field is its type.
+
+    Args:
+        default, help, limits: attributes of `Flag`.
+    """
+    return field(default=default, metadata={"flag": Flag(default, help, **limits)})
+
+
+@cache
+def flags_of(group: type) -> tuple[Flag, ...]:
+    """List the flags of a group, a frozen dataclass of `flag` fields, in order of declaration."""
+    hints = typing.get_type_hints(group)
+    return tuple(replace(f.metadata["flag"], name=f.name, kind=_kind(hints[f.name])) for f in fields(group))
 
 
 def show(value: Any) -> str:
-    """A value as the user would type it."""
+    """Format a value as it is typed."""
     if value is None:
         return "none"
     if isinstance(value, tuple | list):
-        return ",".join(str(item) for item in value) or "none"
+        return ",".join(map(str, value)) or "none"
     return str(value)
 
 
-def flags_of(group: type) -> list[Flag]:
-    """The flags that a group (a frozen dataclass of `flag` fields) declares, in order."""
-    hints = typing.get_type_hints(group)
-    return [_flag_of(f, hints[f.name]) for f in fields(group)]
-
-
-def comma_list(text: str) -> tuple[str, ...]:
-    """``"4, 7,9"`` to ``("4", "7", "9")``; an empty list is an error."""
+def comma_list(text: str, choices: Sequence[str] = ()) -> tuple[str, ...]:
+    """Convert ``"4, 7,9"`` to ``("4", "7", "9")``; refuse an empty list and items that are not in ``choices``."""
     items = tuple(item.strip() for item in text.split(",") if item.strip())
     if not items:
         raise ValueError("the list is empty")
+    if unknown := [item for item in items if choices and item not in choices]:
+        raise ValueError(f"'{unknown[0]}' is not one of {', '.join(choices)}")
     return items
 
 
 def count_or_all(text: str) -> int | None:
-    """A positive count, or ``None`` for all of them (typed ``inf`` or ``-1``)."""
+    """Convert a positive count; ``inf`` and ``-1`` become None, for all."""
     if text.strip().lower() in ("inf", "-1"):
         return None
-    value = _parse_int(text)
+    value = _whole_number(text)
     if value < 1:
         raise ValueError(f"{text} is neither a positive number nor 'inf' (or -1) for all")
     return value
 
 
 def plain_name(text: str) -> str:
-    """A part of a file's name: it leads to no other folder."""
+    """Return a part of a file name; refuse text that leads to another folder."""
     if not re.fullmatch(r"\w[\w.-]*", text):
         raise ValueError(f"'{text}' may hold letters, digits, '_', '-' and '.' only")
     return text
 
 
-def plain_name_or_none(text: str) -> str:
-    """A `plain_name`, or nothing."""
-    return plain_name(text) if text else ""
+def _kind(hint: Any) -> Any:
+    """Return ``int`` for ``int``, ``int | None`` and ``tuple[int, ...]``."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not type(None))
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else hint
 
 
-def _flag_of(f: Field[Any], hint: Any) -> Flag:
-    if f.default is MISSING:
-        raise TypeError(f"flag {f.name} has no default")
-    return Flag(name=f.name, type=hint, default=f.default, **f.metadata)
-
-
-def _parse_bool(text: str) -> bool:
+def _truth(text: str) -> bool:
     word = text.strip().lower()
-    if word in TRUE_WORDS:
-        return True
-    if word in FALSE_WORDS:
-        return False
-    raise ValueError(f"'{text}' is neither true nor false")
+    if word not in TRUE_WORDS + FALSE_WORDS:
+        raise ValueError(f"'{text}' is neither true nor false")
+    return word in TRUE_WORDS
 
 
-def _parse_float(text: str) -> float:
+def _finite_number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -161,15 +155,17 @@ def _parse_float(text: str) -> float:
     return value
 
 
-def _parse_int(text: str) -> int:
-    """Whole numbers, also written ``256.0``: the published code declares some counts as floats."""
+def _whole_number(text: str) -> int:
+    """Convert ``256``, and ``256.0`` too: the published code declares some counts as floats."""
     try:
         value = int(text)  # exact, however large
     except ValueError:
-        number = _parse_float(text)
-        value = int(number)
+        value = int(number := _finite_number(text))
         if value != number:
             raise ValueError(f"'{text}' is not a whole number") from None
     if abs(value) > LARGEST:
         raise ValueError(f"{text} is too large: the greatest value is {LARGEST}")
     return value
+
+
+CONVERSIONS: dict[Any, Callable[[str], Any]] = {bool: _truth, int: _whole_number, float: _finite_number}

@@ -17,16 +17,14 @@ Group = TypeVar("Group")
 
 
 class Options:
-    """Typed, frozen options of one run.
-
-    ``options[TrainFlags].lr`` is checked by the type checker; the groups are frozen dataclasses.
+    """The options of one run: ``options[TrainFlags].lr``.
 
     Args:
         groups: one instance of each flag group.
-        defaults: what each flag would have been, had the user typed nothing.
-        notes: sentences about where values come from.
-        typed: names of the flags that the user typed.
-        recorded: flags that a program inherits from the training, as that recorded them, whatever was typed.
+        defaults: default of each flag.
+        notes: sentences about the sources of values, for the user.
+        typed: names of the typed flags.
+        recorded: inherited flags as the training recorded them, typed or not.
     """
 
     def __init__(
@@ -45,42 +43,34 @@ class Options:
     def __contains__(self, group: type) -> bool:
         return group in self._groups
 
-    def having(self, group: Any) -> Options:
-        """The same options with another instance of one group."""
-        return Options((self._groups | {type(group): group}).values(), self.defaults, self.notes, typed=self.typed,
-                       recorded=self.recorded)
-
     def replacing(self, values: Mapping[str, Any]) -> Options:
-        """The same options with other values of some flags.
-
-        Args:
-            values: by the flags' names, as `as_dict` has them.
+        """Return the same options with other values of some flags, by name as in `as_dict`.
 
         Raises:
             ValueError: a flag cannot have this value.
         """
-        options = self
-        for kind, group in self._groups.items():
-            own = {f.name: f.convert(show(values[f.name])) for f in flags_of(kind) if f.name in values}
-            options = options.having(replace(group, **own)) if own else options
-        return options
+        groups = [
+            replace(group, **{f.name: f.convert(show(values[f.name])) for f in flags_of(kind) if f.name in values})
+            for kind, group in self._groups.items()]
+        return Options(groups, self.defaults, self.notes, typed=self.typed, recorded=self.recorded)
 
     def as_dict(self) -> dict[str, Any]:
-        """Every flag with its value, in order of declaration."""
+        """Return every flag with its value, in order of declaration."""
         return {name: value for group in self._groups.values() for name, value in asdict(group).items()}
 
     def changes_since(self, before: Mapping[str, Any]) -> dict[str, str]:
-        """For each flag whose value was another one ``before``, a text like ``--norm is none, was instance``."""
+        """Describe each flag with another value ``before``: ``--norm is none, was instance``."""
         return {
             name: f"--{name} is {show(value)}, was {show(before[name])}"
             for name, value in self.as_dict().items() if name in before and show(before[name]) != show(value)
         }
 
     def as_text(self, *, changed_only: bool = False) -> str:
-        """A table of all flags, with the default beside each one that differs from it, and the notes.
+        """Format a table of all flags, with defaults that differ, and the notes.
 
         Args:
-            changed_only: leave out those that have their default, and say so; what chooses the others always stays.
+            changed_only: count the flags that have their defaults instead of listing them; ``model`` and
+                ``dataset_mode`` are always listed.
         """
         values = self.as_dict()
         changed = {name for name, value in values.items() if value != self.defaults[name]}
@@ -103,7 +93,7 @@ class Options:
         try:
             for suffix, text in texts.items():
                 with replacing(folder / f"{stem}.{suffix}") as temporary:
-                    # A path may hold bytes that are no text; JSON escapes them by itself.
+                    # A path may hold bytes that are no text; JSON escapes them.
                     temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise UserError(f"the options cannot be written to {folder} ({error.strerror}); choose another "

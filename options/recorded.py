@@ -1,4 +1,4 @@
-"""The flags that an experiment was trained with."""
+"""The flags of an experiment's training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ FILE = "train_opt.json"
 
 
 def recorded_flags(folder: Path) -> dict[str, Any] | None:
-    """What ``train_opt.json`` in an experiment's folder holds; None where there is no such file.
+    """Read the flags in ``train_opt.json`` of an experiment; None without such a file.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the file is damaged.
     """
     path = folder / FILE
     try:
@@ -30,6 +30,6 @@ def recorded_flags(folder: Path) -> dict[str, Any] | None:
 
 
 def unusable(folder: Path, error: Exception) -> UserError:
-    """What to tell about a ``train_opt.json`` that is damaged."""
+    """Return the error for a damaged ``train_opt.json``."""
     return UserError(f"{folder / FILE} cannot be used ({error}); repair or remove it, and type the flags of the "
                      "architecture")

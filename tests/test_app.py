@@ -264,8 +264,8 @@ def test_mistakes_on_the_command_line_are_one_sentence() -> None:
     for flags, sentence in {
         "--checkpoints_dir nowhere": "there is no folder nowhere",
         "--gpu_ids 99 --checkpoints_dir .": "--gpu_ids 99",
-        "--port 0": "'0' is not a positive whole number",
-        "--shar": "unrecognized arguments: --shar",
+        "--port 0": "0 is too small: the least value is 1",
+        "--shar": "--shar is not a flag of app.py; did you mean --share?",
     }.items():
         outcome = run("app.py", *flags.split())
         assert outcome.code == 2

@@ -205,7 +205,7 @@ def test_a_damaged_record_is_named(tmp_path: Path, arguments: list[str], content
     (("--extra", "--ngf 4 --name other"), "--name is what experiments.compare sets itself"),
     (("--extra=--seed=9",), "--seed=9 is what experiments.compare sets itself"),
     (("--seeds", "1.5"), "'1.5' is not a whole number"),
-    (("--rounds", "0"), "'0' is not a positive whole number"),
+    (("--rounds", "0"), "0 is too small: the least value is 1"),
 ])
 def test_what_cannot_be_meant_is_refused_at_once(arguments: list[str], typed: tuple[str, ...], told: str) -> None:
     with pytest.raises(UserError, match=re.escape(told)):

@@ -105,7 +105,7 @@ def test_unreadable_images_are_named_and_left_out(tmp_path: Path, photos: Path) 
     (["--a", "nowhere"], "--a: there is no folder nowhere"),
     (["--a", "{photos}", "--b", "nowhere"], "--b: there is no folder nowhere"),
     (["--a", "{bad}", "--size", "8", "--test", "0"], "--a: none of the images in {bad} can be read"),
-    (["--a", "{photos}", "--test", "1"], "'1' is no share from 0 to below 1"),
+    (["--a", "{photos}", "--test", "1"], "1 is too large: the greatest value is 0.9999"),
     (["--a", "{photos}", "--size", "8x8x8"], "'8x8x8' is no size such as 256 or 512x256"),
 ])
 def test_what_cannot_be_made_leaves_nothing(tmp_path: Path, photos: Path, flags: list[str], said: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import io
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from unittest import mock
 from urllib.parse import unquote, urlparse
 
@@ -23,7 +23,7 @@ import evaluate
 from data import DATASETS
 from export import NoImages
 from models import MODELS
-from options import EXPORT, TEST, TRAIN, parse
+from options import EXPORT, TEST, TRAIN, parse, parser
 from util.errors import UserError
 
 SOME_IMAGES = ROOT / "datasets" / "lineart2color"
@@ -125,7 +125,7 @@ def understand(file: str, arguments: list[str]) -> None:
             raise UserError("it takes DATAROOT NAME or --demo before its flags")
         if model:
             understand(f"{script[1]}.py", ["--model", model[1], *arguments])
-    elif file.endswith(".py") and ".parse_args(" in (ROOT / file).read_text(encoding="utf-8"):
+    elif file.endswith(".py") and "parse_flags(" in (ROOT / file).read_text(encoding="utf-8"):
         parse_alone(file, arguments)
 
 
@@ -144,15 +144,15 @@ class Parsed(Exception):  # noqa: N818 - no error: the end of what is to be seen
 
 def parse_alone(file: str, arguments: list[str]) -> None:
     """Run a program up to the end of its parsing."""
-    original = argparse.ArgumentParser.parse_args
+    original = parser.read
 
-    def parse_args(*args: object, **keywords: object) -> None:
-        original(*args, **keywords)  # type: ignore[call-overload]
-        raise Parsed
+    def read(*args: Any, **keywords: Any) -> None:
+        _, rest = original(*args, **keywords)
+        raise UserError(f"unknown flags {rest}") if rest else Parsed
 
     module = load(ROOT / file)
-    with mock.patch.object(argparse.ArgumentParser, "parse_args", parse_args), \
-            mock.patch.object(sys, "argv", [file, *arguments]), contextlib.suppress(Parsed):
+    with mock.patch("options.parser.read", read), mock.patch.object(sys, "argv", [file, *arguments]), \
+            contextlib.suppress(Parsed):
         module.main()
         raise AssertionError(f"{file} has run without parsing its arguments")
 
@@ -164,6 +164,6 @@ def load(path: Path) -> ModuleType:
     spec = spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
-    module = module_from_spec(spec)
+    module = sys.modules[path.stem] = module_from_spec(spec)  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module

@@ -176,7 +176,7 @@ def test_help_names_the_models_own_flags_only(capsys: pytest.CaptureFixture[str]
         parse(program, MODELS, DATASETS, ["--model", name, "--help"])
     text = capsys.readouterr().out
     mode = MODELS[name].defaults(program.training).get("dataset_mode", "unaligned")
-    groups = (*program.groups, *MODELS[name].flags, *DATASETS[mode].flags)
+    groups = (*program.flags, *MODELS[name].flags, *DATASETS[mode].flags)
     if not program.training:
         groups += MODELS[name].test_flags
     shown = {line.split()[0][2:] for line in text.splitlines() if line.startswith("  --")}

@@ -18,10 +18,12 @@ from models import MODELS
 from models.sc import SpatialFlags
 from models.structure import StructureFlags
 from options import (
+    REQUIRED,
     TEST,
     TRAIN,
     DataFlags,
     DisplayFlags,
+    FlagOwner,
     NetworkFlags,
     Options,
     Program,
@@ -29,6 +31,8 @@ from options import (
     TrainFlags,
     flag,
     parse,
+    parse_flags,
+    parse_known_flags,
 )
 from options.common import usable_cores
 from options.parser import FORMER
@@ -114,11 +118,7 @@ class TwiceFlags:
 
 
 def model_with(flags: tuple[type, ...], defaults: Mapping[str, Any]) -> Any:
-    owner = type("Owner", (), {"flags": flags, "test_flags": (), "inherited": ()})
-    owner.defaults = classmethod(lambda cls, training: defaults)
-    owner.implied = classmethod(lambda cls, typed: {})
-    owner.check = classmethod(lambda cls, options: None)
-    return owner
+    return type("Owner", (FlagOwner,), {"flags": flags, "defaults": classmethod(lambda cls, training: defaults)})
 
 
 def test_flags_declared_twice_and_overrides_of_unknown_flags_are_programming_errors() -> None:
@@ -290,6 +290,65 @@ def test_damaged_options_of_the_training_are_one_sentence(tmp_path: Path, conten
     assert "train_opt.json" in message
     assert "repair or remove it" in message
     assert "\n" not in message
+
+
+# --- programs with one group of flags
+
+
+@dataclass(frozen=True)
+class SharedFlags:
+    """What several programs share."""
+
+    shared: float = flag(0.5, "a share", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolFlags(SharedFlags):
+    """Make something."""
+
+    place: Path = flag(REQUIRED, "a folder", positional=True)
+    out: Path = flag(REQUIRED, "another folder", alias="output_dir")
+    sizes: tuple[int, ...] = flag((1, 2), "sizes", minimum=1, several=True)
+    pair: tuple[int, ...] = flag((), "two numbers", several=2, unset="no pair")
+    notes: tuple[str, ...] = flag((), "notes", several=True, action="extend")
+    dry: bool = flag(False, "change nothing")
+
+
+def tool(*argv: str) -> ToolFlags:
+    return parse_flags(ToolFlags, "tool.py", argv)
+
+
+def test_a_group_of_flags_is_a_whole_command_line() -> None:
+    assert tool("x", "--out", "y") == ToolFlags(place=Path("x"), out=Path("y"))
+    found = tool("--dry", "x", "--output_dir=y", "--sizes", "3", "--sizes", "4", "5", "--pair", "6", "7",
+                 "--notes", "a", "--notes", "b", "c", "--shared", "2")
+    assert found == ToolFlags(
+        place=Path("x"), out=Path("y"), sizes=(4, 5), pair=(6, 7), notes=("a", "b", "c"), dry=True, shared=2.0)
+    known, rest = parse_known_flags(ToolFlags, "tool.py", ["x", "--out", "y", "--ngf", "3"])
+    assert (known.place, rest) == (Path("x"), ["--ngf", "3"])
+
+
+@pytest.mark.parametrize(("argv", "sentence"), [
+    ((), "the following arguments are required: PLACE, --out/--output_dir"),
+    (("x", "--out", "y", "--sizes", "0"), "--sizes: 0 is too small: the least value is 1"),
+    (("x", "--out", "y", "--siz", "3"), "--siz is not a flag of tool.py; did you mean --sizes?"),
+    (("x", "--out", "y", "--pair", "3"), "--pair: expected 2 arguments"),
+    (("x", "--out", "y", "z"), "'z' is not a flag; flags start with -- (see --help)"),
+])
+def test_a_mistake_in_any_program_is_one_sentence(argv: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        tool(*argv)
+    assert str(caught.value) == sentence
+
+
+def test_help_has_a_section_for_each_group_and_tells_of_every_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tool("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("usage: tool.py PLACE [--flag value ...]", "Make something: PLACE a folder (required)",
+                  "--sizes INT [INT ...] sizes (default: 1 2)", "two numbers (default: no pair)",
+                  "What several programs share: --shared FLOAT a share (default: 0.5)"):
+        assert words in text
 
 
 # --- how options are kept

@@ -73,7 +73,7 @@ def test_every_command_of_a_row_is_one_that_its_program_takes(script: str) -> No
 
     for command, arguments in found.items():
         if command.startswith("evaluate.py"):
-            parsed = evaluate.parse(arguments)
+            _, parsed = evaluate.parse(arguments)
             assert f"results/{testing[RunFlags].name}/" in str(getattr(parsed, "outputs", None) or parsed.images)
     assert ("evaluate.py metrics" in found) == (script != "single_image")
 

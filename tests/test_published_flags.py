@@ -117,7 +117,7 @@ def converters(command: str) -> dict[str, Flag]:
     chosen = options_of(command)
     program = TRAIN if command.startswith("train.py") else TEST
     model, dataset = MODELS[chosen[RunFlags].model], DATASETS[chosen[DataFlags].dataset_mode]
-    return {f.name: f for group in (*program.groups, *model.flags, *dataset.flags) for f in flags_of(group)}
+    return {f.name: f for group in (*program.flags, *model.flags, *dataset.flags) for f in flags_of(group)}
 
 
 @pytest.mark.parametrize("command", PUBLISHED)

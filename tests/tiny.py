@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data import DATASETS
 from models import MODELS, Model
-from options import TEST, TRAIN, Options, parse
+from options import TEST, TRAIN, FlagOwner, Options, parse
 from training.step import TrainingStep
 
 NETWORKS = "--netG resnet_6blocks --ngf 2 --netD n_layers --n_layers_D 1 --ndf 2"
@@ -36,28 +36,8 @@ METHODS = {
 SIZES = "--load_size 20 --crop_size 16"
 
 
-class NoModel:
+class NoModel(FlagOwner):
     """A model without flags, for tests of the data sets alone."""
-
-    flags: ClassVar[tuple[type, ...]] = ()
-    test_flags: ClassVar[tuple[type, ...]] = ()
-    inherited: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def defaults(cls, training: bool) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def implied(cls, typed: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def recognized(cls, values: Mapping[str, Any]) -> None:
-        return None
-
-    @classmethod
-    def check(cls, options: Options) -> None:
-        return None
 
 
 def save_noise(path: Path, seed: int, size: tuple[int, int] = (24, 20), mode: str = "RGB") -> Path:

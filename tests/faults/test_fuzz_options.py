@@ -25,7 +25,7 @@ NASTY = (
 
 
 def flags(program: Program) -> list[Flag]:
-    groups = (*program.groups, *(group for owner in (*MODELS.values(), *DATASETS.values()) for group in owner.flags))
+    groups = (*program.flags, *(group for owner in (*MODELS.values(), *DATASETS.values()) for group in owner.flags))
     return [flag for group in groups for flag in flags_of(group)]
 
 
@@ -39,9 +39,9 @@ def value(chance: random.Random, flag: Flag) -> str:
                        for _ in range(chance.randrange(12)))
     if flag.choices:
         return chance.choice(flag.choices)
-    if flag.base_type is bool:
+    if flag.kind is bool:
         return chance.choice(("true", "false", "1", "off"))
-    if flag.base_type in (int, float):
+    if flag.kind in (int, float):
         return chance.choice((str(chance.randrange(-2, 300)), f"{chance.gauss(0, 1):.3g}", show(flag.default)))
     return show(flag.default)
 
