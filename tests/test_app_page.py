@@ -218,6 +218,7 @@ def test_another_sites_name_is_refused(app: App) -> None:
     assert b"'rebound.example' is not this server's address; open the one that app.py printed" in refused.value.read()
 
 
+@pytest.mark.slow
 def test_a_narrow_window_shows_everything_and_says_what_is_missing(app: App, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and so on")
     with browser(width=400, height=900) as window:

@@ -116,6 +116,7 @@ def numbers(row: Mapping[str, object]) -> list[float]:
     return [value for value in row.values() if isinstance(value, int | float)]
 
 
+@pytest.mark.slow
 def test_the_step_benchmark_fills_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = " ".join((NETWORKS, LOSSES)).replace("--patch_size 4", "").split()
     step.main(["--device", "cpu", "--size", "16", "--rows", "LSeSim-p32-bf16", "--rounds", "1", "--threads", "1",

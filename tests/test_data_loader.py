@@ -222,6 +222,7 @@ class Faulty(Keys):
         raise ZeroDivisionError("a bug")
 
 
+@pytest.mark.slow
 def test_a_loader_that_is_held_until_the_end_does_not_keep_the_process(tmp_path):
     """As an exception's traceback, or a cycle that nobody has collected, holds one."""
     (tmp_path / "hold.py").write_text(f"""

@@ -25,6 +25,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_tools_run_as_files_from_anywhere(tmp_path: Path) -> None:
     outcome = run_process(ROOT / "datasets" / "make_aligned.py", "--help", cwd=tmp_path)  # it imports the most
     assert (outcome.code, outcome.err) == (0, "")

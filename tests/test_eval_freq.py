@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from states import content, differing
-from test_distributed import train as train_in_processes
+from test_distributed import TINY, torchrun
 from test_train import log_of
 from tiny import save_folders, save_noise, train_options, translate_options
 
@@ -165,8 +165,9 @@ def test_with_a_moving_average_that_is_what_is_scored(root: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_share_the_images_and_find_the_same_scores(root: Path) -> None:
-    flags = ["--max_iters", "4", "--eval_freq", "2", "--init_gain", "0.5"]
-    train_in_processes(2, root, *flags, "--name", "two")
+    done = torchrun(2, "train.py", "--dataroot", root, "--checkpoints_dir", root / "checkpoints", *TINY, "--max_iters",
+                    "4", "--eval_freq", "2", "--init_gain", "0.5", "--name", "two")
+    assert done.returncode == 0, done.stderr
     options = train_options(root, "--init_gain 0.5")
     examiner = GeneratorScorer(evaluation_options(options, averaged=False), torch.device("cpu"))
     examiner.translator.load(root / "checkpoints" / "two", "latest")

@@ -70,7 +70,7 @@ def test_a_pipe_gets_plain_lines():
     assert last == "saved latest"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("utf-8", marks=pytest.mark.slow)])
 def test_file_names_of_any_bytes_can_be_printed(encoding):
     program = "from util.terminal import TerminalSink; TerminalSink(1).message('a \\udcff \\u732b')"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}

@@ -76,6 +76,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_last_checkpoint(
     assert differing(content(tmp_path / "whole" / "experiment_name"), content(folder)) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_on_the_terminal(tmp_path: Path, disk: Path) -> None:
     root = save_folders(tmp_path)
     fill(disk, 40_000)

@@ -49,7 +49,8 @@ def heard() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("name", "code"), [
-    ("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129), ("SIGUSR1", 75)])
+    ("SIGTERM", 143), *(pytest.param(name, code, marks=pytest.mark.slow)
+                       for name, code in (("SIGINT", 130), ("SIGHUP", 129), ("SIGUSR1", 75)))])
 def test_a_signal_to_the_whole_group_saves_and_tells_the_scheduler(root: Path, name: str, code: int) -> None:
     """As Ctrl-C and schedulers do it: the workers that load images get the signal too, and some come twice."""
     process = start(root, f"{ENDLESS} --num_threads 2")
@@ -66,6 +67,7 @@ def test_a_signal_to_the_whole_group_saves_and_tells_the_scheduler(root: Path, n
     assert ("once more, and it ends at once" in err) == (name == "SIGINT")
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(root: Path) -> None:
     process = start(root, f"{ENDLESS} --batch_size 3 --load_size 256 --crop_size 256 --ngf 8")  # a step takes a while
     wait_until(lambda: lines(root) >= 1, process)
@@ -80,6 +82,7 @@ def test_a_second_ctrl_c_ends_at_once(root: Path) -> None:
     assert not list((root / "checkpoints" / "experiment_name").glob("*.pth"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_translation_without_a_traceback(root: Path) -> None:
     train(train_options(root, "--max_iters 1 --no_html"))
     many = save_folders(root / "many", "test", (1000, 0))

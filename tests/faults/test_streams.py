@@ -95,6 +95,7 @@ def assert_saved(root: Path, code: int | None, expected: int, said: object = "")
     assert content(root / "checkpoints" / "experiment_name")["state.progress.images"] == lines(root) > 0
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_saves_and_ends_with_129(root: Path) -> None:
     """The kernel sends SIGHUP when the terminal's other end is closed, and every later write fails."""
     terminal, side = pty.openpty()
@@ -123,6 +124,7 @@ def test_a_closed_terminal_saves_and_ends_with_129(root: Path) -> None:
     assert b"images/s" in shown
 
 
+@pytest.mark.slow
 def test_ctrl_c_that_also_ends_tee_saves_and_ends_with_130(root: Path) -> None:
     log = root / "train.log"
     training = shlex.join(command(root, f"{ENDLESS} --num_threads 1"))
