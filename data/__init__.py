@@ -1,4 +1,4 @@
-"""Data sets, and the loader that makes batches of them. Knows nothing of models."""
+"""Data sets, and the loader that makes batches of them."""
 
 from .aligned import AlignedDataset
 from .base import AugmentFlags, ImageDataset
@@ -18,7 +18,7 @@ DATASETS: dict[str, type[ImageDataset]] = {
     "aligned": AlignedDataset,
     "singleimage": SingleImageDataset,
 }
-"""What ``--dataset_mode`` chooses from."""
+"""Values of ``--dataset_mode``."""
 
 __all__ = [
     "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "DataTimer", "ImageDataset", "Loader", "LoadingError",

@@ -1,11 +1,10 @@
-"""Look at a whole data set before training does: what is in it, and what is wrong with it.
+"""Check a whole data set before training, and describe it.
 
     python -m data.check datasets/lineart2color
     python -m data.check datasets/pairs --dataset_mode aligned
 
-Exit code 0: nothing that would stop or spoil a training. 2: unreadable images, pairs without partner or of two sizes,
-or folders that look swapped or share more than a tenth of their images. Fewer equal images, there or in one folder,
-are told as notes.
+Exit code 0: no problems. 2: unreadable images, pairs without partner or of two sizes, or folders that look swapped or
+share more than a tenth of their images. Fewer equal images, in two folders or in one, are notes.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ from util.words import counted
 from .aligned import match_pairs
 
 PHASES = ("train", "val", "test")
-SHOWN = 3  # examples of each finding
-LEVELS = 4  # of each colour, in the histogram by which folders are compared
-SHARED = 0.1  # of the smaller folder's images: more are no chance
+SHOWN = 3  # examples of each problem
+LEVELS = 4  # of each colour, in the histogram that compares folders
+SHARED = 0.1  # largest share of equal images, of the smaller folder
 SMALL = 32  # pixels: VGG16 halves an image four times, a discriminator three times
-APART = 0.5  # times as far as the own domain: then a folder looks like the other one
+APART = 0.5  # a folder looks like the other domain if it is nearer than this, relative to its own
 
 
 class Found(NamedTuple):
@@ -46,14 +45,14 @@ class Found(NamedTuple):
     size: tuple[int, int]
     """Width and height."""
     mode: str
-    """Pillow's word for channels and depth."""
+    """Pillow's name of channels and depth."""
     colours: Tensor
     """Shares of the coarse colours, [LEVELS ** 3]."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What one folder holds."""
+    """The images of one folder."""
 
     name: str
     images: Sequence[Found]
@@ -62,10 +61,10 @@ class Folder:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckFlags:
-    """Look at a whole data set before training does."""
+    """Check a whole data set before training."""
 
-    dataroot: Path = flag(REQUIRED, "folder that will be --dataroot", positional=True)
-    dataset_mode: str = flag("unaligned", "how the images will be used; aligned compares names too",
+    dataroot: Path = flag(REQUIRED, "the folder for --dataroot", positional=True)
+    dataset_mode: str = flag("unaligned", "how training will use the images; aligned compares names, too",
                              choices=("unaligned", "aligned", "single"))
     threads: int = flag(4, "files to read at once", minimum=1, maximum=1024)
 
@@ -85,28 +84,28 @@ def main() -> None:
     for note in find_small(folders):
         print(f"note: {note}")
     shared = list(find_shared(folders))
-    for is_fault, text in shared:
-        if not is_fault:
+    for is_problem, text in shared:
+        if not is_problem:
             print(f"note: {text}")
-    faults = [*find_unreadable(folders), *(text for is_fault, text in shared if is_fault),
+    problems = [*find_unreadable(folders), *(text for is_problem, text in shared if is_problem),
               *find_swapped({folder.name: folder for folder in folders})]
     if flags.dataset_mode == "aligned":
-        faults += find_unpaired(flags.dataroot, {folder.name: folder for folder in folders})
-    for fault in faults:
-        print(f"fault: {fault}")
-    if faults:
-        raise UserError(f"{flags.dataroot} has faults, which are named above; mend them first")
-    print("no faults found")
+        problems += find_unpaired(flags.dataroot, {folder.name: folder for folder in folders})
+    for problem in problems:
+        print(f"problem: {problem}")
+    if problems:
+        raise UserError(f"{flags.dataroot}: fix the problems listed above first")
+    print("no problems found")
 
 
 def folders_of(root: Path) -> dict[str, Path]:
-    """The folders that training and testing would look at, by name; of a plain folder of images, itself."""
+    """Return the folders that training and testing read, by name; for a plain folder of images, itself."""
     names = [phase + domain for phase in PHASES for domain in ("A", "B", "")]
     return {name: root / name for name in names if (root / name).is_dir()} or {root.resolve().name: root}
 
 
 def look_at(name: str, paths: Sequence[Path], threads: int, progress: TerminalSink) -> Folder:
-    """Read every file of a folder as training would."""
+    """Read every file of a folder as training does."""
     images, unreadable = [], []
     with ThreadPoolExecutor(threads) as pool:
         for found in pool.map(examine, paths):
@@ -121,7 +120,7 @@ def look_at(name: str, paths: Sequence[Path], threads: int, progress: TerminalSi
 
 
 def examine(path: Path) -> Found | str:
-    """An image file, decoded; or why it cannot be."""
+    """Decode an image file and describe it; return a sentence if it cannot be read."""
     try:
         image, mode = load_image(path, 3), image_mode(path)
         return Found(path, sha256(path), (image.shape[2], image.shape[1]), mode, coarse_colours(image))
@@ -132,7 +131,7 @@ def examine(path: Path) -> Found | str:
 
 
 def coarse_colours(image: Tensor) -> Tensor:
-    """Which share of the pixels of [3, H, W], uint8 or float in [0, 1], falls to each of some coarse colours."""
+    """Compute the shares of coarse colours, [LEVELS ** 3], in an image [3, H, W], uint8 or float in [0, 1]."""
     step = max(1, min(image.shape[1:]) // 64)
     pixels = image[:, ::step, ::step].reshape(3, -1)
     levels = pixels.long() * LEVELS // 256 if pixels.dtype == torch.uint8 else (pixels * LEVELS).long()
@@ -142,7 +141,7 @@ def coarse_colours(image: Tensor) -> Tensor:
 
 
 def describe(folder: Folder) -> Iterator[str]:
-    """A folder's images in a few lines: how many, how large, which modes, which are the same."""
+    """Describe a folder in a few lines: number of images, sizes, modes, copies."""
     readable = len(folder.images)
     yield f"{folder.name}: {counted(readable, 'image')}" + (
         f", {len(folder.unreadable)} unreadable" * bool(folder.unreadable))
@@ -155,18 +154,18 @@ def describe(folder: Folder) -> Iterator[str]:
         modes = Counter(found.mode for found in folder.images)
         yield "  " + ", ".join(f"{mode}: {count}" for mode, count in modes.most_common())
     if same := groups_of_equals(folder.images):
-        yield f"  copies of other images ({sum(map(len, same)) - len(same)}): {examples(map(joined, same))}"
+        yield f"  copies of other images ({sum(map(len, same)) - len(same)}): {examples(map(name_equals, same))}"
 
 
 def find_unreadable(folders: Sequence[Folder]) -> Iterator[str]:
-    """Files that training could not read."""
+    """Find files that training cannot read."""
     for folder in folders:
         if folder.unreadable:
             yield f"unreadable files in {folder.name} ({len(folder.unreadable)}): {examples(folder.unreadable)}"
 
 
 def find_small(folders: Sequence[Folder]) -> Iterator[str]:
-    """Images that networks may be too deep for where they are not enlarged."""
+    """Find images that are too small for deep networks unless they are enlarged."""
     for folder in folders:
         if small := [found.path for found in folder.images if min(found.size) < SMALL]:
             yield (f"images in {folder.name} with a side below {SMALL} pixels, too small for --preprocess none "
@@ -174,10 +173,10 @@ def find_small(folders: Sequence[Folder]) -> Iterator[str]:
 
 
 def find_shared(folders: Sequence[Folder]) -> Iterator[tuple[bool, str]]:
-    """Files of one content in two folders, and whether they are so many that it is a fault."""
+    """Find files with the same content in two folders; yield whether they are too many, and a sentence."""
     for one, other in combinations(folders, 2):
         digests = {found.digest: found.path for found in one.images}
-        shared = [joined([digests[found.digest], found.path]) for found in other.images if found.digest in digests]
+        shared = [name_equals([digests[found.digest], found.path]) for found in other.images if found.digest in digests]
         if shared:
             smaller = min(len(one.images), len(other.images))
             yield (len(shared) > SHARED * smaller,
@@ -185,7 +184,7 @@ def find_shared(folders: Sequence[Folder]) -> Iterator[tuple[bool, str]]:
 
 
 def find_swapped(folders: Mapping[str, Folder]) -> Iterator[str]:
-    """Pairs of test or validation domains whose colours are those of the other domain of the training images."""
+    """Find test or validation folders with the colours of the other domain of the training images."""
     means = {name: torch.stack([found.colours for found in folder.images]).mean(0)
              for name, folder in folders.items() if folder.images}
 
@@ -201,7 +200,7 @@ def find_swapped(folders: Mapping[str, Folder]) -> Iterator[str]:
 
 
 def find_unpaired(root: Path, folders: Mapping[str, Folder]) -> Iterator[str]:
-    """Where images that should be pairs have no partner, or one of another size."""
+    """Find images of pairs without a partner, or with one of another size."""
     sizes = {found.path: found.size for folder in folders.values() for found in folder.images}
     for phase in PHASES:
         if {f"{phase}A", f"{phase}B"} <= folders.keys():
@@ -216,24 +215,24 @@ def find_unpaired(root: Path, folders: Mapping[str, Folder]) -> Iterator[str]:
         elif phase in folders and f"{phase}A" not in folders:  # side by side
             odd = [str(found.path) for found in folders[phase].images if found.size[0] % 2]
             if odd:
-                yield f"images of odd width in {phase}, which are no two images ({len(odd)}): {examples(odd)}"
+                yield f"images in {phase} of odd width, which cannot be halved ({len(odd)}): {examples(odd)}"
 
 
 def groups_of_equals(images: Sequence[Found]) -> list[list[Path]]:
-    """Files of the same content."""
+    """Group files with the same content."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for found in images:
         groups[found.digest].append(found.path)
     return [paths for paths in groups.values() if len(paths) > 1]
 
 
-def joined(paths: Sequence[Path]) -> str:
-    """Files that are the same; folder and name are enough to find them."""
+def name_equals(paths: Sequence[Path]) -> str:
+    """Name equal files by folder and name."""
     return " = ".join(f"{path.parent.name}/{path.name}" for path in paths[:SHOWN]) + " = ..." * (len(paths) > SHOWN)
 
 
 def examples(texts: Iterator[str] | Sequence[str]) -> str:
-    """The first of many."""
+    """Join the first `SHOWN` texts."""
     listed = list(texts)
     return "; ".join(listed[:SHOWN]) + "; ..." * (len(listed) > SHOWN)
 

@@ -1,4 +1,4 @@
-"""The wait for a batch, and how it ends where none comes: a loading process has died or hangs, or a signal has come."""
+"""Waiting for a batch of worker processes, until one has died or hangs, or a signal arrives."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from util.errors import SHARED_MEMORY, UserError, explain
 
 SHARED = Path("/dev/shm")
-LOOK_EVERY = 1.0  # seconds; so are those below
+LOOK_EVERY = 1.0  # seconds, as those below
 WARN_AFTER = 60.0
 GIVE_UP_AFTER = 600.0
-DEATH_TAKES = 5.0  # from a broken connection to the end of its process
+DEATH_TAKES = 5.0  # at most, from a broken connection to the end of its process
 
 T = TypeVar("T")
 
 
 class LoadingError(UserError):
-    """The next batch cannot be loaded. No step is under way, so that a training can still be saved."""
+    """The next batch cannot be loaded. It is raised between steps: the training can still be saved."""
 
 
 class Workers:
-    """The worker processes of a `DataLoader`; without any, the main process loads, and only signals end a wait.
+    """The worker processes of a `DataLoader`. Without workers, only signals end the wait for a batch.
 
-    torch raises the death of a worker wherever the main process is at that moment, in the middle of a save too. Here
-    it is raised only where a batch is waited for.
+    torch raises the death of a worker wherever the main process is, also in the middle of a save. Here it is raised
+    only during the wait for a batch.
 
     Args:
-        batches: keeps its workers from epoch to epoch.
-        reading: the files that a worker, by its number, has read last.
+        batches: keeps its workers for all epochs.
+        reading: returns the files that a worker, by its number, has read last.
     """
 
     def __init__(self, batches: DataLoader[Any], reading: Callable[[int], Sequence[Path]]) -> None:
@@ -59,7 +59,7 @@ class Workers:
         """Iterate over the batches once.
 
         Args:
-            warn: takes a sentence about a wait that is long.
+            warn: called with a sentence about a long wait.
             stopped: whether a signal asks to end the wait.
 
         Raises:
@@ -96,8 +96,8 @@ class Workers:
                     process.kill()
             for frame, _ in traceback.walk_tb(error.__traceback__):
                 if isinstance(half := frame.f_locals.get("self"), _MultiProcessingDataLoaderIter):
-                    half._shutdown = True  # otherwise its end prints a traceback of what it has not got yet
-            if error.errno == errno.ENOSPC:  # semaphores lie there as well
+                    half._shutdown = True  # or its end prints a traceback about attributes it lacks
+            if error.errno == errno.ENOSPC:  # semaphores are there, too
                 raise LoadingError(SHARED_MEMORY) from error
             if error.errno in (errno.EAGAIN, errno.ENOMEM):
                 raise LoadingError(f"the processes that load images cannot be started ({error.strerror}); lower "
@@ -105,10 +105,10 @@ class Workers:
             raise
         finally:
             if handler is not None and threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGCHLD, handler)  # torch's own, which raises, has just replaced it
+                signal.signal(signal.SIGCHLD, handler)  # torch has just replaced it by its own, which raises
 
     def _wait(self, step: Callable[[], T], warn: Callable[[str], None], stopped: Callable[[], bool]) -> T:
-        """Take a step of the `DataLoader`'s iterator, and end its wait where it would be in vain."""
+        """Take a step of the `DataLoader`'s iterator; end the wait if no batch can come."""
         begin, warned = time.monotonic(), False
 
         def look() -> None:
@@ -129,9 +129,9 @@ class Workers:
             with looking(look):
                 return step()
         except BaseException as error:
-            # A broken connection, of whatever exception, may be the first sign of a death.
+            # A broken connection, an exception of any type, may be the first sign of a death.
             dead = self._dead(DEATH_TAKES if isinstance(error, Exception) and not isinstance(error, UserError) else 0)
-            for process in self._processes:  # they are waited for no more, and those that hang leave no other way
+            for process in self._processes:  # a worker that hangs ends in no other way
                 process.kill()
             if dead and isinstance(error, Exception):
                 raise LoadingError(
@@ -143,16 +143,16 @@ class Workers:
             raise
 
     def _dead(self, patience: float) -> list[BaseProcess]:
-        """The processes that have ended, or do so within ``patience`` seconds."""
+        """Return the processes that have ended, or end within ``patience`` seconds."""
         if patience and self._processes:
             ended = connection.wait([process.sentinel for process in self._processes], patience)
             for process in self._processes:
                 if process.sentinel in ended:
-                    process.join()  # its files are closed a moment before it can be waited for
+                    process.join()  # its files close a moment before it has ended
         return [process for process in self._processes if not process.is_alive()]
 
     def _while_reading(self, ended: Sequence[BaseProcess] = ()) -> str:
-        """The files that the ``ended`` processes, or else all, have read last."""
+        """Name the files that the ``ended`` processes, by default all, have read last."""
         numbers = [number for number, process in enumerate(self._processes) if process in (ended or self._processes)]
         files = dict.fromkeys(str(file) for number in numbers for file in self._reading(number))
         return f" while it read {', '.join(files)}" if files else ""
@@ -161,7 +161,7 @@ class Workers:
 def pack(batch: Mapping[str, Any]) -> Any:
     """Serialise a batch in a worker, its tensors in shared memory; elsewhere, return it as it is.
 
-    torch would do so in a thread of its queue, whose errors come to nobody, and the batch would be missing.
+    torch would do so in a thread of its queue, whose errors are lost together with the batch.
     """
     return bytes(ForkingPickler.dumps(batch)) if get_worker_info() else batch
 
@@ -172,7 +172,7 @@ def shared_room() -> int | None:
 
 
 def refuse_few_files(workers: int) -> None:
-    """Raise `OSError` if this process may not open the files that so many workers need, with some to spare."""
+    """Raise `OSError` if this process cannot open the files that so many workers need, and some more."""
     with ExitStack() as files:
         for _ in range(6 * workers + 20 if workers else 0):
             files.enter_context(Path(os.devnull).open("rb"))
@@ -180,9 +180,9 @@ def refuse_few_files(workers: int) -> None:
 
 @contextmanager
 def looking(look: Callable[[], None]) -> Iterator[None]:
-    """Call ``look`` every `LOOK_EVERY` seconds until the block ends, which it may interrupt by raising.
+    """Call ``look`` every `LOOK_EVERY` seconds during the block; an error that it raises ends the block.
 
-    Only where the system has such a timer (Windows has none), and in the main thread, which alone gets signals.
+    Only on systems with such a timer (not Windows), and in the main thread, since no other one gets signals.
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
@@ -190,7 +190,7 @@ def looking(look: Callable[[], None]) -> Iterator[None]:
 
     def alarm(*_: object) -> None:
         look()
-        signal.setitimer(signal.ITIMER_REAL, LOOK_EVERY)  # not after it has raised
+        signal.setitimer(signal.ITIMER_REAL, LOOK_EVERY)  # not if it has raised
 
     before = signal.signal(signal.SIGALRM, alarm)
     signal.setitimer(signal.ITIMER_REAL, LOOK_EVERY)
@@ -203,13 +203,13 @@ def looking(look: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def without_torchs_advice() -> Iterator[None]:
-    """No warning of torch's about more workers than CPU cores."""
+    """Suppress torch's warning about more workers than CPU cores."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         yield
 
 
 def how_it_ended(process: BaseProcess) -> str:
-    """``SIGKILL``, or ``exit code 1``."""
+    """Describe the end of a process: ``SIGKILL``, or ``exit code 1``."""
     code = process.exitcode or 0
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"

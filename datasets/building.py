@@ -1,4 +1,4 @@
-"""What the tools beside this file share: folders that are whole or absent, splits, pictures of one size."""
+"""Shared parts of the tools in this folder: whole folders, splits, scaled pictures, flags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def whole_folder(place: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes ``place`` when the block ends without an error, and vanishes otherwise.
+    """Yield a temporary folder. It becomes ``place`` if the block ends without an error, and is removed otherwise.
 
     Raises:
         UserError: ``place`` exists.
@@ -39,20 +39,20 @@ def whole_folder(place: Path) -> Iterator[Path]:
 
 
 def work_through(function: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
-    """``function`` of every item, several at once, with a progress bar where the output is a terminal."""
-    from tqdm import tqdm  # noqa: PLC0415 - optional: only who waits needs it
+    """Map ``function`` to all items in threads, with a progress bar if the output is a terminal."""
+    from tqdm import tqdm  # noqa: PLC0415 - optional: only a terminal shows it
 
     with ThreadPoolExecutor(threads) as pool:
         return list(tqdm(pool.map(function, items), total=len(items), disable=None))
 
 
 def split(items: Sequence[Item], share: float, seed: int | str) -> tuple[list[Item], list[Item]]:
-    """Training and test items, each in their order; the same for the same seed.
+    """Draw test items; return training and test items, each in their order.
 
     Args:
         items: at least one.
-        share: of the items that are for testing, in [0, 1). Above 0, one at least; one always is left for training.
-        seed: draws them.
+        share: share of test items, in [0, 1). Above 0, at least one item is for testing, and at least one for training.
+        seed: the same seed draws the same items.
     """
     count = min(max(round(len(items) * share), share > 0), len(items) - 1)
     chosen = set(random.Random(seed).sample(range(len(items)), count))
@@ -62,7 +62,7 @@ def split(items: Sequence[Item], share: float, seed: int | str) -> tuple[list[It
 
 def picture(path: Path, size: tuple[int, int] | None = None,
             resample: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
-    """An image file as training reads it, in 8-bit colour, scaled to ``size`` (width, height) if one is given.
+    """Read an image file as training does, in 8-bit colour, and scale it to ``size`` (width, height) if given.
 
     Raises:
         BadImage: it cannot be read.
@@ -72,7 +72,7 @@ def picture(path: Path, size: tuple[int, int] | None = None,
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG file; missing folders are made."""
+    """Write a PNG file, and make missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, format="PNG")
 

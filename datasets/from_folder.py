@@ -1,10 +1,10 @@
-"""Make a data set of one or two folders of pictures: a split into training and test images, scaled if asked for.
+"""Make a data set of one or two folders of pictures: split it into training and test images, and scale them if asked.
 
     python datasets/from_folder.py --a photos --b paintings --out datasets/mine
     python datasets/from_folder.py --a frames --out datasets/mine --size 256 --test 0.2
 
-Subfolders are kept. Without --size images are linked (hard links: they take no space; copies where the file system
-refuses), else they are written anew as PNG.
+Subfolders are kept. With --size, images are written as PNG. Without it they are linked, which takes no space, or copied
+if the file system has no hard links.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from util.words import counted
 class FolderFlags(SplitFlags):
     """Make a data set of one or two folders of pictures."""
 
-    a: Path = flag(REQUIRED, "images to translate from")
+    a: Path = flag(REQUIRED, "images to translate")
     b: Path | None = flag(None, "images of the target domain")
     out: Path = flag(REQUIRED, "the data set, a folder that does not exist")
 
@@ -49,17 +49,16 @@ def main(argv: Sequence[str] | None = None) -> None:
                 if phase == "train" and not count:
                     raise UserError(f"--{domain.lower()}: none of the images in {source} can be read")
                 print(f"{phase}{domain}: {counted(count, 'image')}")
-    print(f"{flags.out} is ready; python -m data.check {flags.out} looks for faults in it")
+    print(f"{flags.out} is ready; check it with python -m data.check {flags.out}")
 
 
 def place_images(images: Sequence[Path], source: Path, folder: Path, size: tuple[int, int] | None, threads: int) -> int:
-    """Put images into ``folder`` under their paths below ``source``; returns how many, without the unreadable ones."""
+    """Put images into ``folder`` under their paths below ``source``; return the number of readable ones."""
     return sum(work_through(partial(place_image, folder=folder, size=size), new_names(images, source, size), threads))
 
 
 def new_names(images: Sequence[Path], source: Path, size: tuple[int, int] | None) -> list[tuple[Path, Path]]:
-    """Each image with its path in the set: its own, or that of a PNG file, told apart where ``a.jpg`` and ``a.png``
-    would become one."""
+    """Pair each image with its path in the set. Scaled ones become PNG files; ``a.jpg`` and ``a.png`` get two names."""
     own = [path.relative_to(source) for path in images]
     if size is None:
         return list(zip(images, own, strict=True))
@@ -69,7 +68,7 @@ def new_names(images: Sequence[Path], source: Path, size: tuple[int, int] | None
 
 
 def place_image(item: tuple[Path, Path], folder: Path, size: tuple[int, int] | None) -> bool:
-    """Scale or link one image; an unreadable one is named and left out."""
+    """Scale or link one image; name an unreadable one and leave it out."""
     image, name = item
     place = folder / name
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
-"""Make a folder of the frames of a video: every N-th, without those that hardly differ from the one before.
+"""Make a folder of frames of a video: every N-th, without frames that hardly differ from the one before.
 
     python datasets/from_video.py drive.mp4 --out frames --every 15
     python datasets/from_video.py drive.mp4 --out datasets/mine/testA --start 600 --end 660
 
-Needs ffmpeg on the PATH, or the package imageio-ffmpeg, which brings one. Neighbouring frames resemble each other: take
-training and test images from different parts of a video or from different videos.
+It needs ffmpeg on the PATH, or the package imageio-ffmpeg. Neighbouring frames are similar: take training and test
+images from different parts of a video or from different videos.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from util.errors import UserError, run_program
 from util.words import counted
 
 SMALL = (32, 32)
-"""Size at which two frames are compared: what a codec does to single pixels does not count."""
+"""Size for the comparison of two frames; changes of single pixels by the codec vanish."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class VideoFlags:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the flags, write the frames."""
+    """Read the flags and write the frames."""
     flags = parse_flags(VideoFlags, "from_video.py", argv)
     if not flags.video.is_file():
         raise UserError(f"there is no file {flags.video}")
@@ -64,14 +64,14 @@ def main(argv: Sequence[str] | None = None) -> None:
                 taken, last = taken + 1, now
             seen += 1
             if seen % 100 == 0:
-                print(f"{seen} frames looked at, {taken} taken")
+                print(f"{seen} frames read, {taken} taken")
         if not taken:
             raise UserError(f"{flags.video} has no frames between --start and --end")
     print(f"{flags.out}: {taken} of {counted(seen, 'frame')} taken, every {flags.every} of the video")
 
 
 def find_ffmpeg() -> str:
-    """The program ffmpeg.
+    """Return the path of the program ffmpeg.
 
     Raises:
         UserError: there is none.
@@ -86,19 +86,19 @@ def find_ffmpeg() -> str:
 
 
 def frames_command(ffmpeg: str, video: Path, every: int, start: float | None, end: float | None) -> list[str]:
-    """The command that writes every N-th frame, as PPM, to its standard output."""
+    """Build the command that writes every N-th frame, as PPM, to its standard output."""
     part = [*(["-ss", f"{start:g}"] if start is not None else []), *(["-to", f"{end:g}"] if end is not None else [])]
-    # A file alone, nothing that a playlist in it may name. New time stamps, or frames would be repeated to fill gaps.
+    # Only a local file, nothing that a playlist in it names. New time stamps, or frames are repeated to fill gaps.
     return [ffmpeg, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe", *part, "-i", f"file:{video}",
             "-map", "0:v:0", "-vf", rf"select=not(mod(n\,{every})),setpts=N/FRAME_RATE/TB",
             "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
 
 
 def decode(command: Sequence[str], video: Path) -> Iterator[Image.Image]:
-    """The frames that ``command`` writes, one by one.
+    """Yield the frames that ``command`` writes.
 
     Raises:
-        UserError: ffmpeg cannot read the file; it says why.
+        UserError: ffmpeg cannot read the file; with its reason.
     """
     with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as process:
         assert process.stdout is not None
@@ -110,12 +110,12 @@ def decode(command: Sequence[str], video: Path) -> Iterator[Image.Image]:
             process.wait()
         if process.returncode:
             said.seek(0)
-            reason = said.read().decode(errors="replace").strip().splitlines() or ["it says no more"]
+            reason = said.read().decode(errors="replace").strip().splitlines() or ["it gives no reason"]
             raise UserError(f"{video}: ffmpeg cannot read this video ({reason[-1]})")
 
 
 def read_ppm(stream: IO[bytes]) -> NDArray[np.uint8] | None:
-    """The next image of a stream of binary PPM images, [H, W, 3]; None at the end, or where the last one breaks off."""
+    """Read the next image, [H, W, 3], of a stream of binary PPM images; None at the end or if it is incomplete."""
     if stream.readline().strip() != b"P6":
         return None
     width, height = map(int, stream.readline().split())

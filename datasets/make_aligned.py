@@ -1,10 +1,10 @@
-"""Put the images of two folders that have the same names side by side, A left and B right.
+"""Put images with equal names of two folders side by side, A left and B right.
 
     python datasets/make_aligned.py --a drawings --b coloured --out datasets/pairs
     python train.py --dataroot datasets/pairs --dataset_mode aligned --model pix2pix ...
 
-Two folders trainA and trainB with equal names are an aligned set too, without this tool; one file a pair is what the
-pix2pix sets are made of, and cannot lose its partner.
+This tool is optional: two folders trainA and trainB with equal names are an aligned set, too. With one file for each
+pair, as in the sets of pix2pix, no image can lose its partner.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class AlignedFlags(SplitFlags):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the flags, write the pairs."""
+    """Read the flags and write the pairs."""
     flags = parse_flags(AlignedFlags, "make_aligned.py", argv)
     pairs = match_pairs(flags.a, flags.b, "--a and --b")
     parts = split(pairs, flags.test, flags.seed)
@@ -48,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         work_through(write, [(phase, pair) for phase, part in zip(("train", "test"), parts, strict=True)
                              for pair in part], flags.threads)
     print(f"{flags.out}: {counted(len(parts[0]), 'pair')} in train, {len(parts[1])} in test; "
-          "train.py --dataset_mode aligned reads them")
+          "train.py --dataset_mode aligned trains on them")
 
 
 def side_by_side(left: Path, right: Path, size: tuple[int, int] | None) -> Image.Image:
-    """Both images in one, ``left`` on the left.
+    """Join two image files, ``left`` on the left.
 
     Raises:
-        UserError: they are of different sizes and ``size`` is None, or one cannot be read.
+        UserError: sizes differ and ``size`` is None, or a file cannot be read.
     """
     images = picture(left, size), picture(right, size)
     width, height = images[0].size

@@ -1,13 +1,12 @@
-"""Make a data set of Cityscapes: photographs in A, coloured label maps in B; its training images are for training, its
-validation images for testing.
+"""Make a data set of Cityscapes: photographs in A, coloured label maps in B; validation images become test images.
 
 Register at https://www.cityscapes-dataset.com, download gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip, and
-unpack both. Its licence forbids to pass the images on.
+unpack both. The licence forbids passing the images on.
 
     python datasets/prepare_cityscapes.py --gtFine_dir gtFine --leftImg8bit_dir leftImg8bit --out datasets/cityscapes
     python train.py --dataroot datasets/cityscapes --direction BtoA ...      label maps to photographs
 
-Partners have equal names, so that --dataset_mode aligned and evaluate.py --truth know them.
+Partners have equal names, for --dataset_mode aligned and evaluate.py --truth.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
 from util.words import counted
 
-PHASES = {"train": "train", "val": "test"}  # the labels of Cityscapes' own test images are secret
+PHASES = {"train": "train", "val": "test"}  # Cityscapes keeps the labels of its test images secret
 LABELS, PHOTOS = "_gtFine_color.png", "_leftImg8bit.png"
 
 
@@ -44,7 +43,7 @@ class CityscapesFlags(SizeFlags):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the flags, pair the files, write the set."""
+    """Read the flags, pair the files, and write the set."""
     flags = parse_flags(CityscapesFlags, "prepare_cityscapes.py", argv)
     resample = Image.Resampling[flags.label_filter.upper()]
     with whole_folder(flags.out) as folder:
@@ -61,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def find_pairs(labels: Path, photos: Path) -> list[tuple[str, Path, Path]]:
-    """Name, photograph and label map of every frame, in the order of the names.
+    """Return name, photograph and label map of every frame, sorted by name.
 
     Raises:
-        UserError: a folder is missing or holds none of its images, or a frame lacks one of the two.
+        UserError: a folder is missing or holds no images, or a frame lacks one of the two.
     """
     found = []
     for folder, end in ((photos, PHOTOS), (labels, LABELS)):

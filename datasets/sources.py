@@ -1,4 +1,4 @@
-"""Where the public sets of CycleGAN, CUT and pix2pix are, and what is in them."""
+"""Addresses, sizes and checksums of the public sets of CycleGAN, CUT and pix2pix."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Source:
 
     content: str
     address: str = CYCLEGAN
-    """Of the archive; {} stands for the set's name."""
+    """Of the archive; {} is replaced by the name of the set."""
     size: int | None = None
     """Bytes of the archive."""
     sha256: str | None = None
-    """Of the archive; None where nobody has published it."""
+    """Of the archive; None: not published."""
     inside: str = ""
-    """The folder of the archive that is the set, where the archive holds more."""
+    """The folder of the archive that is the set; empty: all."""
 
     @property
     def pairs(self) -> bool:
@@ -62,7 +62,7 @@ SOURCES: dict[str, Source] = {
 }
 
 CITYSCAPES = (
-    "cityscapes may not be passed on, by its licence: register at https://www.cityscapes-dataset.com, download "
+    "the licence of cityscapes forbids passing it on: register at https://www.cityscapes-dataset.com, download "
     "gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip, unpack both, and run python "
     "datasets/prepare_cityscapes.py --gtFine_dir gtFine --leftImg8bit_dir leftImg8bit --out datasets/cityscapes"
 )

@@ -1,4 +1,4 @@
-"""Image files: found, decoded to tensors (each peculiarity of a format on purpose), and written as PNG."""
+"""Find image files, decode them to tensors, and write PNG files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from util.files import replacing
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-"""What is decoded, whatever a file's name ends in: of Pillow's dozens of decoders, some run other programs."""
+"""Formats that are decoded, whatever the suffix: some of Pillow's other decoders run programs."""
 
 MOST_PIXELS = 178_956_970
-"""Of an image file, unless the environment says otherwise: half a gigabyte in colour."""
+"""Largest number of pixels of a file, unless the environment sets another: half a gigabyte in colour."""
 
-Image.MAX_IMAGE_PIXELS = None  # `_refuse_bomb` instead, before a pixel is decoded: a warning helps nobody here
+Image.MAX_IMAGE_PIXELS = None  # `_refuse_bomb` raises an error; Pillow would warn
 
-# What Pillow raises, depending on the format, for files that are damaged, foreign or absurdly large.
+# Exceptions of Pillow's decoders for damaged, foreign or absurdly large files.
 _UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)
 _WHITE = (255, 255, 255, 255)
 
@@ -44,15 +44,15 @@ def is_image(path: Path) -> bool:
 
 
 def find_images(folder: Path, flag: str, limit: int | None = None, *, subfolders: bool = True) -> list[Path]:
-    """The images in a folder, in the order of their paths, the first ``limit`` of them.
+    """Find the images in a folder, sorted by path.
 
     Hidden files and folders and links to folders are left out.
 
     Args:
-        folder: where to look.
-        flag: the flag that led to the folder, such as ``--dataroot``; error messages begin with it.
-        limit: the most images to return; ``None``: all.
-        subfolders: look into them too.
+        folder: the folder.
+        flag: the flag that names the folder, such as ``--dataroot``; error messages begin with it.
+        limit: return only the first images; None: all.
+        subfolders: search subfolders, too.
 
     Raises:
         UserError: the folder is missing, cannot be read, or holds no image.
@@ -74,11 +74,11 @@ def find_images(folder: Path, flag: str, limit: int | None = None, *, subfolders
 
 
 def load_image(path: Path, channels: int) -> Tensor:
-    """Decode a file, upright as its EXIF orientation says.
+    """Decode a file, turned upright by its EXIF orientation.
 
-    Alpha is composited over white: what a transparent pixel hides is arbitrary, mostly black, while drawings,
-    icons and cut-outs are made for the page. Colour becomes greyscale by its luminance (ITU-R 601), greyscale
-    becomes colour by repetition; colour profiles are not applied. Of several frames, the first is taken.
+    Alpha is composited over white: drawings, icons and cut-outs are made for a page, and the colour of transparent
+    pixels is arbitrary, mostly black. Colour becomes greyscale by its luminance (ITU-R 601), greyscale becomes colour
+    by repetition. Colour profiles are ignored. Of several frames, the first is read.
 
     Args:
         path: the file.
@@ -102,7 +102,7 @@ def load_image(path: Path, channels: int) -> Tensor:
 
 
 def load_values(path: Path) -> Tensor:
-    """The whole numbers of a one-channel file as they are stored, of a palette the indices: int64 [H, W].
+    """Read the stored whole numbers of a one-channel file, or the indices of a palette: int64 [H, W].
 
     Raises:
         BadImage: the file is unreadable, truncated, no image, too large, or has several channels.
@@ -115,7 +115,7 @@ def load_values(path: Path) -> Tensor:
 
 
 def load_normalized(path: Path, channels: int) -> Tensor:
-    """`load_image` as networks take it: float32 [C, H, W] in [-1, 1].
+    """Decode a file like `load_image`, and convert it to float32 [C, H, W] in [-1, 1].
 
     Raises:
         UserError: the file cannot be read as an image.
@@ -141,7 +141,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def image_mode(path: Path) -> str:
-    """Pillow's word for a file's channels and depth, such as ``RGB``, ``L`` or ``I;16``.
+    """Read Pillow's name of a file's channels and depth, such as ``RGB``, ``L`` or ``I;16``.
 
     Raises:
         BadImage: the file is no image, or too large.
@@ -151,7 +151,7 @@ def image_mode(path: Path) -> str:
 
 
 def levels(image: Tensor) -> Tensor:
-    """The nearest 8-bit levels, whole float32 numbers from 0 to 255, of values in [-1, 1]; NaN becomes black."""
+    """Round values in [-1, 1] to 8-bit levels: whole float32 numbers from 0 to 255; NaN becomes 0."""
     return ((image.detach().float().nan_to_num(nan=-1.0).clamp(-1, 1) + 1) * 127.5).round()
 
 
@@ -159,8 +159,8 @@ def to_uint8(image: Tensor) -> NDArray[np.uint8]:
     """Convert an image to 8 bits, rounding to the nearest level.
 
     Args:
-        image: [C, H, W] floats in [-1, 1] with C = 1 or 3, on any device; values outside are clipped and NaN
-            becomes black, so that a run that diverges can still be looked at.
+        image: [C, H, W] floats in [-1, 1] with C = 1 or 3, on any device. Values outside are clipped and NaN becomes
+            black, so that a run that diverges can be looked at.
 
     Returns:
         [H, W] for one channel, [H, W, 3] for three.
@@ -179,7 +179,7 @@ def to_uint8(image: Tensor) -> NDArray[np.uint8]:
 
 
 def first_image(images: Tensor) -> Tensor:
-    """The first image, [C, H, W], of a batch [B, C, H, W]; a single image is returned as it is."""
+    """Return the first image, [C, H, W], of a batch [B, C, H, W]; a single image is returned unchanged."""
     return images[0] if images.ndim == 4 else images
 
 
@@ -189,8 +189,8 @@ def save_image(image: Tensor, path: Path, aspect_ratio: float = 1.0) -> None:
     Args:
         image: [C, H, W] in [-1, 1], C = 1 or 3.
         path: the file, whatever its suffix; missing folders are made.
-        aspect_ratio: stretches width against height. Above 1 the image gets wider, below 1 higher, so that
-            no pixel is lost either way.
+        aspect_ratio: factor of width over height. Above 1 the width grows, below 1 the height, so that no pixel is
+            lost.
 
     Raises:
         UserError: the image has neither one nor three channels.
@@ -206,9 +206,9 @@ def save_image(image: Tensor, path: Path, aspect_ratio: float = 1.0) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """The file with its header read; whatever Pillow raises, now or later, becomes a `BadImage` that names it."""
+    """Open a file and read its header; convert errors of Pillow, also during the block, to a `BadImage`."""
     if path.exists() and not path.is_file():
-        raise BadImage(f"{path} is no regular file but a folder, a pipe or the like, and is not waited for; remove it")
+        raise BadImage(f"{path} is no regular file but a folder, a pipe or a device; remove it")
     try:
         with Image.open(path, formats=FORMATS) as image:
             _refuse_bomb(path, *image.size)
@@ -217,13 +217,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise BadImage(f"{path}: there is no such file any more, or its link is broken; restore it") from None
     except _UNREADABLE as error:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            raise  # not the file's fault
+            raise  # not an error of the file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadImage(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
 
 
 def _refuse_bomb(path: Path, width: int, height: int) -> None:
-    """Raise `BadImage` for a header that asks for more memory than an image should: a few bytes can ask for gigabytes.
+    """Raise `BadImage` if a header asks for too much memory: a few bytes can ask for gigabytes.
 
     Raises:
         UserError: the environment's limit is no number.
@@ -237,7 +237,7 @@ def _refuse_bomb(path: Path, width: int, height: int) -> None:
 
 
 def _from_8_bit(image: Image.Image, channels: int) -> Tensor:
-    """[C, H, W] uint8."""
+    """Convert to [C, H, W] uint8."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
@@ -248,9 +248,9 @@ def _from_8_bit(image: Image.Image, channels: int) -> Tensor:
 
 
 def _from_samples(samples: NDArray[np.float32], maximum: float, path: Path, channels: int) -> Tensor:
-    """[H, W] samples that should lie between 0 and ``maximum``, to [C, H, W] float32 in [0, 1]."""
+    """Convert [H, W] samples between 0 and ``maximum`` to [C, H, W] float32 in [0, 1]."""
     values = samples / np.float32(maximum)
-    slack = 0.05  # resampling overshoots a little; more means another scale, and guessing it would be wrong
+    slack = 0.05  # resampling overshoots a little; more is another scale, which nobody can guess
     if not np.all((values >= -slack) & (values <= 1 + slack)):
         raise BadImage(
             f"{path} has values outside the range of an image (0 to 1 for floats, 0 to 65535 for integers);"

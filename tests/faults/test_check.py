@@ -1,4 +1,4 @@
-"""``python -m data.check``: what it finds in a data set, and when it objects."""
+"""``python -m data.check`` finds problems of data sets."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def test_a_good_data_set_is_described(root: Path, capsys: pytest.CaptureFixture[
     assert "trainA: 13 images" in lines
     assert "  2 sizes, width 24 to 100, height 20 to 80; most often 24x20 (12)" in lines
     assert "  RGB: 12, L: 1" in lines
-    assert lines[-1] == "no faults found"
+    assert lines[-1] == "no problems found"
     assert "copies" not in outcome.out
 
 
-def test_images_too_small_for_networks_are_told_and_are_no_fault(
+def test_images_too_small_for_networks_are_a_note(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_noise(tmp_path / "trainA/photograph.png", 1, size=(40, 32))
@@ -67,7 +67,7 @@ def test_images_too_small_for_networks_are_told_and_are_no_fault(
         outcome.out.splitlines())
 
 
-def test_the_bundled_data_set_has_no_faults(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bundled_data_set_has_no_problems(capsys: pytest.CaptureFixture[str]) -> None:
     assert look(capsys, ROOT / "datasets/lineart2color").code == 0
 
 
@@ -77,33 +77,33 @@ def test_unreadable_files_are_named(root: Path, capsys: pytest.CaptureFixture[st
     outcome = look(capsys, root)
     assert outcome.code == 2
     assert "trainB: 11 images, 1 unreadable" in outcome.out
-    assert f"fault: unreadable files in trainB (1): {root / 'trainB/3.png'} cannot be read as an image" in outcome.out
-    assert f"fault: unreadable files in testA (1): {root / 'testA/4.png'}" in outcome.out
-    assert outcome.err == (f"data.check: error: {root} has faults, which are named above; mend them first\n")
+    assert f"problem: unreadable files in trainB (1): {root / 'trainB/3.png'} cannot be read as an image" in outcome.out
+    assert f"problem: unreadable files in testA (1): {root / 'testA/4.png'}" in outcome.out
+    assert outcome.err == (f"data.check: error: {root}: fix the problems listed above first\n")
 
 
 @pytest.mark.parametrize(("count", "code"), [(1, 0), (2, 2), (12, 2)])
-def test_domains_that_share_images_are_a_fault_if_they_are_many(
+def test_domains_that_share_many_images_are_a_problem(
     root: Path, capsys: pytest.CaptureFixture[str], count: int, code: int
 ) -> None:
     for index in range(count):
         shutil.copy(root / f"trainA/{index}.png", root / f"trainB/{index}.png")
     outcome = look(capsys, root)
     assert outcome.code == code
-    assert f"{'fault' if code else 'note'}: in trainA and trainB alike ({count}): trainA/0.png = trainB/0.png" in (
+    assert f"{'problem' if code else 'note'}: in trainA and trainB alike ({count}): trainA/0.png = trainB/0.png" in (
         outcome.out)
 
 
-def test_swapped_test_folders_are_a_fault(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_swapped_test_folders_are_a_problem(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "testA").rename(root / "other")
     (root / "testB").rename(root / "testA")
     (root / "other").rename(root / "testB")
     outcome = look(capsys, root)
     assert outcome.code == 2
-    assert "fault: testA looks like trainB and testB like trainA: one of the two seems to be swapped" in outcome.out
+    assert "problem: testA looks like trainB and testB like trainA: one of the two seems to be swapped" in outcome.out
 
 
-def test_pairs_without_partner_are_a_fault_where_pairs_are_meant(
+def test_pairs_without_partner_are_a_problem_of_aligned_sets(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "trainB/5.png").unlink()
@@ -114,14 +114,14 @@ def test_pairs_without_partner_are_a_fault_where_pairs_are_meant(
     assert "trainA/5.png" in outcome.out
 
 
-def test_pairs_of_two_sizes_are_a_fault_where_pairs_are_meant(
+def test_pairs_of_two_sizes_are_a_problem_of_aligned_sets(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_noise(root / "trainB/5.png", 1, size=(24, 22))
     assert look(capsys, root).code == 0
     outcome = look(capsys, root, "--dataset_mode", "aligned")
     assert outcome.code == 2
-    assert "fault: pairs in trainA and trainB that differ in size (1): 5.png" in outcome.out
+    assert "problem: pairs in trainA and trainB that differ in size (1): 5.png" in outcome.out
 
 
 @pytest.mark.parametrize(("width", "code"), [(24, 0), (25, 2)])
@@ -131,7 +131,7 @@ def test_pairs_side_by_side_have_an_even_width(
     path = save_noise(tmp_path / "train/1.png", 1, size=(width, 12))
     outcome = look(capsys, tmp_path, "--dataset_mode", "aligned")
     assert outcome.code == code
-    fault = f"fault: images of odd width in train, which are no two images (1): {path}"
+    fault = f"problem: images in train of odd width, which cannot be halved (1): {path}"
     assert (fault in outcome.out) == bool(code)
 
 
