@@ -37,7 +37,8 @@ def parse(argv: Sequence[str] | None = None) -> tuple[ModuleType, Any]:
         print(f"{__doc__}\nevaluate.py COMMAND --help lists the flags of a command.")
         sys.exit()
     if name not in COMMANDS:
-        raise UserError(f"'{name}' is not a command; choose one of {', '.join(COMMANDS)} (see --help)")
+        problem = f"'{name}' is not a command" if name else "a command is missing"
+        raise UserError(f"{problem}; choose one of {', '.join(COMMANDS)} (see --help)")
     return COMMANDS[name], parse_flags(COMMANDS[name].Flags, f"evaluate.py {name}", rest)
 
 

@@ -72,7 +72,8 @@ class CompareFlags(BenchmarkFlags):
     """Train every method on the same images, equally long, and compare."""
 
     rounds: int = flag(10, "timed rounds", minimum=1)
-    methods: tuple[str, ...] = flag(tuple(METHODS), "methods", choices=tuple(KNOWN), several=True)
+    methods: tuple[str, ...] = flag(tuple(METHODS), f"some of {', '.join(KNOWN)}", choices=tuple(KNOWN),
+                                     several=True, metavar="METHOD")
     seeds: tuple[int, ...] = flag((1, 2), "seeds of the trainings", minimum=0, several=True)
     epochs: tuple[int, ...] = flag((2, 2), "epochs with the initial learning rate, and while it falls to zero",
                                    minimum=0, several=2)
