@@ -13,7 +13,8 @@ from cli import ROOT
 from doc_pages import Page, commands
 
 from experiments import compare
-from experiments.records import SETTINGS, record, settings
+from experiments.compare import settings
+from experiments.records import SETTINGS, record
 
 PAGE = Page(ROOT / "docs" / "results.md")
 RECORDS = ROOT / "docs" / "records"
@@ -43,7 +44,7 @@ def test_every_record_is_in_a_table_and_of_the_run_that_its_name_says() -> None:
     shown = {}
     for arguments in COMMANDS:
         flags = compare.command_line(arguments)
-        shown |= {ROOT / record(f"{method}-{seed}", flags): settings(method, seed, flags)
+        shown |= {ROOT / record(f"{method}-{seed}", flags.records): settings(method, seed, flags)
                   for method in flags.methods for seed in flags.seeds}
     for path, of in shown.items():
         scores = json.loads(path.read_text(encoding="utf-8"))
