@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import NoModel
+from tiny import NoModel, save_noise
 
 from data import DATASETS, SampleKey, finish
 from data.batch import collate
@@ -38,17 +38,10 @@ def save(path: Path, colour=RED, size=(24, 20)) -> Path:
     return path
 
 
-def save_noise(path: Path, seed: int, size=(24, 20)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
 def folders(root: Path, phase: str = "train", count_a: int = 3, count_b: int = 5) -> Path:
     for domain, count in (("A", count_a), ("B", count_b)):
         for i in range(count):
-            save_noise(root / f"{phase}{domain}" / f"{i}.png", seed=i)
+            save_noise(root / f"{phase}{domain}" / f"{i}.png", seed=i, size=(24, 20))
     return root
 
 

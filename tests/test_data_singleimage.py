@@ -5,18 +5,15 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tiny import NoModel, save_folders, save_noise
 
-from data import DATASETS, Loader, SampleKey, SingleImageDataset, finish, keep_in_memory
+from data import DATASETS, Loader, SampleKey, SingleImageDataset, finish
 from data.batch import collate
 from options import TEST, TRAIN, LoadingFlags, Options, Program, parse
 from util.errors import UserError
 from util.images import load_image
-from util.loggers import Sink
 
 PATCHES = "--preprocess zoom_and_patch --load_size 60 --crop_size 8"
 
@@ -41,7 +38,8 @@ def sample_of(data: SingleImageDataset, seed: int, index: int = 0) -> dict[str, 
     return {name: value[0] for name, value in finish(collate([data[SampleKey(index, seed)]])).items()}
 
 
-def test_an_epoch_is_a_number_of_patches(root: Path) -> None:
+def test_an_epoch_is_a_number_of_patches_of_images_in_memory(root: Path) -> None:
+    assert options_of(root)[LoadingFlags].cache == "ram"
     assert len(dataset(root)) == 100_000
     assert len(dataset(root, "--max_dataset_size 37")) == 37
     assert len(dataset(root, "--max_dataset_size 37", TEST)) == 1
@@ -69,33 +67,6 @@ def test_a_batch_holds_different_patches_of_both_images(root: Path) -> None:
     for name in "AB":
         patches = torch.cat([batch[name] for batch in batches])
         assert len(torch.unique(patches, dim=0)) == 10
-
-
-def test_both_images_are_kept_in_memory_by_default_and_it_changes_nothing(root: Path) -> None:
-    assert options_of(root)[LoadingFlags].cache == "ram"
-    assert options_of(root, "--cache none")[LoadingFlags].cache == "none"
-    plain, cached = dataset(root, PATCHES), dataset(root, PATCHES)
-    keep_in_memory(cached, Sink())
-    for path in (root / "trainA/photo.png", root / "trainB/painting.png"):
-        path.rename(path.with_suffix(".away"))
-    kept = sample_of(cached, 3)
-    for path in (root / "trainA/photo.away", root / "trainB/painting.away"):
-        path.rename(path.with_suffix(".png"))
-    assert all(torch.equal(sample_of(plain, 3)[name], kept[name]) for name in "AB")
-
-
-def test_no_flip(tmp_path: Path) -> None:
-    ramp = Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1)))  # dark on the left
-    for domain in "AB":
-        (tmp_path / f"train{domain}").mkdir()
-        ramp.save(tmp_path / f"train{domain}/ramp.png")
-
-    def rises(flags: str) -> set[bool]:
-        data = dataset(tmp_path, f"{PATCHES} {flags}")
-        return {bool(sample_of(data, seed)["A"][0].diff(dim=1).mean() > 0) for seed in range(20)}
-
-    assert rises("--no_flip") == {True}
-    assert rises("") == {True, False}
 
 
 def test_testing_shows_the_photograph_of_the_training_whole_at_its_own_size(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -152,18 +153,12 @@ def test_exif_orientation_is_honoured(tmp_path, name, orientation, turn):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [1, 3, 6])
 def test_the_size_is_that_of_the_upright_image(tmp_path, name, orientation):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     path = save(smooth(), tmp_path / name, exif=exif)
     assert image_size(path) == load_image(path, 1).shape[1:]
-
-
-def test_the_size_of_no_image_names_the_file(tmp_path):
-    (tmp_path / "text.png").write_text("I am text.")
-    with pytest.raises(UserError, match=r"text\.png cannot be read as an image"):
-        image_size(tmp_path / "text.png")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp"])
@@ -180,8 +175,9 @@ def test_truncated_file_is_named_in_one_sentence(tmp_path, suffix):
 def test_file_that_is_no_image_is_named(tmp_path, content):
     path = tmp_path / "text.png"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"text\.png cannot be read as an image"):
-        load_image(path, 3)
+    for read in (image_size, partial(load_image, channels=3)):
+        with pytest.raises(UserError, match=r"text\.png cannot be read as an image"):
+            read(path)
 
 
 def test_missing_file_is_named(tmp_path):
