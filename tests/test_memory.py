@@ -52,7 +52,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
         run = subprocess.run(
             [sys.executable, "tests/train_and_weigh.py", str(root / "weights.json"), *flags], cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-            timeout=300, check=False)
+            timeout=900, check=False)
         assert run.returncode == 0, run.stdout[-2000:] + run.stderr
         curve = curves(port, 1)["G"] if server else None
     finally:
