@@ -50,7 +50,7 @@ class Forked:
 
     def end(self) -> int | None:
         """Wait for its end; returns its exit code."""
-        self.process.join(2 * MINUTE)
+        self.process.join(20 * MINUTE)  # some hundred steps and saves, on a busy machine
         return self.process.exitcode
 
     def poll(self) -> int | None:
