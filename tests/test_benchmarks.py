@@ -14,9 +14,8 @@ from tiny import LOSSES, NETWORKS, train_options, train_step
 from torch import Tensor, nn
 
 from benchmarks import kernels, losses, step
-from benchmarks.measure import Work, convolution_work, count_flops, matrix_work, median_seconds, peak_memory
+from benchmarks.measure import count_flops, peak_memory
 from benchmarks.plain import PlainStep
-from benchmarks.report import table
 from models import MODELS
 from options import Options
 from util.errors import UserError
@@ -80,21 +79,6 @@ def test_operations_of_a_convolution_and_its_gradients_are_counted() -> None:
     assert count_flops(lambda: convolution(images).sum().backward()) == 3 * forward
 
 
-@pytest.mark.parametrize("build", [convolution_work, matrix_work])
-def test_the_yardsticks_know_their_operations(build: Callable[..., Work]) -> None:
-    work = build(CPU, torch.float32)
-    assert count_flops(work.call) == work.flops
-
-
-def test_candidates_take_turns() -> None:
-    order: list[str] = []
-    seconds = median_seconds({name: lambda name=name: order.append(name) for name in "ab"}, CPU, rounds=2, warmup=1,
-                             calls=2)
-    assert order == ["a", "b", *"aabb", *"aabb"]
-    assert set(seconds) == {"a", "b"}
-    assert min(seconds.values()) >= 0
-
-
 def build_memory(mebibytes: int) -> Callable[[], object]:
     return lambda: torch.ones(mebibytes, 2**18)
 
@@ -104,12 +88,6 @@ def test_peak_memory_is_that_of_the_candidate_alone() -> None:
     ballast = torch.ones(300, 2**18)  # of this process, not of the candidate's
     assert 100 <= peak_memory(build_memory, 100, device=CPU) / 2**20 < 200
     assert len(ballast) == 300
-
-
-def test_tables_align_and_render_in_markdown() -> None:
-    rows = [{"row": "a", "ms": 1234.5, "ratio": 0.5}, {"row": "long", "ms": 1.2345, "ratio": None}]
-    assert table(rows) == "row     ms  ratio\na     1234    0.5\nlong  1.23      -"
-    assert table(rows, markdown=True).splitlines()[1] == "| ---- | ---: | ----: |"
 
 
 def numbers(row: Mapping[str, object]) -> list[float]:

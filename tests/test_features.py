@@ -88,37 +88,6 @@ def test_nothing_beyond_the_deepest_layer_is_kept(name: str, layers: list[str]) 
     assert [key for key, p in network.named_parameters() if p.grad is None] == []
 
 
-@EVERY
-def test_random_weights_are_always_the_same_and_no_other_draw_changes(name: str, layers: list[str]) -> None:
-    torch.manual_seed(1)
-    expected = torch.rand(2)
-    torch.manual_seed(1)
-    one = FeatureNetwork(name, layers, "random")
-    assert torch.equal(torch.rand(2), expected)
-    other = FeatureNetwork(name, layers, "random")
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    assert any(p.std() > 0 for p in one.parameters())
-
-
-@EVERY
-def test_greyscale_is_grey_colour(name: str, layers: list[str]) -> None:
-    network, grey = network_of(name, *layers), images(channels=1)
-    for one, other in zip(network(grey), network(grey.repeat(1, 3, 1, 1)), strict=True):
-        torch.testing.assert_close(one, other)
-
-
-@EVERY
-def test_layout_and_half_precision(name: str, layers: list[str]) -> None:
-    network, x = FeatureNetwork(name, layers, "random"), images()
-    expected = network(x)
-    last = network.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last))
-    half = network.bfloat16()(x.bfloat16())
-    for float32, channels_last, bf16 in zip(expected, last, half, strict=True):
-        torch.testing.assert_close(channels_last, float32, atol=1e-4, rtol=1e-3)
-        assert bf16.dtype == torch.bfloat16
-        assert torch.cosine_similarity(bf16.float().flatten(), float32.flatten(), 0) > 0.99
-
-
 def test_images_are_normalised_as_the_network_was_trained() -> None:
     seen: list[Tensor] = []
     network = FeatureNetwork(*RESNET, "random")
@@ -126,12 +95,6 @@ def test_images_are_normalised_as_the_network_was_trained() -> None:
     network(torch.tensor([-1.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 64, 64))
     expected = [(0 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (1 - 0.406) / 0.225]
     torch.testing.assert_close(seen[0][0, :, 0, 0], torch.tensor(expected))
-
-
-@TIMM
-def test_some_networks_of_timm_have_another_normalisation() -> None:
-    network = network_of(VIT[0], *VIT[1])
-    assert network.mean.flatten().tolist() == network.std.flatten().tolist() == [0.5] * 3
 
 
 @TIMM

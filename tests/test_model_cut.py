@@ -175,16 +175,6 @@ def test_the_input_is_encoded_by_the_pass_that_translates_it(
     assert len(later) == 1, "encoder passes end at the deepest layer"
 
 
-def test_a_mirrored_translation_is_shown_as_its_input_lies(build: Build) -> None:
-    model = build("--CUT_mode FastCUT")
-    images = batch()
-    torch.manual_seed(0)  # whose first number is below 0.5
-    expected = model.translate(images["A"].flip(3)).flip(3)
-    train_step(model, [images])
-    assert torch.equal(model.visuals()["fake_B"], expected.detach())
-    assert list(model.visuals()) == ["real_A", "fake_B", "real_B"]
-
-
 # --- flags ----------------------------------------------------------------------------------------------------------
 
 
