@@ -20,7 +20,8 @@ SAVING = (f"{FLAGS} --model sc --learned_attn --augment --pool_size 4 --ema 0.9 
           "--save_latest_freq 1 --save_epoch_freq 2 --keep_last 2 --n_epochs 1000")
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [50])
 def test_a_run_that_is_killed_at_random_moments_ends_like_one_that_is_not(tmp_path: Path, kills: int) -> None:
     root = save_folders(tmp_path, counts=(5, 7))
     flags = f"{SAVING} --max_iters {12 * kills}"
