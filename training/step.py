@@ -65,11 +65,12 @@ class TrainingStep:
         self._faults: dict[str, Tensor] = {}  # of this step, by optimizer
         self._losses: dict[str, Tensor] = {}
         self._share, self._is_last = 1.0, True
+        self._parameters = {name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
+                            for name, optimizer in model.optimizers.items()}
         for network in model.networks.values():
             network.requires_grad_(False)
-        for group in model.optimizers["G"].param_groups:
-            for parameter in group["params"]:
-                parameter.requires_grad_(True)
+        for parameter in self._parameters["G"]:
+            parameter.requires_grad_(True)
 
     def __call__(self, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Train on micro-batches, on the model's device.
@@ -94,15 +95,13 @@ class TrainingStep:
 
     def minimize(self, name: str, objective: Callable[[], Objective]) -> None:
         """Add the gradient of an objective; on the last micro-batch, take a step of the optimizer ``name``."""
-        optimizer = self.model.optimizers[name]
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        optimizer, parameters = self.model.optimizers[name], self._parameters[name]
         if name not in self._faults:
             optimizer.zero_grad(set_to_none=True)
-            self._faults[name] = self._earlier
         for parameter in parameters:
             parameter.requires_grad_(True)
         loss, terms = objective()
-        fault = self._faults[name] + 0 * loss.detach()
+        fault = self._faults.get(name, 0) + self._earlier + 0 * loss.detach()
         self.scaler.scale(loss * (self._share + fault)).backward()
         for parameter in parameters:
             parameter.requires_grad_(name == "G")

@@ -110,6 +110,24 @@ def test_a_fault_leaves_out_its_own_optimizer_or_all_later_ones(build: Build, fa
     assert left_out == (set("FDG"["FDG".index(faulty):]) if stop else {faulty})
 
 
+def test_a_fault_in_a_later_batch_leaves_out_the_optimizers_that_follow_in_it(build: Build) -> None:
+    model = build()
+    step = TrainingStep(model, stop_at_fault=True)
+    minimize, calls = step.minimize, []
+
+    def spoiling(name: str, objective: Callable[[], Objective]) -> None:
+        calls.append(name)
+        factor = math.nan if name == "F" and calls.count("F") == 2 else 1.0
+        minimize(name, lambda: objective()._replace(loss=objective().loss * factor))
+
+    step.minimize = spoiling  # type: ignore[method-assign]
+    before = state(model)
+    step([batch(0), batch(1)])
+    assert step.left_out == 1
+    for name in "FDG":
+        assert not list(differences(before[f"network {name}"], state(model)[f"network {name}"])), name
+
+
 def test_a_gradient_that_is_not_finite_is_a_fault_though_all_losses_are(build: Build) -> None:
     model = build()
     step = TrainingStep(model)
