@@ -116,7 +116,7 @@ def saved_first(
             raise
         if signals.agreed():
             return  # `loop` saves
-        if run.progress.images and run.saved != run.progress:
+        if run.progress.images and not run.is_saved():
             monitor.settle()
             run.save()
         raise
