@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +45,13 @@ def root(tmp_path: Path) -> Path:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that looks after its workers more often."""
     monkeypatch.setattr("data.workers.LOOK_EVERY", 0.05)
+
+
+@pytest.fixture
+def started() -> Callable[[], list[BaseProcess]]:
+    """The processes that the test itself has started and that still run: an earlier test's may end only now."""
+    before = multiprocessing.active_children()
+    return lambda: [process for process in multiprocessing.active_children() if process not in before]
 
 
 def loader(root: Path, workers: int = 1, flags: str = "--serial_batches") -> Loader:
@@ -121,10 +129,10 @@ def test_a_worker_that_dies_is_told_with_the_file_it_held(
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError(),
                                    FileNotFoundError(2, "No such file or directory"), RuntimeError("unexpected pos")])
 def test_a_worker_that_dies_while_its_tensors_arrive_is_told_as_any_other(
-    root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    root: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[], list[BaseProcess]], error: Exception
 ) -> None:
     def interrupted(*arguments: object) -> None:
-        (worker,) = multiprocessing.active_children()
+        (worker,) = started()
         worker.kill()
         raise error  # before the death can be seen
 
@@ -132,11 +140,13 @@ def test_a_worker_that_dies_while_its_tensors_arrive_is_told_as_any_other(
     assert error_of(loader(root)).startswith("a process that loads images has ended (SIGKILL) while it read ")
 
 
-def test_a_worker_that_dies_during_a_save_is_told_after_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_dies_during_a_save_is_told_after_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[], list[BaseProcess]]
+) -> None:
     save = torch.save
 
     def interrupted(*arguments: Any) -> None:
-        for worker in multiprocessing.active_children():
+        for worker in started():
             worker.kill()
             worker.join()
         save(*arguments)
@@ -191,7 +201,7 @@ run_program("train.py", train.main)
 
 
 def test_a_time_without_batches_is_noticed(
-    root: Path, monkeypatch: pytest.MonkeyPatch, hang: Callable[[], None]
+    root: Path, monkeypatch: pytest.MonkeyPatch, hang: Callable[[], None], started: Callable[[], list[BaseProcess]]
 ) -> None:
     at_file(monkeypatch, "trainA/3.png", hang)
     batches, told = loader(root), list[str]()
@@ -200,7 +210,7 @@ def test_a_time_without_batches_is_noticed(
     while_reading = f"00 seconds while it read {root / 'trainA/3.png'}; "
     assert f"no batch has come for 7{while_reading}see whether the files can be read" in text
     assert [warning.endswith(f"1{while_reading}the training waits") for warning in told] == [True]
-    for worker in multiprocessing.active_children():
+    for worker in started():
         worker.join(60)
         assert worker.exitcode == -signal.SIGKILL
 
@@ -268,7 +278,9 @@ def test_too_many_open_files_are_not_taken_for_bad_images(root: Path, monkeypatc
     assert error_of(loader(root)).startswith("too many open files; raise the limit (ulimit -n 4096)")
 
 
-def test_a_limit_of_open_files_is_told_before_workers_start(root: Path) -> None:
+def test_a_limit_of_open_files_is_told_before_workers_start(
+    root: Path, started: Callable[[], list[BaseProcess]]
+) -> None:
     import resource
 
     limits, used = resource.getrlimit(resource.RLIMIT_NOFILE), len(list(Path("/proc/self/fd").iterdir()))
@@ -278,7 +290,7 @@ def test_a_limit_of_open_files_is_told_before_workers_start(root: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert text.startswith("too many open files; raise the limit (ulimit -n 4096), or lower --num_threads")
-    assert not multiprocessing.active_children()
+    assert not started()
 
 
 @pytest.mark.parametrize(("number", "sentence"), [
@@ -286,7 +298,7 @@ def test_a_limit_of_open_files_is_told_before_workers_start(root: Path) -> None:
     (errno.ENOSPC, r"^shared memory \(/dev/shm\) is too small for the batches"),
 ])
 def test_workers_that_cannot_be_started_are_one_sentence(
-    root: Path, monkeypatch: pytest.MonkeyPatch, number: int, sentence: str
+    root: Path, monkeypatch: pytest.MonkeyPatch, started: Callable[[], list[BaseProcess]], number: int, sentence: str
 ) -> None:
     fork, calls, complaints = os.fork, itertools.count(), list[object]()
     monkeypatch.setattr(sys, "unraisablehook", complaints.append)
@@ -294,7 +306,7 @@ def test_workers_that_cannot_be_started_are_one_sentence(
     assert re.search(sentence, error_of(loader(root, workers=2)))
     gc.collect()
     assert not complaints  # of torch's half-made iterator, at its end
-    for worker in multiprocessing.active_children():
+    for worker in started():
         worker.join(60)
         assert worker.exitcode == -signal.SIGKILL
 
