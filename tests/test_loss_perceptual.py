@@ -48,6 +48,11 @@ def test_no_layers_and_unequal_layers_are_refused() -> None:
             loss([], [])
 
 
+def test_maps_of_another_shape_are_not_broadcast() -> None:
+    with pytest.raises(ValueError, match=r"\(2, 3, 6, 5\) and \(2, 3, 1, 1\)"):
+        perceptual_loss(random_features(0), random_features(0, sides=(1, 1)))
+
+
 def test_gram_matrix_of_large_features_does_not_overflow_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.float16):
         gram = gram_matrix(torch.full((1, 2, 32, 32), 200.0, dtype=torch.float16))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.networks import create_generator
-from models.networks.blocks import BatchNorm, InstanceNorm
+from models.networks.blocks import BatchNorm, GroupNorm, InstanceNorm
 from models.networks.standardize import standardize
 from models.precision import store_channels_last
 from util.images import load_normalized
@@ -19,6 +21,7 @@ from util.images import load_normalized
 LEVEL = 2 / 255  # of 8 bits, in [-1, 1]
 DRAWINGS = Path(__file__).parents[1] / "datasets" / "lineart2color" / "testA"
 SIDE = 160
+NormOf = Callable[[int], nn.Module]
 
 
 def last(x: Tensor) -> Tensor:
@@ -67,16 +70,17 @@ def test_output_and_gradient_are_those_of_float64(kind: str, count: int) -> None
     assert (computed - exact).norm() < max((channels_first - exact).norm(), 3e-6 * exact.norm())
 
 
+@pytest.mark.parametrize("norm_of", [BatchNorm, functools.partial(GroupNorm, 1)])
 @pytest.mark.parametrize("kind", ["flat, with strokes", "striped"])
-def test_batch_normalisation_of_channels_last_is_as_exact_as_of_channels_first(kind: str) -> None:
+def test_other_norms_of_channels_last_are_as_exact_as_of_channels_first(kind: str, norm_of: NormOf) -> None:
     x, gradient = draw(kind, 2), 1e-3 * draw("flat, with strokes", 2).flip(1)
     results = []
     for maps, slopes in ((x.double(), gradient.double()), (last(x), last(gradient)), (x, gradient)):
         maps.requires_grad_()
-        norm = BatchNorm(maps.shape[1]).to(maps.dtype)
+        norm = norm_of(maps.shape[1]).to(maps.dtype)
         output = norm(maps)
         output.backward(slopes)
-        results.append((output.detach(), maps.grad, norm.running_var))
+        results.append((output.detach(), maps.grad, *norm.buffers()))
     assert results[1][0].is_contiguous(memory_format=torch.channels_last)
     for exact, of_last, of_first in zip(*results, strict=True):
         assert (of_last - exact).abs().max() <= 2 * (of_first - exact).abs().max()

@@ -26,10 +26,13 @@ def perceptual_loss(source_features: Sequence[Tensor], target_features: Sequence
         Scalar. Gradients flow to both sides; detach the one that should stay.
 
     Raises:
-        ValueError: no layers, or not equally many.
+        ValueError: no layers, not equally many, or different shapes in a layer.
     """
-    losses = [F.l1_loss(source, target) for source, target in _pairs(source_features, target_features)]
-    return torch.stack(losses).sum()
+    pairs = _pairs(source_features, target_features)
+    for source, target in pairs:
+        if source.shape != target.shape:
+            raise ValueError(f"features of shapes {tuple(source.shape)} and {tuple(target.shape)}: both need the same")
+    return torch.stack([F.l1_loss(source, target) for source, target in pairs]).sum()
 
 
 def style_loss(source_features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:

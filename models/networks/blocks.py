@@ -58,6 +58,15 @@ class BatchNorm(nn.BatchNorm2d):
         return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation, computed channels first on a CPU: torch sums channels last inaccurately."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (x.device.type == "cpu" and is_channels_last(x)):
+            return super().forward(x)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
 def is_channels_last(x: Tensor) -> bool:
     """Whether [B, C, H, W] is stored channels last, and not channels first as well."""
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

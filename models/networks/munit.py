@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .blocks import InstanceNorm, Upsample, require_sides
+from .blocks import GroupNorm, InstanceNorm, Upsample, require_sides
 from .resnet import ResnetBlock, halve
 
 
@@ -118,4 +118,4 @@ def _double(channels: int, antialias: bool) -> list[nn.Module]:
     """Layers that double height and width and halve ``channels``."""
     out = channels // 2
     return [Upsample(channels) if antialias else nn.Upsample(scale_factor=2), nn.ReflectionPad2d(2),
-            nn.Conv2d(channels, out, 5), nn.GroupNorm(1, out), nn.ReLU(True)]
+            nn.Conv2d(channels, out, 5), GroupNorm(1, out), nn.ReLU(True)]

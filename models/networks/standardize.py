@@ -1,8 +1,8 @@
 """Mean 0 and variance 1 for maps whose channels are last, on a CPU.
 
 torch's batch normalisation adds up all positions of this layout one after the other in float32. On maps that are mostly
-flat, as those of drawings are, its output is wrong by up to 1e-2 and its gradient by 1e-2 of its length. Here each column
-of a map is added up by itself, then the columns' sums are, which is exact and takes torch's fast functions.
+flat, as those of drawings are, its output is wrong by up to 1e-2 and its gradient by 1e-2 of its length. Here each
+column of a map is added up first, then the sums of the columns are: that is exact, and torch has fast functions for it.
 """
 
 from __future__ import annotations
