@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from cli import ROOT
 from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
 
 import train as program
+from data import DATASETS
 from models import MODELS, Model
 from models.objective import Objective
 from models.precision import prepare
-from options import RunFlags, SpeedFlags
+from options import TRAIN, Options, RunFlags, SpeedFlags
 from training import loop
 from training.monitor import IN_A_ROW, Monitor, Step, Symptoms
 from training.step import TrainingStep, build_step
@@ -242,7 +244,11 @@ def test_stop_names_losses_and_images_and_keeps_what_repeats_the_fault(
     assert "\n" not in text
 
     torch.manual_seed(99)
-    model = MODELS["sc"](options, training=True)
+    flags = kept["options"]
+    method, dataset = MODELS[flags["model"]], DATASETS[flags["dataset_mode"]]
+    groups = [*TRAIN.flags, *method.flags, *dataset.flags]  # as docs/reliability.md says
+    options = Options([group(**{f.name: flags[f.name] for f in fields(group)}) for group in groups], flags)
+    model = method(options, training=True)
     for name, network in model.networks.items():
         network.load_state_dict(kept["networks"][name])
     torch.set_rng_state(kept["random"]["cpu"])
