@@ -46,7 +46,7 @@ def browser(*, width: int = 1200, height: int = 900, downloads: Path | None = No
 
 
 def faults_of(window: Any) -> dict[str, Any]:
-    """What is wrong with the page that is open: empty where nothing is."""
+    """Return the faults of the open page; empty if there are none."""
     log = window.get_log("browser")
     found = {
         "errors in the console": [entry["message"] for entry in log if entry["level"] == "SEVERE"],

@@ -1,4 +1,4 @@
-"""Runs the programs as a user does: in this process, which is fast, or in one of its own."""
+"""Run the programs as a user does: in this process, which is fast, or in a new one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TINY_TEST = ("--gpu_ids", "-1", "--num_threads", "0", "--num_test", "1")
 
 
 class Outcome(NamedTuple):
-    """How a program ended."""
+    """Exit code, output and errors of a program."""
 
     code: int
     out: str
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
 
 def run(program: str, *arguments: object) -> Outcome:
-    """Run ``train.py``, ``test.py`` or ``evaluate.py`` in this process; what is no user's mistake is raised."""
+    """Run a program such as ``train.py`` in this process; errors that are no mistake of the user are raised."""
     main = importlib.import_module(program.removesuffix(".py")).main
     argv = [str(argument) for argument in arguments]
     out, err = io.StringIO(), io.StringIO()
@@ -50,7 +50,7 @@ def run(program: str, *arguments: object) -> Outcome:
 
 
 def run_process(*arguments: object, cwd: Path = ROOT) -> Outcome:
-    """Run the interpreter with these arguments in a process of its own."""
+    """Run the interpreter with these arguments in a new process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, *(str(argument) for argument in arguments)], cwd=cwd, env=environment, capture_output=True,

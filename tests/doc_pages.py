@@ -1,4 +1,4 @@
-"""Markdown pages as tests see them: links, headings, and blocks of code with the lines that they stand in."""
+"""Markdown pages: links, headings, and blocks of code with their line numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cli import ROOT
 PAGES = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "datasets").glob("*.md"),
                 *(ROOT / "models").rglob("*.md")})
 UNCHECKED = "unchecked"
-"""In a fence's first line, as in ```bash unchecked: what stands in it is no command or code by itself."""
+"""Marks a block of code that cannot be checked by itself, in its first line: ```bash unchecked."""
 FENCE = re.compile(r"^ *```(.*)$")
 LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?: \"[^\"]*\")?\)|^\[[^\]]+\]: *(\S+)", re.MULTILINE)
 MARKUP = re.compile(r"\[([^\]]*)\]\([^)]*\)|[`*]")
@@ -36,7 +36,7 @@ class Page:
     Attributes:
         name: its path below the repository's root.
         blocks: of code.
-        prose: the text with everything in code blanked out; lines stay where they are.
+        prose: the text with all code blanked out; line numbers stay the same.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,12 +59,12 @@ class Page:
         self.prose = re.sub(r"`[^`]*`", lambda code: re.sub(r"[^\n]", " ", code[0]), self.text)
 
     def links(self) -> Iterator[tuple[int, str]]:
-        """Line and target of each link and picture."""
+        """Yield the line and the target of each link and picture."""
         for match in LINK.finditer(self.prose):
             yield self.prose.count("\n", 0, match.start(1 if match[1] else 2)) + 1, match[1] or match[2]
 
     def anchors(self) -> set[str]:
-        """What headings are called in links, as GitHub does it."""
+        """Return the anchors of the headings, as GitHub names them."""
         taken: Counter[str] = Counter()
         found = set()
         for heading in re.findall(r"^#{1,6} +(.*?) *#*$", self.text, flags=re.MULTILINE):
@@ -76,7 +76,7 @@ class Page:
 
 
 def commands(block: Block) -> Iterator[tuple[int, list[str]]]:
-    """Line and words of each command in a block for the shell; what joins commands, and variables before them, is gone.
+    """Yield the line and the words of each shell command in a block, without operators and variables before it.
 
     Raises:
         ValueError: a quotation has no end.

@@ -11,14 +11,14 @@ from util.state_dicts import LATEST, load_file, state_path
 
 
 def content(folder: Path, tag: str = LATEST) -> dict[str, bytes | Any]:
-    """Every tensor, number and text of a state but its options, by name; tensors as bytes."""
+    """Return every tensor, number and text of a state except its options, by name; tensors as bytes."""
     state = load_file(state_path(folder, tag))
     state.pop("options")
     return dict(_leaves(state, "state"))
 
 
 def exports_are_those_of_the_state(folder: Path, tag: str = LATEST) -> bool:
-    """Whether the networks' files beside a state have its weights; False where there are none."""
+    """Check whether the exports beside a state have its weights; False if there are no exports."""
     of_state = content(folder, tag)
     files = list(folder.glob(f"{tag}_net_*.pth"))
     leaves = [leaf for path in files for leaf in _leaves(
@@ -27,7 +27,7 @@ def exports_are_those_of_the_state(folder: Path, tag: str = LATEST) -> bool:
 
 
 def differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Names of what differs."""
+    """Return the names of the values that differ."""
     return sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
 
 

@@ -1,4 +1,4 @@
-"""The house's rules about imports."""
+"""Rules for imports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", 
 
 
 def part_of(module: str) -> str | None:
-    """The part of the project that a module belongs to; None for a module of somebody else."""
+    """Return the part of the project that a module belongs to; None for an external module."""
     fitting = [part for part in (*MAY_IMPORT, *PROGRAMS) if f"{module}.".startswith(f"{part}.")]
     return max(fitting, key=len, default=None)
 
@@ -52,7 +52,7 @@ def module_name(path: Path) -> str:
 
 
 def imports(path: Path, tree: ast.AST | None = None) -> Iterator[str]:
-    """Every module that a file imports, wherever in the file, by its absolute name."""
+    """Yield the absolute name of every module that a file imports, anywhere in the file."""
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(tree or ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -65,7 +65,7 @@ def imports(path: Path, tree: ast.AST | None = None) -> Iterator[str]:
 
 
 def imports_at_start(path: Path) -> Iterator[str]:
-    """What importing the file imports at once: everything outside functions."""
+    """Yield the modules that are imported together with the file: all imports outside functions."""
 
     def outside(node: ast.AST) -> Iterator[ast.stmt]:
         for child in ast.iter_child_nodes(node):

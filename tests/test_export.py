@@ -50,7 +50,7 @@ def export(root: Path, *flags: object) -> cli.Outcome:
 
 
 def run_file(path: Path, images: Tensor) -> Tensor:
-    """What another program does with the file."""
+    """Run an exported file as another program would."""
     if path.suffix == ".pt2":
         return torch.export.load(path).module()(images)
     import onnxruntime

@@ -349,7 +349,7 @@ def photographs(side: int) -> list[Tensor]:
 
 
 def separations(loss: SpatialCorrelativeLoss, photos: list[Tensor], inversions: list[Tensor]) -> list[float]:
-    """How many times farther each photograph is from each other one than from its own colour inversion."""
+    """Return ratios of distances: from a photograph to another one, over that to its own colour inversion."""
     with torch.no_grad():
         return [(loss([photo], [other]) / loss([photo], [inversion])).item()
                 for photo, inversion in zip(photos, inversions, strict=True) for other in photos if other is not photo]

@@ -29,7 +29,7 @@ pytestmark = [
 
 
 class Training(NamedTuple):
-    """What a training has left behind."""
+    """Memory, output and files of a training."""
 
     weights: dict[int, int]
     """By step, the bytes of the process and its worker."""

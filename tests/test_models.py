@@ -1,4 +1,4 @@
-"""What every model must do. A new one takes part by a line in `tiny.METHODS`."""
+"""Tests of all models. To include a new model, add a line to `tiny.METHODS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every generator and discriminator takes and gives, and what is refused."""
+"""Input and output shapes of every generator and discriminator, and images that they refuse."""
 
 from __future__ import annotations
 

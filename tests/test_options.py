@@ -1,4 +1,4 @@
-"""What a command line may say, and what becomes of it."""
+"""Parsing of command lines: values, defaults, precedence and errors."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def test_parts_of_file_names_lead_to_no_other_folder(name: str) -> None:
         assert f"--{name}" in refusal(TEST, *HERE, f"--{name}={text}")
 
 
-# --- what the checkpoint tells
+# --- flags from the weights of a checkpoint
 
 
 def record(folder: Path, content: str | bytes) -> tuple[str, ...]:
@@ -297,7 +297,7 @@ def test_damaged_options_of_the_training_are_one_sentence(tmp_path: Path, conten
 
 @dataclass(frozen=True)
 class SharedFlags:
-    """What several programs share."""
+    """Flags that several programs share."""
 
     shared: float = flag(0.5, "a share", minimum=0)
 
@@ -347,7 +347,7 @@ def test_help_has_a_section_for_each_group_and_tells_of_every_default(capsys: py
     text = " ".join(capsys.readouterr().out.split())
     for words in ("usage: tool.py PLACE [--flag value ...]", "Make something: PLACE a folder (required)",
                   "--sizes INT [INT ...] sizes (default: 1 2)", "two numbers (default: no pair)",
-                  "What several programs share: --shared FLOAT a share (default: 0.5)"):
+                  "Flags that several programs share: --shared FLOAT a share (default: 0.5)"):
         assert words in text
 
 

@@ -1,4 +1,4 @@
-"""Generator checkpoints of CycleGAN, CUT and F-LSeSim load as they are, their architecture told by the file alone."""
+"""Published generators of CycleGAN, CUT and F-LSeSim load; their architecture is read from the file only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NGF = 2
 
 
 def weights(state: State, key: str, *shape: int, bias: bool) -> None:
-    """What a convolution saves; a transposed one has the same."""
+    """Add the entries of a convolution, plain or transposed, to a state dict."""
     state[f"{key}.weight"] = torch.randn(*shape) / 4
     if bias:
         state[f"{key}.bias"] = torch.zeros(shape[0])
@@ -135,7 +135,7 @@ def values(root: Path, flags: str = "") -> dict[str, Any]:
 
 
 def translate(root: Path, flags: str = "") -> Tensor:
-    """What the placed generator makes of one fixed picture, in evaluation mode."""
+    """Translate a fixed picture with the generator of the checkpoint, in evaluation mode."""
     image = save_noise(root / "images" / "0.png", 0)
     options = translate_options(image, root, f"--name run {flags}")
     model = MODELS["test"](options, training=False)

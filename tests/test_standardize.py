@@ -49,7 +49,7 @@ KINDS = ("noise", "flat, with strokes", "striped", "two halves", "constant", "la
 
 
 def gradient_of(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """What the normalisation makes of ``x``, and the gradient that reaches it."""
+    """Return the output of the normalisation for ``x``, and the gradient with respect to ``x``."""
     x = x.detach().clone().requires_grad_()
     output = InstanceNorm(x.shape[1])(x)
     output.backward(gradient)

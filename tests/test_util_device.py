@@ -1,4 +1,4 @@
-"""Which device a run gets."""
+"""The device that --gpu_ids chooses."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ HOSTILE = [
 
 
 class Page(HTMLParser):
-    """What a browser finds in a page."""
+    """A page as a browser parses it."""
 
     def __init__(self, path):
         super().__init__()
@@ -97,7 +97,7 @@ def test_a_page_counts_its_images(tmp_path):
 
 def test_a_table_that_is_wider_than_its_window_has_a_shadow_where_it_goes_on(tmp_path):
     def look(window):
-        """How bright the table is at its left edge, in the middle, and at its right edge."""
+        """Measure the brightness of the table at its left edge, in the middle, and at its right edge."""
         with Image.open(io.BytesIO(window.find_element("css selector", ".wide").screenshot_as_png)) as shot:
             pixels = np.asarray(shot.convert("L"))
         return [int(pixels[5, x]) for x in (1, pixels.shape[1] // 2, -2)]

@@ -66,7 +66,7 @@ def sink_of(port, *, display_id=1, ncols=4, resume_step=0, server="http://127.0.
 
 
 def window(port, number):
-    """What the server holds in a window."""
+    """Read the content of a window from the server."""
     import requests
 
     with requests.Session() as session:

@@ -54,7 +54,7 @@ def chunks(content: bytes) -> Iterator[bytes]:
 
 
 class Run:
-    """What an offline run's file holds."""
+    """The content of an offline run's file."""
 
     def __init__(self, folder: Path) -> None:
         content = b"".join(path.read_bytes() for path in folder.glob("run-*.wandb"))

@@ -1,4 +1,4 @@
-"""What --continue_train does about a checkpoint that is damaged or not alone, and which saves stay."""
+"""Damaged, incomplete and older checkpoints with --continue_train, and the checkpoints that --keep_last keeps."""
 
 from __future__ import annotations
 

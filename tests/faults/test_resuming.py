@@ -1,4 +1,4 @@
-"""What a resumed run goes on with, beyond what test_train.py holds: nothing is left out, and curves go on."""
+"""Resumed runs continue all parts of the state, the curves and the flags; test_train.py has further tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sources never do, and where no name leads: see docs/security.md."""
+"""Sources call nothing dangerous, and no name leads out of its folder: see docs/security.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sources() -> list[Path]:
 
 
 def called(node: ast.Call) -> str:
-    """The dotted name of what is called, as far as it is one; of a method of an expression, with a dot before it."""
+    """Return the dotted name of the called function; it starts with a dot for a method of an expression."""
     parts: list[str] = []
     function: ast.expr = node.func
     while isinstance(function, ast.Attribute):
@@ -38,7 +38,7 @@ def called(node: ast.Call) -> str:
 
 
 def keyword(node: ast.Call, name: str) -> object:
-    """The value of a literal keyword argument; None where it is not given so."""
+    """Return the value of a literal keyword argument; None if there is none."""
     return next((of.value.value for of in node.keywords if of.arg == name and isinstance(of.value, ast.Constant)), None)
 
 
@@ -48,7 +48,7 @@ FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shel
 
 
 def faults_in(tree: ast.AST) -> Iterator[str]:
-    """What a source should not do, with the line."""
+    """Yield the forbidden imports and calls of a source, with their lines."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [name.name for name in node.names]

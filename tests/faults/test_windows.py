@@ -1,4 +1,4 @@
-"""What Windows refuses costs no training; `windows` simulates it."""
+"""Trainings survive the limits of Windows, which `windows` simulates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainings to be hurt: in a process of their own, and what is left of them."""
+"""Start trainings in other processes, kill them, and look at their logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINUTE = 60.0
 
 
 def start(root: Path, flags: str, *, processes: int = 1, program: str = "train.py") -> subprocess.Popen[str]:
-    """Start a tiny training, the leader of a process group of its own, that hears Ctrl-C wherever pytest runs."""
+    """Start a tiny training as the leader of a new process group, with the default answer to Ctrl-C."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] * (processes > 1)
     return subprocess.Popen(
         [sys.executable, *launcher, program, "--dataroot", root, "--checkpoints_dir", root / "checkpoints",
@@ -32,7 +32,7 @@ def start(root: Path, flags: str, *, processes: int = 1, program: str = "train.p
 
 
 class Forked:
-    """A training in a process of its own that need not import torch: it is forked from one that has."""
+    """A training in a new process, forked from one that has imported torch already."""
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["train"])
@@ -44,12 +44,12 @@ class Forked:
         self.process.start()
 
     def kill(self) -> int | None:
-        """SIGKILL; returns how it ended."""
+        """Send SIGKILL; return the exit code."""
         self.process.kill()
         return self.end()
 
     def end(self) -> int | None:
-        """Wait for its end; returns its exit code."""
+        """Wait for the end; return the exit code."""
         self.process.join(20 * MINUTE)  # some hundred steps and saves, on a busy machine
         return self.process.exitcode
 
@@ -70,7 +70,7 @@ def _run(argv: list[str], log: Path) -> None:
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Its exit code, output and errors; a process that does not end is a failure."""
+    """Return exit code, output and errors of a process; fail if it does not end."""
     try:
         out, err = process.communicate(timeout=2 * MINUTE)
     except subprocess.TimeoutExpired:
@@ -80,7 +80,7 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def lines(root: Path, name: str = "experiment_name") -> int:
-    """How many reports the log has."""
+    """Count the reports in the log."""
     log = root / "checkpoints" / name / "loss_log.jsonl"
     return log.read_bytes().count(b"\n") if log.exists() else 0
 

@@ -1,6 +1,6 @@
-"""What Windows refuses, on Linux: ``import windows`` switches it on, ``python windows.py PROGRAM ...`` runs programs.
+"""Simulate limits of Windows on Linux: ``import windows`` sets them, ``python windows.py PROGRAM ...`` runs programs.
 
-Worker processes are spawned and see it too, as they import the main module. ``:`` separates command lines.
+They also apply in worker processes, which are spawned and import the main module. ``:`` separates command lines.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DESCRIPTORS = Path("/proc/self/fd")
 
 
 def is_open(path: Any) -> bool:
-    """Whether this process has the file, or one in the folder, open."""
+    """Check whether this process has the file, or a file in the folder, open."""
     place = os.path.realpath(path)
     names = [str(entry.readlink()) for entry in DESCRIPTORS.iterdir() if entry.is_symlink()]
     return any(name == place or name.startswith(place + os.sep) for name in names)
@@ -39,7 +39,7 @@ def refusing_open_files(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def switch_on() -> None:
-    """Refuse what Windows refuses, from now on."""
+    """Let operations fail that Windows refuses."""
     real_open, real_fsync = os.open, os.fsync
 
     def open_file(path: Any, flags: int, *more: Any, **keywords: Any) -> int:
