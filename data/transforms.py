@@ -21,7 +21,7 @@ HUE = 0.3
 
 @dataclass(frozen=True)
 class Policy:
-    """How images are scaled and cropped. Sizes in pixels."""
+    """Settings for scaling and cropping. Sizes in pixels."""
 
     preprocess: str
     load_size: int

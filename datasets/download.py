@@ -131,7 +131,7 @@ def install(packed: Path, place: Path, inside: str) -> None:
 
 
 def is_wrapping(folder: Path) -> bool:
-    """Whether a folder holds only one folder, which is not a part of a set."""
+    """Check whether a folder holds only one folder that is not a part of a set."""
     entries = visible(folder)
     return len(entries) == 1 and entries[0].is_dir() and not entries[0].name.startswith(("train", "val", "test"))
 

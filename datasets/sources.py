@@ -25,7 +25,7 @@ class Source:
 
     @property
     def pairs(self) -> bool:
-        """Whether partners are side by side in one file, as for --dataset_mode aligned."""
+        """True if each file holds a pair side by side, as for --dataset_mode aligned."""
         return self.address == PIX2PIX
 
 

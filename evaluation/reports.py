@@ -1,4 +1,4 @@
-"""What the subcommands print and write: tables, warnings and JSON files."""
+"""Output of the subcommands: tables, warnings and JSON files."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
     @property
     def has_similarity(self) -> bool:
-        """Whether the measure compares self-similarity."""
+        """True if the measure compares self-similarity."""
         return self.measure.startswith(("fsesim", "lsesim"))
 
     @property

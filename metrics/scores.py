@@ -20,7 +20,7 @@ class ScoreKind(NamedTuple):
 
     title: str
     higher: bool
-    """Whether higher is better."""
+    """True if a higher score is better."""
     bounds: tuple[float, float]
     """The lowest and the highest possible value."""
 

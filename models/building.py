@@ -15,7 +15,7 @@ from .networks import create_discriminator, create_generator, initialize
 
 
 def build_generator(options: Options, *, input_nc: int | None = None, output_nc: int | None = None) -> nn.Module:
-    """The generator that the flags describe, initialised.
+    """Build and initialise the generator that the flags describe.
 
     Args:
         input_nc, output_nc: channels, where they are not those of the flags.
@@ -32,10 +32,10 @@ def build_generator(options: Options, *, input_nc: int | None = None, output_nc:
 
 
 def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.Module:
-    """The discriminator that the flags describe, initialised.
+    """Build and initialise the discriminator that the flags describe.
 
     Args:
-        input_nc: channels of what it judges; left out, those of translations.
+        input_nc: channels of its input; None: those of translations.
 
     Raises:
         UserError: the crops are too small for it.
@@ -54,7 +54,7 @@ def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.
 
 
 def refuse_pool_and_penalty(options: Options) -> None:
-    """For methods without an image pool and without a gradient penalty.
+    """Refuse an image pool and a gradient penalty, for methods that have neither.
 
     Raises:
         UserError: the options ask for one of them.
@@ -66,7 +66,7 @@ def refuse_pool_and_penalty(options: Options) -> None:
 
 
 def refuse_penalty(options: Options) -> None:
-    """For methods without a gradient penalty.
+    """Refuse objectives that need a gradient penalty, for methods that have none.
 
     Raises:
         UserError: the options ask for an objective that needs one.
@@ -77,7 +77,7 @@ def refuse_penalty(options: Options) -> None:
 
 
 def refuse_one_domain(options: Options) -> None:
-    """For methods that need images of the target domain.
+    """Refuse data sets without images of the target domain, for methods that need them.
 
     Raises:
         UserError: the data set has none.
@@ -89,16 +89,16 @@ def refuse_one_domain(options: Options) -> None:
 
 
 def is_reversed(options: Options) -> bool:
-    """Whether --direction is the reverse of the training's."""
+    """Check whether --direction is the reverse of the training's."""
     direction = options[DataFlags].direction
     return bool(options.recorded.get("direction", direction) != direction)
 
 
 def refuse_way_back(options: Options) -> None:
-    """For methods whose generator translates one way only.
+    """Refuse the other --direction, for methods whose generator translates in one direction only.
 
     Raises:
-        UserError: --direction asks for the other way.
+        UserError: --direction is the reverse of the training's.
     """
     if is_reversed(options):
         raise UserError(f"--direction {options[DataFlags].direction}: {options[RunFlags].name} was trained with "
@@ -107,6 +107,6 @@ def refuse_way_back(options: Options) -> None:
 
 
 def adam(parameters: Iterable[nn.Parameter] | list[dict[str, Any]], train: TrainFlags) -> torch.optim.Adam:
-    """Adam with the flags' rate and momenta; of groups of parameters, a group's own ``lr`` wins."""
+    """Build Adam with the learning rate and momenta of the flags; a parameter group may have another ``lr``."""
     return torch.optim.Adam(parameters, lr=train.lr, betas=(train.beta1, train.beta2), fused=True)
 

@@ -1,4 +1,4 @@
-"""Where the values of a training's or a translation's flags come from, and which source overrides which."""
+"""Sources of the values of flags, in order of precedence, for the programs that have a model and a data set."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _recorded(of: Sources, values: Values) -> Values:
 
 
 def _recognized(of: Sources, values: Values) -> Values:
-    """Return the flags that the weights of the checkpoint tell, and note them.
+    """Return the flags that the weights of the checkpoint determine, and note them.
 
     Raises:
         UserError: they contradict a typed flag.

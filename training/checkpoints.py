@@ -1,7 +1,7 @@
 """Checkpoints: ``EPOCH_state.pth`` has all that resuming needs; ``EPOCH_net_G.pth`` and so on are exports beside it.
 
 Each file is written whole or not at all: under a temporary name, flushed to the disk, then renamed. A resumed training
-reads the state only. Nothing in a file is executed.
+reads only the state. Nothing in a file is executed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .random_states import random_states, restore_random_states
 
 
 class Trainable(Protocol):
-    """What of a model is saved."""
+    """The parts of a model that are saved."""
 
     networks: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
@@ -58,10 +58,10 @@ def save_checkpoint(
         folder: the experiment's folder.
         tag: ``latest``, an epoch's number or ``iter_N``.
         model: its networks, optimizers and memory.
-        extra: the loop's own state (counters, schedulers, options): tensors, numbers, strings, dicts and lists.
-        world: the processes that train together, all of which must call this.
+        extra: the state of the loop (counters, schedulers, options): tensors, numbers, strings, dicts and lists.
+        world: the processes that train together; all must call this function.
         also: a second tag for the same files.
-        keep_last: of the epochs' saves only so many stay, and as many of the iterations'; 0: all.
+        keep_last: number of epoch checkpoints to keep, and of ``iter_N`` checkpoints; 0: all.
 
     Raises:
         UserError: a file cannot be written; in all processes.
@@ -97,17 +97,17 @@ def save_checkpoint(
 
 
 def in_order(folder: Path, tag: str, names: Sequence[str]) -> list[Path]:
-    """The files of a save in the order in which they take their places.
+    """Return the files of a checkpoint in the order of their renames.
 
-    The state comes last: a process that dies leaves no network older than the state. Only where there is none yet it
-    comes first: networks without a state would look like a published checkpoint to go on from.
+    The state comes last: a process that dies leaves no network older than the state. If there is no state yet, the
+    state comes first: networks without a state would look like a published checkpoint.
     """
     state, networks = state_path(folder, tag), [network_path(folder, tag, name) for name in names]
     return [*networks, state] if state.exists() else [state, *networks]
 
 
 def save_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> None:
-    """Write networks alone, as plain state dicts.
+    """Write only networks, as plain state dicts.
 
     Raises:
         UserError: a file cannot be written.
@@ -119,12 +119,12 @@ def save_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> 
 
 
 def _write(contents: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Write files of one folder, each whole or not at all, in their order.
+    """Write files of one folder, each whole or not at all, in the order of ``contents``.
 
-    Everything is on the disk before the first file takes its place.
+    All content is on the disk before the first rename.
 
     Raises:
-        UserError, OSError: something cannot be written. Before the first rename nothing has changed.
+        UserError, OSError: a file cannot be written. Before the first rename nothing has changed.
     """
     folder = next(iter(contents)).parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,10 +142,10 @@ def _write(contents: Mapping[Path, Mapping[str, Any]]) -> None:
 
 
 def _link(sources: Mapping[Path, Path]) -> None:
-    """Give files of one folder second names, the keys, without second copies where the file system can do that.
+    """Give files of one folder second names, the keys: as hard links, or as copies if the file system has no links.
 
     Raises:
-        OSError: something cannot be written or renamed.
+        OSError: a file cannot be written or renamed.
     """
     for place, source in sources.items():
         with temporary_in(place.parent) as temporary:
@@ -159,14 +159,14 @@ def _link(sources: Mapping[Path, Path]) -> None:
 
 
 def remove_older(folder: Path, pattern: str, keep: int, written: str | None) -> None:
-    """Remove saves whose tags match the regular expression, except those that have seen the most images.
+    """Remove the checkpoints whose tags match the regular expression, except those with the highest numbers.
 
     Args:
         folder: the experiment's folder.
         pattern: one of `NUMBERED`.
-        keep: how many saves stay.
-        written: the save that was just written. It also stays: after a return to an earlier save, others may have seen
-            more images.
+        keep: number of checkpoints to keep.
+        written: tag of the checkpoint that was just written. It is also kept: after a return to an earlier checkpoint,
+            others may have higher numbers.
 
     Raises:
         OSError: a file cannot be removed.
@@ -174,21 +174,21 @@ def remove_older(folder: Path, pattern: str, keep: int, written: str | None) -> 
     found = [tag for tag in saves(folder) if re.fullmatch(pattern, tag)]
     for tag in sorted(found, key=lambda tag: int(tag.removeprefix("iter_")))[:-keep]:
         if tag != written:
-            state = state_path(folder, tag)  # the last to go: a save is found by it
+            state = state_path(folder, tag)  # removed last: `saves` finds a checkpoint by its state
             for path in (*folder.glob(f"{tag}_net_*.pth"), folder / f"{tag}_manifest.json", state):
                 path.unlink(missing_ok=True)
 
 
 def saves(folder: Path) -> list[str]:
-    """The tags of saves with a state."""
+    """List the tags of the checkpoints that have a state."""
     return sorted(path.name.removesuffix("_state.pth") for path in folder.glob("*_state.pth"))
 
 
 def refuse_drift(model: Trainable, world: World) -> None:
-    """Make sure that all processes have the same weights: a network that some loss bypasses would drift apart.
+    """Check that all processes have the same weights: a network whose gradients are not averaged would differ.
 
     Raises:
-        RuntimeError: on the first process, if they do not.
+        RuntimeError: the weights differ; in the first process.
     """
     if world.size == 1:
         return
@@ -199,13 +199,13 @@ def refuse_drift(model: Trainable, world: World) -> None:
 
 
 def read_state(folder: Path, tag: str) -> dict[str, Any] | None:
-    """The state to go on from; None where there is none, as beside published networks.
+    """Read the state to resume from; None if there is no state, as beside published networks.
 
-    Earlier versions left the published networks to files of their own, and kept their SHA-256 in the state: the state
-    that is returned has these networks too.
+    States of earlier versions contain the SHA-256 of the published networks instead of the networks. These networks are
+    read from their files and added to the state.
 
     Raises:
-        UserError: it is damaged, or such a file is missing or another one.
+        UserError: the state is damaged, or a file of a network is missing or has another SHA-256.
     """
     path = state_path(folder, tag)
     if not path.exists():
@@ -224,10 +224,10 @@ def read_state(folder: Path, tag: str) -> dict[str, Any] | None:
 
 
 def load_published(folder: Path, tag: str, model: Trainable) -> list[str]:
-    """Load a model's published networks; a moving average that was not kept before starts from its network.
+    """Load a model's published networks; a moving average without a file starts from its network.
 
     Returns:
-        Sentences for the user about such averages.
+        Notes for the user about such averages.
 
     Raises:
         UserError: as in `load_networks`.
@@ -239,10 +239,10 @@ def load_published(folder: Path, tag: str, model: Trainable) -> list[str]:
 
 @contextmanager
 def refusing_foreign_state(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while a loaded state is taken over into a sentence about its file.
+    """Turn errors of the block, which restores a loaded state, into one sentence about its file.
 
     Raises:
-        UserError: the file holds something else than what `save_checkpoint` writes, or belongs to another model.
+        UserError: `save_checkpoint` did not write the file, or it belongs to another model.
     """
     try:
         yield
@@ -255,20 +255,20 @@ def refusing_foreign_state(path: Path) -> Iterator[None]:
 
 
 def restore(model: Trainable, state: Mapping[str, Any], path: Path, world: World = ALONE) -> list[str]:
-    """Put a state of `read_state` back into a model, and restore the random states.
+    """Restore a state of `read_state` into a model, and restore the random states.
 
-    Networks of the model that the state does not have (LSeSim's heads, where the checkpoint was trained without)
-    start afresh, with their optimizers; a moving average starts from its network. Each process gets back its own
-    memory; where there are more of them than at the save, some share one.
+    Networks that the state does not contain (the heads, if the checkpoint was trained without them) keep their initial
+    weights, and their optimizers are new; a moving average starts from its network. Each process gets its own memory;
+    if there are more processes than at the save, some get the same one.
 
     Args:
-        path: where the state is from.
+        path: file of the state.
 
     Returns:
-        Sentences for the user about what could not be restored.
+        Notes for the user about parts that could not be restored.
 
     Raises:
-        UserError: a network does not fit. What else is wrong with a state raises as `refusing_foreign_state` says.
+        UserError: a network does not fit. For other errors use `refusing_foreign_state`.
     """
     notes = []
     for name, network in model.networks.items():
@@ -290,15 +290,15 @@ def restore(model: Trainable, state: Mapping[str, Any], path: Path, world: World
 
 
 def _start_average(model: Trainable, name: str) -> str:
-    """Let a moving average start from its network; returns a sentence for the user."""
+    """Start a moving average from its network; return a note for the user."""
     model.networks[name].load_state_dict(model.networks[name.removesuffix(AVERAGE)].state_dict())
     return f"the checkpoint has no moving average {name}; it starts from the network"
 
 
 def follow_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Lay an optimizer's moments out in memory like its parameters, which may be stored channels last now or then.
+    """Give an optimizer's moments the memory layout of its parameters, which may have changed since the save.
 
-    Fused steps walk through both by address, and would pair the wrong elements.
+    Fused steps read both in the order of memory, and would pair the wrong elements.
     """
     for parameter, values in optimizer.state.items():
         for key, value in values.items():

@@ -69,7 +69,7 @@ class Evaluation:
         return []
 
     def is_due(self, seen: int) -> bool:
-        """Whether the weights after ``seen`` images have no score, and one is wanted at the end."""
+        """Check whether scores are wanted, and the weights after ``seen`` images have none yet."""
         return bool(self.frequency) and seen != self._last
 
     def after(

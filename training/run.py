@@ -23,8 +23,8 @@ from util.words import counted
 from .checkpoints import load_published, refusing_foreign_state, restore, save_checkpoint, saves
 from .evaluation import Evaluation
 
-# Flags that may change from one part of a run to the next without a word, and those whose saved value stays in force:
-# optimizers and networks go on with it.
+# FREE: flags that may change when a run resumes, without a note. KEPT: flags whose saved values apply to a resumed run,
+# because its optimizers and networks were built with them.
 FREE = {*(f.name for group in (DisplayFlags, EvalFlags, LoadingFlags, SpeedFlags) for f in fields(group)), "name",
         "suffix", "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter",
         "epoch_count", "max_iters", "continue_train", "on_nan"} - {"amp"}
@@ -34,14 +34,14 @@ OPTIONS = "train_opt"  # stem of the two files that hold the options
 
 @dataclass
 class Progress:
-    """How far the run has come."""
+    """Position of the run: epoch and images."""
 
     epoch: int
     images_in_epoch: int = 0
     images: int = 0  # over all epochs and resumed runs
 
     def count(self, group: Sequence[Batch], loader: Loader) -> int:
-        """Take note of batches that were trained on; returns how many images have been seen."""
+        """Count the images of a step's batches, and return the number of images seen."""
         for _ in group:
             count = loader.images_after(self.images_in_epoch)
             self.images_in_epoch += count
@@ -72,7 +72,7 @@ class Run:
         self.options.save(self.folder, OPTIONS)
 
     def is_saved(self) -> bool:
-        """Whether the latest state has this progress, and is still there; the same in all processes."""
+        """Check whether the latest state exists and has this progress; the answer is the same in all processes."""
         return self.saved == self.progress and bool(self.world.same(state_path(self.folder, LATEST).is_file()))
 
     def save(self, tag: str = LATEST, also: str | None = None) -> None:
@@ -96,12 +96,12 @@ class Run:
             self.saved = replace(self.progress)
 
     def resume(self, tag: str, state: Mapping[str, Any] | None, changes: Mapping[str, str]) -> list[str]:
-        """Go back to the checkpoint ``tag``; returns what the user should know.
+        """Restore the checkpoint ``tag``, and return notes for the user.
 
         Args:
             tag: its name.
-            state: its state; None: there is none.
-            changes: a text for each flag that was another one at the save, from `continue_with`.
+            state: its state; None if there is none.
+            changes: a text for each flag whose saved value differs, from `continue_with`.
         """
         path = state_path(self.folder, tag)
         if state is None:
@@ -133,13 +133,13 @@ class Run:
         return [*changes.values(), *notes]
 
     def is_finished(self, total: int, images_an_epoch: int) -> bool:
-        """Whether nothing is left of a run of ``total`` images: no step, no end of an epoch, no score."""
+        """Check whether a run of ``total`` images is complete: no step, end of an epoch or score is left."""
         progress = self.progress
         return (progress.images >= total and progress.images_in_epoch != images_an_epoch
                 and not self.evaluation.is_due(progress.images))
 
     def end_epoch(self) -> None:
-        """Step the schedules and count on."""
+        """Step the schedulers, and begin the next epoch."""
         loss = self.world.mean(self.epoch_losses.means()).get("G", 0.0)
         for scheduler in self.schedulers.values():
             if isinstance(scheduler, ReduceLROnPlateau):
@@ -150,9 +150,10 @@ class Run:
 
 
 def continue_with(options: Options, state: Mapping[str, Any]) -> tuple[Options, dict[str, str]]:
-    """The options of a run that goes on from ``state``, and a text for each flag that was another one at the save.
+    """Return the options of a run that resumes from ``state``, and a text for each flag whose saved value differs.
 
-    `KEPT`, the first epoch and a seed that was not typed are those of the state: what is recorded is what is in force.
+    The flags in `KEPT`, the first epoch, and a seed that was not typed get their values from the state, so that the
+    options record the values that apply.
 
     Raises:
         LookupError, TypeError, ValueError: the state is not one of `Run.save`.
@@ -172,7 +173,7 @@ def continue_with(options: Options, state: Mapping[str, Any]) -> tuple[Options, 
 
 
 def changed_data(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list[str]:
-    """A note if a data set's fingerprint differs from that of the save."""
+    """Return a note if the fingerprint of the data set differs from the saved one."""
     if not then or now == then:
         return []
     differs = f"{counted(now['files'], 'file')}, was {then['files']}" if now["files"] != then["files"] else (
@@ -181,19 +182,19 @@ def changed_data(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list
 
 
 def folder_of(options: Options) -> Path:
-    """Where everything of the run is."""
+    """Return the folder of the run, which holds all its files."""
     return Path(options[RunFlags].checkpoints_dir) / options[RunFlags].name
 
 
 def make_room(folder: Path, world: World) -> list[str]:
-    """Move an earlier training of the same name aside: a command that is typed twice must not cost its result."""
+    """Move an earlier training of the same name aside, so that a command that is typed twice loses no result."""
     if not world.is_first or not (saves(folder) or any(folder.glob("*_net_*.pth"))):  # published ones have no state
         return []
     return [f"the earlier training of this name is now in {move_aside(folder)} (--continue_train would go on with it)"]
 
 
 def build_schedulers(model: Model, flags: TrainFlags, first_epoch: int) -> dict[str, Scheduler]:
-    """One for each optimizer."""
+    """Build a learning-rate scheduler for each optimizer."""
     return {
         name: create_scheduler(optimizer, flags.lr_policy, n_epochs=flags.n_epochs, first_epoch=first_epoch,
                                n_epochs_decay=flags.n_epochs_decay, decay_epochs=flags.lr_decay_iters)

@@ -1,8 +1,9 @@
-"""Processes that train together, started by ``torchrun``; one process alone is a world of one.
+"""Processes that train together, started by ``torchrun``; a single process is a world of size 1.
 
-N processes at batch size b compute what one would at N * b: all draw the same random numbers, each takes its own
-slice of every batch, and gradients are averaged. Except that batch normalisation sees each process's slice alone, and
-that what is drawn image by image (image pool, dropout, points of the gradient penalty) is the same in every process.
+N processes with batch size b compute the same as one process with N * b: all draw the same random numbers, each takes
+its slice of every batch, and gradients are averaged. There are two exceptions: batch normalisation sees only the slice
+of its process, and draws for each image (image pool, dropout, points of the gradient penalty) are the same in every
+process.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ class World:
 
     @classmethod
     def of_environment(cls) -> World:
-        """As ``torchrun`` has told this process; a world of one without it.
+        """Read the world from the environment that ``torchrun`` sets; without ``torchrun``, return a world of size 1.
 
         Raises:
-            UserError: only a part of it was told.
+            UserError: some of the variables are missing.
         """
         if os.environ.get("WORLD_SIZE", "1") == "1":
             return cls()
@@ -51,7 +52,7 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes the files and prints."""
+        """True in the process that writes files and prints."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
@@ -63,7 +64,7 @@ class World:
         return values or []
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The mean over all processes, for each name. All must call it with the same names."""
+        """Return the mean over all processes, for each name. All must call it with the same names."""
         if self.size == 1 or not values:
             return dict(values)
         numbers = torch.tensor(list(values.values()), dtype=torch.float64)
@@ -83,7 +84,7 @@ class World:
         torch._foreach_copy_(list(tensors), [part.view_as(to) for part, to in zip(parts, tensors, strict=True)])
 
     def same(self, value: Any) -> Any:
-        """The first process's ``value``, on all. All must call it."""
+        """Return the ``value`` of the first process, in all processes. All must call it."""
         if self.size == 1:
             return value
         values = [value]
@@ -91,7 +92,13 @@ class World:
         return values[0]
 
     def start_max(self, value: int) -> Callable[[], int]:
-        """Begin to find the greatest ``value`` of all processes; what is returned waits for it. All must call it."""
+        """Begin to find the greatest ``value`` of all processes.
+
+        All must call it.
+
+        Returns:
+            A function that waits for the result and returns it.
+        """
         if self.size == 1:
             return lambda: value
         greatest = torch.tensor(value)
@@ -112,7 +119,7 @@ def joined(world: World, device: torch.device) -> Iterator[World]:
     """Connect the processes (nccl between GPUs, gloo between CPUs) for as long as the block runs.
 
     Raises:
-        JobError: instead of an error that has a sentence for people; and where another process has ended.
+        JobError: in place of an error that the user can fix, or if another process has ended.
     """
     if world.size == 1:
         yield world
@@ -142,9 +149,9 @@ def _sentence(error: Exception) -> str | None:
 
 
 def _is_said(store: Any) -> bool:
-    """Whether another process has already reported why the training ends.
+    """Check whether another process has already reported why the training ends.
 
-    A process takes note of it before it ends, so before the others can lose it.
+    Each process registers here before it ends, and so before the others can lose the connection to it.
     """
     try:
         return bool(store.add("errors", 1) > 1)

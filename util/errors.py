@@ -24,11 +24,11 @@ class UserError(Exception):
 
 
 class JobError(UserError):
-    """What ends a training in several processes.
+    """An error that ends a training in several processes.
 
     Args:
-        sentence: for people.
-        said: whether another process of the job says why it ends; this one then ends silently.
+        sentence: the message for the user.
+        said: whether another process of the job prints the message; this one then ends silently.
     """
 
     def __init__(self, sentence: str, said: bool) -> None:
@@ -77,7 +77,7 @@ def run_program(name: str, main: Callable[[], None], *, outlives_output: bool = 
 
 
 def reader_is_gone() -> bool:
-    """Whether the reader of standard output has stopped, as ``head`` does; what is still to be said goes nowhere."""
+    """Check whether the reader of standard output has ended, as ``head`` does; if so, discard all further output."""
     if not hasattr(select, "poll"):  # Windows
         return False
     watch = select.poll()
@@ -89,7 +89,7 @@ def reader_is_gone() -> bool:
 
 
 def explain(error: Exception) -> str | None:
-    """One line for people about an error that they can do something about; None for all others."""
+    """Return one line about an error that the user can fix; None for all other errors."""
     if isinstance(error, UserError):
         return " ".join(str(error).split())  # what the user typed may hold line breaks
     text = str(error).lower()

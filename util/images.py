@@ -39,7 +39,7 @@ class BadImage(UserError):  # noqa: N818 - as UserError, told to people
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name ends like an image's and the file is not hidden (``._x.png`` of macOS is no image)."""
+    """Check whether the name has the suffix of an image and is not hidden (``._x.png`` of macOS is no image)."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 

@@ -1,4 +1,4 @@
-"""Signals that ask a training to stop: it finishes its step and saves before it ends."""
+"""Signals that ask a training to stop: the training finishes its step and saves before it ends."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from .distributed import World
 
 CODES = {getattr(signal, name): code
          for name, code in (("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129), ("SIGUSR1", 75))
-         if hasattr(signal, name)}  # Windows knows the first two alone
-"""Exit codes that schedulers understand: ended, interrupted, terminal closed, and 75 (EX_TEMPFAIL): run me again."""
+         if hasattr(signal, name)}  # Windows knows only the first two
+"""Exit codes that schedulers understand; 75 is EX_TEMPFAIL: run the program again."""
 NOTICE = b"\nSIGINT: the training saves after this step and stops; once more, and it ends at once\n"
 
 
 class Signals:
     """While ``with Signals(world) as signals`` runs, the signals of `CODES` end the process with their code.
 
-    At once, but inside ``with signals.held()``: there they wait until the program asks with `agreed`, on which all
-    processes stop after the same step, whichever of them has got the signal. A second SIGINT does not wait.
+    They end it immediately, except inside ``with signals.held()``. There they wait until the program calls `agreed`.
+    Then all processes stop after the same step, whichever of them got the signal. A second SIGINT does not wait.
 
     Attributes:
-        code: the exit code that the processes have agreed on; 0 as long as there is none.
+        code: the exit code that the processes have agreed on; 0 before that.
     """
 
     def __init__(self, world: World) -> None:
@@ -50,7 +50,7 @@ class Signals:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Inside the block signals wait for `agreed`; what it has not told by then is forgotten."""
+        """Let signals wait for `agreed` inside the block; signals that are still pending at its end are dropped."""
         self._held = True
         try:
             yield
@@ -63,14 +63,13 @@ class Signals:
 
     @property
     def received(self) -> bool:
-        """Whether a signal is pending."""
+        """True if a signal is pending."""
         return self._received != 0
 
     def agreed(self) -> bool:
-        """Whether to stop now. All processes must call it once a step and get the same answer.
+        """Return whether to stop now. All processes must call it once a step, and get the same answer.
 
-        Processes find their answer together while the next step runs, so that asking costs no waiting, and a signal
-        counts one step later.
+        The processes exchange their signals while the next step runs. So no process waits, and all stop one step later.
         """
         answer = self._world.start_max(self._received)
         if self._world.size == 1:
@@ -90,9 +89,9 @@ class Signals:
 
 
 def leave_to_parent(worker: int) -> None:
-    """Ignore the signals of `CODES` in a process that loads data, however often they come to the whole group.
+    """Ignore the signals of `CODES` in a worker process; the whole process group may get them several times.
 
-    The parent answers them, and needs its workers until the step is done. It ends a worker that hangs with SIGKILL.
+    The parent answers them, and needs its workers until the end of the step. It ends a worker that hangs with SIGKILL.
     """
     del worker
     for number in CODES:
@@ -101,6 +100,6 @@ def leave_to_parent(worker: int) -> None:
 
 
 def silent_about_connections(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Tell uncaught errors as Python does, but not those of threads that still serve a parent which is leaving."""
+    """Print uncaught errors as Python does, except broken connections to a parent process that is ending."""
     if not issubclass(kind, OSError | EOFError):
         sys.__excepthook__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""Files of tensors and plain values: state dicts of networks, and whatever else a checkpoint holds."""
+"""Files of tensors and plain values: state dicts of networks, and states of trainings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .words import counted
 INTACT = "free some space or choose another --checkpoints_dir; the checkpoints written before are intact"
 MOST_NAMES = 8  # in a message
 AVERAGE = "_ema"
-"""Ends the name of a network that is the moving average of another."""
+"""Suffix of the name of a network that is the moving average of another."""
 LATEST, BEST = "latest", "best"
 NUMBERED = (r"\d+", r"iter_\d+")
-"""Tags of saves that are not replaced by later ones: epochs, and images seen."""
+"""Tags of checkpoints that later ones do not replace: epochs, and images seen."""
 
 
 def network_path(folder: Path, tag: str, name: str) -> Path:
@@ -55,13 +55,13 @@ def load_file(path: Path) -> dict[str, Any]:
 
 
 def load_state(folder: Path, tag: str) -> dict[str, Any] | None:
-    """The state of a training's save; None where there is none (a published checkpoint)."""
+    """Read the state of a checkpoint; None if there is no state (published networks)."""
     path = state_path(folder, tag)
     return load_file(path) if path.exists() else None
 
 
 def instead_of(path: Path) -> str:
-    """What a user may have meant by a missing ``ROOT/NAME/TAG_net_G.pth``: others of NAME, else folders in ROOT."""
+    """Suggest files for a missing ``ROOT/NAME/TAG_net_G.pth``: other networks of NAME, else folders in ROOT."""
     place, names = path.parent, sorted(file.name for file in path.parent.glob("*_net_*.pth"))
     if not names:
         place = place.parent
@@ -71,18 +71,17 @@ def instead_of(path: Path) -> str:
 
 
 def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict without the ``module.`` that ``DataParallel`` puts before its keys; only keys that are text."""
+    """Remove the prefix ``module.`` of ``DataParallel`` from the keys of a state dict; drop keys that are no text."""
     named = {key: value for key, value in state.items() if isinstance(key, str)}
     wrapped = all(key.startswith("module.") for key in named)
     return {key.removeprefix("module."): value for key, value in named.items()} if wrapped else named
 
 
 def modernized(state: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
-    """A state dict of other codebases and older PyTorch versions, as ``network`` takes it if it is of its architecture.
+    """Convert a state dict of other codebases or older PyTorch versions to the keys of ``network``.
 
-    Before PyTorch 0.4, instance normalisation saved statistics, which nothing used; before 0.4.1, batch normalisation
-    did not count batches. The published networks without normalisation have no bias where it would be, which is one
-    of 0.
+    Before PyTorch 0.4, instance normalisation saved statistics, which nothing used. Before 0.4.1, batch normalisation
+    did not count batches. The published networks without normalisation lack some biases; these become 0.
     """
     state, own = unwrapped(state), network.state_dict()
     of_norms = ("running_mean", "running_var", "num_batches_tracked")
@@ -99,7 +98,7 @@ def load_into(network: nn.Module, state: Mapping[str, Any], path: Path) -> None:
     """Load a state dict, `modernized`, strictly; buffers and parameters must agree in name and shape.
 
     Raises:
-        UserError: it belongs to another architecture; says where they first differ.
+        UserError: the state dict belongs to another architecture. The message names the first difference.
     """
     own, state = network.state_dict(), modernized(state, network)
     differences = [
@@ -129,16 +128,16 @@ def load_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> 
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a network can take its weights from ``value``: real numbers, each of which is there."""
+    """Check whether ``value`` can be the weight of a network: a dense tensor of real numbers."""
     return (isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_complex()
             and not value.is_meta and not value.is_quantized and not value.is_nested)
 
 
 def save_file(content: Mapping[str, Any], temporary: Path, path: Path) -> None:
-    """Write tensors and plain values to a temporary file that shall become ``path``.
+    """Write tensors and plain values to a temporary file that will be renamed to ``path``.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     try:
         with temporary.open("wb") as file:  # given a path, torch would write its name into the file
@@ -148,7 +147,7 @@ def save_file(content: Mapping[str, Any], temporary: Path, path: Path) -> None:
 
 
 def on_cpu(content: Any) -> Any:
-    """Tensors and plain values with all tensors on the CPU, so that a file can be read on any machine."""
+    """Copy tensors and plain values with all tensors on the CPU, so that any machine can read the file."""
     if isinstance(content, torch.Tensor):
         return content.cpu()
     if isinstance(content, Mapping):
@@ -157,7 +156,7 @@ def on_cpu(content: Any) -> Any:
 
 
 def size_of(content: Any) -> int:
-    """About how many bytes a file of this content has."""
+    """Estimate the bytes of a file with this content."""
     if isinstance(content, torch.Tensor):
         return content.nbytes + 256  # its entry in the archive
     if isinstance(content, Mapping):

@@ -68,16 +68,16 @@ class GroupNorm(nn.GroupNorm):
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Whether [B, C, H, W] is stored channels last, and not channels first as well."""
+    """Check whether [B, C, H, W] is stored channels last. One channel counts as channels first, which it also is."""
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def norm_needs_bias(norm: str) -> bool:
-    """Whether a convolution before the normalisation has a bias of its own.
+    """Return whether a convolution before the normalisation has a bias.
 
-    Batch normalisation brings one. Instance normalisation removes any, but published checkpoints hold it.
-    Without normalisation nothing else could shift the activations; the published code has no bias there, so its
-    checkpoints load once the missing ones are set to 0.
+    Batch normalisation has a bias itself. Instance normalisation removes any bias, but published checkpoints contain
+    one. Without normalisation, nothing else shifts the activations. The published code has no bias there: its
+    checkpoints load with biases of 0.
     """
     return norm != "batch"
 
@@ -136,7 +136,7 @@ class Upsample(nn.Module):
 
 def blur(convolution: Callable[..., Tensor], x: Tensor, filt: Tensor, **geometry: int) -> Tensor:
     """Convolve each channel with its own filter."""
-    # CPUs have fast code for these in float32 alone: under autocast to bf16 they would take up to ten times as long
+    # CPUs have fast code for these only in float32: under autocast to bf16 they would take up to ten times as long
     exact = torch.autocast("cpu", enabled=False) if x.device.type == "cpu" else nullcontext()
     with exact:
         return convolution(x.to(filt) if x.device.type == "cpu" else x, filt, groups=x.shape[1], **geometry)
