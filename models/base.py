@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from options import FlagOwner, Options, TrainFlags
 from util.state_dicts import AVERAGE, load_file, network_path
 
-from .augment import diff_augment
+from .diff_augment import diff_augment
 from .losses.gan import Prediction, gan_loss, gradient_penalty, r1_penalty
 from .networks import MinibatchDeviation
 from .networks.recognition import recognize_generator

@@ -10,7 +10,7 @@ from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options, train_st
 from torch import Tensor
 
 from models import MODELS, Model
-from models.augment import blank, diff_augment, recolor, shift
+from models.diff_augment import blank, diff_augment, recolor, shift
 from options import Options, RunFlags, TrainFlags
 from options.train import POLICIES
 from util.errors import UserError
