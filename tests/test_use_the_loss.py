@@ -27,16 +27,17 @@ before = generator.weight.clone()
 """
 
 
-def test_both_loops_of_the_page_train_beside_a_copy_of_the_file(
+def test_the_loops_of_the_page_train_beside_a_copy_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(ROOT / "models" / "losses" / "spatial_correlative.py", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    setup, fixed, learned = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    setup, fixed, learned, two_losses = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    (one_loss,) = re.findall(r"^ +head_loss = .*\n", learned, flags=re.MULTILINE)
     assert 'weights="IMAGENET1K_V1"' in setup
     setup = setup.replace('weights="IMAGENET1K_V1"', "weights=None")  # no download
     names: dict[str, Any] = {}
-    exec("\n".join([setup, YOURS, fixed, SEEN, learned, SEEN]), names)
+    exec("\n".join([setup, YOURS, fixed, SEEN, learned, SEEN, learned.replace(one_loss, two_losses), SEEN]), names)
     assert names["structure"].heads[1][2].weight.grad.abs().sum() > 0
 
 
