@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 import torch
@@ -122,71 +122,12 @@ def test_gpu_that_is_not_there_is_one_sentence(program: str, data: Path, monkeyp
     says(run(program, "--dataroot", data, "--gpu_ids", "3"), "--gpu_ids 3", "only 1")
 
 
-def test_visdom_address_that_is_none_is_a_warning(train: Callable[..., Outcome]) -> None:
-    pytest.importorskip("visdom")
-    outcome = train("--display_id", "1", "--display_server", "http://[")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "no visdom server answers at http://[" in outcome.out
-
-
-# --- data
-
-
-def test_a_data_folder_without_images_is_one_sentence(
-    train: Callable[..., Outcome], translate: Callable[..., Outcome], data: Path, tmp_path: Path,
-) -> None:
-    says(train("--dataroot", "no/such/folder"), "--dataroot", "no/such/folder does not exist")
-    says(translate("--dataroot", "no/such/folder"), "--dataroot", "no/such/folder does not exist")
-    file = data / "trainA" / "0.png"
-    says(train("--dataroot", file), "--dataroot", file, "is a file")
-    root = make_images(tmp_path / "half", "trainA")
-    says(train("--dataroot", root), "--dataroot", root / "trainB", "--dataset_mode")
-    (root / "trainB").mkdir()
-    says(train("--dataroot", root), "--dataroot", root / "trainB", "no images")
-    says(translate("--dataroot", root / "trainB"), "--dataroot", root / "trainB", "no images")
-
-
-def test_a_file_that_is_no_image_is_named(
-    train: Callable[..., Outcome], translate: Callable[..., Outcome], checkpoints: Path, tmp_path: Path
-) -> None:
-    root = make_images(tmp_path / "bad", "trainA", "trainB")
-    for index in range(2):
-        (root / "trainA" / f"{index}.png").write_text("this is no image")
-    file = root / "trainA" / "0.png"
-    says(translate("--dataroot", file), file, "cannot be read as an image")
-    says(train("--dataroot", root), root / "trainA", ".png cannot be read as an image", "remove it")
-
-
 # --- checkpoints
-
-
-def test_checkpoint_of_another_architecture_is_one_sentence(
-    train: Callable[..., Outcome], translate: Callable[..., Outcome], checkpoints: Path,
-) -> None:
-    says(train("--continue_train", "--ngf", "3"), "latest_state.pth does not fit", "--netG")
-    says(translate("--norm", "batch"), "latest_net_G.pth does not fit", "--netG")
-    says(train("--continue_train", "--ndf", "3"), "latest_state.pth does not fit", "--ndf")
 
 
 def test_missing_checkpoint_is_one_sentence(translate: Callable[..., Outcome]) -> None:
     says(translate(), "latest_net_G.pth", "--name", "--epoch")
     says(translate("--model_suffix", "_A", "--load_iter", "5"), "iter_5_net_G_A.pth")
-
-
-@pytest.mark.parametrize("name", ["latest_net_G.pth", "latest_state.pth"])
-def test_damaged_checkpoint_is_one_sentence(
-    train: Callable[..., Outcome], translate: Callable[..., Outcome], checkpoints: Path, name: str,
-) -> None:
-    path = checkpoints / "run" / name
-    path.write_bytes(path.read_bytes()[:-200])
-    if "state" in name:
-        says(train("--continue_train"), path, "cannot be read as a checkpoint")
-    else:
-        says(translate(), path, "cannot be read as a checkpoint")
-        torch.save([1, 2], path)
-        says(translate(), path)
-    (checkpoints / "run" / "train_opt.json").write_text("{")
-    says(translate(), checkpoints / "run" / "train_opt.json", "repair or remove it")
 
 
 FOREIGN: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -210,22 +151,6 @@ def test_state_of_something_else_is_one_sentence(
     change(state)
     torch.save(state, path)
     says(train("--continue_train", "--max_iters", "4"), path, "does not fit this run", "remove it")
-
-
-def test_networks_go_on_without_their_state(train: Callable[..., Outcome], checkpoints: Path) -> None:
-    (checkpoints / "run" / "latest_state.pth").unlink()
-    outcome = train("--continue_train")
-    assert outcome.code == 0
-    assert "latest_state.pth is missing" in outcome.out
-
-
-def test_smaller_data_set_does_not_continue_in_mid_epoch(
-    train: Callable[..., Outcome], checkpoints: Path, tmp_path: Path,
-) -> None:
-    assert train("--continue_train", "--max_iters", "3").code == 0  # a whole epoch and one image
-    more = make_images(tmp_path / "more", "trainA", "trainB", count=5)
-    assert train("--continue_train", "--max_iters", "5", "--dataroot", more).code == 0  # three images of five
-    says(train("--continue_train", "--max_iters", "9"), "--dataroot", "image 3 of an epoch", "--max_dataset_size")
 
 
 def test_training_anew_moves_the_earlier_one_aside(train: Callable[..., Outcome], checkpoints: Path) -> None:
@@ -260,25 +185,6 @@ def test_folder_without_permission_is_one_sentence(
 
     monkeypatch.setattr(Path, "mkdir", refuse)  # the tests may run as root, whom no folder refuses
     says(train(), tmp_path / "checkpoints" / "run", "Permission denied", "--checkpoints_dir")
-
-
-@pytest.mark.parametrize("error", [
-    OSError(errno.ENOSPC, "No space left on device"),
-    RuntimeError("[enforce fail at inline_container.cc:603] . PytorchStreamWriter failed writing file data/3"),
-], ids=["os", "torch"])
-def test_full_disk_keeps_the_last_checkpoint(
-    train: Callable[..., Outcome], checkpoints: Path, monkeypatch: pytest.MonkeyPatch, error: Exception,
-) -> None:
-    before = {path.name: path.read_bytes() for path in (checkpoints / "run").glob("*.pth")}
-
-    def fill(content: object, file: BinaryIO) -> None:
-        file.write(b"half a file")
-        raise error
-
-    monkeypatch.setattr(torch, "save", fill)
-    says(train("--continue_train", "--max_iters", "4"), "latest_net_G.pth", "free some space", "--checkpoints_dir")
-    assert {path.name: path.read_bytes() for path in (checkpoints / "run").glob("*.pth")} == before
-    assert not list((checkpoints / "run").glob("*.tmp"))
 
 
 # --- the end of a program

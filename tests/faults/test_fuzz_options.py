@@ -13,7 +13,7 @@ from data import DATASETS
 from models import MODELS
 from options import TEST, TRAIN, Options, Program, parse
 from options.flag import Flag, flags_of, show
-from util.errors import UserError, explain
+from util.errors import explain
 
 NASTY = (
     "", " ", "-", "--", "---", "-1", "0", "1", "1.5", "-0.0", "1e9", "1e400", "-1e400", "nan", "inf", "-inf", "NaN",
@@ -96,19 +96,3 @@ def test_options_typed_out_in_full_are_the_same_options(method: str, root: Path)
     once = parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(root), *shlex.split(f"{method} {NETWORKS} {SIZES}")])
     typed = [word for name, of in once.as_dict().items() if of is not None for word in (f"--{name}", show(of))]
     assert parse(TRAIN, MODELS, DATASETS, typed).as_dict() == once.as_dict()
-
-
-@pytest.mark.slow
-def test_random_good_options_survive_being_typed_out(root: Path) -> None:
-    chance, good = random.Random(1000), 0
-    for _ in range(400):
-        words = command_line(chance, TRAIN, root)
-        try:
-            once = parse(TRAIN, MODELS, DATASETS, words)
-        except UserError:
-            continue
-        values = {name: of for name, of in once.as_dict().items() if of is not None and name != "suffix"}
-        again = parse(TRAIN, MODELS, DATASETS, [f"--{name}={show(of)}" for name, of in values.items()])
-        assert {**again.as_dict(), "suffix": once.as_dict()["suffix"]} == once.as_dict(), words
-        good += 1
-    assert good
