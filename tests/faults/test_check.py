@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
-from typing import NamedTuple
-from unittest import mock
 
 import numpy as np
 import pytest
-from cli import ROOT
+from cli import ROOT, Outcome, run
 from PIL import Image
 from tiny import save_noise
 
-from data import check
-from util.errors import run_program
 
-
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def look(capsys: pytest.CaptureFixture[str], *arguments: object) -> Outcome:
-    with mock.patch.object(sys, "argv", ["data.check", *map(str, arguments)]), pytest.raises(SystemExit) as end:
-        run_program("data.check", check.main)
-    return Outcome(int(end.value.code or 0), *capsys.readouterr())
+def look(*arguments: object) -> Outcome:
+    return run("data.check", *arguments)
 
 
 @pytest.fixture
@@ -44,9 +30,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_good_data_set_is_described(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_good_data_set_is_described(root: Path) -> None:
     save_noise(root / "trainA/large.png", 1, size=(100, 80), mode="L")
-    outcome = look(capsys, root)
+    outcome = look(root)
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert "trainA: 13 images" in lines
@@ -56,25 +42,23 @@ def test_a_good_data_set_is_described(root: Path, capsys: pytest.CaptureFixture[
     assert "copies" not in outcome.out
 
 
-def test_images_too_small_for_networks_are_a_note(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_images_too_small_for_networks_are_a_note(tmp_path: Path) -> None:
     save_noise(tmp_path / "trainA/photograph.png", 1, size=(40, 32))
     save_noise(tmp_path / "trainA/thumbnail.png", 2, size=(200, 5))
-    outcome = look(capsys, tmp_path)
+    outcome = look(tmp_path)
     assert outcome.code == 0
     assert "note: images in trainA with a side below 32 pixels, too small for --preprocess none (1): thumbnail.png" in (
         outcome.out.splitlines())
 
 
-def test_the_bundled_data_set_has_no_problems(capsys: pytest.CaptureFixture[str]) -> None:
-    assert look(capsys, ROOT / "datasets/lineart2color").code == 0
+def test_the_bundled_data_set_has_no_problems() -> None:
+    assert look(ROOT / "datasets/lineart2color").code == 0
 
 
-def test_unreadable_files_are_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_files_are_named(root: Path) -> None:
     (root / "trainB/3.png").write_text("no image")
     (root / "testA/4.png").write_bytes((root / "testA/4.png").read_bytes()[:60])
-    outcome = look(capsys, root)
+    outcome = look(root)
     assert outcome.code == 2
     assert "trainB: 11 images, 1 unreadable" in outcome.out
     assert f"problem: unreadable files in trainB (1): {root / 'trainB/3.png'} cannot be read as an image" in outcome.out
@@ -84,59 +68,55 @@ def test_unreadable_files_are_named(root: Path, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(("count", "code"), [(1, 0), (2, 2), (12, 2)])
 def test_domains_that_share_many_images_are_a_problem(
-    root: Path, capsys: pytest.CaptureFixture[str], count: int, code: int
+    root: Path, count: int, code: int
 ) -> None:
     for index in range(count):
         shutil.copy(root / f"trainA/{index}.png", root / f"trainB/{index}.png")
-    outcome = look(capsys, root)
+    outcome = look(root)
     assert outcome.code == code
     assert f"{'problem' if code else 'note'}: in trainA and trainB alike ({count}): trainA/0.png = trainB/0.png" in (
         outcome.out)
 
 
-def test_swapped_test_folders_are_a_problem(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_swapped_test_folders_are_a_problem(root: Path) -> None:
     (root / "testA").rename(root / "other")
     (root / "testB").rename(root / "testA")
     (root / "other").rename(root / "testB")
-    outcome = look(capsys, root)
+    outcome = look(root)
     assert outcome.code == 2
     assert "problem: testA looks like trainB and testB like trainA: one of the two seems to be swapped" in outcome.out
 
 
-def test_pairs_without_partner_are_a_problem_of_aligned_sets(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pairs_without_partner_are_a_problem_of_aligned_sets(root: Path) -> None:
     (root / "trainB/5.png").unlink()
-    assert look(capsys, root).code == 0
-    outcome = look(capsys, root, "--dataset_mode", "aligned")
+    assert look(root).code == 0
+    outcome = look(root, "--dataset_mode", "aligned")
     assert outcome.code == 2
     assert "1 image without a partner of the same name" in outcome.out
     assert "trainA/5.png" in outcome.out
 
 
-def test_pairs_of_two_sizes_are_a_problem_of_aligned_sets(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pairs_of_two_sizes_are_a_problem_of_aligned_sets(root: Path) -> None:
     save_noise(root / "trainB/5.png", 1, size=(24, 22))
-    assert look(capsys, root).code == 0
-    outcome = look(capsys, root, "--dataset_mode", "aligned")
+    assert look(root).code == 0
+    outcome = look(root, "--dataset_mode", "aligned")
     assert outcome.code == 2
     assert "problem: pairs in trainA and trainB that differ in size (1): 5.png" in outcome.out
 
 
 @pytest.mark.parametrize(("width", "code"), [(24, 0), (25, 2)])
 def test_pairs_side_by_side_have_an_even_width(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], width: int, code: int
+    tmp_path: Path, width: int, code: int
 ) -> None:
     path = save_noise(tmp_path / "train/1.png", 1, size=(width, 12))
-    outcome = look(capsys, tmp_path, "--dataset_mode", "aligned")
+    outcome = look(tmp_path, "--dataset_mode", "aligned")
     assert outcome.code == code
     fault = f"problem: images in train of odd width, which cannot be halved (1): {path}"
     assert (fault in outcome.out) == bool(code)
 
 
-def test_a_plain_folder_and_any_number_of_threads(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outcomes = [look(capsys, root / "trainA", "--threads", threads) for threads in (1, 3)]
+def test_a_plain_folder_and_any_number_of_threads(root: Path) -> None:
+    outcomes = [look(root / "trainA", "--threads", threads) for threads in (1, 3)]
     assert outcomes[0].code == 0
     assert "trainA: 12 images" in outcomes[0].out
     assert outcomes[0] == outcomes[1]
@@ -145,10 +125,10 @@ def test_a_plain_folder_and_any_number_of_threads(root: Path, capsys: pytest.Cap
 @pytest.mark.parametrize("arguments", [
     ["nowhere"], [], ["."], ["datasets", "--threads", "0"], ["datasets", "--threads", "x"]])
 def test_wrong_arguments_are_one_sentence(
-    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "datasets").mkdir()
-    outcome = look(capsys, *arguments)
+    outcome = look(*arguments)
     assert outcome.code == 2
     assert outcome.err.splitlines()[-1].startswith("data.check: error: ")

@@ -15,7 +15,6 @@ from data import DATASETS
 from models import MODELS
 from options import TEST, TRAIN, RunFlags, parse
 from util.errors import UserError
-from util.pages import write_results_page
 from util.state_dicts import load_file
 
 SKIPPED = {".venv", "tests", "checkpoints", "results", ".git"}
@@ -75,24 +74,6 @@ def test_no_source_runs_what_it_reads(path: Path) -> None:
     assert not list(faults_in(ast.parse(path.read_text(encoding="utf-8"))))
 
 
-@pytest.mark.parametrize("code", [
-    "eval('1')", "exec(text)", "import pickle", "from pickle import loads", "import os; os.system('ls')",
-    "import torch; torch.load(path)", "import torch; torch.load(path, weights_only=False)",
-    "torch.load(path, weights_only=flag)", "subprocess.run('ls', shell=True)", "subprocess.run(f'ls {x}')",
-    "np.load(path, allow_pickle=True)", "torch.hub.load('a/b', 'c')", "socketserver.TCPServer(('', 80), H)",
-    "os.execv(a, b)", "HTTPServer(address, handler)", "__import__(name)",
-])
-def test_the_search_finds_what_it_looks_for(code: str) -> None:
-    assert list(faults_in(ast.parse(code)))
-
-
-@pytest.mark.parametrize("code", [
-    "network.eval()", "torch.load(path, map_location='cpu', weights_only=True)", "subprocess.run(['ls', x])",
-    "re.compile('a')", "network.compile()", "np.load(path)"])
-def test_the_search_leaves_other_things_alone(code: str) -> None:
-    assert not list(faults_in(ast.parse(code)))
-
-
 def test_scripts_quote_their_variables_and_build_no_commands() -> None:
     for script in [*ROOT.glob("scripts/**/*.sh"), ROOT / ".ci/run"]:
         text = script.read_text(encoding="utf-8")
@@ -129,17 +110,11 @@ ESCAPES = ["..", "../x", "a/../../x", "/tmp/x", "\\\\host\\x", "C:\\x", "C:x", "
            "a\0b", "\x1b[2J"]
 
 
-@pytest.mark.parametrize("name", ESCAPES)
-@pytest.mark.parametrize("program", [TRAIN, TEST], ids=lambda program: program.name)
-def test_a_name_leads_nowhere_else(program: object, name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--name"):
-        parse(program, MODELS, DATASETS, ["--dataroot", str(tmp_path), "--name", name])  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("suffix", ["/../../x", "{name}/../../../x", "\n"])
-def test_a_suffix_leads_nowhere_else(suffix: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--name"):
-        parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(tmp_path), "--suffix", suffix])
+def test_a_name_leads_nowhere_else(tmp_path: Path) -> None:
+    names = [("--name", name) for name in ESCAPES]
+    for typed in (*names, *(("--suffix", suffix) for suffix in ("/../../x", "{name}/../../../x", "\n"))):
+        with pytest.raises(UserError, match="--name"):
+            parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(tmp_path), *typed])
 
 
 @pytest.mark.parametrize("suffix", ["{__class__}", "{name.__class__}", "{0}", "{options}"])
@@ -153,10 +128,10 @@ def test_a_suffix_reaches_no_attribute(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--epoch", "--phase", "--model_suffix"])
-@pytest.mark.parametrize("value", ["../x", "/etc", "a/b", "..", ".", "a\\b", "-x", "a b", "C:x", "/../x"])
-def test_parts_of_file_names_lead_nowhere_else(flag: str, value: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=flag):
-        parse(TEST, MODELS, DATASETS, ["--dataroot", str(tmp_path), f"{flag}={value}"])
+def test_parts_of_file_names_lead_nowhere_else(flag: str, tmp_path: Path) -> None:
+    for value in ("../x", "/etc", "a/b", "..", ".", ".hidden", "a\\b", "-x", "a b", "C:x", "/../x"):
+        with pytest.raises(UserError, match=flag):
+            parse(TEST, MODELS, DATASETS, ["--dataroot", str(tmp_path), f"{flag}={value}"])
 
 
 def test_what_a_run_writes_stays_in_its_folder(tmp_path: Path) -> None:
@@ -167,28 +142,3 @@ def test_what_a_run_writes_stays_in_its_folder(tmp_path: Path) -> None:
     home = tmp_path / "c/deep/er"
     new = set(tmp_path.rglob("*")) - before
     assert new == {tmp_path / "c", tmp_path / "c/deep", tmp_path / "c/deep/.er.lock", home, *home.rglob("*")}
-
-
-# --- pages
-
-
-@pytest.mark.parametrize("name", [
-    "<script>alert(1)</script>.png", "\"><img src=x onerror=alert(1)>.png", "'><svg onload=alert(1)>.png", "a&b<b>.png",
-    "javascript:alert(1).png", "</title><script>.png"])
-def test_names_from_data_sets_are_escaped_in_pages(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("dominate")
-    write_results_page(tmp_path / "index.html", name, [(name, {name: f"images/{name}"})], 64)
-    text = (tmp_path / "index.html").read_text(encoding="utf-8")
-    for evil in ("<script>a", "<img src=x", "<svg", "<b>", "<script>.", 'src="javascript:'):
-        assert evil not in text, evil
-
-
-# --- servers
-
-
-def test_no_program_starts_a_server_and_visdom_is_asked_for_on_this_machine(tmp_path: Path) -> None:
-    from options import DisplayFlags
-
-    options = parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(tmp_path)])
-    assert options[DisplayFlags].display_server == "http://localhost"
-    assert options[DisplayFlags].display_id is None
