@@ -8,6 +8,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -57,6 +58,19 @@ def run_process(*arguments: object, cwd: Path = ROOT) -> Outcome:
         text=True, timeout=600, check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def locked_elsewhere(folder: Path) -> Iterator[None]:
+    """Another process is writing into a folder while the block runs."""
+    code = "import sys, pathlib; from util.files import locked\n" \
+           "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code, folder], cwd=ROOT, text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        yield
+        other.communicate()
 
 
 def make_images(root: Path, *folders: str, size: int = 32, count: int = 2) -> Path:

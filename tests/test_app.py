@@ -20,7 +20,7 @@ from util.errors import UserError
 from util.images import load_normalized
 from web.checkpoints import STYLES, Checkpoint, find_checkpoints, load_generator
 from web.hosts import allowed, own_names
-from web.page import INPUT, Events, build_page, captions
+from web.page import INPUT, Events, captions
 from web.pictures import Studio, read_image
 from web.similarity import LAYERS, draw, feature_names, similarity
 
@@ -135,14 +135,6 @@ def test_page_and_terminal_say_what_to_do_without_a_checkpoint(
     assert run("app.py", "--checkpoints_dir", root, "--gpu_ids", "-1").err == ""
 
 
-@pytest.mark.parametrize("side", [16, 5000])
-def test_every_side_that_may_be_typed_is_on_the_slider(root: Path, tmp_path: Path, side: int) -> None:
-    pytest.importorskip("gradio")
-    page = build_page(root, Studio(tmp_path, "-1", 0), side)
-    slider = next(part for part in page.blocks.values() if getattr(part, "value", None) == side)
-    assert slider.minimum <= side <= slider.maximum
-
-
 def test_a_multi_modal_checkpoint_has_several_styles_and_others_have_one(root: Path, tmp_path: Path) -> None:
     photo = save_noise(tmp_path / "photo.png", 3)
     studio, pictures = Studio(tmp_path, "-1", 0), []
@@ -205,19 +197,6 @@ def test_a_host_is_this_servers_or_an_address() -> None:
         assert allowed(header, own_names("Server.lan")), header
     for header in ("", "rebound.example", "localhost.rebound.example:7860", "server.lan.", "[::1", "1.2.3.4.example"):
         assert not allowed(header, own_names("Server.lan")), header
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "I;16", "1"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_uploads_of_every_kind_become_images_of_the_generators_channels(
-    tmp_path: Path, mode: str, channels: int,
-) -> None:
-    picture = Image.new("L", (40, 20), 200)
-    picture = Image.fromarray(np.full((20, 40), 50000, np.uint16)) if mode == "I;16" else picture.convert(mode)
-    picture.save(tmp_path / "x.png")
-    image = read_image(tmp_path / "x.png", channels, 10)
-    assert image.shape == (channels, 5, 10)
-    assert image.abs().max() <= 1
 
 
 def test_uploads_are_upright_and_small_ones_stay_as_they_are(tmp_path: Path) -> None:

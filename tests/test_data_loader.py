@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import itertools
 import multiprocessing
-import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from cli import ROOT, make_images, run_process
 from PIL import Image
 from tiny import NoModel
 
-from data import DATASETS, Loader, SampleKey, finish
+from data import DATASETS, Loader, SampleKey
 from data.sampler import mix
 from options import TRAIN, DataFlags, parse
 from util.errors import UserError
@@ -124,15 +123,6 @@ def test_batches_are_bit_identical_for_every_number_of_workers_over_epochs_and_r
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("mode", ["unaligned", "aligned"])
-def test_raw_batches_finished_by_the_caller_are_those_that_workers_finish(root, mode):
-    arguments = ("--augment", "--load_size", "210", "--crop_size", "200", "--dataset_mode", mode)
-    raw = list(loader(root, *arguments, workers=1, finished=False).epoch(1))
-    assert {batch["B"].dtype for batch in raw} == {torch.uint8}
-    assert not {"A_aug", "B_aug"} & raw[0].keys()
-    assert_same((finish(batch) for batch in raw), loader(root, *arguments).epoch(1))
-
-
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 @pytest.mark.parametrize("skip", [0, 2])
 def test_processes_see_together_what_one_process_sees(world_size, skip):
@@ -173,16 +163,6 @@ def sentence(batches: Loader) -> str:
     return ""
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_images_of_different_sizes_in_a_batch_are_named(tmp_path, workers):
-    for i, size in enumerate([(20, 30), (24, 30), (28, 30)]):
-        Image.new("RGB", size).save(tmp_path / f"{i}.png")
-    arguments = ("--dataset_mode", "single", "--preprocess", "none")
-    text = sentence(loader(tmp_path, *arguments, workers=workers, batch_size=3))
-    assert re.search(r"\d\.png gives \d\dx30 and \S*\d\.png gives \d\dx30\); use --batch_size 1 or", text)
-    assert len(list(loader(tmp_path, *arguments, workers=workers, batch_size=1).epoch(0))) == 3
-
-
 def test_workers_end_with_their_loader_after_an_error(tmp_path):
     before = set(multiprocessing.active_children())
     make_images(tmp_path, "trainA", "trainB", size=40)
@@ -197,13 +177,6 @@ def test_workers_end_with_their_loader_after_an_error(tmp_path):
         assert [worker.exitcode for worker in workers] == [0, 0]
     finally:
         gc.enable()
-
-
-class Faulty(Keys):
-    """A data set with a programming error."""
-
-    def __getitem__(self, key):
-        raise ZeroDivisionError("a bug")
 
 
 @pytest.mark.slow
@@ -228,8 +201,3 @@ print(sorted(next(held)))
 """)
     outcome = run_process(tmp_path / "hold.py")  # which gives up after two minutes
     assert (outcome.code, outcome.err) == (0, "")
-
-
-def test_programming_errors_are_not_dressed_up():
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        next(Loader(Faulty(), batch_size=1, num_workers=0, seed=0, shuffle=True).epoch(0))

@@ -158,12 +158,6 @@ def test_an_unknown_name_is_answered_by_the_known_ones(arguments: list[str]) -> 
     assert "name one of horse2zebra, apple2orange" in outcome.err
 
 
-def test_the_list_names_every_set() -> None:
-    outcome = run("datasets.download", "--list")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert [line.split()[0] for line in outcome.out.splitlines()] == [*SOURCES, "cityscapes"]
-
-
 @pytest.mark.parametrize(("content", "code"), [(b"", 0), (b"\xff\xfe?", 2), (b"no checksum", 2)])
 def test_a_damaged_note_of_a_checksum_is_one_sentence_or_as_none(
     server: Server, tmp_path: Path, content: bytes, code: int

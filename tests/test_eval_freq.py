@@ -145,13 +145,6 @@ def test_a_run_that_goes_on_without_evaluation_remembers_the_best(root: Path) ->
     assert first["state.evaluation.best.frechet"] == second["state.evaluation.best.frechet"]
 
 
-def test_the_best_is_not_pruned(root: Path) -> None:
-    run(root, "--eval_freq 2 --n_epochs 3 --n_epochs_decay 0 --save_epoch_freq 1 --keep_last 1 --save_by_iter "
-              "--save_latest_freq 2")
-    tags = sorted(path.name.removesuffix("_net_G.pth") for path in (root / "checkpoints" / "run").glob("*_net_G.pth"))
-    assert tags == ["3", "best", "iter_14", "latest"]
-
-
 def test_with_a_moving_average_that_is_what_is_scored(root: Path) -> None:
     run(root, "--eval_freq 4 --max_iters 4 --ema 0.9")
     options = train_options(root, f"{SETUP} --ema 0.9")

@@ -165,9 +165,3 @@ def test_a_file_of_another_format_is_not_replaced(tmp_path: Path, name: str) -> 
     assert outcome.code == 2
     assert "should end in .onnx" in outcome.err
     assert path.read_bytes() == b"mine"
-
-
-def test_a_missing_checkpoint_is_a_users_mistake(tmp_path: Path) -> None:
-    outcome = export(tmp_path)
-    assert outcome.code == 2
-    assert "there is no checkpoint" in outcome.err

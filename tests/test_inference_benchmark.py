@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks import inference
 
@@ -25,18 +24,3 @@ def test_every_speed_and_every_kind_of_tiles_is_measured(tmp_path: Path, monkeyp
     assert list(differences) == ["tile", "scaled", "exact"]
     assert results["large"][0]["mean difference"] == 0
     assert 0 < differences["exact"] < differences["tile"]
-
-
-def test_what_does_not_fit_the_memory_has_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse_wholes(build: object, case: inference.Case, *_: object, **__: object) -> int:
-        if case.name.startswith("whole"):
-            raise torch.OutOfMemoryError
-        return 2**20
-
-    monkeypatch.setattr(inference, "peak_memory", refuse_wholes)
-    flags = ("--ngf", "2", "--tile", "32", "--tile_overlap", "16")
-    cases = [inference.Case("whole", 48, 1, ("--ngf", "2")), inference.Case("tiles", 48, 1, flags)]
-    whole, tiles = inference.measure(cases, torch.device("cpu"), rounds=1)
-    assert whole["s"] is None
-    assert tiles["s"] is not None
-    assert (tiles["MiB"], tiles["mean difference"]) == (1, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 from browser import look
 from states import content, differing
-from test_train import log_of
 from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
 from torch import Tensor
 
@@ -19,7 +17,6 @@ from models import Model
 from models.structure import Structure
 from options import DisplayFlags
 from train import train
-from training.step import TrainingStep
 from training.vitals import Vitals
 from util.errors import UserError
 from util.loggers import Sink, curves
@@ -126,16 +123,6 @@ def test_without_the_terminal_only_messages_are_printed(
     assert capsys.readouterr().out == "hello\nwarning: look\n"
 
 
-def test_the_terminal_shows_losses_and_leaves_details_to_curves(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(train_options(root, "--max_iters 2"))
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("2/2"))
-    assert "G_spatial" in line
-    assert "data_wait" in line
-    assert not any(group in line for group in ("gradient", "lr/", "memory", "speed"))
-
-
 # --- the training
 
 
@@ -158,24 +145,6 @@ def test_weights_are_the_same_to_the_bit_whichever_loggers_run(
     assert [key for key in differ if "losses" not in key] == []
 
 
-def test_a_logger_that_fails_in_mid_run_costs_one_warning(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    train(train_options(root, "--seed 3 --max_iters 4 --name whole"))
-    monkeypatch.setattr(JsonLinesSink, "scalars", fail)
-    monkeypatch.setattr(HtmlSink, "images", fail)
-    train(train_options(root, "--seed 3 --max_iters 4 --print_freq 1 --display_freq 1"))
-    out = capsys.readouterr().out
-    for name in ("json", "html"):
-        assert out.count(f"warning: the logger {name} has failed ([Errno 28] No space left on device)") == 1
-    monkeypatch.undo()
-    differ = differing(content(root / "checkpoints" / "whole"), content(root / "checkpoints" / "experiment_name"))
-    assert [key for key in differ if "losses" not in key] == []
-
-
 def test_steps_that_are_not_reported_are_not_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, drawn = [], []
     vitals, samples = Vitals.read, Model.samples
@@ -183,30 +152,6 @@ def test_steps_that_are_not_reported_are_not_looked_at(root: Path, monkeypatch: 
     monkeypatch.setattr(Model, "samples", lambda self: drawn.append(1) or samples(self))
     train(train_options(root, "--max_iters 8 --print_freq 4 --display_freq 4 --loggers json,html"))
     assert (read, len(drawn)) == ([4, 8], 2)
-
-
-def test_learning_rates_gradient_norms_speed_and_memory_are_logged(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, float] = {}
-    step = TrainingStep.__call__
-
-    def watching(self: TrainingStep, batches: Any) -> dict[str, Tensor]:
-        losses = step(self, batches)
-        seen.update({name: sum(float(p.grad.square().sum()) for p in network.parameters()) ** 0.5
-                     for name, network in self.model.networks.items()})
-        return losses
-
-    monkeypatch.setattr(TrainingStep, "__call__", watching)
-    flags = "--max_iters 3 --lr 0.0003 --learned_attn --augment"
-    train(train_options(root, flags))
-    last = log_of(root, "experiment_name")[-1]
-    assert {name: last[f"lr/{name}"] for name in "GDF"} == dict.fromkeys("GDF", 0.0003)
-    assert seen.keys() == set("GDF")
-    for name, norm in seen.items():
-        assert last[f"gradient/{name}"] == pytest.approx(norm, rel=1e-4)
-        assert norm > 0
-    assert last["speed/images_per_second"] > 0
-    memory = last["memory/resident_GB" if "memory/resident_GB" in last else "memory/peak_GB"]
-    assert 0.05 < memory < 100
 
 
 def test_a_resumed_page_shows_the_curves_of_the_whole_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.losses import spatial_correlative
@@ -20,7 +19,6 @@ from models.losses.spatial_correlative import (
     structure_cosine,
     structure_distance,
 )
-from models.networks import VGG16Features
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -248,27 +246,6 @@ def test_contrastive_loss_equals_the_loops(temperature: float) -> None:
     assert actual.item() == pytest.approx(looped_contrast(*maps, temperature), rel=1e-9)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("patch", [3, 64])
-def test_gradients_of_self_similarity(normalize: bool, patch: int) -> None:
-    features = noise(2, 3, 5, 4).requires_grad_()
-    positions = torch.tensor([0, 7, 19])
-    assert torch.autograd.gradcheck(
-        lambda f: self_similarity(f, positions, patch_size=patch, normalize=normalize), (features,))
-
-
-@pytest.mark.parametrize("mode", ["cos", "l1"])
-@pytest.mark.parametrize("normalize", [False, True])
-def test_gradients_of_structure_distance(mode: str, normalize: bool) -> None:
-    maps = [noise(2, 3, 9, seed=seed).requires_grad_() for seed in range(2)]
-    assert torch.autograd.gradcheck(lambda s, t: structure_distance(s, t, mode=mode, normalize=normalize), maps)
-
-
-def test_gradients_of_contrastive_loss() -> None:
-    maps = [noise(2, 3, 9, seed=seed).requires_grad_() for seed in range(3)]
-    assert torch.autograd.gradcheck(contrastive_loss, maps)
-
-
 def features_of(layers: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
     return [noise(2, 4, 9 - layer, 6, seed=seed + layer, dtype=dtype) for layer in range(layers)]
 
@@ -336,32 +313,6 @@ def test_heads_exist_from_the_start_under_their_published_places() -> None:
         "heads.1.2.weight": (32, 32, 1, 1), "heads.1.2.bias": (32,),
     }
     assert list(SpatialCorrelativeLoss().state_dict()) == []
-
-
-PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
-
-
-def photographs(side: int) -> list[Tensor]:
-    """Real photographs [1, 3, side, side] in [-1, 1]."""
-    data = pytest.importorskip("skimage.data")
-    pixels = (torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1)[None] for name in PHOTOGRAPHS)
-    return [F.interpolate(p / 127.5 - 1, (side, side), mode="bilinear", antialias=True) for p in pixels]
-
-
-def separations(loss: SpatialCorrelativeLoss, photos: list[Tensor], inversions: list[Tensor]) -> list[float]:
-    """Return ratios of distances: from a photograph to another one, over that to its own colour inversion."""
-    with torch.no_grad():
-        return [(loss([photo], [other]) / loss([photo], [inversion])).item()
-                for photo, inversion in zip(photos, inversions, strict=True) for other in photos if other is not photo]
-
-
-def test_fsesim_tells_a_colour_inversion_from_another_photograph() -> None:
-    vgg = VGG16Features(["relu3_1"])
-    images = photographs(128)
-    photos, inversions = ([vgg(sign * image)[0] for image in images] for sign in (1, -1))
-    torch.manual_seed(0)
-    for normalize in (False, True):
-        assert min(separations(SpatialCorrelativeLoss(normalize=normalize), photos, inversions)) > 5
 
 
 EMPTY = inspect.Parameter.empty

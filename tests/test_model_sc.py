@@ -230,6 +230,7 @@ def test_vgg_is_frozen_unless_vgg_lr_scale_trains_it(
 
 # --- every flag -----------------------------------------------------------------------------------------------------
 
+
 CASES = [
     "--loss_mode info", "--loss_mode info --learned_attn --augment --use_norm", "--loss_mode l1 --use_norm",
     "--patch_nums inf",
@@ -268,17 +269,6 @@ def check_step(model: SpatialCorrelativeModel, before: dict[str, list[Tensor]], 
     for name, network in model.networks.items():
         assert not same(before[name], weights(network)), name
         assert all(value.isfinite().all() for value in weights(network))
-
-
-@pytest.mark.parametrize("flags", ["--learned_attn --augment --netG unet_128", "--lambda_style 1 --lambda_gradient 1"])
-@pytest.mark.parametrize("channels", [(1, 3), (3, 1)])
-def test_steps_work_with_greyscale_and_colour(
-    build: Callable[[str], SpatialCorrelativeModel], flags: str, channels: Size
-) -> None:
-    model = build(f"{flags} --input_nc {channels[0]} --output_nc {channels[1]}")
-    before = {name: weights(network) for name, network in model.networks.items()}
-    check_step(model, before, train_step(model, [batch(channels)]))
-    assert model.visuals()["fake_B"].shape == (1, channels[1], 16, 16)
 
 
 @pytest.mark.parametrize("flags", ["--learned_attn --augment --vgg_lr_scale 1 --lambda_gradient 1",
@@ -403,6 +393,7 @@ def test_pool_goes_on_from_its_state() -> None:
 
 
 # --- any size -------------------------------------------------------------------------------------------------------
+
 
 SIZES = {
     "resnet": [(1, 1), (1, 9), (7, 64), (8, 8), (37, 50), (16, 18)],

@@ -14,12 +14,10 @@ from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options, train_st
 from torch import Tensor
 
 import test as translation
-from data import DATASETS
 from models import MODELS, Model
 from models.networks.equalized import EqualConv2d, EqualLinear
 from models.precision import prepare
-from options import TEST, TRAIN, Options, Program, RunFlags, SpeedFlags, parse
-from options.flag import flags_of
+from options import Options, RunFlags, SpeedFlags
 from train import train
 
 Build = Callable[..., Model]
@@ -114,7 +112,8 @@ def test_greyscale_images(build: Build, method: str) -> None:
 def test_half_precision_is_for_networks_and_not_for_losses(build: Build, method: str) -> None:
     exact, half = build(method, "--init_gain 0.5"), build(method, "--init_gain 0.5 --amp bf16")
     computed: dict[str, set[torch.dtype]] = {}
-    for name, network in half.networks.items():
+    networks = {**half.networks, **half.constants}
+    for name, network in networks.items():
         for module in network.modules():
             if isinstance(module, torch.nn.Conv2d | torch.nn.Linear | EqualConv2d | EqualLinear):
                 module.register_forward_hook(
@@ -127,8 +126,8 @@ def test_half_precision_is_for_networks_and_not_for_losses(build: Build, method:
     for name, loss in losses[0].items():
         assert losses[1][name].dtype == torch.float32, name
         assert losses[1][name].item() == pytest.approx(loss.item(), rel=0.3), name
-    assert computed == {name: {torch.float32 if name in half.learned_losses else torch.bfloat16}
-                        for name in half.networks}
+    assert computed == {name: {torch.float32 if name in half.learned_losses else torch.bfloat16} for name in networks}
+    assert {p.dtype for network in networks.values() for p in network.parameters()} == {torch.float32}
 
 
 @EVERY
@@ -167,17 +166,3 @@ def test_a_trained_model_translates(tmp_path: Path, method: str) -> None:
         outputs = list(results.glob("*/*/images/fake_B/*.png"))
         assert len(outputs) == len(list((root / "testA").iterdir()))
         assert {Image.open(path).size for path in outputs} == {(24, 20)}
-
-
-@pytest.mark.parametrize("program", [TRAIN, TEST], ids=lambda program: program.name)
-@pytest.mark.parametrize("name", MODELS)
-def test_help_names_the_models_own_flags_only(capsys: pytest.CaptureFixture[str], program: Program, name: str) -> None:
-    with pytest.raises(SystemExit):
-        parse(program, MODELS, DATASETS, ["--model", name, "--help"])
-    text = capsys.readouterr().out
-    mode = MODELS[name].defaults(program.training).get("dataset_mode", "unaligned")
-    groups = (*program.flags, *MODELS[name].flags, *DATASETS[mode].flags)
-    if not program.training:
-        groups += MODELS[name].test_flags
-    shown = {line.split()[0][2:] for line in text.splitlines() if line.startswith("  --")}
-    assert shown == {f.name for group in groups for f in flags_of(group)}

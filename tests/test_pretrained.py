@@ -64,14 +64,6 @@ def test_a_downloaded_generator_translates(server: Server, tmp_path: Path) -> No
     assert translated.code == 0, translated.err
 
 
-def test_it_is_downloaded_once(server: Server, tmp_path: Path) -> None:
-    fetch(tmp_path, "horse2zebra")
-    outcome = fetch(tmp_path, "horse2zebra")
-    assert outcome.code == 0
-    assert "is there already" in outcome.out
-    assert len(server.asked) == 1
-
-
 def test_generators_of_cut_come_together(server: Server, tmp_path: Path) -> None:
     server.content = archive(*CUT)
     outcome = fetch(tmp_path, "cat2dog_fastcut")
@@ -92,14 +84,6 @@ def test_another_file_is_not_kept(
     assert outcome.code == 2
     assert reason in outcome.err
     assert names(tmp_path) == []
-
-
-def test_a_broken_download_is_not_resumed_with_another_generator(server: Server, tmp_path: Path) -> None:
-    server.breaks = 5
-    assert fetch(tmp_path, "sat2map").code == 2
-    server.breaks, before = 0, len(server.asked)
-    assert fetch(tmp_path, "sat2map_pix2pix").code == 0
-    assert server.asked[before:] == [""]
 
 
 def test_without_network_it_says_where_the_file_belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import torch
-from cli import ROOT
+from cli import locked_elsewhere
 from PIL import Image
 from tiny import METHODS, NETWORKS, save_folders, save_noise, train_options, translate_options
 from torch import Tensor, nn
@@ -269,15 +267,9 @@ def test_a_second_run_keeps_the_results_of_the_first(root: Path, capsys: pytest.
 
 def test_two_runs_do_not_write_into_one_folder(root: Path) -> None:
     image = save_noise(root / "in" / "0.png", 0)
-    lock = "import sys; from pathlib import Path; from util.files import locked\n" \
-           "with locked(Path(sys.argv[1])): print(flush=True); input()"
-    with subprocess.Popen([sys.executable, "-c", lock, str(root / "results/run/test_latest")], cwd=ROOT,
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        other.stdout.readline()
-        with pytest.raises(UserError, match=r"another process is writing into .*test_latest"):
-            outputs(root, image)
-        other.communicate("\n")
+    with locked_elsewhere(root / "results/run/test_latest"), \
+            pytest.raises(UserError, match=r"another process is writing into .*test_latest"):
+        outputs(root, image)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

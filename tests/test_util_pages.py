@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import sys
 from html.parser import HTMLParser
 from urllib.parse import unquote_to_bytes
 
-import numpy as np
 import pytest
 import torch
-from browser import browser
-from PIL import Image
 
 from util.images import save_image
 from util.loggers.html_page import HtmlSink
-from util.pages import new_page, text_table, write_page, write_results_page
+from util.pages import write_results_page
 
 pytest.importorskip("dominate")
 
@@ -89,30 +85,6 @@ def test_results_page_shows_every_image_of_files_with_hostile_names(tmp_path):
     assert html.refresh() == []
 
 
-def test_a_page_counts_its_images(tmp_path):
-    for count, note in (0, "0 images"), (1, "1 image"), (2, "2 images"):
-        write_results_page(tmp_path / "new" / "index.html", "title", [("name", {})] * count, 64)
-        assert note in check(Page(tmp_path / "new" / "index.html")).texts
-
-
-def test_a_table_that_is_wider_than_its_window_has_a_shadow_where_it_goes_on(tmp_path):
-    def look(window):
-        """Measure the brightness of the table at its left edge, in the middle, and at its right edge."""
-        with Image.open(io.BytesIO(window.find_element("css selector", ".wide").screenshot_as_png)) as shot:
-            pixels = np.asarray(shot.convert("L"))
-        return [int(pixels[5, x]) for x in (1, pixels.shape[1] // 2, -2)]
-
-    page = new_page("t", "n", image_width=64)
-    page.add(text_table("t", [" "] * 3, [["x" * 40] * 3]))
-    write_page(page, tmp_path / "index.html")
-    for width, start, end in (400, [255, 255, 200], [200, 255, 255]), (1200, [255] * 3, [255] * 3):
-        with browser(width=width) as window:
-            window.get((tmp_path / "index.html").as_uri())
-            assert look(window) == pytest.approx(start, abs=15)
-            window.execute_script("document.querySelector('.wide').scrollLeft = 9999")
-            assert look(window) == pytest.approx(end, abs=15)
-
-
 def sample(value=0.0):
     return {"real_A": torch.zeros(2, 3, 4, 6), "fake_B": torch.full((1, 4, 6), value)}
 
@@ -138,20 +110,6 @@ def test_training_page_shows_the_newest_samples_first_and_the_latest_losses(tmp_
     assert "0.1235" not in html.texts
     sink.close()
     assert Page(tmp_path / "index.html").refresh() == []
-
-
-def test_self_similarity_stands_side_by_side_below_the_samples(tmp_path):
-    labels = ["real_A", "fake_B", "real_B", "idt_B", "real_A_similarity", "fake_B_similarity"]
-    for width, samples in (1000, 3), (400, 3):
-        HtmlSink(tmp_path, "t").images(1, {label: torch.zeros(3, 8, 8) for label in labels})
-        HtmlSink(tmp_path, "t", resume_step=1)
-        with browser(width=width) as window:
-            window.get((tmp_path / "index.html").as_uri())
-            figures = window.find_elements("css selector", "figure")
-            assert [figure.text for figure in figures] == labels
-            tops = [figure.rect["y"] for figure in figures]
-        assert tops.count(tops[0]) == samples
-        assert tops[3] < tops[4] == tops[5]
 
 
 def test_values_reach_the_page_between_samples_which_come_as_often_as_asked(tmp_path):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
-from browser import browser, faults_of
 
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
 
@@ -31,22 +29,6 @@ def test_a_curve_keeps_its_colour_where_others_are_missing() -> None:
     assert second in line_chart({"b": [(0, 1), (1, 2)]}, order=["a", "b"])
     assert second in line_chart({"b": [(0, 1), (1, 2)], "a": [(0, 1), (1, 2)]}, order=["a", "b"])
     assert second not in line_chart({"b": [(0, 1), (1, 2)]})
-
-
-def test_a_chart_fits_a_narrow_window_and_its_legend_hides_nothing(tmp_path: Path) -> None:
-    edges = """const edges = name => { const box = document.querySelector(name).getBoundingClientRect();
-                                       return [box.top, box.right, box.bottom, box.left]; };
-               return ['svg', '#patch_2', '#legend_1'].map(edges);"""
-    with browser(width=400) as window:
-        for names in (["G", "D"], [f"G_cycle_{number}" for number in range(14)], ["long" * 9, "name" * 9]):
-            chart = line_chart({name: [(0, 1), (1, 2)] for name in names})
-            (page := tmp_path / "page.html").write_text(f"<!doctype html><meta charset=utf-8>{chart}", encoding="utf-8")
-            window.get(page.as_uri())
-            whole, plot, legend = window.execute_script(edges)
-            assert legend[0] > plot[2]
-            assert whole[3] <= legend[3] < legend[1] <= whole[1]
-            assert plot[2] - plot[0] > 100, "nothing is left of the plot"
-            assert faults_of(window) == {}
 
 
 @pytest.mark.parametrize(("values", "labels"), [

@@ -22,7 +22,7 @@ from tiny import save_folders, train_options
 
 from train import train
 from util.loggers.registry import LoggedRun, open_loggers
-from util.loggers.visdom_windows import VisdomSink, connect, image_grid
+from util.loggers.visdom_windows import VisdomSink, connect
 
 ENV = "test env"
 
@@ -190,14 +190,6 @@ def test_without_columns_each_image_has_its_window(server):
     assert (picture(server, 51) == 255).all()
     assert picture(server, 52).shape == (8, 4, 3)
     assert not picture(server, 52).any()
-
-
-def test_grid_holds_pictures_of_different_sizes_on_white():
-    grid = image_grid([[np.zeros((2, 3), np.uint8), np.full((4, 2, 3), 9, np.uint8)]])
-    assert grid.shape == (3, 4, 10)
-    assert not grid[:, :2, :3].any()
-    assert (grid[:, :4, 7:9] == 9).all()
-    assert (grid[:, 2:, :7] == 255).all()
 
 
 def test_an_address_needs_no_scheme_and_a_proxy_does_not_hide_the_local_server(server, monkeypatch):

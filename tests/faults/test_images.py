@@ -111,13 +111,6 @@ def test_an_unreadable_half_takes_its_whole_pair_along(root: Path) -> None:
             assert Path(first).stem in ("2", "3", "4")
 
 
-def test_in_testing_nothing_is_replaced(root: Path, tmp_path: Path) -> None:
-    options = parse(TRAIN, {"sc": NoModel}, DATASETS, ["--dataroot", str(root), "--dataset_mode", "single"])
-    dataset = DATASETS["single"](options, training=False)
-    with pytest.raises(UserError, match=r"trainA/1\.png cannot be read as an image"):
-        list(Loader(dataset, batch_size=1, num_workers=0, seed=0, shuffle=False).epoch(0))
-
-
 def test_an_image_that_disappears_during_training_is_replaced(root: Path) -> None:
     warnings: list[str] = []
     batches = loader(root, warn=warnings.append)
@@ -179,4 +172,3 @@ def test_a_file_of_another_format_is_not_decoded_whatever_its_name_says(tmp_path
         Image.new("RGB", (9, 9)).save(file, format=name)
     with pytest.raises(UserError, match=r"a\.png cannot be read as an image"):
         load_image(tmp_path / "a.png", 3)
-
