@@ -34,9 +34,10 @@ from options import (
 )
 from training.checkpoints import read_state, refusing_foreign_state
 from training.evaluation import Evaluation
+from training.initial import read_weights, start_from
 from training.loop import loop
 from training.run import Progress, Run, build_schedulers, continue_with, folder_of, make_room
-from training.step import build_step
+from training.step import TrainingStep, build_step
 from util.device import choose_device
 from util.distributed import World, joined
 from util.errors import UserError, run_program
@@ -73,7 +74,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     loading = options[LoadingFlags]
     folder = folder_of(options)
     tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
-    state = read_state(folder, tag) if flags.continue_train else None
+    state, weights = (read_state(folder, tag), None) if flags.continue_train else (None, read_weights(options, world))
     last_epoch = flags.n_epochs + flags.n_epochs_decay
     if state is None and last_epoch < flags.epoch_count:
         raise UserError(f"--n_epochs {flags.n_epochs} and --n_epochs_decay {flags.n_epochs_decay} leave nothing to "
@@ -101,7 +102,8 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     run = Run(options, folder, flags.epoch_count, model, build_schedulers(model, flags, flags.epoch_count),
               Progress(flags.epoch_count), world, Evaluation(options, model, device, folder, world),
               data=world.same(dataset.fingerprint() if world.is_first else None))
-    notes = run.resume(tag, state, changes) if flags.continue_train else make_room(folder, world)
+    notes = start_from(model, weights)
+    notes += run.resume(tag, state, changes) if flags.continue_train else make_room(folder, world)
 
     start = run.progress
     if start.images_in_epoch > len(loader):
@@ -116,7 +118,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
         if world.is_first:
             print("\n".join([*lines, nothing_left(run)]))
         return
-    lines += describe(run, device, len(loader))
+    lines += describe(run, step, device, len(loader))
     sinks = open_sinks(run, total, lines) if world.is_first else []
     try:
         with signals.held():
@@ -132,8 +134,8 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
 def nothing_left(run: Run) -> str:
     """A sentence for the user who continues a finished training."""
     return (f"nothing is left to train after {counted(run.progress.images, 'image')}: raise --n_epochs, "
-            "--n_epochs_decay or --max_iters to go on. To fine-tune the networks on a new schedule, copy "
-            f"{run.folder / 'latest_net_*.pth'} into the folder of another --name, and continue that one")
+            "--n_epochs_decay or --max_iters to go on. To fine-tune the networks on a new schedule, start another "
+            f"--name with --init_from {run.options[RunFlags].name}")
 
 
 def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
@@ -146,12 +148,14 @@ def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
     return open_loggers(run.options[DisplayFlags].chosen(), logged, [text, *lines])
 
 
-def describe(run: Run, device: torch.device, images: int) -> list[str]:
+def describe(run: Run, step: TrainingStep, device: torch.device, images: int) -> list[str]:
     """Summarise the run."""
     lines = []
     for name, network in run.model.networks.items():
         parameters = sum(p.numel() for p in network.parameters())
-        lines.append(f"network {name}: {type(network).__name__}, {parameters / 1e6:.3f} M parameters")
+        frozen = sum(p.numel() for p in network.parameters() if p in step.frozen)
+        lines.append(f"network {name}: {type(network).__name__}, {parameters / 1e6:.3f} M parameters"
+                     + f", {frozen / 1e6:.3f} M of them frozen" * bool(frozen))
         if run.options[RunFlags].verbose:
             lines.append(str(network))
     together = f" in each of {run.world.size} processes" if run.world.size > 1 else ""

@@ -131,6 +131,15 @@ def plain_name(text: str) -> str:
     return text
 
 
+def regular_expression(text: str) -> str:
+    """Return a regular expression; refuse text that is none."""
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"'{text}' is no regular expression ({error})") from None
+    return text
+
+
 def _kind(hint: Any) -> Any:
     """Return ``int`` for ``int``, ``int | None`` and ``tuple[int, ...]``."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):

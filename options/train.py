@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from util.loggers.registry import LOGGERS
 
 from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags
-from .flag import comma_list, count_or_all, flag, plain_name
+from .flag import comma_list, count_or_all, flag, plain_name, regular_expression
 from .precedence import Program
 
 GAN_MODES = ("lsgan", "vanilla", "hinge", "nonsaturating", "wgangp")
@@ -36,6 +36,11 @@ class TrainFlags:
         "for few images", parse=lambda text: () if text.strip() == "none" else comma_list(text, POLICIES))
     ema: float = flag(0.0, "decay per step of a moving average of the generator's weights, saved as "
                       "EPOCH_net_G_ema.pth; 0: none, 0.999 is usual in long trainings", minimum=0, maximum=0.999999)
+    init_from: str = flag("", "start from the weights of another training: its --name, its folder, or a .pth file, "
+                          "also of CycleGAN, CUT or F-LSeSim. Epochs, optimizers and averages begin anew")
+    freeze: str = flag("", "do not train the parameters whose names (NETWORK.PARAMETER, as in G.model.1.weight) begin "
+                       "with a match of this regular expression: 'D\\.' is all of D, 'G\\.model\\.(1|4)\\.' two layers "
+                       "of G", parse=regular_expression)
     on_nan: str = flag("stop", "what to do with a step whose loss or gradient is not finite, which never reaches the "
                        "weights: stop, or skip it until ten come in a row. Its batch is saved in "
                        "checkpoints_dir/name/nonfinite_IMAGES.pth", choices=("skip", "stop"))

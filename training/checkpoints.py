@@ -234,7 +234,7 @@ def load_published(folder: Path, tag: str, model: Trainable) -> list[str]:
     """
     new = [n for n in model.published if n.endswith(AVERAGE) and not network_path(folder, tag, n).exists()]
     load_networks(folder, tag, {name: model.networks[name] for name in model.published if name not in new})
-    return [_start_average(model, name) for name in new]
+    return [start_average(model, name) for name in new]
 
 
 @contextmanager
@@ -275,7 +275,7 @@ def restore(model: Trainable, state: Mapping[str, Any], path: Path, world: World
         if name in state["networks"]:
             load_into(network, state["networks"][name], path)
         elif name.endswith(AVERAGE):
-            notes.append(_start_average(model, name))
+            notes.append(start_average(model, name))
         else:
             notes.append(f"the checkpoint has no network {name}; it starts afresh")
     for name, optimizer in model.optimizers.items():
@@ -289,7 +289,7 @@ def restore(model: Trainable, state: Mapping[str, Any], path: Path, world: World
     return notes + restore_random_states(state["random"], _device(model))
 
 
-def _start_average(model: Trainable, name: str) -> str:
+def start_average(model: Trainable, name: str) -> str:
     """Start a moving average from its network; return a note for the user."""
     model.networks[name].load_state_dict(model.networks[name.removesuffix(AVERAGE)].state_dict())
     return f"the checkpoint has no moving average {name}; it starts from the network"

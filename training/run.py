@@ -27,7 +27,7 @@ from .evaluation import Evaluation
 # because its optimizers and networks were built with them.
 FREE = {*(f.name for group in (DisplayFlags, EvalFlags, LoadingFlags, SpeedFlags) for f in fields(group)), "name",
         "suffix", "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter",
-        "epoch_count", "max_iters", "continue_train", "on_nan"} - {"amp"}
+        "epoch_count", "max_iters", "continue_train", "init_from", "on_nan"} - {"amp"}
 KEPT = {"lr", "beta1", "beta2", "vgg_lr_scale", "init_type", "init_gain"}
 OPTIONS = "train_opt"  # stem of the two files that hold the options
 
@@ -104,10 +104,14 @@ class Run:
             changes: a text for each flag whose saved value differs, from `continue_with`.
         """
         path = state_path(self.folder, tag)
+        changed = [*changes.values()]
+        if "init_from" in self.options.typed:
+            changed.append("--init_from has no effect: --continue_train goes on from the training's own checkpoint")
         if state is None:
+            self.options = self.options.replacing({"init_from": ""})
             averages = load_published(self.folder, tag, self.model)
             fresh = [f"network {name}" for name in self.model.networks if name not in self.model.published]
-            return [*averages, f"{path} is missing, so the networks go on from {tag} but "
+            return [*changed, *averages, f"{path} is missing, so the networks go on from {tag} but "
                     f"{', '.join([*fresh, 'optimizers'])}, schedules and counters start afresh (--epoch_count sets the "
                     "epoch)"]
         with refusing_foreign_state(path):
@@ -130,7 +134,7 @@ class Run:
                     skip_epochs(scheduler, self.progress.epoch - self.first_epoch)
             if not {"dataset_mode", "phase", "max_dataset_size"} & changes.keys():
                 notes += changed_data(self.data, state.get("data"))  # older states have none
-        return [*changes.values(), *notes]
+        return [*changed, *notes]
 
     def is_finished(self, total: int, images_an_epoch: int) -> bool:
         """Check whether a run of ``total`` images is complete: no step, end of an epoch or score is left."""
@@ -169,7 +173,8 @@ def continue_with(options: Options, state: Mapping[str, Any]) -> tuple[Options, 
     changes |= {name: f"{changes[name]}; the saved value stays in force" for name in kept.keys() & changes.keys()}
     if "epoch_count" in options.typed and typed != epoch:
         changes["epoch_count"] = f"--epoch_count {typed} has no effect: the saved state goes on in epoch {epoch}"
-    return options.replacing({**kept, "epoch_count": state["first_epoch"]}), changes
+    return options.replacing({**kept, "init_from": saved.get("init_from", ""),  # older states have none
+                              "epoch_count": state["first_epoch"]}), changes
 
 
 def changed_data(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from models import Model
@@ -14,13 +15,14 @@ from models.objective import Objective
 from options import NetworkFlags, Options, SpeedFlags, TrainFlags
 from util.distributed import ALONE, World
 from util.errors import UserError
+from util.state_dicts import AVERAGE
 
 
 def build_step(model: Model, device: torch.device, options: Options, world: World = ALONE) -> TrainingStep:
     """The training step of a model that is prepared for ``device``, as the options describe it.
 
     Raises:
-        UserError: ``--on_nan skip`` with batch normalisation.
+        UserError: ``--on_nan skip`` with batch normalisation, or ``--freeze`` matches no parameter or all of them.
     """
     flags = options[TrainFlags]
     if flags.on_nan == "skip" and options[NetworkFlags].norm == "batch":
@@ -29,7 +31,28 @@ def build_step(model: Model, device: torch.device, options: Options, world: Worl
     scaler = torch.amp.GradScaler(device.type, enabled=options[SpeedFlags].amp == "fp16")
     if scaler.is_enabled():
         model.memory["scaler"] = scaler
-    return TrainingStep(model, scaler, world, stop_at_fault=flags.on_nan == "stop")
+    return TrainingStep(model, scaler, world, stop_at_fault=flags.on_nan == "stop",
+                        frozen=frozen_parameters(model, flags.freeze))
+
+
+def frozen_parameters(model: Model, pattern: str) -> set[nn.Parameter]:
+    """Find the parameters whose names, ``NETWORK.PARAMETER``, begin with a match of a regular expression.
+
+    Raises:
+        UserError: there is none, or no other.
+    """
+    if not pattern:
+        return set()
+    names = {f"{network}.{name}": parameter for network, module in model.networks.items()
+             if not network.endswith(AVERAGE) for name, parameter in module.named_parameters()}
+    found = {parameter for name, parameter in names.items() if re.match(pattern, name)}
+    if not found:
+        firsts = {name.partition(".")[0]: name for name in reversed(names)}
+        raise UserError(f"--freeze {pattern} matches no parameter: their names are such as "
+                        f"{', '.join(reversed(firsts.values()))}")
+    if len(found) == len(names):
+        raise UserError(f"--freeze {pattern} matches all {len(names)} parameters, and leaves nothing to train")
+    return found
 
 
 class TrainingStep:
@@ -49,6 +72,8 @@ class TrainingStep:
         scaler: scales losses so that fp16 gradients do not vanish. By default it does nothing.
         world: the processes that train together.
         stop_at_fault: leave out every optimizer step after a faulty one, until the host has noticed it.
+        frozen: parameters that get no gradient and no step. They stay in their optimizers, so that a resumed training
+            may freeze others.
 
     Attributes:
         left_out: 1 if an optimizer's step was left out of the last step, else 0; a scalar on the model's device.
@@ -56,16 +81,17 @@ class TrainingStep:
 
     def __init__(
         self, model: Model, scaler: torch.amp.GradScaler | None = None, world: World = ALONE, *,
-        stop_at_fault: bool = False,
+        stop_at_fault: bool = False, frozen: Collection[nn.Parameter] = (),
     ) -> None:
-        self.model, self.world, self.stop_at_fault = model, world, stop_at_fault
+        self.model, self.world, self.stop_at_fault, self.frozen = model, world, stop_at_fault, frozenset(frozen)
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
         self.left_out = torch.zeros(())
         self._earlier = torch.zeros(())  # NaN after a fault at which to stop, else 0; so are all faults here
         self._faults: dict[str, Tensor] = {}  # of this step, by optimizer
         self._losses: dict[str, Tensor] = {}
         self._share, self._is_last = 1.0, True
-        self._parameters = {name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self._parameters = {name: [parameter for group in optimizer.param_groups for parameter in group["params"]
+                                   if parameter not in self.frozen]
                             for name, optimizer in model.optimizers.items()}
         for network in model.networks.values():
             network.requires_grad_(False)
@@ -102,7 +128,8 @@ class TrainingStep:
             parameter.requires_grad_(True)
         loss, terms = objective()
         fault = self._faults.get(name, 0) + self._earlier + 0 * loss.detach()
-        self.scaler.scale(loss * (self._share + fault)).backward()
+        if parameters:
+            self.scaler.scale(loss * (self._share + fault)).backward()
         for parameter in parameters:
             parameter.requires_grad_(name == "G")
         for term, value in terms.items():
@@ -117,7 +144,9 @@ class TrainingStep:
             self._earlier = fault
 
     def _step(self, optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], fault: Tensor) -> Tensor:
-        """Take an optimizer step unless it is faulty; returns the fault."""
+        """Take an optimizer step unless it is faulty, or nothing has a gradient; returns the fault."""
+        if not gradients:
+            return fault
         if self.scaler.is_enabled():
             self.scaler.step(optimizer)
             return fault
