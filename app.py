@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from options import flag, parse_flags
+from options import DeviceFlags, flag, parse_flags
 from util.device import choose_device
 from util.errors import UserError, run_program
 from web.checkpoints import find_checkpoints
@@ -36,11 +36,10 @@ addEventListener("focus", reloadAfterRestart);
 
 
 @dataclass(frozen=True)
-class AppFlags:
+class AppFlags(DeviceFlags):
     """Translate images on a page in the browser."""
 
     checkpoints_dir: Path = flag(Path("checkpoints"), "folder of all experiments")
-    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best")
     host: str = flag("127.0.0.1", "address to listen at; 0.0.0.0 admits every machine that reaches this one")
     port: int = flag(7860, "port to listen at", minimum=1, maximum=65535)
     share: bool = flag(False, "make a public address: pictures then pass through Gradio's servers")

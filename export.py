@@ -14,7 +14,6 @@ from pathlib import Path
 from torch import Tensor
 
 from data import DATASETS
-from evaluation.translator import tag_of
 from models import MODELS, Model
 from models.exporting import FORMATS, Translation, largest_difference
 from models.munit_sc import MultiModalModel
@@ -67,11 +66,10 @@ def export(options: Options) -> None:
 def load(model: Model, options: Options) -> Path:
     """Load the checkpoint into the model, as test.py --eval does; returns the generator's file."""
     run, suffix = options[RunFlags], AVERAGE if options[TestFlags].use_ema else ""
-    folder, tag = Path(run.checkpoints_dir) / run.name, tag_of(run)
-    load_networks(folder, tag, {name + suffix: network for name, network in model.networks.items()})
+    load_networks(run.folder, run.tag, {name + suffix: network for name, network in model.networks.items()})
     for network in model.networks.values():
         network.eval().requires_grad_(False)
-    return network_path(folder, tag, next(iter(model.networks)) + suffix)
+    return network_path(run.folder, run.tag, next(iter(model.networks)) + suffix)
 
 
 def styles(model: Model) -> list[Tensor]:

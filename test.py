@@ -10,11 +10,11 @@ the experiment's own options file.
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 
 from data import DATASETS
-from evaluation.translator import Translator, save_translations, tag_of
+from evaluation.reports import warn
+from evaluation.translator import Translator, save_translations
 from models import MODELS
 from models.building import is_reversed
 from options import TEST, DataFlags, NetworkFlags, Options, RunFlags, TestFlags, parse
@@ -35,9 +35,9 @@ def main() -> None:
 
 def translate(options: Options) -> None:
     """Translate the images that the options name, and show them on a page."""
-    run, flags, tag = options[RunFlags], options[TestFlags], tag_of(options[RunFlags])
+    run, flags = options[RunFlags], options[TestFlags]
     translator = Translator(options, choose_device(run.gpu_ids))
-    translator.load(Path(run.checkpoints_dir) / run.name, tag)
+    translator.load(run.folder, run.tag)
     if translator.tiling and options[NetworkFlags].netG.startswith("unet"):
         warn("a U-Net looks at the whole image at once: its tiles differ from the untiled result")
     if translator.batch_size < (typed := options[DataFlags].batch_size):
@@ -46,13 +46,13 @@ def translate(options: Options) -> None:
 
     phase = options[DataFlags].phase
     half = options.as_dict().get("model_suffix", "") or ("_B" if is_reversed(options) else "")  # of a CycleGAN
-    folder = Path(flags.results_dir) / run.name / f"{phase}_{tag}{half}"
+    folder = Path(flags.results_dir) / run.name / f"{phase}_{run.tag}{half}"
     with locked(folder):
         if any(folder.glob("images/*/*.png")):  # a command that is typed twice must not cost its result
             print(f"the earlier results are now in {move_aside(folder)}")
         options.save(folder, "test_opt")
         print(options.as_text(changed_only=not run.verbose))
-        save(translator, folder, f"{run.name}, {phase}, {tag}{half}", flags)
+        save(translator, folder, f"{run.name}, {phase}, {run.tag}{half}", flags)
 
 
 def save(translator: Translator, folder: Path, title: str, flags: TestFlags) -> None:
@@ -91,11 +91,6 @@ def save(translator: Translator, folder: Path, title: str, flags: TestFlags) -> 
 def caption(label: str) -> str:
     """Return the caption of an image on the page: ``output 2`` for ``fake_B_2``."""
     return LABELS.get(label, label.replace("fake_B_", "output "))
-
-
-def warn(text: str) -> None:
-    """Print a warning."""
-    print(f"warning: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

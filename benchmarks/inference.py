@@ -29,7 +29,7 @@ from util.errors import run_program
 from util.images import load_image
 from util.state_dicts import load_networks
 
-from .measure import median_seconds, peak_memory
+from .measure import MIB, median_seconds, peak_memory
 from .report import BenchmarkFlags, Row, describe_machine, lines, table, use_device, write_json
 
 PHOTOGRAPH = Path(__file__).parent.parent / "datasets" / "photo2painting" / "trainA" / "EveningGlow.jpg"
@@ -40,7 +40,6 @@ SPEEDS: dict[str, tuple[str, ...]] = {
     "bf16": ("--amp", "bf16"),
     "bf16 channels first": ("--amp", "bf16", "--channels_last", "false"),
 }
-MIB = 2**20
 
 
 DEFAULTS = {
@@ -143,7 +142,7 @@ def build(case: Case, device: torch.device) -> Translation:
     model = MODELS[options[RunFlags].model](options, training=False)
     if "--name" in case.flags:
         run = options[RunFlags]
-        load_networks(Path(run.checkpoints_dir) / run.name, run.epoch, model.networks)
+        load_networks(run.folder, run.tag, model.networks)
     tiling = Tiling.of(options, model)
     prepare(model, device, options[SpeedFlags])
     in_tf32 = torch.backends.cudnn.allow_tf32

@@ -18,11 +18,9 @@ from options import SpeedFlags, flag, parse_flags
 from util.errors import UserError, run_program
 
 from .accuracy import accuracy_rows
-from .measure import Call, count_flops, median_seconds, peak_memory
+from .measure import MIB, Call, count_flops, median_seconds, peak_memory
 from .plain import patch_similarity
 from .report import BenchmarkFlags, describe_machine, lines, table, use_device, write_json
-
-MIB = 2**20
 
 
 @dataclass(frozen=True)

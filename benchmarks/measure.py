@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 Call = Callable[[], object]
+MIB = 2**20
 
 
 def synchronize(device: torch.device) -> None:

@@ -27,7 +27,7 @@ from util.errors import UserError, run_program
 
 from .images import jittered, random_images
 from .kernels import top_kernels
-from .measure import Call, convolution_work, count_flops, machine_rates, median_seconds, peak_memory
+from .measure import MIB, Call, convolution_work, count_flops, machine_rates, median_seconds, peak_memory
 from .plain import PlainStep
 from .report import BenchmarkFlags, describe_machine, lines, table, use_device, write_json
 
@@ -43,7 +43,6 @@ SPEEDS: dict[str, tuple[str, ...]] = {
     "bf16-channels_first": ("--amp", "bf16", "--channels_last", "false"),
 }
 ON_CPU = ("float32", "bf16")
-MIB = 2**20
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,7 +14,9 @@ from options.flag import show
 from util.device import choose_device
 from util.errors import UserError
 from util.files import move_aside
+from util.loggers.curves import Curves
 from util.loggers.json_lines import read_values
+from util.loggers.registry import LOG
 from util.pages import charts, image_rows, new_page, text_table, write_page
 from util.plots import Points, line_chart
 
@@ -28,8 +29,6 @@ from .reports import require_place, warn, write_json
 from .translator import Translated, Translator, save_translations
 
 FIRST = ("experiment", "tag", "epochs", "images")
-MOST_POINTS = 300
-"""Of a curve; more are not visible."""
 SILENT = {
     "name", "suffix", "checkpoints_dir", "gpu_ids", "verbose", "num_threads", "continue_train", "epoch", "load_iter",
     *(of.name for of in (*fields(DisplayFlags), *fields(LoadingFlags)))}
@@ -154,27 +153,15 @@ def score_charts(compared: Sequence[Compared]) -> list[str]:
 
 def loss_charts(compared: Sequence[Compared]) -> list[str]:
     """Plot each value of the trainings' logs."""
-    logs = {of.experiment.name: logged_curves(of.experiment.folder / "loss_log.jsonl") for of in compared}
+    logs = {of.experiment.name: logged_curves(of.experiment.folder / LOG) for of in compared}
     names = dict.fromkeys(name for log in logs.values() for name in log if name != "data_wait")
-    return [line_chart({experiment: thinned(log[name]) for experiment, log in logs.items() if name in log},
-                       title=name, x_label="images seen", order=list(logs)) for name in names]
+    return [line_chart({experiment: log[name] for experiment, log in logs.items() if name in log}, title=name,
+                       x_label="images seen", order=list(logs)) for name in names]
 
 
-def logged_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Read the values of a ``loss_log.jsonl`` by name, over the images seen; empty if there is no such file."""
-    curves: dict[str, list[tuple[float, float]]] = {}
+def logged_curves(path: Path) -> dict[str, Points]:
+    """Read the curves of a log by name, over the images seen; empty if there is no such file."""
+    curves = Curves()
     for step, values in read_values(path, sys.maxsize):
-        for name, value in values.items():
-            curves.setdefault(name, []).append((step, value))
-    return curves
-
-
-def thinned(points: Points, most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """Average neighbours so that at most ``most`` points remain; values that are not finite are left out of means."""
-    size = math.ceil(len(points) / most)
-    return [_mean(points[start:start + size]) for start in range(0, len(points), size)] if size > 1 else list(points)
-
-
-def _mean(points: Points) -> tuple[float, float]:
-    values = [value for _, value in points if math.isfinite(value)]
-    return sum(x for x, _ in points) / len(points), sum(values) / len(values) if values else math.nan
+        curves.add(step, values)
+    return curves.points()

@@ -19,7 +19,7 @@ from util.errors import UserError
 from util.images import load_normalized
 from util.terminal import with_progress
 
-from .flags import BootstrapFlags, DeviceFlags, LPIPSFlags, ReportFlags, VGGFlags
+from .flags import BatchFlags, BootstrapFlags, LPIPSFlags, ReportFlags, VGGFlags
 from .lpips_distance import LPIPSDistance
 from .pairing import in_styles, require_equal_sizes
 from .reports import write_json
@@ -27,7 +27,7 @@ from .scoring import ScoreOptions, Scorer, program_conditions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags(VGGFlags, LPIPSFlags, BootstrapFlags, DeviceFlags, ReportFlags):
+class Flags(VGGFlags, LPIPSFlags, BootstrapFlags, BatchFlags, ReportFlags):
     """Compare translations of the same images in several styles."""
 
     outputs: tuple[Path, ...] = flag(REQUIRED, "the translations, a folder for each style, under the same names",
@@ -74,7 +74,7 @@ def _find(folders: Sequence[Path], *, alike: bool) -> list[list[Path]]:
     """
     if len(folders) < 2:
         raise UserError(f"--outputs names one folder, {folders[0]}: give one for each style, at least two")
-    files = in_styles(folders, "--outputs")
+    files = in_styles(folders)
     if len(files[0]) < 2:
         raise UserError(f"--outputs: '{folders[0]}' holds a single image; distances between images need at least two")
     for others in files[1:] if alike else ():

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from data import DATASETS
+from data.aligned import match_pairs
 from models import MODELS
 from options import TEST, Options, parse, recorded_flags
 from util.errors import UserError
-from util.images import find_images, image_size
+from util.images import image_size
 from util.state_dicts import LATEST, NUMBERED, load_state, network_path
 
 from .flags import ExperimentFlags
@@ -108,17 +109,17 @@ def mode_for_test(trained: Mapping[str, Any], root: Path, phase: str, pairs: str
         pairs: ``yes``, ``no``, or ``auto``: pairs if all images have a partner of the same name and size.
     """
     mode = str(trained.get("dataset_mode", "unaligned"))
-    if mode not in ("unaligned", "aligned") or pairs == "yes":
-        return "aligned" if pairs == "yes" else mode
-    folders = [root / f"{phase}{domain}" for domain in "AB"]
+    if pairs == "yes":
+        return "aligned"
+    if mode not in ("unaligned", "aligned"):
+        return mode
     if pairs == "no":
         return "unaligned"
-    if not all(folder.is_dir() for folder in folders):
+    folder_a, folder_b = root / f"{phase}A", root / f"{phase}B"
+    if not (folder_a.is_dir() and folder_b.is_dir()):
         return mode
-    found = [find_images(folder, "--dataroot") for folder in folders]
-    first, second = ({path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
-                     for folder, paths in zip(folders, found, strict=True))
-    # With both a.png and a.jpg, partners are ambiguous.
-    alike = first.keys() == second.keys() and len(first) == len(found[0]) == len(found[1]) and all(
-        image_size(path) == image_size(second[name]) for name, path in first.items())
-    return "aligned" if alike else "unaligned"
+    try:
+        found = match_pairs(folder_a, folder_b)
+    except UserError:
+        return "unaligned"
+    return "aligned" if all(image_size(a) == image_size(b) for a, b in found) else "unaligned"

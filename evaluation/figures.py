@@ -32,10 +32,10 @@ def new_figure(width: float, height: float) -> Figure:
     return figure.Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG atomically, large enough for its labels; missing folders are made."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
 
 
 def error_grid(

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.lpips_distance import TRUNKS
-from options import flag
+from options import DeviceFlags, flag
 from options.flag import count_or_all, plain_name
 
 
 @dataclass(frozen=True)
-class DeviceFlags:
-    """Device."""
+class BatchFlags(DeviceFlags):
+    """Batches."""
 
     batch_size: int = flag(16, "images in a batch", minimum=1)
-    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class ReportFlags:
 
 
 @dataclass(frozen=True)
-class ExperimentFlags(DeviceFlags):
+class ExperimentFlags(BatchFlags):
     """Experiments and how they translate the test set."""
 
     dataroot: Path | None = flag(None, "folder of the test set (testA and testB, say)", unset="that of the training")

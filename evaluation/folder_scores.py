@@ -85,7 +85,7 @@ def score_table(scores: Mapping[str, Any]) -> str:
 
 def _find(folders: Folders, *, sets: bool) -> tuple[dict[str, list[Path]], list[Path], list[Path] | None]:
     """List the images to be scored by column, the real images, and the true counterparts if they are known."""
-    styles = in_styles(folders.outputs, "--outputs")
+    styles = in_styles(folders.outputs)
     outputs = [styles[number % len(styles)][number] for number in range(len(styles[0]))]
     columns = {"outputs": outputs}
     if folders.inputs:

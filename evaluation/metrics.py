@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from util.files import locked
 from .experiments import Experiment, experiment_options
 from .feature_cache import default_folder
 from .feature_extractors import RESIZERS
-from .flags import BootstrapFlags, CheckpointFlags, DeviceFlags, LPIPSFlags, ReportFlags, VGGFlags, key_value
+from .flags import BatchFlags, BootstrapFlags, CheckpointFlags, LPIPSFlags, ReportFlags, VGGFlags, key_value
 from .folder_scores import Folders, score_folders, score_table
-from .reports import require_place, write_json
+from .reports import require_place, warn, write_json
 from .scoring import ScoreOptions
 from .translated_folders import folder_of, translate_folders
 
@@ -76,7 +75,7 @@ def _score(flags: Flags, folders: Folders, file: Path | None, **recorded: Any) -
         cache=flags.cache_dir), dict(flags.record) | recorded)
     print(score_table(scores))
     for warning in scores["warnings"]:
-        print(f"evaluate.py: warning: {warning}", file=sys.stderr)
+        warn(warning)
     if file:
         write_json(file, scores)
 
@@ -86,7 +85,7 @@ def _check(flags: Flags) -> None:
     if bool(flags.outputs) == (flags.name is not None):
         raise UserError("metrics needs either --outputs, folders of translations, or --name, an experiment")
     typed = [f.name for f in flags_of(CheckpointFlags)
-             if f not in flags_of(DeviceFlags) and getattr(flags, f.name) != f.default]
+             if f not in flags_of(BatchFlags) and getattr(flags, f.name) != f.default]
     if flags.outputs and typed:
         raise UserError(f"--{typed[0]} is about making translations: it needs --name, not --outputs")
     if flags.name and "translation" in dict(flags.record):

@@ -27,14 +27,14 @@ def partners(files: Sequence[Path], folder: Path, flag: str) -> list[Path]:
     return [by_stem[path.stem][0] for path in files]
 
 
-def in_styles(folders: Sequence[Path], flag: str) -> list[list[Path]]:
-    """List the images of each folder, a style, in the order of the first folder; further images are left out.
+def in_styles(folders: Sequence[Path]) -> list[list[Path]]:
+    """List the images of each folder of --outputs, a style, in the order of the first folder; leave out further images.
 
     Raises:
         UserError: the first folder holds no image, or one of its images has no partner in another.
     """
-    first = find_images(folders[0], flag, subfolders=False)
-    return [first, *(partners(first, folder, flag) for folder in folders[1:])]
+    first = find_images(folders[0], "--outputs", subfolders=False)
+    return [first, *(partners(first, folder, "--outputs") for folder in folders[1:])]
 
 
 def require_equal_sizes(files: Sequence[Path], others: Sequence[Path]) -> None:

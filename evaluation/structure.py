@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from options import REQUIRED, flag
+from options import REQUIRED, DeviceFlags, flag
 from options.flag import comma_list, plain_name
 from util.device import choose_device
 from util.errors import UserError
@@ -33,7 +33,7 @@ def point(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags:
+class Flags(DeviceFlags):
     """Map and compare the structure of images by several measures."""
 
     out: Path = flag(REQUIRED, "folder of figures, arrays and JSON files")
@@ -62,7 +62,6 @@ class Flags:
     feature_net: str | None = flag(None, "vgg16, torchvision/NAME or timm/NAME", unset="that of --heads, or vgg16")
     vgg_weights: str | None = flag(None, "its weights: bundled, imagenet, random or a file",
                                    unset="those of --heads, or bundled")
-    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best")
 
 
 def run(flags: Flags) -> None:

@@ -118,11 +118,6 @@ class Translator:
                 yield Translated(next(numbers), path, {label: image[index] for label, image in pictures.items()})
 
 
-def tag_of(run: RunFlags) -> str:
-    """Return the tag of the checkpoint that the flags name."""
-    return f"iter_{run.load_iter}" if run.load_iter else run.epoch
-
-
 def save_translations(
     translations: Iterable[Translated], folder: Path, aspect_ratio: float = 1.0
 ) -> Iterator[tuple[str, dict[str, str]]]:

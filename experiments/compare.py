@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.measure import median_seconds, peak_memory
+from benchmarks.measure import MIB, median_seconds, peak_memory
 from benchmarks.report import (
     BenchmarkFlags,
     cell,
@@ -53,7 +53,6 @@ FOLDERS = ("trainA", "trainB", "testA", "testB")
 OWNED = ("dataroot", "name", "checkpoints_dir", "gpu_ids", "max_dataset_size", "model", "seed", "n_epochs",
          "n_epochs_decay", "continue_train")  # flags of train.py that are not for --extra
 STYLES = 10  # that a model of several translates to; in the scores they take turns
-MIB = 2**20
 
 
 def extra(text: str) -> str:

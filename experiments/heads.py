@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from data.transforms import jitter, plan_jitter
 from evaluation.pairing import partners
@@ -56,7 +55,7 @@ def train_heads(
             own = 2 * jitter((source + 1) / 2, plan_jitter(generator)) - 1
         with torch.no_grad():
             seen = [network(image[None]) for image in (source, own)]
-            seen.append(network(_turned(foreign, source)))
+            seen.append(network(negative(foreign[None], like=source[None])))
         value = loss.contrast(*seen)
         optimizer.zero_grad()
         value.backward()
@@ -70,10 +69,6 @@ def save_heads(loss: SpatialCorrelativeLoss, folder: Path) -> None:
     with replacing(path) as temporary:
         save_file({"networks": {"F": loss.state_dict()}, "options": {
             "attn_layers": list(LAYERS), "vgg_weights": "bundled", "patch_size": loss.patch_size}}, temporary, path)
-
-
-def _turned(foreign: Tensor, source: Tensor) -> Tensor:
-    return negative(foreign[None], like=source[None])
 
 
 @dataclass(frozen=True, kw_only=True)

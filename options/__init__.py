@@ -1,6 +1,6 @@
 """Command lines: groups of flags, their parser, and the options of a run."""
 
-from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags, has_crop, usable_cores
+from .common import DataFlags, DeviceFlags, NetworkFlags, RunFlags, SpeedFlags, has_crop, usable_cores
 from .export import EXPORT, ExportFlags
 from .flag import REQUIRED, flag
 from .options import Options
@@ -11,7 +11,7 @@ from .test import TEST, TestFlags
 from .train import TRAIN, DisplayFlags, EvalFlags, LoadingFlags, TrainFlags
 
 __all__ = [
-    "EXPORT", "REQUIRED", "TEST", "TRAIN", "DataFlags", "DisplayFlags", "EvalFlags", "ExportFlags", "FlagOwner",
-    "LoadingFlags", "NetworkFlags", "Options", "Program", "RunFlags", "SpeedFlags", "TestFlags", "TrainFlags", "flag",
-    "has_crop", "parse", "parse_flags", "parse_known_flags", "recorded_flags", "usable_cores",
+    "EXPORT", "REQUIRED", "TEST", "TRAIN", "DataFlags", "DeviceFlags", "DisplayFlags", "EvalFlags", "ExportFlags",
+    "FlagOwner", "LoadingFlags", "NetworkFlags", "Options", "Program", "RunFlags", "SpeedFlags", "TestFlags",
+    "TrainFlags", "flag", "has_crop", "parse", "parse_flags", "parse_known_flags", "recorded_flags", "usable_cores",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .flag import count_or_all, flag, plain_name
@@ -28,18 +29,34 @@ def has_crop(preprocess: str) -> bool:
 
 
 @dataclass(frozen=True)
-class RunFlags:
-    """Experiment and device."""
+class DeviceFlags:
+    """Device."""
+
+    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best")
+
+
+@dataclass(frozen=True)
+class RunFlags(DeviceFlags):
+    """Experiment."""
 
     name: str = flag("experiment_name", "name of the experiment; its files go to checkpoints_dir/name")
     model: str = flag("sc", "method")
     checkpoints_dir: str = flag("./checkpoints", "folder of all experiments")
-    gpu_ids: str = flag("auto", "device: a GPU's number, -1 for the CPU, auto for the best")
     seed: int | None = flag(None, "seed of all random choices; without it, a random one is recorded", minimum=0)
     epoch: str = flag("latest", "epoch to load: a number or latest", parse=plain_name)
     load_iter: int = flag(0, "load the checkpoint of this iteration instead of an epoch; 0: of the epoch", minimum=0)
     verbose: bool = flag(False, "also print the networks, and the flags that have their defaults")
     suffix: str = flag("", "append _ and this to the name; {flag} becomes the value of a flag, as in {model}_{netG}")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the experiment, with all files of its training."""
+        return Path(self.checkpoints_dir) / self.name
+
+    @property
+    def tag(self) -> str:
+        """Tag of the checkpoint to load."""
+        return f"iter_{self.load_iter}" if self.load_iter else self.epoch
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,11 @@ from tiny import save_folders, save_noise, train_options, translate_options
 
 from evaluation.checkpoint_scores import best_of, known_scores
 from evaluation.compare import (
-    MOST_POINTS,
     Compared,
     differing_flags,
     logged_curves,
     loss_charts,
     score_charts,
-    thinned,
     write_html,
 )
 from evaluation.experiments import Experiment, mode_for_test
@@ -324,9 +322,7 @@ def test_curves_are_those_of_the_log(tmp_path: Path) -> None:
     curves = logged_curves(log)
     assert list(curves) == ["G", "D"]
     assert [step for step, _ in curves["G"]] == [1, 2, 3]
-    assert thinned(curves["G"], 2) == [(1.5, 2.0), (3.0, 4.0)]
     assert logged_curves(tmp_path / "none.jsonl") == {}
-    assert len(thinned([(x, 0.0) for x in range(10_001)])) <= MOST_POINTS
 
 
 def test_the_best_of_several_is_the_first() -> None:

@@ -101,7 +101,7 @@ def test_the_table_has_a_row_for_each_score(folders: Path, capsys: pytest.Captur
         for cell, column in zip(cells, ("inputs", "outputs"), strict=True):
             expected = [scores[f"{name}_{column}"], *scores[f"{name}_{column}_interval"]]
             assert [float(number) for number in cell] == pytest.approx(expected, rel=1e-2)
-    assert captured.err.splitlines() == [f"evaluate.py: warning: {text}" for text in scores["warnings"]]
+    assert captured.err.splitlines() == [f"warning: {text}" for text in scores["warnings"]]
     assert scores["warnings"][1] == "prdc is left out: it needs 6 images in each folder, and one holds 4"
     without = score(folders, "--bootstrap", "0", leave_out="inputs")
     assert capsys.readouterr().out.splitlines()[1].split()[-2:] == ["-", f"{scores['frechet_outputs']:.4g}"]

@@ -14,7 +14,7 @@ LEGEND = 72  # letters in a line of the legend; the sample of a curve takes as m
 
 
 def line_chart(
-    curves: Mapping[str, Points], *, title: str = "", x_label: str = "", y_label: str = "", marked: float | None = None,
+    curves: Mapping[str, Points], *, title: str = "", x_label: str = "", marked: float | None = None,
     pale: Mapping[str, Points] | None = None, log: bool = False, order: Sequence[str] = (),
 ) -> str:
     """Draw curves in one plot: an SVG element that needs nothing else and shrinks with its page.
@@ -23,7 +23,7 @@ def line_chart(
 
     Args:
         curves: by their names in the legend, in this order.
-        title, x_label, y_label: texts around the plot.
+        title, x_label: texts around the plot.
         marked: position of a vertical line, such as the best epoch.
         pale: by name, the curves before smoothing, drawn behind the smoothed ones.
         log: logarithmic vertical axis, on which values up to 0 leave gaps.
@@ -50,7 +50,7 @@ def line_chart(
         _label_plainly(axes.yaxis)
     if marked is not None:
         axes.axvline(marked, color="0.5", linestyle=":")
-    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.set(title=title, xlabel=x_label)
     axes.grid(alpha=0.3)
     if curves:  # below the plot, so that it hides nothing
         columns = LEGEND // (max(map(len, curves)) + 8)

@@ -34,6 +34,10 @@ class Curves:
             steps.append(step)
             of.append(value)
 
+    def points(self) -> dict[str, Points]:
+        """Return the curve of each name, of at most `POINTS` points."""
+        return {name: thinned(np.array(steps), np.array(values)) for name, (steps, values) in self._of.items()}
+
     def charts(self) -> list[str]:
         """Draw an SVG element for each chart, shared ones first. Curves of a single value are left out.
 
@@ -41,9 +45,9 @@ class Curves:
             ImportError: matplotlib is not installed.
         """
         together: dict[str, dict[str, Points]] = {chart: {} for chart in TOGETHER}
-        for name, (steps, values) in self._of.items():
-            if len(steps) > 1:
-                together.setdefault(chart_of(name), {})[short(name)] = thinned(np.array(steps), np.array(values))
+        for name, points in self.points().items():
+            if len(points) > 1:
+                together.setdefault(chart_of(name), {})[short(name)] = points
         return [draw(chart, curves) for chart, curves in together.items() if curves]
 
 
