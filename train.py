@@ -36,7 +36,8 @@ from training.checkpoints import read_state, refusing_foreign_state
 from training.evaluation import Evaluation
 from training.initial import read_weights, start_from
 from training.loop import loop
-from training.run import Progress, Run, build_schedulers, continue_with, folder_of, make_room
+from training.run import Progress, Run, continue_with, make_room
+from training.schedulers import create_scheduler
 from training.step import TrainingStep, build_step
 from util.device import choose_device
 from util.distributed import World, joined
@@ -62,7 +63,7 @@ def train(options: Options) -> int:
     """
     world = World.of_environment()
     device = choose_device(options[RunFlags].gpu_ids, world)
-    held = locked(folder_of(options)) if world.is_first else nullcontext()
+    held = locked(options[RunFlags].folder) if world.is_first else nullcontext()
     with Signals(world) as signals, joined(world, device), held:
         train_in(world, device, options, signals)
     return signals.code
@@ -72,8 +73,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     """Build everything, train, and say how it ended, in one of the processes."""
     general, data, flags = options[RunFlags], options[DataFlags], options[TrainFlags]
     loading = options[LoadingFlags]
-    folder = folder_of(options)
-    tag = f"iter_{general.load_iter}" if general.load_iter else general.epoch
+    folder, tag = general.folder, general.tag
     state, weights = (read_state(folder, tag), None) if flags.continue_train else (None, read_weights(options, world))
     last_epoch = flags.n_epochs + flags.n_epochs_decay
     if state is None and last_epoch < flags.epoch_count:
@@ -99,8 +99,9 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
     step = build_step(model, device, options, world)
     if not has_crop(data.preprocess):
         torch.backends.cudnn.benchmark = False  # images of many sizes: each would start a search for algorithms
-    run = Run(options, folder, flags.epoch_count, model, build_schedulers(model, flags, flags.epoch_count),
-              Progress(flags.epoch_count), world, Evaluation(options, model, device, folder, world),
+    schedulers = {name: create_scheduler(optimizer, flags) for name, optimizer in model.optimizers.items()}
+    run = Run(options, folder, flags.epoch_count, model, schedulers, Progress(flags.epoch_count), world,
+              Evaluation(options, model, device, folder, world),
               data=world.same(dataset.fingerprint() if world.is_first else None))
     notes = start_from(model, weights)
     notes += run.resume(tag, state, changes) if flags.continue_train else make_room(folder, world)

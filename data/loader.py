@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,14 +29,6 @@ UNREADABLE = "unreadable"
 PREFETCHED = 2  # batches that each worker loads ahead
 
 
-class Samples(Protocol):
-    """A pure function from a `SampleKey` to a raw sample."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, key: SampleKey) -> dict[str, Any]: ...
-
-
 class Loader:
     """Load batches of a data set, in worker processes if asked.
 
@@ -47,7 +39,7 @@ class Loader:
     last batch of an epoch: of its m images each process gets m / N, rounded up with first images of the epoch.
 
     Args:
-        dataset: a pure function of a `SampleKey`; picklable if processes are spawned.
+        dataset: picklable if processes are spawned.
         batch_size: images in a batch of this process.
         num_workers: worker processes, kept for all epochs; 0: load in this process.
         seed: of order and random choices; the same in all processes.
@@ -65,7 +57,7 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: Samples, *, batch_size: int, num_workers: int, seed: int, shuffle: bool,
+        self, dataset: ImageDataset, *, batch_size: int, num_workers: int, seed: int, shuffle: bool,
         pin_memory: bool = False, finished: bool = True, rank: int = 0, world_size: int = 1,
     ) -> None:
         self._dataset, self._length, self._global_batch = dataset, len(dataset), world_size * batch_size
@@ -75,7 +67,7 @@ class Loader:
         self.warn: Callable[[str], None] = lambda text: None
         self.stopped: Callable[[], bool] = lambda: False
         self.leave_out: Callable[[str], None] | None = None
-        if num_workers and isinstance(dataset, ImageDataset):
+        if num_workers:
             dataset.reading = torch.full((num_workers,), -1).share_memory_()
         self._sampler = EpochSampler(partial(
             epoch_batches, self._length, batch_size, seed=seed, shuffle=shuffle, rank=rank, world_size=world_size))
@@ -114,8 +106,7 @@ class Loader:
         if epoch < 0 or not 0 <= skip <= len(self):
             raise ValueError(f"there is no epoch {epoch} with {skip} of {len(self)} images seen")
         self._sampler.epoch, self._sampler.skip = epoch, skip
-        if isinstance(self._dataset, ImageDataset):
-            self._note(self._dataset, self._dataset.unreadable)  # found by the cache
+        self._note(self._dataset.unreadable)  # found by the cache
         for batch in self._workers.epoch(self.warn, self.stopped):
             if isinstance(batch, BadImage) and self.leave_out:
                 self.leave_out(str(batch))
@@ -124,20 +115,19 @@ class Loader:
                 # Not `raise batch`: traceback and frame would refer to each other, and workers that wait for the
                 # garbage collector miss their orderly end and are killed after seconds.
                 raise LoadingError(*batch.args)
-            if isinstance(self._dataset, ImageDataset):
-                self._note(self._dataset, batch.pop(UNREADABLE, {}))
+            self._note(batch.pop(UNREADABLE))
             self._advise(batch)
             yield {name: value.pin_memory() if self._pin_memory and isinstance(value, Tensor) else value
                    for name, value in batch.items()}
 
-    def _note(self, dataset: ImageDataset, reasons: Mapping[int, str]) -> None:
+    def _note(self, reasons: Mapping[int, str]) -> None:
         """Remember items that any process has found unreadable, and warn about each once.
 
         Raises:
             LoadingError: they are too many.
         """
         for item, reason in reasons.items():
-            dataset.note_unreadable(item, reason)
+            self._dataset.note_unreadable(item, reason)
             if item not in self._named:
                 self._named.add(item)
                 self.warn(f"{reason}; the next readable image of its folder replaces it")
@@ -165,16 +155,14 @@ class _Batches(Dataset[Any]):
     A `UserError` is returned: DataLoader would bury an exception under a worker's traceback.
     """
 
-    def __init__(self, dataset: Samples, finished: bool) -> None:
+    def __init__(self, dataset: ImageDataset, finished: bool) -> None:
         self.dataset, self.finished = dataset, finished
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> Any:  # Batch | UserError
         try:
             batch = collate([self.dataset[key] for key in keys])
             batch = finish(batch) if self.finished else batch
-            if isinstance(self.dataset, ImageDataset):
-                batch[UNREADABLE] = dict(self.dataset.unreadable)
-            return pack(batch)
+            return pack({**batch, UNREADABLE: dict(self.dataset.unreadable)})
         except Exception as error:
             if isinstance(error, UserError):
                 return type(error)(*error.args)
@@ -183,9 +171,9 @@ class _Batches(Dataset[Any]):
             raise
 
 
-def _files_read(dataset: Samples, worker: int) -> Sequence[Path]:
+def _files_read(dataset: ImageDataset, worker: int) -> Sequence[Path]:
     """Return the files of the item that a worker has read last."""
-    if not isinstance(dataset, ImageDataset) or dataset.reading is None or dataset.reading[worker] < 0:
+    if dataset.reading is None or dataset.reading[worker] < 0:
         return []
     return dataset.files(int(dataset.reading[worker]))
 

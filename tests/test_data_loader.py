@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import multiprocessing
+import types
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ COUNT = 7
 
 class Keys:
     """A data set whose samples are their own keys."""
+
+    unreadable = types.MappingProxyType({})
 
     def __len__(self):
         return COUNT
@@ -188,6 +191,8 @@ sys.path.insert(0, {str(ROOT)!r})
 from data import Loader
 
 class Numbers:
+    unreadable = {{}}
+
     def __len__(self):
         return 4
 

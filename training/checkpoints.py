@@ -12,11 +12,12 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
+from models import Model
 from util.distributed import ALONE, World
 from util.errors import UserError, explain
 from util.files import flush, replace, sha256, temporary_in
@@ -36,20 +37,8 @@ from util.state_dicts import (
 from .random_states import random_states, restore_random_states
 
 
-class Trainable(Protocol):
-    """The parts of a model that are saved."""
-
-    networks: dict[str, nn.Module]
-    optimizers: dict[str, torch.optim.Optimizer]
-    memory: dict[str, Any]
-
-    @property
-    def published(self) -> tuple[str, ...]:
-        """Names of the networks that are saved as plain state dicts."""
-
-
 def save_checkpoint(
-    folder: Path, tag: str, model: Trainable, extra: Mapping[str, Any], world: World = ALONE, *,
+    folder: Path, tag: str, model: Model, extra: Mapping[str, Any], world: World = ALONE, *,
     also: str | None = None, keep_last: int = 0,
 ) -> None:
     """Write everything that resuming needs, and the published networks beside it; the first process writes.
@@ -184,7 +173,7 @@ def saves(folder: Path) -> list[str]:
     return sorted(path.name.removesuffix("_state.pth") for path in folder.glob("*_state.pth"))
 
 
-def refuse_drift(model: Trainable, world: World) -> None:
+def refuse_drift(model: Model, world: World) -> None:
     """Check that all processes have the same weights: a network whose gradients are not averaged would differ.
 
     Raises:
@@ -223,7 +212,7 @@ def read_state(folder: Path, tag: str) -> dict[str, Any] | None:
     return state
 
 
-def load_published(folder: Path, tag: str, model: Trainable) -> list[str]:
+def load_published(folder: Path, tag: str, model: Model) -> list[str]:
     """Load a model's published networks; a moving average without a file starts from its network.
 
     Returns:
@@ -254,7 +243,7 @@ def refusing_foreign_state(path: Path) -> Iterator[None]:
                         "or remove it to go on from the networks alone") from error
 
 
-def restore(model: Trainable, state: Mapping[str, Any], path: Path, world: World = ALONE) -> list[str]:
+def restore(model: Model, state: Mapping[str, Any], path: Path, world: World = ALONE) -> list[str]:
     """Restore a state of `read_state` into a model, and restore the random states.
 
     Networks that the state does not contain (the heads, if the checkpoint was trained without them) keep their initial
@@ -289,7 +278,7 @@ def restore(model: Trainable, state: Mapping[str, Any], path: Path, world: World
     return notes + restore_random_states(state["random"], _device(model))
 
 
-def start_average(model: Trainable, name: str) -> str:
+def start_average(model: Model, name: str) -> str:
     """Start a moving average from its network; return a note for the user."""
     model.networks[name].load_state_dict(model.networks[name.removesuffix(AVERAGE)].state_dict())
     return f"the checkpoint has no moving average {name}; it starts from the network"
@@ -306,5 +295,5 @@ def follow_layout(optimizer: torch.optim.Optimizer) -> None:
                 values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _device(model: Trainable) -> torch.device:
+def _device(model: Model) -> torch.device:
     return next(p.device for network in model.networks.values() for p in network.parameters())

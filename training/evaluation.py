@@ -89,8 +89,12 @@ class Evaluation:
         """
         if not self.is_due(seen):
             return
-        due = final or seen // self.frequency > self._last // self.frequency
-        if not due or (scores := self._scores(stopped)) is None:
+        if not final and seen // self.frequency == self._last // self.frequency:
+            return
+        with undisturbed(self._device):
+            self._scorer.translator.copy_weights(self._model.networks)
+            scores = self._scorer.scores(stopped)
+        if scores is None:
             return
         self._last = seen
         for sink in sinks:
@@ -99,11 +103,6 @@ class Evaluation:
             self._best = {"epoch": epoch, "images": seen, **scores, "averaged": bool(self._model.decays),
                           "test_set_sha256": self._scorer.conditions["test_set_sha256"]}
             self._keep()
-
-    def _scores(self, stopped: Callable[[], bool]) -> dict[str, float] | None:
-        with undisturbed(self._device):
-            self._scorer.translator.copy_weights(self._model.networks)
-            return self._scorer.scores(stopped)
 
     def _keep(self) -> None:
         failure = None

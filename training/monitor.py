@@ -16,9 +16,12 @@ from util.errors import UserError
 from util.files import replacing
 from util.state_dicts import on_cpu
 
+from .random_states import random_states
+
 LAG = 2  # steps after which a GPU's numbers are read: they have arrived by then, and the host need not wait
 IN_A_ROW = 10  # faulty steps after which the training ends
 FILES = 3  # faulty steps that are kept; a file is as large as the networks
+SHOWN = 8  # images in a message
 
 
 @dataclass
@@ -60,9 +63,7 @@ class Monitor:
 
     def before(self, device: torch.device) -> None:
         """Note the random states before a step on ``device``."""
-        self._random = {"cpu": torch.get_rng_state()}
-        if device.type == "cuda":
-            self._random["cuda"] = torch.cuda.get_rng_state(device)
+        self._random = random_states(device)
 
     def after(
         self, seen: int, batches: Sequence[Mapping[str, Any]], losses: Mapping[str, Tensor], scale: Tensor,
@@ -207,15 +208,10 @@ def fault_of(processes: Sequence[tuple[Sequence[str], Sequence[str]]]) -> str:
     names = sorted({name for of, _ in faults for name in of})
     images = [path for _, paths in faults or processes for path in paths]
     what = f"{', '.join(names)} not finite" if names else "a gradient not finite, though all losses are"
-    return f"{what} (images {shortened(images)})"
+    more = f" and {len(images) - SHOWN} more" if len(images) > SHOWN else ""
+    return f"{what} (images {', '.join(images[:SHOWN])}{more})"
 
 
 def paths_of(batches: Sequence[Mapping[str, Any]]) -> list[str]:
     """The paths of the images in batches."""
     return [path for batch in batches for name, paths in batch.items() if name.endswith("_paths") for path in paths]
-
-
-def shortened(items: Sequence[str], most: int = 8) -> str:
-    """List the first items, and count the others."""
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more

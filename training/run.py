@@ -13,7 +13,7 @@ from data import Batch, Loader
 from models import Model
 from options import DisplayFlags, EvalFlags, LoadingFlags, Options, RunFlags, SpeedFlags, TrainFlags
 from training.meter import LossMeter
-from training.schedulers import Scheduler, create_scheduler, resume_schedule, skip_epochs
+from training.schedulers import Scheduler, resume_schedule, skip_epochs
 from util.distributed import World
 from util.errors import UserError
 from util.files import move_aside
@@ -186,22 +186,8 @@ def changed_data(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list
     return [f"--dataroot has {differs}; the training goes on with what is there now"]
 
 
-def folder_of(options: Options) -> Path:
-    """Return the folder of the run, which holds all its files."""
-    return Path(options[RunFlags].checkpoints_dir) / options[RunFlags].name
-
-
 def make_room(folder: Path, world: World) -> list[str]:
     """Move an earlier training of the same name aside, so that a command that is typed twice loses no result."""
     if not world.is_first or not (saves(folder) or any(folder.glob("*_net_*.pth"))):  # published ones have no state
         return []
     return [f"the earlier training of this name is now in {move_aside(folder)} (--continue_train would go on with it)"]
-
-
-def build_schedulers(model: Model, flags: TrainFlags, first_epoch: int) -> dict[str, Scheduler]:
-    """Build a learning-rate scheduler for each optimizer."""
-    return {
-        name: create_scheduler(optimizer, flags.lr_policy, n_epochs=flags.n_epochs, first_epoch=first_epoch,
-                               n_epochs_decay=flags.n_epochs_decay, decay_epochs=flags.lr_decay_iters)
-        for name, optimizer in model.optimizers.items()
-    }

@@ -9,44 +9,30 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, ReduceLROnPlateau, StepLR
 
+from options import TrainFlags
+
 Scheduler = LRScheduler | ReduceLROnPlateau
 
 
-def linear_factor(epoch: int, n_epochs: int, n_epochs_decay: int) -> float:
-    """Factor of the linear policy in ``epoch`` (from 1): 1 for ``n_epochs``, then down to 0 after the last.
+def create_scheduler(optimizer: Optimizer, flags: TrainFlags) -> Scheduler:
+    """Create the scheduler of ``--lr_policy``, to be stepped once an epoch.
 
-    The rate of the first decaying epoch is already lowered, as in the CycleGAN family.
+    ``step`` multiplies the rate by 0.1 every ``lr_decay_iters`` epochs, ``plateau`` by 0.2 if the metric has not
+    improved for 5 epochs, and ``cosine`` lets it fall to 0 over ``n_epochs``.
     """
-    return 1.0 - max(0, epoch - n_epochs) / (n_epochs_decay + 1)
-
-
-def create_scheduler(
-    optimizer: Optimizer, policy: str, *, n_epochs: int, n_epochs_decay: int, decay_epochs: int,
-    first_epoch: int = 1,
-) -> Scheduler:
-    """A scheduler to be stepped once an epoch.
-
-    Args:
-        optimizer: whose rates change.
-        policy: ``linear``, ``step`` (times 0.1 every ``decay_epochs``), ``plateau`` (times 0.2 where the metric
-            has not improved for 5 epochs) or ``cosine`` (to 0 over ``n_epochs``).
-        n_epochs, n_epochs_decay: epochs at the full rate, and epochs of decay.
-        decay_epochs: interval of the ``step`` policy.
-        first_epoch: number of the first epoch that is run, from 1.
-
-    Raises:
-        ValueError: an unknown policy.
-    """
-    if policy == "linear":
-        # LambdaLR counts from 0 and asks before the first epoch.
-        return LambdaLR(optimizer, lambda step: linear_factor(step + first_epoch, n_epochs, n_epochs_decay))
-    if policy == "step":
-        return StepLR(optimizer, step_size=decay_epochs, gamma=0.1)
-    if policy == "plateau":
+    if flags.lr_policy == "step":
+        return StepLR(optimizer, step_size=flags.lr_decay_iters, gamma=0.1)
+    if flags.lr_policy == "plateau":
         return ReduceLROnPlateau(optimizer, mode="min", factor=0.2, threshold=0.01, patience=5)
-    if policy == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=max(1, n_epochs), eta_min=0)
-    raise ValueError(f"lr_policy '{policy}' is unknown; choose one of: linear, step, plateau, cosine")
+    if flags.lr_policy == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=max(1, flags.n_epochs), eta_min=0)
+
+    def factor(step: int) -> float:
+        """1 for ``n_epochs``, then down to 0 after the last epoch; lowered from the first decaying epoch on."""
+        epoch = flags.epoch_count + step  # LambdaLR counts from 0 and asks before the first epoch
+        return 1 - max(0, epoch - flags.n_epochs) / (flags.n_epochs_decay + 1)
+
+    return LambdaLR(optimizer, factor)
 
 
 def skip_epochs(scheduler: Scheduler, epochs: int) -> None:

@@ -43,11 +43,8 @@ def choose_device(gpu_ids: str, world: World = ALONE) -> torch.device:
     if world.local_rank >= len(ids):
         raise UserError(f"--gpu_ids {gpu_ids} gives {counted(len(ids), 'GPU')} to more processes than that: start "
                         f"--nproc_per_node={len(ids)}, or use -1 to train on CPUs")
-    return _gpu(int(ids[world.local_rank]))
-
-
-def _gpu(index: int) -> torch.device:
-    torch.cuda.set_device(index)  # what names no GPU of its own, a generator of random numbers say, means this one
+    index = int(ids[world.local_rank])
+    torch.cuda.set_device(index)  # code that names no GPU, such as a random generator, uses this one
     return torch.device("cuda", index)
 
 

@@ -29,7 +29,7 @@ MOST = 100 * 10**9  # bytes of a download
 EXPANSION = 20  # images and weights hardly shrink in an archive; decompression bombs grow 1000-fold
 
 
-def download(url: str, path: Path, sha256: str | None, *, size: int | None = None, most: int = MOST) -> Path:
+def download(url: str, path: Path, sha256: str | None, *, size: int | None = None) -> Path:
     """Download a file with a progress bar, and resume a broken download, in this call or a later one.
 
     Args:
@@ -38,7 +38,6 @@ def download(url: str, path: Path, sha256: str | None, *, size: int | None = Non
             with the right checksum is not downloaded again.
         sha256: expected checksum, hexadecimal; None: accept any content.
         size: expected bytes, for the progress bar.
-        most: refuse files of more bytes.
 
     Returns:
         ``path``.
@@ -57,7 +56,7 @@ def download(url: str, path: Path, sha256: str | None, *, size: int | None = Non
     with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar:
         for _ in range(ATTEMPTS):
             try:
-                if _append(url, part, most, bar):
+                if _append(url, part, bar):
                     break
             except urllib.error.HTTPError as error:
                 reason = f"{error.code} {error.reason}"
@@ -81,7 +80,7 @@ def part_of(path: Path, url: str) -> Path:
     return path.with_name(f"{path.name}.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part")
 
 
-def _append(url: str, part: Path, most: int, bar: Any) -> bool:
+def _append(url: str, part: Path, bar: Any) -> bool:
     """Append to ``part`` what is missing, in one connection; return whether it is complete."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -99,17 +98,17 @@ def _append(url: str, part: Path, most: int, bar: Any) -> bool:
         end = have + int(length) if length.isdecimal() else 0
         bar.update(have - bar.n)
         with part.open("ab" if have else "wb") as file:
-            while max(have, end) <= most and (block := response.read1(BLOCK)):
+            while max(have, end) <= MOST and (block := response.read1(BLOCK)):
                 file.write(block)
                 have += len(block)
                 bar.update(len(block))
-    if max(have, end) > most:
+    if max(have, end) > MOST:
         part.unlink()
-        raise UserError(f"{url} has more than {most} bytes; it was removed")
+        raise UserError(f"{url} has more than {MOST} bytes; it was removed")
     return have >= end
 
 
-def unpack(archive: Path, folder: Path, *, most: int | None = None) -> Path:
+def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a zip or tar archive into a new folder, whole or not at all.
 
     An archive that holds a link, a device, or a path out of ``folder`` is refused. Permissions and owners are ignored.
@@ -117,7 +116,6 @@ def unpack(archive: Path, folder: Path, *, most: int | None = None) -> Path:
     Args:
         archive: zip, or tar with any compression that Python knows, whatever its name.
         folder: must not exist.
-        most: refuse archives of more bytes when unpacked (default: `EXPANSION` times the archive's).
 
     Returns:
         ``folder``.
@@ -128,7 +126,7 @@ def unpack(archive: Path, folder: Path, *, most: int | None = None) -> Path:
     if folder.exists():
         raise UserError(f"{folder} exists already; remove it or unpack {archive.name} elsewhere")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    most = EXPANSION * archive.stat().st_size if most is None else most
+    most = EXPANSION * archive.stat().st_size
     temporary = folder.parent / f".{uuid.uuid4().hex}.tmp"
     temporary.mkdir()
     try:

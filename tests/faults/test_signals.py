@@ -225,6 +225,7 @@ class Numbers:
 
     def __init__(self, hangs: int | None = None) -> None:
         self.hangs = hangs
+        self.unreadable: dict[int, str] = {}
 
     def __len__(self) -> int:
         return 8
