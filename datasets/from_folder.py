@@ -45,16 +45,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             images = find_images(source, f"--{domain.lower()}")
             parts = split(images, flags.test, f"{flags.seed}{domain}")
             for phase, part in zip(("train", "test"), parts, strict=True):
-                count = place_images(part, source, folder / f"{phase}{domain}", flags.size, flags.threads)
+                place = partial(place_image, folder=folder / f"{phase}{domain}", size=flags.size)
+                count = sum(work_through(place, new_names(part, source, flags.size), flags.threads))
                 if phase == "train" and not count:
                     raise UserError(f"--{domain.lower()}: none of the images in {source} can be read")
                 print(f"{phase}{domain}: {counted(count, 'image')}")
     print(f"{flags.out} is ready; check it with python -m data.check {flags.out}")
-
-
-def place_images(images: Sequence[Path], source: Path, folder: Path, size: tuple[int, int] | None, threads: int) -> int:
-    """Put images into ``folder`` under their paths below ``source``; return the number of readable ones."""
-    return sum(work_through(partial(place_image, folder=folder, size=size), new_names(images, source, size), threads))
 
 
 def new_names(images: Sequence[Path], source: Path, size: tuple[int, int] | None) -> list[tuple[Path, Path]]:

@@ -35,8 +35,7 @@ def score_checkpoints(
     """Score checkpoints; a damaged one is left out with a warning.
 
     Args:
-        experiment: of the checkpoints.
-        tags: of the checkpoints.
+        experiment, tags: the checkpoints.
         scorer: made for this experiment; its weights are replaced.
         known: earlier entries, see `known_scores`.
         keep: called after each new score with all entries so far, so that an interrupted run loses nothing.
@@ -108,9 +107,7 @@ def score_rows(
 ) -> tuple[list[str], list[list[str]], set[tuple[int, int]]]:
     """Format entries for a table: columns, rows of cells, and the (row, column) of the best values.
 
-    Args:
-        entries: of the rows.
-        first: keys of the columns before the scores.
+    The columns before the scores have the keys ``first``.
     """
     scores = [name for name in HEADINGS if any(name in entry for entry in entries)]
     rows = [[*(str(entry.get(name, "")) for name in first),

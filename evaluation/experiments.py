@@ -65,11 +65,7 @@ class Experiment:
 
 
 def options_for_test(trained: Mapping[str, Any], *argv: str) -> Options:
-    """Parse options of ``test.py`` for an experiment.
-
-    Args:
-        trained: the flags of the training.
-        argv: further flags, which win.
+    """Parse options of ``test.py`` for an experiment from the flags of its training and further ones, which win.
 
     Raises:
         UserError: flags that test.py would refuse.
@@ -82,11 +78,9 @@ def options_for_test(trained: Mapping[str, Any], *argv: str) -> Options:
 def experiment_options(
     flags: ExperimentFlags, experiment: Experiment, dataroot: Path | None, *argv: str
 ) -> Options:
-    """Convert flags of a subcommand to options of ``test.py``.
+    """Convert flags of a subcommand, and further ones, to options of ``test.py``.
 
-    Args:
-        dataroot: the test set; None: that of the training.
-        argv: further flags of ``test.py``.
+    The test set is ``dataroot``, or that of the training.
 
     Raises:
         UserError: the test set is missing.
@@ -101,12 +95,9 @@ def experiment_options(
 
 
 def mode_for_test(trained: Mapping[str, Any], root: Path, phase: str, pairs: str) -> str:
-    """Choose the data set of a test set: ``aligned`` for true pairs, or else that of the training.
+    """Choose ``--dataset_mode`` for a test set: ``aligned`` for true pairs, or else that of the training.
 
-    Args:
-        trained: the flags of the training.
-        root, phase: ``--dataroot`` and ``--phase``.
-        pairs: ``yes``, ``no``, or ``auto``: pairs if all images have a partner of the same name and size.
+    With ``auto``, images are true pairs if all have a partner of the same name and size.
     """
     mode = str(trained.get("dataset_mode", "unaligned"))
     if pairs == "yes":

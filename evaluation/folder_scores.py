@@ -36,13 +36,8 @@ class Folders:
     """The real images are the true counterparts."""
 
 
-def score_folders(folders: Folders, options: ScoreOptions, recorded: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Score the outputs, and their inputs if they are given.
-
-    Args:
-        folders: the images.
-        options: the metrics and their settings.
-        recorded: further entries of the result.
+def score_folders(folders: Folders, options: ScoreOptions, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Score the outputs, and their inputs if they are given; add the ``recorded`` entries.
 
     Returns:
         ``SCORE_outputs`` and ``SCORE_inputs``, their intervals as ``SCORE_outputs_interval`` [low, high], the
@@ -60,7 +55,6 @@ def score_folders(folders: Folders, options: ScoreOptions, recorded: Mapping[str
     if len(folders.outputs) > 1:
         conditions["styles"] = len(folders.outputs)
     keys = [f"{name}_{column}{suffix}" for name in SCORES for column in COLUMNS for suffix in ("", "_interval")]
-    recorded = recorded or {}
     if taken := sorted(recorded.keys() & {*keys, *conditions, "warnings"}):
         raise UserError(f"--record {taken[0]}=... would replace a result of that name; choose another key")
     measured = {column: scorer.measure_files(images, f"{column} measured", truth, cached=column == "inputs")

@@ -137,12 +137,8 @@ def as_saved(image: Tensor) -> Tensor:
 def real_images(options: Options, dataset: ImageDataset) -> tuple[ImageDataset, str]:
     """Find the real images of the target domain: a data set, and the entry of its samples that holds them.
 
-    Args:
-        options: of the test set.
-        dataset: the test set.
-
     Raises:
-        UserError: it has no truths, and there is no folder of real images.
+        UserError: the test set has no truths, and there is no folder of real images.
     """
     data = options[DataFlags]
     if "B" in dataset[SampleKey(0, 0)]:

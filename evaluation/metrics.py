@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from data import ImageDataset
 from metrics.scores import METRICS
-from options import flag
+from options import Options, RunFlags, flag
 from options.flag import comma_list, flags_of
 from util.device import choose_device
 from util.errors import UserError
 from util.files import locked
+from util.images import save_image
+from util.state_dicts import AVERAGE
+from util.terminal import with_progress
 
+from .checkpoint_scores import load_checkpoint
 from .experiments import Experiment, experiment_options
 from .feature_cache import default_folder
 from .feature_extractors import RESIZERS
 from .flags import BatchFlags, BootstrapFlags, CheckpointFlags, LPIPSFlags, ReportFlags, VGGFlags, key_value
 from .folder_scores import Folders, score_folders, score_table
+from .generator_scores import SETTINGS, images_of, real_images
 from .reports import require_place, warn, write_json
 from .scoring import ScoreOptions
-from .translated_folders import folder_of, translate_folders
+from .translator import Names, Translator, save_translations
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,8 @@ def run(flags: Flags) -> None:
         return
     experiment = Experiment.find(flags.checkpoints_dir, flags.name)
     options = experiment_options(flags, experiment, flags.dataroot, f"--epoch={flags.epoch}")
-    folder = folder_of(flags, flags.name)
+    # Beside the folder of test.py.
+    folder = flags.results_dir / flags.name / f"{flags.phase}_{flags.epoch}{AVERAGE if flags.use_ema else ''}_metrics"
     with locked(folder):
         made, translation = translate_folders(experiment, options, choose_device(flags.gpu_ids), folder, flags.real)
         folders = replace(made, inputs=flags.inputs or made.inputs, truth=flags.truth or made.truth,
@@ -92,3 +102,48 @@ def _check(flags: Flags) -> None:
         raise UserError("--record translation=... would replace a result of that name; choose another key")
     if flags.json:
         require_place(flags.json)
+
+
+def translate_folders(
+    experiment: Experiment, options: Options, device: torch.device, folder: Path, given: Path | None
+) -> tuple[Folders, dict[str, Any]]:
+    """Translate the test set into ``folder/images``, and write real images beside it unless some are ``given``.
+
+    Images of an earlier run are removed.
+
+    Returns:
+        The folders, and how they were made, for the JSON file.
+
+    Raises:
+        UserError: the checkpoint or the test set is missing or damaged, or there are no real images.
+    """
+    translator, tag = Translator(options, device), options[RunFlags].epoch
+    digests = load_checkpoint(experiment, tag, translator)
+    real, entry = translator.dataset, "B"
+    if given is None:  # before the work: they may be missing
+        try:
+            real, entry = real_images(options, translator.dataset)
+        except UserError as error:
+            raise UserError(f"{error}; or name other real images with --real") from None
+    images = folder / "images"
+    if images.exists():
+        shutil.rmtree(images)
+    labels: set[str] = set()
+    for _, files in with_progress(save_translations(translator.translations(), folder), "images translated",
+                            translator.total):
+        labels.update(files)
+    truth = images / "real_B" if "real_B" in labels else None
+    if real is not translator.dataset:
+        save_all(real, entry, images / "real")
+    everything = options.as_dict()
+    folders = Folders([images / min(label for label in labels if label.startswith("fake_B"))],
+                      real=given or truth or images / "real", inputs=images / "real_A", truth=truth)
+    return folders, {"experiment": experiment.name, "checkpoint": tag, "sha256": digests, **experiment.progress(tag),
+                     **{name: everything[name] for name in ("dataroot", "phase", "use_ema", *SETTINGS)}}
+
+
+def save_all(dataset: ImageDataset, entry: str, folder: Path) -> None:
+    """Write the images of a data set, scaled as it scales them."""
+    names = Names()
+    for number, image in enumerate(with_progress(images_of(dataset, entry, len(dataset)), "real images", len(dataset))):
+        save_image(image, folder / f"{names.of(str(dataset.files(number)[0]))}.png")

@@ -171,12 +171,10 @@ class Scorer:
     def measure_files(
         self, paths: Sequence[Path], what: str, truths: Sequence[Path] | None = None, *, cached: bool = False
     ) -> Measured:
-        """Measure image files.
+        """Measure image files, and their true counterparts of equal sizes.
 
         Args:
-            paths: the files.
-            what: describes them beside a progress bar.
-            truths: true counterparts of equal sizes.
+            what: text of the progress bar.
             cached: use the cache of features.
 
         Raises:
@@ -185,7 +183,8 @@ class Scorer:
         samples = with_progress(_read(paths, truths), what, len(paths))
         if not (cached and self.options.cache):
             return self.measure(samples)
-        cache, versions = FeatureCache(self.options.cache, self._warn), program_conditions(self.options.device)
+        cache = FeatureCache(self.options.cache, lambda text: self.warnings.update({text: text}))
+        versions = program_conditions(self.options.device)
         files = {name: cache.file_of(paths, extractor.conditions | versions)
                  for name, extractor in self.extractors.items()}
         known = {name: found for name, file in files.items() if (found := cache.load(file, len(paths))) is not None}
@@ -198,11 +197,7 @@ class Scorer:
         return Measured(known | measured.features, measured.comparisons)
 
     def scores(self, measured: Measured, real: Mapping[str, Tensor]) -> dict[str, Estimate]:
-        """Score measured images, by name of the score.
-
-        Args:
-            measured: the images.
-            real: features of the real images, by network.
+        """Score measured images against the features of real images by network; return the scores by name.
 
         Raises:
             UserError: there are too few images for a metric of ``--metrics``.
@@ -237,9 +232,6 @@ class Scorer:
         if self.options.metrics is not None:
             raise UserError(f"--metrics {name}: {reason}")
         self.warnings.setdefault(name, f"{name} is left out: {reason}")
-
-    def _warn(self, text: str) -> None:
-        self.warnings[text] = text
 
 
 def program_conditions(device: torch.device | str) -> dict[str, Any]:

@@ -25,13 +25,7 @@ RESAMPLES = 2000
 
 
 def derangement(count: int, seed: int) -> list[int]:
-    """Draw a random cycle through ``count`` items, so that each gets another one and each is used once.
-
-    Raises:
-        ValueError: fewer than two items.
-    """
-    if count < 2:
-        raise ValueError(f"nothing else to choose among {count}")
+    """Draw a random cycle through at least two items: each gets another one, and each is used once."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     following = dict(zip(order, [*order[1:], order[0]], strict=True))
     return [following[index] for index in range(count)]
@@ -40,12 +34,7 @@ def derangement(count: int, seed: int) -> list[int]:
 def load_alike(
     measures: StructureMeasures, path: Path, like: ImageFeatures | None = None, of: Path | None = None
 ) -> ImageFeatures:
-    """Extract the features of an image file.
-
-    Args:
-        measures: they extract features.
-        path: the file.
-        like, of: an image of the same size, and its file.
+    """Extract the features of an image file, which has the size of ``like``, the image of the file ``of``.
 
     Raises:
         UserError: the sizes differ, the file is no image, or it is too small for the layers.
@@ -65,15 +54,9 @@ def score_pairs(
     measures: StructureMeasures, sources: Path, aligned: Path, unaligned: str = SHUFFLE, *, limit: int | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Average the errors over the images of a folder, against images of the same and of another structure.
+    """Average the errors over the first ``limit`` images of a folder, against aligned and unaligned images.
 
-    Args:
-        measures: the measures.
-        sources: folder of images.
-        aligned: folder of images of the same structure, under the same names.
-        unaligned: ``shuffle``: the aligned image of another source, each once; or a folder, under the same names.
-        limit: use only the first sources.
-        seed: of the shuffle and the bootstrap.
+    All folders use the same names. With ``shuffle``, each aligned image is the unaligned one of another source.
 
     Returns:
         ``pairs``, their number; ``errors``: for each row's key the means ``aligned`` and ``unaligned``, their

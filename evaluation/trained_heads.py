@@ -57,11 +57,7 @@ class TrainedHeads:
 
 
 def load_heads(folder: Path, epoch: str = "latest") -> TrainedHeads:
-    """Load the heads of a training with ``--learned_attn``.
-
-    Args:
-        folder: ``checkpoints/NAME``.
-        epoch: tag of the save.
+    """Load the heads of a training with ``--learned_attn`` from its folder.
 
     Raises:
         UserError: there is no such checkpoint, or it holds no heads.

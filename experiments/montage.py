@@ -15,8 +15,7 @@ COLUMNS, CELL, LABEL = 10, 80, 150  # images in a row, their side, and the room 
 def montage(runs: Mapping[str, Path]) -> Image.Image:
     """A row for the inputs, for each run and for the truths; columns are images spread over the test set.
 
-    Args:
-        runs: their titles, and the folders ``test_latest/images`` that test.py wrote for them on an aligned test set.
+    ``runs`` maps titles to the folders ``test_latest/images`` that test.py wrote for an aligned test set.
 
     Raises:
         UserError: a run's images are not there.

@@ -98,7 +98,7 @@ def test_scores_are_those_of_the_files_that_test_py_writes(root: Path) -> None:
     entry = epochs_of(root, "--layer", "relu4_3")["checkpoints"][-1]
     translate(translate_options(root, root, "--name one --model sc --dataset_mode unaligned"))
     expected = score_folders(Folders([root / "results/one/test_latest/images/fake_B"], real=root / "testB",
-                                     truth=root / "testB"), ScoreOptions(bootstrap=0))
+                                     truth=root / "testB"), ScoreOptions(bootstrap=0), {})
     for measure in ("frechet", "line_iou", "colour_error"):
         assert entry[measure] == pytest.approx(expected[f"{measure}_outputs"], rel=1e-4), measure
 

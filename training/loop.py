@@ -37,7 +37,8 @@ def loop(
     vitals = Vitals(model.networks, model.optimizers, device, start)
     loader.warn = run.warn = warning(sinks)
     loader.stopped = lambda: run.world.size == 1 and signals.received  # several processes stop after the same step
-    monitor = build_monitor(run, loader.warn)
+    monitor = Monitor(run.folder, model.networks, {"options": run.options.as_dict()}, warn=loader.warn,
+                      stop=run.options[TrainFlags].on_nan == "stop", world=run.world)
     evaluate = partial(run.evaluation.after, sinks=sinks, stopped=lambda: signals.received)
     evaluate(progress.images, progress.epoch, final=progress.images >= total)  # if a signal put it off
     # A run that was killed at the end of an epoch has seen its images, but may lack its save by number.
@@ -87,12 +88,6 @@ def warning(sinks: Sequence[Sink]) -> Callable[[str], None]:
             sys.stderr.write(f"train.py: warning: {text}\n")
 
     return warn
-
-
-def build_monitor(run: Run, warn: Callable[[str], None]) -> Monitor:
-    """Build the monitor for NaN and divergence."""
-    return Monitor(run.folder, run.model.networks, {"options": run.options.as_dict()},
-                 stop=run.options[TrainFlags].on_nan == "stop", warn=warn, world=run.world)
 
 
 def groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

@@ -43,13 +43,10 @@ th,td{padding:3px 10px 3px 0;text-align:left;border-bottom:1px solid #e5e7eb}
 
 
 def new_page(title: str, note: str, *, image_width: int, refresh_seconds: int = 0) -> Any:
-    """Return an empty page with a sticky header; add sections with ``page.add``.
+    """Return an empty page whose header shows the title and a note; add sections with ``page.add``.
 
-    Args:
-        title: text of the header and the window's title.
-        note: line under the title.
-        image_width: width of an image in pixels, where the window is wide enough.
-        refresh_seconds: seconds between two refreshes; 0 for none.
+    Images are ``image_width`` pixels wide if the window is wide enough. With ``refresh_seconds`` the page refreshes
+    itself.
 
     Raises:
         ImportError: ``dominate`` is not installed.
@@ -69,12 +66,7 @@ def new_page(title: str, note: str, *, image_width: int, refresh_seconds: int = 
 
 
 def image_rows(name: str, *rows: Mapping[str, str]) -> Any:
-    """Return a section of images side by side.
-
-    Args:
-        name: heading, for instance a file's name; any text.
-        rows: label to path relative to the page, unquoted, of each row; any text.
-    """
+    """Return a section of images side by side; ``rows`` map labels to paths relative to the page, unquoted."""
     from dominate import tags  # noqa: PLC0415
 
     section = tags.section(tags.h2(name))
@@ -99,11 +91,7 @@ def text_table(
 ) -> Any:
     """Return a section with a table that scrolls where the window is narrower; a shadow at its edge shows that.
 
-    Args:
-        name: heading.
-        columns: headings of the columns.
-        rows: texts of the cells.
-        marked: row and column, from 0, of highlighted cells.
+    Cells whose (row, column) from 0 is ``marked`` are highlighted.
     """
     from dominate import tags  # noqa: PLC0415
 
@@ -130,14 +118,7 @@ def write_page(page: Any, path: Path) -> None:
 
 
 def write_results_page(path: Path, title: str, rows: Sequence[tuple[str, dict[str, str]]], image_width: int) -> None:
-    """Write a page with a row of labelled images for each test image.
-
-    Args:
-        path: the page.
-        title: its title.
-        rows: the name of each test image, and label (input, output, truth) to path relative to the page, unquoted.
-        image_width: width of an image in pixels, where the window is wide enough.
-    """
+    """Write a page with a row of images for each test image: its name, and the images as in `image_rows`."""
     page = new_page(title, counted(len(rows), "image"), image_width=image_width)
     for name, images in rows:
         page.add(image_rows(name, images))

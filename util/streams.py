@@ -10,13 +10,9 @@ from typing import Any, TextIO, cast
 
 
 class Unfailing:
-    """A text stream that drops what it cannot write and reports the first failure; otherwise like the other one.
+    """A text stream that drops what ``stream`` cannot write, and reports the first failure; otherwise like it.
 
     Every write is tried, since a full disk may have room again.
-
-    Args:
-        stream: the other stream.
-        report: takes the first exception.
     """
 
     def __init__(self, stream: TextIO, report: Callable[[Exception], object] = lambda error: None) -> None:

@@ -116,13 +116,7 @@ def captions(left: str = "the comparison", right: str = "the output") -> str:
 
 
 def build_page(root: Path, studio: Studio, side: int) -> Any:
-    """Build the page.
-
-    Args:
-        root: folder of the experiments.
-        studio: translates images.
-        side: default of the largest side of an image; larger ones are scaled down.
-    """
+    """Build the page for the experiments in ``root``; images larger than ``side`` are scaled down by default."""
     import gradio as gr  # noqa: PLC0415
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:

@@ -33,13 +33,7 @@ class Shown(NamedTuple):
 
 
 class Studio:
-    """Translates images with checkpoints.
-
-    Args:
-        folder: folder of the pictures.
-        gpu_ids: see `util.device.choose_device`.
-        tile: ``--tile`` of test.py.
-    """
+    """Translates images with checkpoints into ``folder``; ``gpu_ids`` and ``tile`` are as in test.py."""
 
     def __init__(self, folder: Path, gpu_ids: str, tile: int) -> None:
         self.folder, self.gpu_ids, self.tile = folder, gpu_ids, tile
@@ -47,12 +41,9 @@ class Studio:
     def translate(
         self, upload: Path, into: Path, checkpoint: Checkpoint, other: Checkpoint | None, *, style: int, side: int,
     ) -> Shown:
-        """Translate an image, and write input, translation and comparison as PNG.
+        """Translate an uploaded image, and write input, translation and comparison as PNG into a folder.
 
         Args:
-            upload: an image file.
-            into: folder of the files.
-            checkpoint: the generator.
             other: generator to compare with; without it the input is the comparison.
             style: number of the style, from 1; the last one where there are fewer.
             side: larger images are scaled down to this side.
@@ -77,13 +68,7 @@ class Studio:
         return shown
 
     def maps(self, shown: Shown, point: tuple[float, float], features: str, checkpoint: Checkpoint) -> list[Path]:
-        """Draw the self-similarity of a point in input and output, and return the files.
-
-        Args:
-            shown: a translation.
-            point, features: see `web.similarity.similarity`.
-            checkpoint: has the heads for learned features.
-        """
+        """Draw the self-similarity of a point in input and output, and return the files; see `similarity`."""
         made = []
         for path in (shown.input, shown.output):
             image = load_normalized(path, 3)

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from util.files import move_aside, replacing
 
@@ -36,7 +36,7 @@ class JsonLinesSink(Sink):
             move_aside(path)
         elif path.exists():
             with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-                file.writelines(_lines_until(path, resume_step))
+                file.writelines(line for line, _ in _reports_until(path, resume_step))
         self._file = self._open()
 
     def _open(self) -> TextIO:
@@ -59,8 +59,7 @@ class JsonLinesSink(Sink):
 
 def read_values(path: Path, last_step: int) -> Iterator[tuple[int, dict[str, float]]]:
     """Yield the steps up to ``last_step`` with their values; none if there is no log."""
-    for line in _lines_until(path, last_step) if path.is_file() else ():
-        record = json.loads(line)
+    for _, record in _reports_until(path, last_step) if path.is_file() else ():
         yield record["step"], {name: float(value) for name, value in record.items() if name not in ("step", "time")}
 
 
@@ -75,7 +74,8 @@ def last_time(path: Path) -> float:
     return float(times[-1]) if times else 0.0
 
 
-def _lines_until(path: Path, last_step: int) -> Iterator[str]:
+def _reports_until(path: Path, last_step: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the lines up to ``last_step`` and what they hold."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
@@ -84,4 +84,4 @@ def _lines_until(path: Path, last_step: int) -> Iterator[str]:
                 continue  # cut off when its process was killed
             step = record.get("step") if isinstance(record, dict) else None
             if isinstance(step, int) and step <= last_step:
-                yield line.rstrip("\n") + "\n"
+                yield line.rstrip("\n") + "\n", record

@@ -41,13 +41,7 @@ class Sink:
 
 
 class Guarded(Sink):
-    """A sink whose failures, of whatever kind, cost one warning and never end the training.
-
-    Args:
-        sink: the sink to guard.
-        name: its name in the warning.
-        warn: shows the warning.
-    """
+    """A sink whose failures, of whatever kind, cost one warning that names it and never end the training."""
 
     def __init__(self, sink: Sink, name: str, warn: Warn) -> None:
         self.sink, self.name, self._warn = sink, name, warn
