@@ -89,30 +89,6 @@ def test_a_long_name_of_an_upload_is_shortened(root: Path, tmp_path: Path) -> No
     assert shown.output.is_file()
 
 
-def test_the_button_without_an_image_asks_for_one_and_other_parts_do_not(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    gradio = pytest.importorskip("gradio")
-    said: list[str] = []
-    monkeypatch.setattr(gradio, "Warning", said.append)
-    events = Events(root, Studio(tmp_path, "-1", 0))
-    rest = ("mine, latest", INPUT, 1, 64, LAYERS[0])
-    assert events.translate(None, *rest)[0] is None
-    assert said == []
-    assert events.translate_now(None, *rest)[0] is None
-    assert len(said) == 1
-    assert "Choose an image first" in said[0]
-
-
-def test_a_failure_takes_away_an_upload_that_is_no_image_and_no_other(root: Path, tmp_path: Path) -> None:
-    gradio = pytest.importorskip("gradio")
-    events = Events(root, Studio(tmp_path, "-1", 0))
-    (tmp_path / "broken.png").write_text("no image")
-    assert events.clear_broken(str(tmp_path / "broken.png")) is None
-    for upload in (None, str(save_noise(tmp_path / "photo.png", 3))):
-        assert events.clear_broken(upload) == gradio.skip()
-
-
 def test_sides_of_the_slider_show_names_as_they_are() -> None:
     assert "<span>Left: &lt;b&gt;_1_, latest</span>" in captions("<b>_1_, latest")
 

@@ -15,7 +15,6 @@ from PIL import Image
 from test_user_errors import says
 from tiny import save_noise
 
-from evaluation.figures import save_figure, similarity_grid
 from evaluation.structure_measures import Row, StructureMeasures
 from evaluation.structure_pairs import derangement, score_pairs
 from evaluation.trained_heads import load_heads
@@ -87,16 +86,6 @@ def test_points_get_maps_on_every_image(images: Path, trained: Path) -> None:
     assert Image.open(images / "out" / "points.png").size[0] > 500
     assert (images / "out" / "errors.png").exists()
     assert outcome.out.splitlines()[-2:] == [str(images / "out" / name) for name in ("errors.png", "points.png")]
-
-
-def test_the_titles_over_the_columns_are_whole(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
-    image, of = torch.zeros(3, 32, 32), torch.rand(8, 8)
-    save_figure(similarity_grid([(label, image, (16, 16), {f"FSeSim\n{layer}": of for layer in "abcd"})
-                                 for label in ("source", "one")]), tmp_path / "points.png")
-    pixels = np.asarray(Image.open(tmp_path / "points.png").convert("L"))
-    assert (pixels[:5] == 255).all(), "a title reaches the upper edge"
-    assert (pixels[:25] < 128).any(), "there is no title"
 
 
 def test_a_single_point_needs_no_candidate_and_its_window_ends_the_map(images: Path) -> None:

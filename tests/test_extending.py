@@ -10,7 +10,6 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
-import torch
 from cli import ROOT, TINY_TEST, make_images, run
 
 from data import DATASETS
@@ -61,12 +60,3 @@ def test_the_model_and_the_data_set_train_resume_and_test(tmp_path: Path) -> Non
     assert (outcome.code, outcome.err) == (0, "")
     results = tmp_path / "results" / "run" / "test_latest" / "images"
     assert {path.parent.name for path in results.glob("*/*.png")} == {"real_A", "fake_B", "real_B"}
-
-
-@pytest.mark.usefixtures("registered")
-def test_a_drawing_is_that_of_its_picture() -> None:
-    edges = sys.modules["data.edges"].edges
-    image = torch.zeros(1, 5, 8, dtype=torch.uint8)
-    image[:, :, 4:] = 200
-    assert edges(image)[0, 2].tolist() == [255, 255, 255, 55, 55, 255, 255, 255]
-    torch.testing.assert_close(edges(image / 200)[0, 2], torch.tensor([1.0, 1, 1, 0, 0, 1, 1, 1]))

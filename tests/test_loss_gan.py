@@ -72,13 +72,6 @@ def test_gradient_penalty_and_its_second_derivatives_are_the_published_ones(mode
         torch.testing.assert_close(parameters[key].grad, value, rtol=0, atol=1e-3 * scale, msg=key)
 
 
-class Slope(nn.Module):
-    """Scores whose gradient is 3 in one pixel and 4 in another."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return 3 * images[:, 0, 0, 0] + 4 * images[:, 0, 0, 1]
-
-
 def test_r1_penalty_and_its_derivative_of_a_parabola() -> None:
     """D(x) = w / 2 * |x|^2 has the slope w * x, so that R1 is gamma / 2 * w^2 * E|x|^2."""
     class Parabola(nn.Module):
@@ -122,8 +115,3 @@ def test_gradient_penalty_of_a_flat_discriminator_has_finite_gradients() -> None
     penalty.backward()
     assert penalty.item() == pytest.approx(10)
     assert network.weight.grad.isfinite().all()
-
-
-def test_unknown_place_of_the_gradient_penalty_is_refused() -> None:
-    with pytest.raises(ValueError, match="'middle' is not one of mixed, real, fake"):
-        gradient_penalty(Slope(), torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), mode="middle")

@@ -174,15 +174,6 @@ def test_images_become_one_grid(server):
     assert window(server, 41)["width"] == 128
 
 
-def test_self_similarity_stands_side_by_side_in_a_row_of_its_own(server):
-    sink = sink_of(server, display_id=45, ncols=4)
-    labels = ["real_A", "fake_B", "real_B", "real_A_similarity", "fake_B_similarity"]
-    sink.images(1, {label: torch.full((1, 8, 8), -1 + 0.2 * place) for place, label in enumerate(labels)})
-    grid = picture(server, 46)
-    assert grid.shape == (20, 32, 3)
-    assert [grid[12, x, 0] for x in (0, 12, 24)] == [76, 102, 255]
-
-
 def test_without_columns_each_image_has_its_window(server):
     sink = sink_of(server, display_id=50, ncols=0)
     for value in (0.0, -1.0):  # the second replaces the first
