@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import golden_files as golden
 import pytest
 import torch
+from steps import batch
 from tiny import save_folders, train_options, train_step
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -32,9 +33,7 @@ def build(root: Path, flags: str = "", seed: int = 0) -> Model:
 
 
 def step(model: Model, seed: int = 0) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    keys = ("A", "B", "A_aug", "B_aug")
-    train_step(model, [{key: 2 * torch.rand(2, 3, 16, 16, generator=generator) - 1 for key in keys}])
+    train_step(model, [batch(seed, 2)])
 
 
 def flat(value: Any) -> list[Any]:

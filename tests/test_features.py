@@ -10,14 +10,12 @@ from types import ModuleType
 
 import pytest
 import torch
-from tiny import NETWORKS, save_folders, train_options, train_step
+from steps import batch, build_model, checked_steps, weights
+from tiny import NETWORKS, train_options
 from torch import Tensor, nn
 
-from models import MODELS, Model
 from models.networks.features import FeatureNetwork, create_features, feature_shapes
 from models.networks.vgg import VGG16Features
-from models.precision import prepare
-from options import Options, SpeedFlags
 from util.errors import UserError
 
 TIMM = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="the package timm is not installed")
@@ -194,46 +192,20 @@ LOSS = "--vgg_weights random --patch_nums 8 --patch_size 4"
 SIZES = "--load_size 36 --crop_size 32"
 
 
-def options_of(root: Path, name: str, layers: list[str], flags: str = "", loss: str = LOSS) -> Options:
-    chosen = f"--feature_net {name} --attn_layers {','.join(layers)}"
-    return train_options(root, flags, defaults=(NETWORKS, SIZES, loss, chosen))
-
-
-def build(root: Path, name: str, layers: list[str], flags: str = "", model: str = "sc") -> Model:
-    options = options_of(save_folders(root), name, layers, f"--model {model} {flags}")
-    torch.manual_seed(0)
-    built = MODELS[model](options, training=True)
-    prepare(built, torch.device("cpu"), options[SpeedFlags])
-    return built
-
-
-def batch(channels: int = 3) -> dict[str, Tensor]:
-    return {name: images(1, channels, (32, 32), seed) for seed, name in enumerate(("A", "B", "A_aug", "B_aug"))}
-
-
-def weights(network: nn.Module) -> list[Tensor]:
-    return [p.detach().clone() for p in network.parameters()]
-
-
-def differ(network: nn.Module, before: list[Tensor]) -> bool:
-    return any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+def defaults(name: str, layers: list[str], loss: str = LOSS) -> tuple[str, ...]:
+    return NETWORKS, SIZES, loss, f"--feature_net {name} --attn_layers {','.join(layers)}"
 
 
 @EVERY
 @pytest.mark.parametrize("flags", [
     "--use_norm --input_nc 1 --output_nc 1", "--learned_attn --amp bf16 --vgg_lr_scale 1"])
 def test_a_step_of_sc(tmp_path: Path, name: str, layers: list[str], flags: str) -> None:
-    model = build(tmp_path, name, layers, flags)
+    model = build_model(tmp_path, f"--model sc {flags}", defaults=defaults(name, layers))
     features = model.networks["VGG"] if "VGG" in model.networks else model.constants["VGG"]
     assert isinstance(features, FeatureNetwork)
-    before = {key: weights(network) for key, network in model.networks.items()}
-    frozen = weights(features)
-    losses = train_step(model, [batch(1 if "input_nc 1" in flags else 3)])
-    assert all(loss.isfinite() for loss in losses.values())
-    assert losses["G_spatial"] > 0
-    for key, network in model.networks.items():
-        assert differ(network, before[key]), f"{key} has not learned"
-    assert differ(features, frozen) == ("vgg_lr_scale" in flags)
+    frozen, depth = weights(features), 1 if "input_nc 1" in flags else 3
+    assert checked_steps(model, batch(channels=(depth, depth), size_a=(32, 32), size_b=(32, 32)))["G_spatial"] > 0
+    assert all(map(torch.equal, frozen, weights(features))) == ("vgg_lr_scale" not in flags)
 
 
 @pytest.mark.parametrize(("flags", "loss", "message"), [
@@ -251,4 +223,4 @@ def test_contradicting_flags_are_refused_before_anything_is_built(
     tmp_path: Path, flags: str, loss: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        options_of(save_folders(tmp_path), *RESNET, flags, loss)
+        train_options(tmp_path, flags, defaults=defaults(*RESNET, loss))

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from test_model_sc import batch, check_step, weights
+from steps import assert_same_steps, batch, build_model, checked_steps
 from tiny import METHODS, NETWORKS, SIZES, train_options, train_step
 from torch import Tensor, nn
 
-from models import MODELS
 from models.cut import ContrastiveModel, PatchFlags
 from models.networks import create_generator
-from options import Options, TrainFlags
+from options import TrainFlags
 from util.errors import UserError
 
 LAYERS = (0, 4, 8, 12)
-Build = Callable[..., ContrastiveModel]
+DEFAULTS = (NETWORKS, SIZES, METHODS["CUT"])
 
 
-@pytest.fixture
-def parse(tmp_path: Path) -> Callable[[str], Options]:
-    return lambda flags: train_options(tmp_path, flags, defaults=(NETWORKS, SIZES, METHODS["CUT"]))
-
-
-@pytest.fixture
-def build(parse: Callable[[str], Options]) -> Build:
-    def build(flags: str = "") -> ContrastiveModel:
-        torch.manual_seed(0)
-        return MODELS["cut"](parse(flags), training=True)
-
-    return build
+def build(root: Path, flags: str = "", *, double: bool = False) -> ContrastiveModel:
+    return build_model(root, flags, defaults=DEFAULTS, double=double)
 
 
 # --- features of the generator --------------------------------------------------------------------------------------
@@ -67,7 +55,7 @@ class PlainStep:
     def __init__(self, model: ContrastiveModel, fast: bool) -> None:
         self.networks = copy.deepcopy(model.networks)
         self.g, self.d, self.heads = (self.networks[name] for name in ("G", "D", "F"))
-        self.fast, self.mirrored = fast, False
+        self.fast, self.mirrored, self.turns = fast, False, set[bool]()
         self.optimizers = {name: torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.5, 0.999))
                            for name, network in self.networks.items()}
 
@@ -107,6 +95,7 @@ class PlainStep:
 
     def __call__(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
         self.mirrored = self.fast and torch.rand(()).item() < 0.5
+        self.turns.add(self.mirrored)
         height, width = images["A"].shape[2:]
         a, b = (F.pad(image, (0, -image.shape[3] % 4, 0, -image.shape[2] % 4), mode="reflect")
                 for image in (images["A"], images["B"]))
@@ -127,29 +116,15 @@ class PlainStep:
 @pytest.mark.parametrize("mode", ["CUT", "FastCUT"])
 @pytest.mark.parametrize(("size_a", "size_b"), [((16, 16), (16, 16)), ((17, 22), (20, 18))])
 def test_steps_equal_the_plain_formulas(
-    build: Build, mode: str, size_a: tuple[int, int], size_b: tuple[int, int]
+    tmp_path: Path, mode: str, size_a: tuple[int, int], size_b: tuple[int, int]
 ) -> None:
-    model = build(f"--CUT_mode {mode} --lr 0.01 --init_gain 0.5 --preprocess none")
-    for network in model.networks.values():
-        network.double()
+    model = build(tmp_path, f"--CUT_mode {mode} --lr 0.01 --init_gain 0.5 --preprocess none", double=True)
     for parameter in model.networks["F"].parameters():
         nn.init.normal_(parameter, 0.0, 0.5)  # with biases of 0 all hidden units of a patch may be off
-    images = batch((3, 3), size_a, size_b, count=2, augment=False, dtype=torch.float64)
-    plain, mirrored = PlainStep(model, mode == "FastCUT"), set()
-    for seed in range(4):
-        torch.manual_seed(seed)
-        losses = train_step(model, [images])
-        torch.manual_seed(seed)
-        expected = plain(images)
-        mirrored.add(plain.mirrored)
-        assert losses.keys() == expected.keys()
-        for name, loss in expected.items():
-            assert losses[name].item() == pytest.approx(loss.item(), rel=1e-6), f"{name}, seed {seed}"
-        for name, network in plain.networks.items():
-            for theirs, ours in zip(network.parameters(), model.networks[name].parameters(), strict=True):
-                torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-9)
-                ours.data.copy_(theirs)  # Adam blows up the rounding of gradients that are zero
-    assert mirrored == ({False, True} if mode == "FastCUT" else {False})
+    plain = PlainStep(model, mode == "FastCUT")
+    images = batch(7, 2, size_a=size_a, size_b=size_b, dtype=torch.float64)
+    assert_same_steps(model, plain, images, steps=4)
+    assert plain.turns == ({False, True} if mode == "FastCUT" else {False})
 
 
 # --- which passes, and which networks change ------------------------------------------------------------------------
@@ -161,9 +136,9 @@ def test_steps_equal_the_plain_formulas(
     ("--flip_equivariance --nce_idt false", 0, [(2, False), (2, True), (2, True)]),
 ])
 def test_the_input_is_encoded_by_the_pass_that_translates_it(
-    build: Build, flags: str, seed: int, passes: list[tuple[int, bool]]
+    tmp_path: Path, flags: str, seed: int, passes: list[tuple[int, bool]]
 ) -> None:
-    model = build(flags)
+    model = build(tmp_path, flags)
     seen, later = [], []
     model.generator.register_forward_hook(lambda _, given, __: seen.append((len(given[0]), given[2])))
     model.generator.model[LAYERS[-1] + 1].register_forward_hook(lambda *_: later.append(1))
@@ -183,16 +158,12 @@ def test_the_input_is_encoded_by_the_pass_that_translates_it(
     "--nce_layers 5,6", "--norm none", "--norm batch --no_dropout false", "--no_antialias", "--netD multi",
     "--gan_mode hinge", "--lambda_GAN 0", "--num_patches 1000 --netF_nc 3", "--nce_T 1",
 ])
-def test_steps_work_with(build: Build, flags: str) -> None:
-    model = build(flags)
-    before = {name: weights(network) for name, network in model.networks.items()}
-    for _ in range(2):
-        losses = train_step(model, [batch(count=2)])
-    check_step(model, before, losses)
+def test_steps_work_with(tmp_path: Path, flags: str) -> None:
+    checked_steps(build(tmp_path, flags), *[batch(count=2)] * 2)
 
 
-def test_without_its_weight_there_are_no_heads(build: Build) -> None:
-    model = build("--lambda_NCE 0")
+def test_without_its_weight_there_are_no_heads(tmp_path: Path) -> None:
+    model = build(tmp_path, "--lambda_NCE 0")
     losses = train_step(model, [batch()])
     assert set(model.networks) == {"G", "D"}
     assert losses.keys() == {"D_real", "D_fake", "G_GAN", "G"}
@@ -221,8 +192,8 @@ def test_defaults_are_the_published_ones(tmp_path: Path) -> None:
     ("--dataset_mode single", "--dataset_mode single has no images of the target domain"),
 ])
 def test_flags_that_cannot_work_are_refused_in_one_sentence(
-    parse: Callable[[str], Options], flags: str, message: str
+    tmp_path: Path, flags: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        MODELS["cut"](parse(flags), training=True)
+        build(tmp_path, flags)
     assert "\n" not in str(caught.value)

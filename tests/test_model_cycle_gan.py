@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from steps import batch, build_model
 from tiny import LOSSES, NETWORKS, SIZES, save_folders, train_options, train_step, translate_options
 from torch import Tensor
 
@@ -20,25 +20,12 @@ from options import TrainFlags
 from train import train
 from util.errors import UserError
 
-Build = Callable[[str], CycleModel]
 LINEAR = ("--lambda_A 3 --lambda_B 5 --lambda_identity 0.25", "--lambda_A 0 --lambda_B 2 --lambda_identity 1",
           "--lambda_A 3 --lambda_B 5 --lambda_identity 0")
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Build:
-    def build(flags: str) -> CycleModel:
-        torch.manual_seed(0)
-        options = train_options(tmp_path, f"--model cycle_gan {flags}", defaults=(NETWORKS, SIZES, "--init_gain 0.5"))
-        return CycleModel(options, training=True)
-
-    return build
-
-
-def batch(channels_b: int = 3) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    return {name: 2 * torch.rand(2, channels_b if name[0] == "B" else 3, 16, 16, generator=generator) - 1
-            for name in ("A", "B", "A_aug", "B_aug")}
+def build(root: Path, flags: str) -> CycleModel:
+    return build_model(root, f"--model cycle_gan {flags}", defaults=(NETWORKS, SIZES, "--init_gain 0.5"))
 
 
 def distance(first: Tensor, second: Tensor) -> float:
@@ -46,9 +33,9 @@ def distance(first: Tensor, second: Tensor) -> float:
 
 
 @pytest.mark.parametrize("flags", LINEAR)
-def test_the_losses_are_those_of_the_definition(build: Build, flags: str) -> None:
-    model = build(flags)
-    weights, images = model.cycle, batch()
+def test_the_losses_are_those_of_the_definition(tmp_path: Path, flags: str) -> None:
+    model = build(tmp_path, flags)
+    weights, images = model.cycle, batch(1, 2)
     g_a, g_b, d_a, d_b = (copy.deepcopy(model.networks[name]) for name in ("G_A", "G_B", "D_A", "D_B"))
     losses = train_step(model, [images])
     with torch.no_grad():
@@ -73,10 +60,10 @@ def test_the_losses_are_those_of_the_definition(build: Build, flags: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["fsesim", "lsesim"])
-def test_structure_takes_the_place_of_the_cycles_in_both_directions(build: Build, kind: str) -> None:
+def test_structure_takes_the_place_of_the_cycles_in_both_directions(tmp_path: Path, kind: str) -> None:
     flags = f"--structure {kind} --attn_layers relu1_2,relu2_1 --vgg_weights random --patch_nums -1 --lambda_spatial 7"
-    model = build(f"{flags} {'--augment' * (kind == 'lsesim')}")
-    images = batch()
+    model = build(tmp_path, f"{flags} {'--augment' * (kind == 'lsesim')}")
+    images = batch(1, 2)
     with torch.no_grad():
         fakes = {"A": model.networks["G_A"](images["A"]), "B": model.networks["G_B"](images["B"])}
     losses = train_step(model, [images])
@@ -93,18 +80,18 @@ def test_structure_takes_the_place_of_the_cycles_in_both_directions(build: Build
         assert losses[f"G_spatial_{name}"].item() == pytest.approx(expected, rel=1e-3), name
 
 
-def test_each_direction_has_its_own_image_pool(build: Build) -> None:
-    model = build("--pool_size 5")
-    train_step(model, [batch()])
+def test_each_direction_has_its_own_image_pool(tmp_path: Path) -> None:
+    model = build(tmp_path, "--pool_size 5")
+    train_step(model, [batch(1, 2)])
     assert set(model.memory) == {"pool_A", "pool_B"}
     contents = [torch.stack(model.memory[name].state_dict()["images"]) for name in ("pool_A", "pool_B")]
     assert torch.equal(contents[0], model.images["fake_B"].detach())
     assert torch.equal(contents[1], model.images["fake_A"].detach())
 
 
-def test_domains_may_differ_in_channels(build: Build) -> None:
-    model = build("--output_nc 1 --lambda_identity 0")
-    train_step(model, [batch(channels_b=1)])
+def test_domains_may_differ_in_channels(tmp_path: Path) -> None:
+    model = build(tmp_path, "--output_nc 1 --lambda_identity 0")
+    train_step(model, [batch(count=2, channels=(3, 1))])
     assert model.visuals()["fake_B"].shape == model.visuals()["rec_B"].shape == (2, 1, 16, 16)
     assert model.visuals()["fake_A"].shape == model.visuals()["rec_A"].shape == (2, 3, 16, 16)
 

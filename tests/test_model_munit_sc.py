@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,35 +10,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from test_model_sc import batch, check_step, plain_distance, plain_similarity, weights
+from steps import assert_same_steps, batch, build_model, checked_steps
+from test_model_sc import plain_distance, plain_similarity
 from tiny import METHODS, NETWORKS, SIZES, save_folders, save_noise, train_options, train_step, translate_options
 from torch import Tensor
 
-from models import MODELS
 from models.losses.mode_seeking import mode_seeking_loss
 from models.munit_sc import ChosenStyleFlags, MultiModalModel, StyleFlags
-from models.precision import prepare
-from options import Options, SpeedFlags, TrainFlags
+from options import TrainFlags
 from test import translate
 from train import train
 from util.errors import UserError
 from util.state_dicts import load_file
 
-Build = Callable[..., MultiModalModel]
+DEFAULTS = (NETWORKS, SIZES, METHODS["MUNIT"])
 
 
-@pytest.fixture
-def parse(tmp_path: Path) -> Callable[[str], Options]:
-    return lambda flags: train_options(tmp_path, flags, defaults=(NETWORKS, SIZES, METHODS["MUNIT"]))
-
-
-@pytest.fixture
-def build(parse: Callable[[str], Options]) -> Build:
-    def build(flags: str = "") -> MultiModalModel:
-        torch.manual_seed(0)
-        return MODELS["munit_sc"](parse(flags), training=True)
-
-    return build
+def build(root: Path, flags: str = "", *, double: bool = False) -> MultiModalModel:
+    return build_model(root, flags, defaults=DEFAULTS, double=double)
 
 
 # --- the losses -----------------------------------------------------------------------------------------------------
@@ -59,8 +47,8 @@ class PlainStep:
     """One optimisation step, straight from the formula: a pass for each picture."""
 
     def __init__(self, model: MultiModalModel) -> None:
-        self.networks = {**copy.deepcopy(model.networks), **copy.deepcopy(model.constants)}
-        self.g, self.e, self.d, self.vgg = (self.networks[name] for name in ("G", "E", "D", "VGG"))
+        self.networks, self.vgg = copy.deepcopy(model.networks), copy.deepcopy(model.constants["VGG"])
+        self.g, self.e, self.d = (self.networks[name] for name in ("G", "E", "D"))
         self.parameters = {"G": [*self.g.parameters(), *self.e.parameters()], "D": list(self.d.parameters())}
         self.optimizers = {name: torch.optim.Adam(of, lr=0.01, betas=(0.5, 0.999))
                            for name, of in self.parameters.items()}
@@ -105,30 +93,16 @@ class PlainStep:
 
 @pytest.mark.parametrize(("size_a", "size_b"), [((16, 16), (16, 16)), ((17, 22), (20, 18))])
 def test_steps_equal_the_plain_formulas(
-    build: Build, size_a: tuple[int, int], size_b: tuple[int, int]
+    tmp_path: Path, size_a: tuple[int, int], size_b: tuple[int, int]
 ) -> None:
-    model = build("--lr 0.01 --init_gain 0.5 --preprocess none --lambda_style_rec 2 --lambda_ms 0.3 "
-                  "--lambda_identity 3")
-    for network in (*model.networks.values(), *model.constants.values()):
-        network.double()
-    images = batch((3, 3), size_a, size_b, count=2, augment=False, dtype=torch.float64)
-    plain = PlainStep(model)
-    for seed in range(2):
-        torch.manual_seed(seed)
-        losses = train_step(model, [images])
-        torch.manual_seed(seed)
-        expected = plain(images)
-        assert losses.keys() == expected.keys()
-        for name, loss in expected.items():
-            assert losses[name].item() == pytest.approx(loss.item(), rel=1e-6), f"{name}, step {seed}"
-        for name in ("G", "E", "D"):
-            for ours, theirs in zip(model.networks[name].parameters(), plain.networks[name].parameters(), strict=True):
-                torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-9)
-                ours.data.copy_(theirs)  # Adam blows up the rounding of gradients that are zero
+    flags = "--lr 0.01 --init_gain 0.5 --preprocess none --lambda_style_rec 2 --lambda_ms 0.3 --lambda_identity 3"
+    model = build(tmp_path, flags, double=True)
+    images = batch(7, 2, size_a=size_a, size_b=size_b, dtype=torch.float64)
+    assert_same_steps(model, PlainStep(model), images, steps=2)
 
 
-def test_images_are_encoded_once_for_both_styles(build: Build) -> None:
-    model = build()
+def test_images_are_encoded_once_for_both_styles(tmp_path: Path) -> None:
+    model = build(tmp_path)
     seen: list[int] = []
     model.generator.encoder.register_forward_hook(lambda _, given, __: seen.append(len(given[0])))
     train_step(model, [batch(count=2)])
@@ -143,13 +117,9 @@ def test_images_are_encoded_once_for_both_styles(build: Build) -> None:
     "--loss_mode info", "--use_norm", "--style_dim 1", "--no_antialias --no_antialias_up", "--norm batch",
     "--netD multi", "--gan_mode hinge", "--ema 0.9", "--learned_attn --vgg_lr_scale 0.1",
 ])
-def test_steps_work_with(build: Build, flags: str) -> None:
-    model = build(flags)
-    before = {name: weights(network) for name, network in model.networks.items()}
-    for _ in range(2):
-        losses = train_step(model, [batch(count=2)])
-        model.update_averages()
-    check_step(model, before, losses)
+def test_steps_work_with(tmp_path: Path, flags: str) -> None:
+    model = build(tmp_path, flags)
+    checked_steps(model, *[batch(count=2)] * 2)
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -167,10 +137,10 @@ def test_defaults(tmp_path: Path) -> None:
     ("--n_styles 3", "--n_styles is not a flag of this program"),
 ])
 def test_flags_that_cannot_work_are_refused_in_one_sentence(
-    parse: Callable[[str], Options], flags: str, message: str
+    tmp_path: Path, flags: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        parse(flags)
+        build(tmp_path, flags)
     assert "\n" not in str(caught.value)
 
 
@@ -229,10 +199,10 @@ def test_each_image_gets_the_same_styles_in_every_run(root: Path) -> None:
 
 
 def test_pictures_are_those_of_the_trained_generator(
-    root: Path, trained: Path, parse: Callable[[str], Options]
+    root: Path, trained: Path
 ) -> None:
     folder = trained / "checkpoints" / "colour"
-    model = MODELS["munit_sc"](parse("--init_gain 0.5"), training=True)
+    model = build(root, "--init_gain 0.5")
     for name in ("G", "E"):
         model.networks[name].load_state_dict(load_file(folder / f"latest_net_{name}.pth"))
     style = torch.randn(1, 3, generator=torch.Generator().manual_seed(4))
@@ -278,9 +248,8 @@ def test_wrong_flags_of_a_translation_are_one_sentence(root: Path, flags: str, m
     assert "\n" not in str(caught.value)
 
 
-def test_weights_of_parts_without_normalisation_are_large_whatever_init_type_says(build: Build) -> None:
-    model = build()
-    prepare(model, torch.device("cpu"), SpeedFlags())
+def test_weights_of_parts_without_normalisation_are_large_whatever_init_type_says(tmp_path: Path) -> None:
+    model = build(tmp_path)
     with torch.no_grad():
         images = batch(count=2)["A"]
         first, second = (model.generator(images, torch.randn(2, 3)) for _ in range(2))

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from test_model_sc import batch, check_step, weights
-from tiny import METHODS, NETWORKS, SIZES, train_options, train_step
+from steps import assert_same_steps, batch, build_model, checked_steps
+from tiny import METHODS, NETWORKS, SIZES, train_options
 from torch import Tensor
 
-from models import MODELS
 from models.pix2pix import PairedModel
-from options import DataFlags, Options, TrainFlags
+from options import DataFlags, TrainFlags
 from util.errors import UserError
 
-Build = Callable[..., PairedModel]
+DEFAULTS = (NETWORKS, SIZES, METHODS["pix2pix"])
 
 
-@pytest.fixture
-def parse(tmp_path: Path) -> Callable[[str], Options]:
-    return lambda flags: train_options(tmp_path, flags, defaults=(NETWORKS, SIZES, METHODS["pix2pix"]))
-
-
-@pytest.fixture
-def build(parse: Callable[[str], Options]) -> Build:
-    def build(flags: str = "") -> PairedModel:
-        torch.manual_seed(0)
-        return MODELS["pix2pix"](parse(flags), training=True)
-
-    return build
+def build(root: Path, flags: str = "", *, double: bool = False) -> PairedModel:
+    return build_model(root, flags, defaults=DEFAULTS, double=double)
 
 
 def cross_entropy(scores: Tensor, probability: float) -> Tensor:
@@ -39,55 +27,48 @@ def cross_entropy(scores: Tensor, probability: float) -> Tensor:
     return -(probability * real.log() + (1 - probability) * (1 - real).log()).mean()
 
 
-def test_steps_equal_the_plain_formulas(build: Build) -> None:
-    model = build("--lr 0.01 --init_gain 0.5 --input_nc 1")
-    for network in model.networks.values():
-        network.double()
-    plain = copy.deepcopy(model.networks)
-    g, d = plain["G"], plain["D"]
-    optimizers = {name: torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.5, 0.999))
-                  for name, network in plain.items()}
+class PlainStep:
+    """One optimisation step, straight from the formula."""
 
-    def descend(name: str, loss: Tensor) -> None:
-        parameters = list(plain[name].parameters())
+    def __init__(self, model: PairedModel) -> None:
+        self.networks = copy.deepcopy(model.networks)
+        self.optimizers = {name: torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.5, 0.999))
+                           for name, network in self.networks.items()}
+
+    def descend(self, name: str, loss: Tensor) -> None:
+        parameters = list(self.networks[name].parameters())
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
-        optimizers[name].step()
+        self.optimizers[name].step()
 
-    for seed in range(3):
-        images = batch((1, 3), count=2, augment=False, dtype=torch.float64)
-        a, b = (image + 0.1 * seed for image in images.values())
-        losses = train_step(model, [{"A": a, "B": b}])
-        fake = g(a)
+    def __call__(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
+        a, b, d = images["A"], images["B"], self.networks["D"]
+        fake = self.networks["G"](a)
         real_pair, fake_pair = torch.cat([a, b], dim=1), torch.cat([a, fake], dim=1)
-        expected = {"D_real": cross_entropy(d(real_pair), 1), "D_fake": cross_entropy(d(fake_pair.detach()), 0)}
-        descend("D", (expected["D_real"] + expected["D_fake"]) / 2)
-        expected |= {"G_GAN": cross_entropy(d(fake_pair), 1), "G_L1": 100 * (fake - b).abs().mean()}
-        expected["G"] = expected["G_GAN"] + expected["G_L1"]
-        descend("G", expected["G"])
-        assert losses.keys() == expected.keys()
-        for name, loss in expected.items():
-            assert losses[name].item() == pytest.approx(loss.item(), rel=1e-6), name
-        for name, network in plain.items():
-            for theirs, ours in zip(network.parameters(), model.networks[name].parameters(), strict=True):
-                torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=1e-9)
-                ours.data.copy_(theirs)  # Adam blows up the rounding of gradients that are zero
+        losses = {"D_real": cross_entropy(d(real_pair), 1), "D_fake": cross_entropy(d(fake_pair.detach()), 0)}
+        self.descend("D", (losses["D_real"] + losses["D_fake"]) / 2)
+        losses |= {"G_GAN": cross_entropy(d(fake_pair), 1), "G_L1": 100 * (fake - b).abs().mean()}
+        losses["G"] = losses["G_GAN"] + losses["G_L1"]
+        self.descend("G", losses["G"])
+        return losses
+
+
+def test_steps_equal_the_plain_formulas(tmp_path: Path) -> None:
+    model = build(tmp_path, "--lr 0.01 --init_gain 0.5 --input_nc 1", double=True)
+    images = batch(7, 2, channels=(1, 3), dtype=torch.float64)
+    assert_same_steps(model, PlainStep(model), images, steps=3, rtol=1e-6)
 
 
 @pytest.mark.parametrize("flags", [
     "--lambda_L1 0", "--gan_mode lsgan", "--gan_mode hinge --netD multi", "--netG unet_128 --no_dropout false",
     "--norm batch", "--netD pixel",
 ])
-def test_steps_work_with(build: Build, flags: str) -> None:
-    model = build(flags)
-    before = {name: weights(network) for name, network in model.networks.items()}
-    for _ in range(2):
-        losses = train_step(model, [batch(count=2)])
-    check_step(model, before, losses)
+def test_steps_work_with(tmp_path: Path, flags: str) -> None:
+    checked_steps(build(tmp_path, flags), *[batch(count=2)] * 2)
 
 
-def test_defaults_are_those_of_the_paper_but_for_the_networks(parse: Callable[[str], Options]) -> None:
-    options = parse("")
+def test_defaults_are_those_of_the_paper_but_for_the_networks(tmp_path: Path) -> None:
+    options = train_options(tmp_path, defaults=DEFAULTS)
     train = options[TrainFlags]
     assert options[DataFlags].dataset_mode == "aligned"
     assert (train.gan_mode, train.lr, train.n_epochs, train.n_epochs_decay, train.pool_size) == (
@@ -101,8 +82,8 @@ def test_defaults_are_those_of_the_paper_but_for_the_networks(parse: Callable[[s
     ("--gan_mode wgangp", "--gan_mode wgangp needs a gradient penalty"),
 ])
 def test_flags_that_cannot_work_are_refused_in_one_sentence(
-    parse: Callable[[str], Options], flags: str, message: str
+    tmp_path: Path, flags: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        parse(flags)
+        build(tmp_path, flags)
     assert "\n" not in str(caught.value)

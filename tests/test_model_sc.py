@@ -10,51 +10,23 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from steps import assert_same_steps, batch, build_model, checked_steps, weights
 from tiny import train_options, train_step
 from torch import Tensor, nn
 
-from models import MODELS
 from models import structure as structure_module
 from models.base import translate_any_size
 from models.image_pool import ImagePool
 from models.losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
 from models.networks import GENERATORS, VGG16Features, create_generator
 from models.sc import SpatialCorrelativeModel
-from options import Options
 from util.errors import UserError
 
 Size = tuple[int, int]
 
 
-@pytest.fixture
-def parse(tmp_path: Path) -> Callable[[str], Options]:
-    return lambda flags: train_options(tmp_path, flags)
-
-
-@pytest.fixture
-def build(parse: Callable[[str], Options]) -> Callable[[str], SpatialCorrelativeModel]:
-    def build(flags: str = "") -> SpatialCorrelativeModel:
-        torch.manual_seed(0)
-        return MODELS["sc"](parse(flags), training=True)
-
-    return build
-
-
-def batch(channels: Size = (3, 3), size_a: Size = (16, 16), size_b: Size = (16, 16), *, count: int = 1,
-          augment: bool = True, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(7)
-    shapes = {"A": (count, channels[0], *size_a), "B": (count, channels[1], *size_b)}
-    if augment:
-        shapes |= {"A_aug": shapes["A"], "B_aug": shapes["B"]}
-    return {key: 2 * torch.rand(shape, generator=generator, dtype=dtype) - 1 for key, shape in shapes.items()}
-
-
-def weights(network: nn.Module) -> list[Tensor]:
-    return [value.clone() for value in network.state_dict().values()]
-
-
-def same(first: list[Tensor], second: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+def build(root: Path, flags: str = "", *, double: bool = False) -> SpatialCorrelativeModel:
+    return build_model(root, f"--model sc {flags}", double=double)
 
 
 # --- one whole step against plain formulas --------------------------------------------------------------------------
@@ -149,27 +121,11 @@ class PlainStep:
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_steps_equal_the_plain_formulas(build: Callable[[str], SpatialCorrelativeModel], learned: bool) -> None:
-    model = build("--lr 0.01 --pool_size 0 --init_gain 0.5" + " --learned_attn --augment" * learned)
-    for network in (*model.networks.values(), *model.constants.values()):
-        network.double()
-    images = batch(count=2, dtype=torch.float64)
-    plain = PlainStep(model, learned)
-    for seed in range(3):
-        torch.manual_seed(seed)
-        losses = train_step(model, [images])
-        torch.manual_seed(seed)
-        expected = plain(images)
-        assert losses.keys() == expected.keys()
-        for name, loss in expected.items():
-            assert losses[name].item() == pytest.approx(loss.item(), rel=1e-9), name
-        assert plain.networks.keys() == model.networks.keys()
-        for name, network in plain.networks.items():
-            pairs = zip(network.parameters(), model.networks[name].parameters(), strict=True)
-            for ours, theirs in ((theirs, ours) for ours, theirs in pairs):
-                torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-12)
-                # Adam blows up the rounding of gradients that are zero (biases before instance normalisation)
-                torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+def test_steps_equal_the_plain_formulas(tmp_path: Path, learned: bool) -> None:
+    flags = "--lr 0.01 --pool_size 0 --init_gain 0.5" + " --learned_attn --augment" * learned
+    model = build(tmp_path, flags, double=True)
+    assert_same_steps(model, PlainStep(model, learned), batch(7, 2, dtype=torch.float64), steps=3, rel=1e-9, rtol=1e-7,
+                      atol=1e-12, compare_weights=True)
 
 
 # --- which networks see and change what -----------------------------------------------------------------------------
@@ -182,7 +138,7 @@ def test_steps_equal_the_plain_formulas(build: Callable[[str], SpatialCorrelativ
     ("--lambda_style 1", 3, 0), ("--lambda_spatial_idt 1", 4, 0), ("--lambda_spatial 0", 0, 0),
 ])
 def test_each_image_passes_vgg_once_and_the_generators_again_where_vgg_learned(
-    build: Callable[[str], SpatialCorrelativeModel], monkeypatch: pytest.MonkeyPatch, flags: str, distinct: int,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, distinct: int,
     again: int,
 ) -> None:
     seen: list[Tensor] = []
@@ -193,34 +149,35 @@ def test_each_image_passes_vgg_once_and_the_generators_again_where_vgg_learned(
         return forward(self, images)
 
     monkeypatch.setattr(VGG16Features, "forward", record)
-    model = build(flags)
-    train_step(model, [batch(augment="--augment" in flags)])
+    model = build(tmp_path, flags)
+    images = batch()
+    train_step(model, [images if "--augment" in flags else {name: images[name] for name in "AB"}])
     assert len(seen) == distinct + again
     assert len({tuple(image.flatten().tolist()) for image in seen}) == distinct
 
 
 def test_no_vgg_is_built_where_no_weight_needs_it(
-    build: Callable[[str], SpatialCorrelativeModel], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("VGG16 was built")
 
     monkeypatch.setattr(structure_module, "create_features", refuse)
-    model = build("--lambda_spatial 0 --learned_attn --lambda_identity 1")
+    model = build(tmp_path, "--lambda_spatial 0 --learned_attn --lambda_identity 1")
     assert "G_identity" in train_step(model, [batch()])
     assert set(model.networks) == set(model.optimizers) == {"G", "D"}
     with pytest.raises(AssertionError, match="VGG16"):
-        build("--lambda_style 1 --lambda_spatial 0")
+        build(tmp_path, "--lambda_style 1 --lambda_spatial 0")
 
 
 @pytest.mark.parametrize("learns", [False, True])
 def test_vgg_is_frozen_unless_vgg_lr_scale_trains_it(
-    build: Callable[[str], SpatialCorrelativeModel], learns: bool
+    tmp_path: Path, learns: bool
 ) -> None:
-    model = build("--learned_attn --augment --lambda_style 1" + " --vgg_lr_scale 0.5" * learns)
+    model = build(tmp_path, "--learned_attn --augment --lambda_style 1" + " --vgg_lr_scale 0.5" * learns)
     before = weights(model.structure.vgg)
     train_step(model, [batch()])
-    assert same(before, weights(model.structure.vgg)) is not learns
+    assert all(map(torch.equal, before, weights(model.structure.vgg))) is not learns
     assert ("VGG" in model.networks) is learns
     if not learns:
         assert all(p.grad is None and not p.requires_grad for p in model.structure.vgg.parameters())
@@ -247,12 +204,9 @@ CASES = [
 
 
 @pytest.mark.parametrize("flags", CASES)
-def test_steps_work_with(build: Callable[[str], SpatialCorrelativeModel], flags: str) -> None:
-    model = build(flags)
-    before = {name: weights(network) for name, network in model.networks.items()}
-    for _ in range(2):
-        losses = train_step(model, [batch(count=2)])
-    check_step(model, before, losses)
+def test_steps_work_with(tmp_path: Path, flags: str) -> None:
+    model = build(tmp_path, flags)
+    losses = checked_steps(model, *[batch(count=2)] * 2)
     assert {name.split("_", 1)[1] for name in losses if name.startswith("G_")} == {"GAN"} | {
         term for term in ("spatial", "spatial_idt", "identity", "perceptual", "style")
         if f"--lambda_{term} 1" in flags or (term == "spatial" and "--lambda_spatial 0" not in flags)}
@@ -260,34 +214,22 @@ def test_steps_work_with(build: Callable[[str], SpatialCorrelativeModel], flags:
     assert ("D_penalty" in losses) is ("--lambda_gradient" in flags)
 
 
-def check_step(model: SpatialCorrelativeModel, before: dict[str, list[Tensor]], losses: dict[str, Tensor]) -> None:
-    for name, loss in losses.items():
-        assert loss.shape == ()
-        assert loss.isfinite(), name
-        assert not loss.requires_grad
-    assert losses["G"].item() == pytest.approx(sum(v.item() for k, v in losses.items() if k.startswith("G_")), rel=1e-5)
-    for name, network in model.networks.items():
-        assert not same(before[name], weights(network)), name
-        assert all(value.isfinite().all() for value in weights(network))
-
-
 @pytest.mark.parametrize("flags", ["--learned_attn --augment --vgg_lr_scale 1 --lambda_gradient 1",
                                    "--loss_mode info --lambda_spatial_idt 1 --lambda_identity 1",
                                    "--lambda_perceptual 1 --lambda_style 1"])
 def test_steps_work_with_images_of_different_sizes(
-    build: Callable[[str], SpatialCorrelativeModel], flags: str
+    tmp_path: Path, flags: str
 ) -> None:
-    model = build(f"{flags} --preprocess none --pool_size 1")
-    before = {name: weights(network) for name, network in model.networks.items()}
+    model = build(tmp_path, f"{flags} --preprocess none --pool_size 1")
     sizes = [(17, 22), (24, 16), (19, 19), (16, 30)]
     for size_a, size_b in zip(sizes, sizes[::-1], strict=True):
-        losses = train_step(model, [batch((3, 3), size_a, size_b)])
+        checked_steps(model, batch(size_a=size_a, size_b=size_b))
         assert model.visuals()["fake_B"].shape[2:] == size_a
-    check_step(model, before, losses)
 
 
-def test_optional_terms_are_what_their_names_say(build: Callable[[str], SpatialCorrelativeModel]) -> None:
-    model = build("--lambda_identity 2 --lambda_perceptual 3 --lambda_style 5 --lambda_spatial_idt 7 --patch_nums inf")
+def test_optional_terms_are_what_their_names_say(tmp_path: Path) -> None:
+    flags = "--lambda_identity 2 --lambda_perceptual 3 --lambda_style 5 --lambda_spatial_idt 7 --patch_nums inf"
+    model = build(tmp_path, flags)
     images = batch(count=2)
     a, b = images["A"], images["B"]
     with torch.no_grad():
@@ -313,10 +255,10 @@ def test_optional_terms_are_what_their_names_say(build: Callable[[str], SpatialC
     ("--loss_mode l1 --attn_layers relu4_1 --crop_size 12", "--loss_mode l1 needs at least four keys"),
 ])
 def test_flags_that_cannot_work_are_refused_before_anything_is_built(
-    parse: Callable[[str], Options], flags: str, message: str
+    tmp_path: Path, flags: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        parse(flags)
+        train_options(tmp_path, flags)
 
 
 # --- image pool -----------------------------------------------------------------------------------------------------
@@ -370,9 +312,9 @@ def test_stored_images_come_back_on_the_device_of_the_new_ones() -> None:
 
 @pytest.mark.parametrize("flags", ["", "--init_type kaiming", "--init_gain 9"])
 def test_heads_are_drawn_as_published_whatever_the_networks_are(
-    build: Callable[[str], SpatialCorrelativeModel], flags: str
+    tmp_path: Path, flags: str
 ) -> None:
-    for name, weight in build(f"--learned_attn {flags}").structure.loss.named_parameters():
+    for name, weight in build(tmp_path, f"--learned_attn {flags}").structure.loss.named_parameters():
         if name.endswith("weight"):
             assert weight.std().item() == pytest.approx(0.02, rel=0.1)
 

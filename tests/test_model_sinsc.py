@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_model_sc import PlainStep, batch, plain_distance
+from steps import assert_same_steps, batch, build_model
+from test_model_sc import PlainStep, plain_distance
 from tiny import (
     LOSSES,
     METHODS,
@@ -23,20 +23,16 @@ from tiny import (
 from torch import Tensor, nn
 
 import test as translation
-from models import MODELS, Model
-from options import Options, TestFlags
+from models import Model
+from options import TestFlags
 from train import train
 from util.errors import UserError
 
 NETWORK_SIZES = "--ngf 1 --ndf 1 --crop_size 16 --max_dataset_size 8 --batch_size 4"
 
 
-@pytest.fixture
-def parse(tmp_path: Path) -> Callable[..., Options]:
-    def parse(flags: str = "", method: str = "single-image FSeSim") -> Options:
-        return train_options(tmp_path, flags, defaults=(NETWORKS, SIZES, METHODS[method]))
-
-    return parse
+def build(root: Path, flags: str, *, double: bool = False) -> Model:
+    return build_model(root, flags, defaults=(NETWORKS, SIZES, METHODS["single-image FSeSim"]), double=double)
 
 
 def squared_slopes(discriminator: nn.Module, images: Tensor) -> Tensor:
@@ -83,31 +79,15 @@ class PlainSingleStep(PlainStep):
     (False, "--lambda_gradient 3", "D_penalty"), (True, "--lambda_gradient 3", "D_penalty"),
     (False, "--lambda_gradient 0 --lambda_R1 3", "D_R1"),
 ])
-def test_steps_equal_the_plain_formulas(
-    parse: Callable[..., Options], learned: bool, weights: str, penalty: str
-) -> None:
-    flags = f"--pool_size 0 {weights} --lambda_identity 2"
-    torch.manual_seed(0)
-    model = MODELS["sinsc"](parse(flags + " --learned_attn --augment" * learned), training=True)
-    for network in (*model.networks.values(), *model.constants.values()):
-        network.double()
-    images = batch(count=2, dtype=torch.float64)
-    plain = PlainSingleStep(model, learned, penalty)
-    for seed in range(2):
-        torch.manual_seed(seed)
-        losses = train_step(model, [images])
-        torch.manual_seed(seed)
-        expected = plain(images)
-        assert losses.keys() == expected.keys()
-        for name, loss in expected.items():
-            assert losses[name].item() == pytest.approx(loss.item(), rel=1e-9), name
-        for name, network in plain.networks.items():
-            for theirs, ours in zip(network.parameters(), model.networks[name].parameters(), strict=True):
-                torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+def test_steps_equal_the_plain_formulas(tmp_path: Path, learned: bool, weights: str, penalty: str) -> None:
+    flags = f"--pool_size 0 {weights} --lambda_identity 2" + " --learned_attn --augment" * learned
+    model = build(tmp_path, flags, double=True)
+    assert_same_steps(model, PlainSingleStep(model, learned, penalty), batch(7, 2, dtype=torch.float64), steps=2,
+                      rel=1e-9, compare_weights=True)
 
 
-def test_without_its_weight_there_is_no_penalty(parse: Callable[..., Options]) -> None:
-    model = MODELS["sinsc"](parse("--lambda_gradient 0"), training=True)
+def test_without_its_weight_there_is_no_penalty(tmp_path: Path) -> None:
+    model = build(tmp_path, "--lambda_gradient 0")
     assert not {"D_R1", "D_penalty"} & set(train_step(model, [batch()]))
 
 
@@ -116,9 +96,9 @@ def test_without_its_weight_there_is_no_penalty(parse: Callable[..., Options]) -
     ("--amp fp16", "--lambda_gradient needs second derivatives"),
     ("--amp fp16 --lambda_gradient 0 --lambda_R1 1", "--lambda_R1 needs second derivatives"),
 ])
-def test_what_does_not_go_with_the_penalty_is_refused(parse: Callable[..., Options], flags: str, message: str) -> None:
+def test_what_does_not_go_with_the_penalty_is_refused(tmp_path: Path, flags: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        parse(flags)
+        build(tmp_path, flags)
 
 
 @pytest.fixture

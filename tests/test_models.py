@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from states import content, differing
+from steps import assert_learned, batch, build_model, checked_steps, weights
 from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options, train_step, translate_options
 from torch import Tensor
 
 import test as translation
 from models import MODELS, Model
 from models.networks.equalized import EqualConv2d, EqualLinear
-from models.precision import prepare
-from options import Options, RunFlags, SpeedFlags
+from options import Options, RunFlags
 from train import train
 
-Build = Callable[..., Model]
 EVERY = pytest.mark.parametrize("method", METHODS)
 
 
@@ -28,16 +25,8 @@ def options_of(root: Path, method: str, flags: str = "") -> Options:
     return train_options(root, flags, defaults=(NETWORKS, SIZES, METHODS[method]))
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Build:
-    def build(method: str, flags: str = "") -> Model:
-        options = options_of(tmp_path, method, flags)
-        torch.manual_seed(0)
-        model = MODELS[options[RunFlags].model](options, training=True)
-        prepare(model, torch.device("cpu"), options[SpeedFlags])
-        return model
-
-    return build
+def build(root: Path, method: str, flags: str = "") -> Model:
+    return build_model(root, flags, defaults=(NETWORKS, SIZES, METHODS[method]))
 
 
 def images_for(root: Path, method: str, count: int, phase: str = "train") -> Path:
@@ -46,37 +35,14 @@ def images_for(root: Path, method: str, count: int, phase: str = "train") -> Pat
     return save_folders(root, phase, counts=(1, 1) if single else (count, count))
 
 
-def batch(seed: int = 0, count: int = 2, channels: int = 3) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {name: 2 * torch.rand(count, channels, 16, 16, generator=generator) - 1
-            for name in ("A", "B", "A_aug", "B_aug")}
-
-
-def weights(model: Model) -> dict[str, list[Tensor]]:
-    return {name: [p.detach().clone() for p in network.parameters()] for name, network in model.networks.items()}
-
-
-def check(model: Model, before: dict[str, list[Tensor]], losses: dict[str, Tensor]) -> None:
-    """All losses are there, and every network has learned."""
-    assert losses["G"].item() == pytest.approx(sum(v.item() for k, v in losses.items() if k.startswith("G_")), rel=1e-5)
-    for name, loss in losses.items():
-        assert math.isfinite(loss.item()), name
-        assert not loss.requires_grad, name
-    for name, after in weights(model).items():
-        assert any(not torch.equal(a, b) for a, b in zip(before[name], after, strict=True)), f"{name} has not learned"
-        assert all(value.isfinite().all() for value in after), name
-
-
 def test_every_model_that_trains_takes_part(tmp_path: Path) -> None:
     assert {options_of(tmp_path, method)[RunFlags].model for method in METHODS} == set(MODELS) - {"test"}
 
 
 @EVERY
-def test_a_step_trains_every_network(build: Build, method: str) -> None:
-    model = build(method)
-    before = weights(model)
-    losses = train_step(model, [batch()])
-    check(model, before, losses)
+def test_a_step_trains_every_network(tmp_path: Path, method: str) -> None:
+    model = build(tmp_path, method)
+    checked_steps(model, batch(count=2))
     assert set(model.published) <= set(model.networks)
     visuals = model.visuals()
     assert {"real_A", "fake_B", "real_B"} <= set(visuals)
@@ -84,8 +50,8 @@ def test_a_step_trains_every_network(build: Build, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["FSeSim", "CycleGAN", "CUT", "FastCUT", "MUNIT", "single-image FSeSim"])
-def test_with_a_pool_the_discriminator_is_shown_older_translations(build: Build, method: str) -> None:
-    model = build(method, "--pool_size 1")
+def test_with_a_pool_the_discriminator_is_shown_older_translations(tmp_path: Path, method: str) -> None:
+    model = build(tmp_path, method, "--pool_size 1")
     judged: list[Tensor] = []
     for name, network in model.networks.items():
         if name.startswith("D"):
@@ -93,7 +59,7 @@ def test_with_a_pool_the_discriminator_is_shown_older_translations(build: Build,
     translations: list[Tensor] = []
     shown_again = False
     for seed in range(8):
-        train_step(model, [batch(seed, count=1)])
+        train_step(model, [batch(seed)])
         shown_again |= any(torch.equal(old, image) for old in translations for image in judged)
         translations.append(model.images["fake_B"].detach())
         judged.clear()
@@ -101,16 +67,15 @@ def test_with_a_pool_the_discriminator_is_shown_older_translations(build: Build,
 
 
 @EVERY
-def test_greyscale_images(build: Build, method: str) -> None:
-    model = build(method, "--input_nc 1 --output_nc 1")
-    before = weights(model)
-    check(model, before, train_step(model, [batch(channels=1)]))
+def test_greyscale_images(tmp_path: Path, method: str) -> None:
+    model = build(tmp_path, method, "--input_nc 1 --output_nc 1")
+    checked_steps(model, batch(count=2, channels=(1, 1)))
     assert model.visuals()["fake_B"].shape == (2, 1, 16, 16)
 
 
 @EVERY
-def test_half_precision_is_for_networks_and_not_for_losses(build: Build, method: str) -> None:
-    exact, half = build(method, "--init_gain 0.5"), build(method, "--init_gain 0.5 --amp bf16")
+def test_half_precision_is_for_networks_and_not_for_losses(tmp_path: Path, method: str) -> None:
+    exact, half = build(tmp_path, method, "--init_gain 0.5"), build(tmp_path, method, "--init_gain 0.5 --amp bf16")
     computed: dict[str, set[torch.dtype]] = {}
     networks = {**half.networks, **half.constants}
     for name, network in networks.items():
@@ -118,11 +83,10 @@ def test_half_precision_is_for_networks_and_not_for_losses(build: Build, method:
             if isinstance(module, torch.nn.Conv2d | torch.nn.Linear | EqualConv2d | EqualLinear):
                 module.register_forward_hook(
                     lambda _, __, output, name=name: computed.setdefault(name, set()).add(output.dtype))
-    before, losses = weights(half), []
+    losses = []
     for model in (exact, half):
         torch.manual_seed(0)
-        losses.append(train_step(model, [batch()]))
-    check(half, before, losses[1])
+        losses.append(checked_steps(model, batch(count=2)))
     for name, loss in losses[0].items():
         assert losses[1][name].dtype == torch.float32, name
         assert losses[1][name].item() == pytest.approx(loss.item(), rel=0.3), name
@@ -131,10 +95,10 @@ def test_half_precision_is_for_networks_and_not_for_losses(build: Build, method:
 
 
 @EVERY
-def test_accumulated_batches_make_one_step(build: Build, method: str) -> None:
-    model = build(method)
-    before = weights(model)
-    check(model, before, train_step(model, [batch(0, count=1), batch(1, count=2)]))
+def test_accumulated_batches_make_one_step(tmp_path: Path, method: str) -> None:
+    model = build(tmp_path, method)
+    before = {name: weights(network) for name, network in model.networks.items()}
+    assert_learned(model, before, train_step(model, [batch(0, count=1), batch(1, count=2)]))
     for optimizer in model.optimizers.values():
         assert {int(state["step"]) for state in optimizer.state.values()} == {1}
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from steps import batch, build_model
 from tiny import save_folders, train_options, train_step
 from torch import Tensor, nn
 
-from models import MODELS, Model
+from models import Model
 from models.base import judge, judge_together
 from models.networks import create_discriminator
-from models.precision import prepare, set_precision
+from models.precision import set_precision
 from options import SpeedFlags
 from train import train
 from training.checkpoints import restore, save_checkpoint
@@ -23,31 +24,11 @@ from training.step import TrainingStep
 from util.errors import UserError
 from util.state_dicts import load_state
 
-CPU = torch.device("cpu")
 LSESIM = "--learned_attn --augment"
-Build = Callable[..., Model]
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Build:
-    def build(flags: str = "", *, double: bool = False) -> Model:
-        options = train_options(tmp_path, flags)
-        torch.manual_seed(0)
-        model = MODELS["sc"](options, training=True)
-        for network in (*model.networks.values(), *model.constants.values()):
-            network.to(torch.float64 if double else torch.float32)
-        prepare(model, CPU, options[SpeedFlags])
-        return model
-
-    return build
-
-
-def batch(
-    seed: int = 0, count: int = 1, dtype: torch.dtype = torch.float32, side: int = 16
-) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {name: 2 * torch.rand(count, 3, side, side, generator=generator, dtype=dtype) - 1
-            for name in ("A", "B", "A_aug", "B_aug")}
+def build(root: Path, flags: str = "", *, double: bool = False) -> Model:
+    return build_model(root, f"--model sc {flags}", double=double)
 
 
 def gradients(model: Model, *names: str) -> dict[str, Tensor]:
@@ -62,8 +43,8 @@ def named(name: str) -> Callable[[str], str]:
 # --- half precision -------------------------------------------------------------------------------------------------
 
 
-def test_a_step_whose_scaled_gradients_overflow_is_left_out(build: Build) -> None:
-    model = build("--amp fp16")
+def test_a_step_whose_scaled_gradients_overflow_is_left_out(tmp_path: Path) -> None:
+    model = build(tmp_path, "--amp fp16")
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**100)
     before = [p.detach().clone() for p in model.networks["G"].parameters()]
     TrainingStep(model, scaler)([batch()])
@@ -89,10 +70,10 @@ def test_only_convolutions_use_tf32(no_tf32: bool, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("counts", [(2, 2), (1, 1, 2), (3, 1)])
-def test_batches_of_any_sizes_add_up_to_the_gradients_of_one(build: Build, counts: tuple[int, ...]) -> None:
+def test_batches_of_any_sizes_add_up_to_the_gradients_of_one(tmp_path: Path, counts: tuple[int, ...]) -> None:
     """With every query position instead of random ones, which each batch would draw anew."""
     flags = f"{LSESIM} --patch_nums inf --attn_layers relu2_1 --pool_size 0"
-    whole, parts = build(flags, double=True), build(flags, double=True)
+    whole, parts = build(tmp_path, flags, double=True), build(tmp_path, flags, double=True)
     images = batch(count=4, dtype=torch.float64)
     split = [dict(zip(images, chunk, strict=True))
              for chunk in zip(*(image.split(counts) for image in images.values()), strict=True)]
@@ -138,14 +119,15 @@ def test_scores_of_one_pass_are_those_of_two(netD: str, norm: str) -> None:
     "--netD multi --n_layers_D 1 --crop_size 32 --load_size 32",
     "--netG stylegan2 --netD stylegan2 --crop_size 32 --load_size 32",
 ])
-def test_channels_last_changes_no_more_than_rounding(build: Build, flags: str, count: int) -> None:
+def test_channels_last_changes_no_more_than_rounding(tmp_path: Path, flags: str, count: int) -> None:
     results = []
     for layout in ("true", "false"):
-        model = build(f"{flags} --init_gain 0.5 --channels_last {layout}", double=True)
+        model = build(tmp_path, f"{flags} --init_gain 0.5 --channels_last {layout}", double=True)
         convolutions = [p for p in model.networks["G"].parameters() if p.dim() == 4 and min(p.shape) > 1]
         assert all(p.is_contiguous() == (layout == "false") for p in convolutions if p.shape[2] > 1)
         torch.manual_seed(0)
-        train_step(model, [batch(count=count, dtype=torch.float64, side=128 if "unet" in flags else 32)])
+        size = (128, 128) if "unet" in flags else (32, 32)
+        train_step(model, [batch(0, count, size_a=size, size_b=size, dtype=torch.float64)])
         results.append(gradients(model, *model.networks))
     assert results[0].keys() == results[1].keys()
     for name, gradient in results[0].items():
@@ -153,15 +135,15 @@ def test_channels_last_changes_no_more_than_rounding(build: Build, flags: str, c
 
 
 @pytest.mark.parametrize(("before", "after"), [("true", "false"), ("false", "true")])
-def test_adam_goes_on_in_another_layout(build: Build, tmp_path: Path, before: str, after: str) -> None:
-    model = build(f"--channels_last {before}")
+def test_adam_goes_on_in_another_layout(tmp_path: Path, before: str, after: str) -> None:
+    model = build(tmp_path, f"--channels_last {before}")
     train_step(model, [batch()])
     save_checkpoint(tmp_path, "latest", model, {})
     stepped = []
     for layout in (before, after):
         state = load_state(tmp_path, "latest")
         assert state is not None
-        resumed = build(f"--channels_last {layout}")
+        resumed = build(tmp_path, f"--channels_last {layout}")
         restore(resumed, state, tmp_path)
         generator = torch.Generator().manual_seed(1)
         for p in resumed.networks["G"].parameters():  # one gradient in both layouts: what may differ is Adam alone
@@ -174,8 +156,8 @@ def test_adam_goes_on_in_another_layout(build: Build, tmp_path: Path, before: st
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-def test_compiled_networks_compute_the_same_step(build: Build) -> None:
-    plain, compiled = build("--init_gain 0.5"), build("--init_gain 0.5 --compile")
+def test_compiled_networks_compute_the_same_step(tmp_path: Path) -> None:
+    plain, compiled = build(tmp_path, "--init_gain 0.5"), build(tmp_path, "--init_gain 0.5 --compile")
     results = []
     for model in (plain, compiled):
         torch.manual_seed(0)
@@ -187,11 +169,11 @@ def test_compiled_networks_compute_the_same_step(build: Build) -> None:
 
 
 def test_compilation_without_a_compiler_is_refused_in_one_sentence(
-    build: Build, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"--compile needs a C\+\+ compiler"):
-        build("--compile")
+        build(tmp_path, "--compile")
 
 
 @pytest.mark.parametrize("speed", ["--compile", "--amp fp16"])
@@ -200,8 +182,8 @@ def test_a_gradient_penalty_is_refused_where_it_has_no_derivative(tmp_path: Path
         train_options(tmp_path, f"--gan_mode wgangp --lambda_gradient 10 {speed}")
 
 
-def test_a_copy_of_a_network_in_half_precision_runs_its_own_weights(build: Build) -> None:
-    generator = build("--amp bf16").networks["G"]
+def test_a_copy_of_a_network_in_half_precision_runs_its_own_weights(tmp_path: Path) -> None:
+    generator = build(tmp_path, "--amp bf16").networks["G"]
     twin = copy.deepcopy(generator)
     for p in twin.parameters():
         nn.init.zeros_(p)

@@ -15,40 +15,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import steps
 import torch
 from cli import ROOT
+from steps import build_model
 from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
 
 import train as program
 from data import DATASETS
 from models import MODELS, Model
 from models.objective import Objective
-from models.precision import prepare
-from options import TRAIN, Options, RunFlags, SpeedFlags
+from options import TRAIN, Options
 from training import loop
 from training.monitor import IN_A_ROW, Monitor, Step, Symptoms
 from training.step import TrainingStep, build_step
 from util.errors import UserError
 
 CPU = torch.device("cpu")
-Build = Callable[..., Model]
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Build:
-    def build(flags: str = METHODS["LSeSim"]) -> Model:
-        options = train_options(tmp_path, flags, defaults=(NETWORKS, SIZES))
-        torch.manual_seed(0)
-        model = MODELS[options[RunFlags].model](options, training=True)
-        prepare(model, CPU, options[SpeedFlags])
-        return model
-
-    return build
+def build(root: Path, flags: str = METHODS["LSeSim"]) -> Model:
+    return build_model(root, flags, defaults=(NETWORKS, SIZES))
 
 
 def batch(seed: int = 0, spoilt: float | None = None) -> dict[str, Any]:
-    generator = torch.Generator().manual_seed(seed)
-    images = {name: 2 * torch.rand(1, 3, 16, 16, generator=generator) - 1 for name in ("A", "B", "A_aug", "B_aug")}
+    images = steps.batch(seed)
     if spoilt is not None:
         images["A"][0, 0, 3, 3] = spoilt
     return {**images, "A_paths": ["a.png"], "B_paths": ["b.png"]}
@@ -77,8 +68,8 @@ def differences(first: Any, second: Any, path: str = "", *, but: str | None = No
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 @pytest.mark.parametrize("spoilt", [math.nan, math.inf])
-def test_a_step_on_spoilt_images_leaves_weights_and_moments_alone(build: Build, method: str, spoilt: float) -> None:
-    model = build(f"{method} --ema 0.9")
+def test_a_step_on_spoilt_images_leaves_weights_and_moments_alone(tmp_path: Path, method: str, spoilt: float) -> None:
+    model = build(tmp_path, f"{method} --ema 0.9")
     step = TrainingStep(model)
     for seed in range(2):
         step([batch(seed)])
@@ -94,8 +85,8 @@ def test_a_step_on_spoilt_images_leaves_weights_and_moments_alone(build: Build, 
 
 @pytest.mark.parametrize("faulty", ["F", "D", "G"])
 @pytest.mark.parametrize("stop", [True, False])
-def test_a_fault_leaves_out_its_own_optimizer_or_all_later_ones(build: Build, faulty: str, stop: bool) -> None:
-    model = build()
+def test_a_fault_leaves_out_its_own_optimizer_or_all_later_ones(tmp_path: Path, faulty: str, stop: bool) -> None:
+    model = build(tmp_path)
     step = TrainingStep(model, stop_at_fault=stop)
     minimize = step.minimize
 
@@ -112,8 +103,8 @@ def test_a_fault_leaves_out_its_own_optimizer_or_all_later_ones(build: Build, fa
     assert left_out == (set("FDG"["FDG".index(faulty):]) if stop else {faulty})
 
 
-def test_a_fault_in_a_later_batch_leaves_out_the_optimizers_that_follow_in_it(build: Build) -> None:
-    model = build()
+def test_a_fault_in_a_later_batch_leaves_out_the_optimizers_that_follow_in_it(tmp_path: Path) -> None:
+    model = build(tmp_path)
     step = TrainingStep(model, stop_at_fault=True)
     minimize, calls = step.minimize, []
 
@@ -130,8 +121,8 @@ def test_a_fault_in_a_later_batch_leaves_out_the_optimizers_that_follow_in_it(bu
         assert not list(differences(before[f"network {name}"], state(model)[f"network {name}"])), name
 
 
-def test_a_gradient_that_is_not_finite_is_a_fault_though_all_losses_are(build: Build) -> None:
-    model = build()
+def test_a_gradient_that_is_not_finite_is_a_fault_though_all_losses_are(tmp_path: Path) -> None:
+    model = build(tmp_path)
     step = TrainingStep(model)
     before = state(model)
     weight = next(model.networks["G"].parameters())
@@ -143,8 +134,8 @@ def test_a_gradient_that_is_not_finite_is_a_fault_though_all_losses_are(build: B
     assert not list(differences(before["network G"], state(model)["network G"]))
 
 
-def test_one_spoilt_batch_of_several_leaves_the_whole_step_out(build: Build) -> None:
-    model = build()
+def test_one_spoilt_batch_of_several_leaves_the_whole_step_out(tmp_path: Path) -> None:
+    model = build(tmp_path)
     step = TrainingStep(model)
     step([batch(0), batch(1)])
     before = state(model)
@@ -154,8 +145,8 @@ def test_one_spoilt_batch_of_several_leaves_the_whole_step_out(build: Build) -> 
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
-def test_the_discriminators_history_stays_finite(build: Build, size: int) -> None:
-    model = build(f"{METHODS['LSeSim']} --pool_size {size}")
+def test_the_discriminators_history_stays_finite(tmp_path: Path, size: int) -> None:
+    model = build(tmp_path, f"{METHODS['LSeSim']} --pool_size {size}")
     step = TrainingStep(model)
     for seed in range(6):
         step([batch(seed, math.nan if seed < 4 else None)])
@@ -163,8 +154,8 @@ def test_the_discriminators_history_stays_finite(build: Build, size: int) -> Non
     assert all(image.isfinite().all() for image in model.memory["pool"].state_dict()["images"])
 
 
-def test_when_asked_to_stop_no_later_step_touches_the_weights(build: Build) -> None:
-    model = build()
+def test_when_asked_to_stop_no_later_step_touches_the_weights(tmp_path: Path) -> None:
+    model = build(tmp_path)
     step = TrainingStep(model, stop_at_fault=True)
     step([batch(0)])
     before = state(model)
@@ -183,8 +174,8 @@ def test_running_statistics_and_skipped_steps_are_refused_together(tmp_path: Pat
 # --- half precision
 
 
-def test_overflow_by_the_scale_of_fp16_is_no_fault_and_a_loss_that_is_none_is(build: Build) -> None:
-    model = build(f"{METHODS['LSeSim']} --amp fp16")
+def test_overflow_by_the_scale_of_fp16_is_no_fault_and_a_loss_that_is_none_is(tmp_path: Path) -> None:
+    model = build(tmp_path, f"{METHODS['LSeSim']} --amp fp16")
     step = TrainingStep(model, torch.amp.GradScaler("cpu", init_scale=2.0**100))
     step([batch(0)])
     assert step.left_out == 0
@@ -197,8 +188,8 @@ def test_overflow_by_the_scale_of_fp16_is_no_fault_and_a_loss_that_is_none_is(bu
 
 
 @pytest.mark.parametrize(("scale", "told"), [(1024.0, 0), (0.5, 1)])
-def test_a_collapsed_scale_of_fp16_is_told(build: Build, scale: float, told: int) -> None:
-    step = TrainingStep(build(), torch.amp.GradScaler("cpu", init_scale=scale))
+def test_a_collapsed_scale_of_fp16_is_told(tmp_path: Path, scale: float, told: int) -> None:
+    step = TrainingStep(build(tmp_path), torch.amp.GradScaler("cpu", init_scale=scale))
     assert len(Symptoms().see({}, step.scale().item())) == told
 
 
@@ -294,10 +285,10 @@ def test_skip_ends_when_nothing_else_comes(root: Path, monkeypatch: pytest.Monke
         program.train(train_options(root, flags_of("--max_iters 50 --on_nan skip")))
 
 
-def test_a_step_that_cannot_be_kept_is_told_all_the_same(build: Build, tmp_path: Path) -> None:
+def test_a_step_that_cannot_be_kept_is_told_all_the_same(tmp_path: Path) -> None:
     told: list[str] = []
     (tmp_path / "file").write_text("in the way")
-    model = build()
+    model = build(tmp_path)
     monitor = Monitor(tmp_path / "file", model.networks, {}, stop=False, warn=told.append)
     monitor.before(CPU)
     monitor.after(1, [batch(0)], {"G": torch.tensor(math.nan)}, torch.ones(()), torch.ones(()))
