@@ -17,8 +17,9 @@ WORKDIR /project
 
 # Packages first: they change less often than sources.
 COPY pyproject.toml requirements.txt ./
+COPY spatial_correlative spatial_correlative
 RUN pip install --no-cache-dir --index-url "$TORCH_INDEX_URL" $(grep -E '^torch(vision)?[<=>]' requirements.txt) \
-    && pip install --no-cache-dir ".[$EXTRAS]"
+    && pip install --no-cache-dir -r requirements.txt ".[$EXTRAS]"
 
 COPY . .
 RUN useradd --create-home user && mkdir -p checkpoints results && chown user checkpoints results

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from models.losses.spatial_correlative import contrastive_loss, self_similarity, similarity_head, structure_distance
 from models.networks.vgg import VGG16Features, layer_channels
+from spatial_correlative import contrastive_loss, self_similarity, similarity_head, structure_distance
 
 from .images import jittered, random_images
 from .plain import patch_similarity

@@ -12,9 +12,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from models.losses.spatial_correlative import self_similarity
 from models.precision import set_precision
 from options import SpeedFlags, flag, parse_flags
+from spatial_correlative import self_similarity
 from util.errors import UserError, run_program
 
 from .accuracy import accuracy_rows

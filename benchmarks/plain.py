@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from models.building import build_discriminator, build_generator
 from models.image_pool import ImagePool
 from models.losses.gan import gan_loss
-from models.losses.spatial_correlative import similarity_head
 from models.networks import initialize
 from models.networks.blocks import Upsample
 from models.networks.vgg import LAYERS, VGG16Features, layer_channels
 from models.structure import StructureFlags, layer_names
 from options import Options, TrainFlags
+from spatial_correlative import similarity_head
 from util.errors import UserError
 
 

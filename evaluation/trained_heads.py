@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.losses.spatial_correlative import SpatialCorrelativeLoss
 from models.networks.features import VGG16, canonical_layers, create_features
+from spatial_correlative import SpatialCorrelativeLoss
 from util.errors import UserError
 from util.state_dicts import load_into, load_state, state_path
 

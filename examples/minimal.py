@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from models.losses.spatial_correlative import SpatialCorrelativeLoss
-from models.networks import VGG16Features
+from spatial_correlative import SpatialCorrelativeLoss, VGG16Features
 from util.images import load_normalized
 
 

@@ -17,11 +17,11 @@ import torch
 
 from data.transforms import jitter, plan_jitter
 from evaluation.pairing import partners
-from models.losses.spatial_correlative import SpatialCorrelativeLoss
 from models.networks import initialize
 from models.networks.vgg import VGG16Features
 from models.structure import negative
 from options import REQUIRED, flag, parse_flags
+from spatial_correlative import SpatialCorrelativeLoss
 from util.errors import UserError, run_program
 from util.files import replacing
 from util.images import find_images, load_normalized

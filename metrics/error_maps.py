@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.losses.spatial_correlative import self_similarity, structure_cosine, window_positions
+from spatial_correlative import self_similarity, structure_cosine, window_positions
 
 QUERIES = 1024
 """Number of positions whose self-similarity is in memory at once."""

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from options import DataFlags, Options, TrainFlags, flag, has_crop
 from options.flag import comma_list, count_or_all
+from spatial_correlative import SpatialCorrelativeLoss, self_similarity
 from util.errors import UserError
 
 from .building import adam
-from .losses.spatial_correlative import SpatialCorrelativeLoss, self_similarity
 from .networks import VGG16Features, initialize
 from .networks.backbones import library_and_name
 from .networks.features import VGG16, create_features, distinct_layers, feature_shapes

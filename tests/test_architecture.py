@@ -13,22 +13,24 @@ from cli import ROOT, TINY, make_images, run_process
 # What each part may import of the project, beside itself. The most specific prefix counts.
 MAY_IMPORT = {
     "util": set(),
-    "models.networks": {"util"},
+    "spatial_correlative": set(),
+    "models.networks": {"util", "spatial_correlative"},
     "models.losses": set(),
     "options": {"util"},
     "data": {"options", "util"},
     "datasets": {"options", "data", "util"},
-    "models": {"options", "util", "models.networks", "models.losses"},
-    "metrics": {"util", "models.networks", "models.losses"},
-    "evaluation": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics"},
+    "models": {"options", "util", "spatial_correlative", "models.networks", "models.losses"},
+    "metrics": {"util", "spatial_correlative", "models.networks", "models.losses"},
+    "evaluation": {"options", "util", "spatial_correlative", "models", "models.networks", "models.losses", "data",
+                   "metrics"},
     "training": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics", "evaluation"},
     "web": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics", "evaluation"},
-    "benchmarks": {"options", "util", "models", "models.networks", "models.losses", "data", "datasets", "metrics",
-                   "training"},
-    "experiments": {"options", "util", "models", "models.networks", "models.losses", "data", "datasets", "metrics",
-                    "evaluation", "benchmarks"},
+    "benchmarks": {"options", "util", "spatial_correlative", "models", "models.networks", "models.losses", "data",
+                   "datasets", "metrics", "training"},
+    "experiments": {"options", "util", "spatial_correlative", "models", "models.networks", "models.losses", "data",
+                    "datasets", "metrics", "evaluation", "benchmarks"},
 }
-PROGRAMS = ("train", "test", "evaluate", "app", "export")
+PROGRAMS = ("train", "test", "evaluate", "app", "export", "hubconf")
 OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
             "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "onnxscript", "gradio",
             "imageio_ffmpeg", "tornado")
@@ -99,10 +101,15 @@ def test_optional_packages_are_imported_where_they_are_used() -> None:
         assert not at_start & (set(OPTIONAL) - needed), path
 
 
-@pytest.mark.parametrize("name", ["spatial_correlative.py", "patch_nce.py"])
-def test_a_loss_that_people_copy_imports_torch_alone(name: str) -> None:
-    path = ROOT / "models" / "losses" / name
-    assert {module.split(".")[0] for module in imports(path)} - set(sys.stdlib_module_names) == {"torch"}
+@pytest.mark.parametrize("file", ["spatial_correlative/loss.py", "models/losses/patch_nce.py"])
+def test_a_loss_that_people_copy_imports_torch_alone(file: str) -> None:
+    assert {module.split(".")[0] for module in imports(ROOT / file)} - set(sys.stdlib_module_names) == {"torch"}
+
+
+def test_the_package_imports_torch_and_safetensors_alone() -> None:
+    for path in (ROOT / "spatial_correlative").glob("*.py"):
+        used = {module.split(".")[0] for module in imports(path)} - set(sys.stdlib_module_names)
+        assert used <= {"torch", "safetensors", "spatial_correlative"}, path
 
 
 @pytest.mark.slow

@@ -12,9 +12,9 @@ from tiny import save_folders, train_options, translate_options
 
 from evaluation.translator import Translator
 from models import MODELS, Model
-from models.losses.spatial_correlative import contrastive_loss, self_similarity
 from models.precision import prepare
 from options import RunFlags, SpeedFlags
+from spatial_correlative import contrastive_loss, self_similarity
 from train import train
 from training.monitor import Monitor
 from training.step import TrainingStep, build_step

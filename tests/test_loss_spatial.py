@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from models.losses import spatial_correlative
-from models.losses.spatial_correlative import (
+from spatial_correlative import (
     SpatialCorrelativeLoss,
     contrastive_loss,
     sample_positions,
@@ -19,6 +19,7 @@ from models.losses.spatial_correlative import (
     structure_cosine,
     structure_distance,
 )
+from spatial_correlative import loss as module
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -129,6 +130,36 @@ def test_self_similarity_refuses_wrong_shapes_and_sizes(arguments: dict) -> None
         self_similarity(**arguments)
 
 
+@pytest.mark.parametrize("patch", [1, 3, 64])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_each_image_may_have_its_own_positions(patch: int, normalize: bool) -> None:
+    features = noise(2, 3, 6, 5).requires_grad_()
+    positions = torch.tensor([[0, 29, 7], [13, 13, 2]])
+
+    def similarity(images: Tensor, at: Tensor) -> Tensor:
+        return self_similarity(images, at, patch_size=patch, normalize=normalize)
+
+    together = similarity(features, positions)
+    apart = torch.cat([similarity(image[None], at) for image, at in zip(features, positions, strict=True)])
+    torch.testing.assert_close(together, apart)
+    gradients = [torch.autograd.grad(maps.sin().sum(), features)[0] for maps in (together, apart)]
+    torch.testing.assert_close(*gradients)
+    loss = SpatialCorrelativeLoss(patch_size=patch, normalize=normalize)
+    layers = [features], [noise(2, 3, 6, 5, seed=1)]
+    halves = [loss(*[[f[i:i + 1] for f in layer] for layer in layers], [positions[i]]) for i in range(2)]
+    torch.testing.assert_close(loss(*layers, [positions]), sum(halves) / 2)
+
+
+@pytest.mark.parametrize(("positions", "message"), [
+    (torch.zeros(3, 4, dtype=torch.long), r"\[N\] or \[B, N\] with B = 2, not of shape \[3, 4\]"),
+    (torch.tensor(4), r"not of shape \[\]"),
+    (torch.zeros(4), r"dtype torch.long, not torch.float32"),
+])
+def test_wrong_positions_are_refused(positions: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        self_similarity(noise(2, 3, 5, 5), positions, patch_size=3)
+
+
 def test_positions_are_drawn_without_replacement_and_by_the_generator() -> None:
     draws = [sample_positions(9, 7, 20, generator=torch.Generator().manual_seed(seed)) for seed in (5, 5, 6)]
     assert all(draw.dtype == torch.int64 and draw.shape == (20,) for draw in draws)
@@ -203,6 +234,50 @@ def structure_cosine_of_rows(maps: Tensor) -> Tensor:
     return structure_cosine(maps, maps, whole_rows=True)
 
 
+LOSSES = {
+    "cos": partial(structure_distance, mode="cos", normalize=True),
+    "l1": partial(structure_distance, mode="l1"),
+    "contrastive": contrastive_loss,
+}
+
+
+def some_maps(name: str, *, batch: int = 2) -> list[Tensor]:
+    return [noise(batch, 3, 9, seed=seed) for seed in range(3 if name == "contrastive" else 2)]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_of_queries_have_the_loss_as_their_mean(name: str) -> None:
+    maps, loss = some_maps(name), LOSSES[name]
+    losses = loss(*maps, reduction="none")
+    assert losses.shape == (2, 3)
+    torch.testing.assert_close(losses.mean(), loss(*maps))
+    if name != "contrastive":  # whose negatives are the other queries
+        torch.testing.assert_close(losses[1, 2], loss(*(of[1:, 2:] for of in maps)))
+    else:
+        torch.testing.assert_close(losses[1].mean(), loss(*(of[1:] for of in maps)))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_queries_may_have_weights(name: str) -> None:
+    maps, loss = some_maps(name), LOSSES[name]
+    losses = loss(*maps, reduction="none")
+    shared, own = torch.tensor([1.0, 0.0, 2.0]), torch.tensor([[1.0, 0.0, 2.0], [0.5, 3.0, 0.0]])
+    for weights in (shared, own, own > 0):
+        torch.testing.assert_close(loss(*maps, weights=weights, reduction="none"), weights * losses)
+        expected = sum(w * v for w, v in zip(weights.expand(2, 3).flatten(), losses.flatten(), strict=True))
+        torch.testing.assert_close(loss(*maps, weights=weights), expected / weights.expand(2, 3).sum())
+    assert loss(*maps, weights=torch.zeros(3)) == 0
+    assert torch.autograd.gradcheck(lambda *of: loss(*of, weights=own.double()), [of.requires_grad_() for of in maps])
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_wrong_weights_and_reductions_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"weights must be .* with \[B, N\] = \[2, 3\] here, .*\[2, 1\]"):
+        LOSSES[name](*some_maps(name), weights=torch.ones(2, 1))
+    with pytest.raises(ValueError, match="reduction 'sum' is unknown; choose one of: mean, none"):
+        LOSSES[name](*some_maps(name), reduction="sum")
+
+
 def compare(loss: SpatialCorrelativeLoss, source: object, target: object) -> None:
     loss(source, target)
 
@@ -264,6 +339,55 @@ def test_half_precision_features_are_compared_in_single_precision() -> None:
             assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("mode", ["cos", "l1"])
+def test_the_memory_layout_does_not_matter(mode: str, normalize: bool) -> None:
+    loss = SpatialCorrelativeLoss(patch_size=3, mode=mode, normalize=normalize)
+    features, positions = [features_of(2, seed=seed) for seed in (0, 10, 20)], [torch.arange(0, 36, 5)] * 2
+    last = [[f.contiguous(memory_format=torch.channels_last) for f in layers] for layers in features]
+    torch.testing.assert_close(loss(*last[:2], positions), loss(*features[:2], positions))
+    torch.testing.assert_close(loss.contrast(*last, positions), loss.contrast(*features, positions))
+
+
+def test_the_meta_device_gives_shapes() -> None:
+    features = [[f.to("meta") for f in features_of(2, seed=seed)] for seed in (0, 10, 20)]
+    loss = SpatialCorrelativeLoss(patch_size=3, head_channels=(4, 4)).to("meta")
+    for value in (loss(*features[:2]), loss.contrast(*features)):
+        assert (value.is_meta, value.shape) == (True, ())
+    maps = loss.maps(features[0], [torch.zeros(2, 7, dtype=torch.long, device="meta")] * 2)
+    assert [of.shape for of in maps] == [(2, 7, 9)] * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # two forms of the product on a CPU
+def test_vmap_gives_the_losses_and_gradients_of_a_loop(dtype: torch.dtype) -> None:
+    loss = SpatialCorrelativeLoss(patch_size=3)
+    images = [noise(4, 2, 3, 6, 5, seed=seed, dtype=dtype) for seed in range(3)]
+    positions = torch.stack([torch.randperm(30)[:7] for _ in range(4)])
+
+    def both(source: Tensor, target: Tensor, other: Tensor, at: Tensor) -> Tensor:
+        return loss([source], [target], [at]) + loss.contrast([source], [target], [other], [at])
+
+    for function in (both, torch.func.grad(both, argnums=1)):
+        expected = torch.stack([function(*arguments) for arguments in zip(*images, positions, strict=True)])
+        torch.testing.assert_close(torch.func.vmap(function)(*images, positions), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("heads", [None, (4, 4)])
+def test_the_whole_loss_compiles_to_one_graph(heads: tuple | None) -> None:
+    loss = SpatialCorrelativeLoss(patch_count=9, patch_size=3, head_channels=heads)
+    features = [features_of(2, seed=seed) for seed in (0, 10, 20)]
+    own = [torch.stack([torch.randperm(36)[:5] for _ in range(2)]) for _ in range(2)]
+    for function, images in ((loss, features[:2]), (loss.contrast, features)):
+        compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+        for arguments in ((*images,), (*images, own)):
+            values = []
+            for call in (function, compiled):
+                torch.manual_seed(1)
+                values.append(call(*arguments))
+            torch.testing.assert_close(*values)
+
+
 def test_loss_is_the_mean_over_layers() -> None:
     source, target, other = (features_of(3, seed=seed) for seed in (0, 10, 20))
     positions = [torch.tensor([1, 4, 30]), None, torch.tensor([8])]
@@ -292,7 +416,7 @@ def test_positions_are_drawn_anew_at_each_call_once_a_layer(monkeypatch: pytest.
         drawn.append(sample_positions(*args, **kwargs))
         return drawn[-1]
 
-    monkeypatch.setattr(spatial_correlative, "sample_positions", record)
+    monkeypatch.setattr(module, "sample_positions", record)
     loss = SpatialCorrelativeLoss(patch_count=5, patch_size=3)
     source, target, other = (features_of(2, seed=seed) for seed in (0, 10, 20))
     loss(source, target)
@@ -321,8 +445,8 @@ EMPTY = inspect.Parameter.empty
 @pytest.mark.parametrize(("function", "parameters"), [
     (sample_positions, "height, width, count, *, generator=None, device=None"),
     (self_similarity, "features, positions=None, *, patch_size, normalize=False"),
-    (structure_distance, "source, target, *, mode='cos', normalize=False"),
-    (contrastive_loss, "source, positive, other, *, temperature=0.07"),
+    (structure_distance, "source, target, *, mode='cos', normalize=False, weights=None, reduction='mean'"),
+    (contrastive_loss, "source, positive, other, *, temperature=0.07, weights=None, reduction='mean'"),
 ])
 def test_public_signatures(function: Callable[..., Tensor], parameters: str) -> None:
     signature = inspect.signature(function)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.losses.spatial_correlative import (
+from spatial_correlative import (
     SpatialCorrelativeLoss,
     contrastive_loss,
     self_similarity,

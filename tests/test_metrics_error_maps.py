@@ -9,7 +9,7 @@ from torch import Tensor
 from metrics import error_maps
 from metrics.error_maps import cosine_error, perceptual_error, pixel_error, similarity_error, similarity_map
 from models.losses.perceptual import perceptual_loss
-from models.losses.spatial_correlative import self_similarity, structure_cosine, structure_distance
+from spatial_correlative import self_similarity, structure_cosine, structure_distance
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

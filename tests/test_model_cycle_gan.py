@@ -14,9 +14,9 @@ from torch import Tensor
 
 import test as translation
 from models.cycle_gan import CycleFlags, CycleModel
-from models.losses.spatial_correlative import self_similarity, structure_distance
 from models.structure import StructureFlags
 from options import TrainFlags
+from spatial_correlative import self_similarity, structure_distance
 from train import train
 from util.errors import UserError
 

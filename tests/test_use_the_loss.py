@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import pytest
 from cli import ROOT, run_process
 
 PAGE = (ROOT / "docs" / "use_the_loss.md").read_text(encoding="utf-8")
+INSTALLED, FIXED, LEARNED, FEATURES, FIXED_FEATURES, LEARNED_FEATURES, TWO_LOSSES, POSITIONS = re.findall(
+    r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 EXAMPLE = ROOT / "examples" / "minimal.py"
 YOURS = """
+import torch
+from torch import nn
 torch.manual_seed(0)
 photos, paintings = [[torch.rand(2, 3, 64, 48) * 2 - 1] for _ in range(2)]
 generator = nn.Conv2d(3, 3, 3, padding=1)
@@ -22,23 +27,36 @@ before = generator.weight.clone()
 """
 SEEN = """
 assert not torch.equal(before, generator.weight), "the generator has not learned"
-assert 0 < structure(source, features(translation)).item() < 2
+assert 0 < (loss - adversarial_loss(translation)).item() < 20
 before = generator.weight.clone()
 """
 
 
-def test_the_loops_of_the_page_train_beside_a_copy_of_the_file(
+def test_the_loops_of_images_train() -> None:
+    names: dict[str, Any] = {}
+    exec("\n".join([YOURS, INSTALLED, "heads = learned.heads[1][2].weight.clone()", FIXED, SEEN, LEARNED, SEEN]), names)
+    assert not names["heads"].equal(names["learned"].heads[1][2].weight)
+
+
+def test_the_loops_of_features_train_with_a_copy_of_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copy(ROOT / "models" / "losses" / "spatial_correlative.py", tmp_path)
+    shutil.copy(ROOT / "spatial_correlative" / "loss.py", tmp_path / "spatial_correlative.py")
     monkeypatch.syspath_prepend(tmp_path)
-    setup, fixed, learned, two_losses = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    (one_loss,) = re.findall(r"^ +head_loss = .*\n", learned, flags=re.MULTILINE)
-    assert 'weights="IMAGENET1K_V1"' in setup
-    setup = setup.replace('weights="IMAGENET1K_V1"', "weights=None")  # no download
+    for name in [name for name in sys.modules if name.split(".")[0] == "spatial_correlative"]:
+        monkeypatch.delitem(sys.modules, name)
+    (one_loss,) = re.findall(r"^ +head_loss = .*\n", LEARNED_FEATURES, flags=re.MULTILINE)
+    (jitter,) = re.findall(r"^jitter = .*", INSTALLED, flags=re.MULTILINE)
+    assert 'weights="IMAGENET1K_V1"' in FEATURES
+    features = FEATURES.replace('weights="IMAGENET1K_V1"', "weights=None")  # no download
+    two_losses = LEARNED_FEATURES.replace(one_loss, TWO_LOSSES)
     names: dict[str, Any] = {}
-    exec("\n".join([setup, YOURS, fixed, SEEN, learned, SEEN, learned.replace(one_loss, two_losses), SEEN]), names)
+    exec("\n".join([features, YOURS, FIXED_FEATURES, SEEN, "from torchvision.transforms import ColorJitter", jitter,
+                    LEARNED_FEATURES, SEEN, two_losses, SEEN, POSITIONS]), names)
+    assert Path(sys.modules["spatial_correlative"].__file__).parent == tmp_path
     assert names["structure"].heads[1][2].weight.grad.abs().sum() > 0
+    assert names["of_each"].shape == (2, 48)
+    assert all(distance.isfinite() for distance in names["distances"])
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ WRONG_FLAGS = {
     "layer": (["--attn_layers", "4,13"], ["--attn_layers", "'13'", "relu3_1"]),
     "layer twice": (["--attn_layers", "4,relu3_1"], ["--attn_layers 4,relu3_1", "twice"]),
     "layer beyond the weights": (["--attn_layers", "relu5_1", "--vgg_weights", "bundled"],
-                                 ["--vgg_weights bundled", "relu5_1", "imagenet"]),
+                                 ["--vgg_weights", "bundled", "relu5_1", "imagenet"]),
     "no weights": (["--vgg_weights", "nowhere.pth"], ["--vgg_weights", "nowhere.pth", "bundled"]),
     "gpu 0": (["--gpu_ids", "0"], ["--gpu_ids 0", "no CUDA GPU", "-1"]),
     "gpus": (["--gpu_ids", "0,1"], ["--gpu_ids 0,1", "single GPU"]),

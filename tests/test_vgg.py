@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 from skimage import data
 from torch import Tensor, nn
 
-from models.networks import VGG16Features, layer_channels, layer_strides, vgg
+from models.networks import vgg as of_programs
+from spatial_correlative import VGG16Features, vgg
+from spatial_correlative.vgg import layer_channels, layer_strides
 from util.errors import UserError
 
 
@@ -43,7 +45,7 @@ def test_names_and_numbers_mean_the_same_layers() -> None:
 
 @pytest.mark.parametrize("layer", ["13", "-1", "relu3_4", "conv1_1", "", "1.0", "²"])
 def test_unknown_layers_are_refused(layer: str) -> None:
-    with pytest.raises(UserError, match="VGG16 has no layer"):
+    with pytest.raises(ValueError, match="VGG16 has no layer"):
         VGG16Features([layer], "random")
 
 
@@ -75,7 +77,7 @@ def test_a_shallow_request_stops_early_and_a_deeper_one_than_built_is_refused(ph
     network = VGG16Features(["relu1_1", "relu3_1"])
     network.features[-1].register_forward_hook(lambda *_: pytest.fail("the deepest layer ran"))
     network(photos, ["0"])
-    with pytest.raises(UserError, match="end at relu3_1, before relu4_1"):
+    with pytest.raises(ValueError, match="end at relu3_1, before relu4_1"):
         network(photos, ["7"])
 
 
@@ -113,10 +115,12 @@ def test_one_channel_images_are_repeated(photos: Tensor) -> None:
 def test_images_that_it_cannot_take_are_refused() -> None:
     network = VGG16Features(["relu3_1"], "random")
     assert network(torch.zeros(1, 3, 4, 5))[0].shape == (1, 256, 1, 1)
-    with pytest.raises(UserError, match="at least 4x4"):
+    with pytest.raises(ValueError, match="at least 4x4"):
         network(torch.zeros(1, 3, 3, 64))
-    with pytest.raises(UserError, match="1 or 3 channels, but got 4"):
+    with pytest.raises(ValueError, match="1 or 3 channels, but got 4"):
         network(torch.zeros(1, 4, 64, 64))
+    with pytest.raises(ValueError, match=r"images \[B, 3, H, W\], not of shape \[3, 64, 64\]"):
+        network(torch.zeros(3, 64, 64))
 
 
 def test_frozen_weights_stay_and_gradients_reach_the_images(photos: Tensor) -> None:
@@ -140,8 +144,8 @@ def test_random_weights_are_the_same_every_time_and_draw_from_no_global_generato
 
 def test_bundled_weights_end_at_relu4_3() -> None:
     assert {parameter.dtype for parameter in VGG16Features(["9"]).parameters()} == {torch.float32}
-    with pytest.raises(UserError, match=r"--vgg_weights bundled has no 'features.24.weight', which relu5_1 needs.*"
-                                        r"use --vgg_weights imagenet"):
+    with pytest.raises(ValueError, match=r"weights 'bundled' have no 'features.24.weight', which relu5_1 needs.*"
+                                         r"use 'imagenet'"):
         VGG16Features(["4", "relu5_1"])
 
 
@@ -152,22 +156,22 @@ def test_weights_are_read_from_a_file_and_cast_to_float32(suffix: str, tmp_path:
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
     network = VGG16Features(["4"], str(path))
     assert all(torch.equal(value, state[key].float()) for key, value in network.state_dict().items())
-    with pytest.raises(UserError, match=r"has no 'features.12.weight', which relu3_2 needs"):
+    with pytest.raises(ValueError, match=r"have no 'features.12.weight', which relu3_2 needs"):
         VGG16Features(["5"], str(path))
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"there is no file .*absent.pth"):
+    with pytest.raises(ValueError, match=r"there is no file .*absent.pth"):
         VGG16Features(["4"], str(tmp_path / "absent.pth"))
     for name in ("broken.pth", "broken.safetensors"):
         (tmp_path / name).write_text("no weights")
-        with pytest.raises(UserError, match=f"{name} is no readable state dict"):
+        with pytest.raises(ValueError, match=f"{name} is no readable state dict"):
             VGG16Features(["4"], str(tmp_path / name))
     torch.save([1], tmp_path / "list.pth")
-    with pytest.raises(UserError, match="holds a list"):
+    with pytest.raises(ValueError, match="holds a list"):
         VGG16Features(["4"], str(tmp_path / "list.pth"))
     torch.save({"features.0.weight": torch.zeros(64, 1, 3, 3)}, tmp_path / "grey.pth")
-    with pytest.raises(UserError, match=r"'features.0.weight' has shape \(64, 1, 3, 3\) instead of"):
+    with pytest.raises(ValueError, match=r"'features.0.weight' of shape \(64, 1, 3, 3\) instead of"):
         VGG16Features(["0"], str(tmp_path / "grey.pth"))
 
 
@@ -199,16 +203,33 @@ def test_a_failed_download_says_where_to_put_the_file(tmp_path: Path, monkeypatc
     serve({}, tmp_path, monkeypatch)
     for file in (tmp_path / "server").iterdir():
         file.unlink()
-    with pytest.raises(UserError, match=r"imagenet: cannot get .* put that file into .*cache/checkpoints"):
+    with pytest.raises(ValueError, match=r"cannot get the weights imagenet .* put that file into .*cache/checkpoints"):
         VGG16Features(["4"], "imagenet")
 
 
 def test_a_download_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     serve(torchvision_state(1), tmp_path, monkeypatch, broken=True)
-    with pytest.raises(UserError, match="invalid hash value"):
+    with pytest.raises(ValueError, match="invalid hash value"):
         VGG16Features(["0"], "imagenet")
 
 
 def test_the_published_url_names_its_hash_for_the_check() -> None:
     models = pytest.importorskip("torchvision").models
     assert models.VGG16_Weights.IMAGENET1K_V1.url == vgg.IMAGENET_URL
+
+
+def test_the_programs_name_the_flags(tmp_path: Path) -> None:
+    assert issubclass(of_programs.VGG16Features, VGG16Features)
+    network = of_programs.VGG16Features(["relu3_1"], "random")
+    for images in (torch.zeros(1, 3, 3, 64), torch.zeros(1, 4, 64, 64)):
+        with pytest.raises(UserError, match=r"VGG16 .*, but got .*: change --crop_size, .*--input_nc"):
+            network(images)
+    with pytest.raises(UserError, match=r"--vgg_weights: the VGG16 weights 'bundled' have no 'features.24.weight'"):
+        of_programs.VGG16Features(["relu5_1"])
+    for call in (of_programs.VGG16Features, of_programs.layer_channels, of_programs.layer_strides):
+        with pytest.raises(UserError, match=r"^VGG16 has no layer 'relu9_1'"):
+            call(["relu9_1"])
+    with pytest.raises(UserError, match=r"^VGG16 has no layer 'relu9_1'"):
+        of_programs.layer_index("relu9_1")
+    with pytest.raises(UserError, match=r"^--vgg_weights: there is no file"):
+        of_programs.read_weights(tmp_path / "absent.pth")

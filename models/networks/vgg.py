@@ -1,189 +1,65 @@
-"""VGG16 as a feature extractor (Simonyan & Zisserman, 2015), cut after the deepest layer asked for."""
+"""VGG16 features for the programs: those of the package `spatial_correlative`, with errors for their users."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from spatial_correlative import vgg
+from spatial_correlative.vgg import BUNDLED, IMAGENET_MEAN, IMAGENET_STD, IMAGENET_URL, LAYERS
 from util.errors import UserError
 
-from .blocks import require_sides
+__all__ = ["BUNDLED", "IMAGENET_MEAN", "IMAGENET_STD", "IMAGENET_URL", "LAYERS", "VGG16Features", "layer_channels",
+           "layer_index", "layer_strides", "read_weights"]
 
-BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # the convolutions' channels
-CHANNELS = tuple(channels for block in BLOCKS for channels in block)
-STRIDES = tuple(2**number for number, block in enumerate(BLOCKS) for _ in block)
-LAYERS = tuple(f"relu{b}_{i}" for b, block in enumerate(BLOCKS, 1) for i in range(1, len(block) + 1))
 
-BUNDLED = Path(__file__).resolve().parents[1] / "weights" / "vgg16_features.safetensors"
-IMAGENET_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"  # torchvision's IMAGENET1K_V1
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+class VGG16Features(vgg.VGG16Features):
+    """The same features; raises `UserError` in place of `ValueError`, and names the flags."""
+
+    def __init__(self, layers: Sequence[str], weights: str = "bundled", *, frozen: bool = True) -> None:
+        layer_channels(layers)  # errors of the layers are not errors of --vgg_weights
+        with _for_users("--vgg_weights: "):
+            super().__init__(layers, weights, frozen=frozen)
+
+    def check_images(self, images: Tensor, deepest: int) -> None:
+        try:  # torch.compile does not take a context manager here
+            super().check_images(images, deepest)
+        except ValueError as error:
+            raise UserError(f"{error}: change --crop_size, --load_size, --input_nc or --output_nc, or use no loss on "
+                            "VGG16 features") from error
 
 
 def layer_index(layer: str) -> int:
-    """The layer's number among the 13 ReLUs: ``"relu3_1"`` or ``"4"`` -> 4.
-
-    Raises:
-        UserError: there is no such layer.
-    """
-    if layer in LAYERS:
-        return LAYERS.index(layer)
-    if re.fullmatch(r"[0-9]{1,2}", layer) and int(layer) < len(LAYERS):
-        return int(layer)
-    raise UserError(f"VGG16 has no layer '{layer}': use a number from 0 to {len(LAYERS) - 1} or one of "
-                    f"{', '.join(LAYERS)}")
+    """`spatial_correlative.vgg.layer_index`; raises `UserError`."""
+    with _for_users():
+        return vgg.layer_index(layer)
 
 
 def layer_channels(layers: Sequence[str]) -> list[int]:
-    """Channels of each layer's features."""
-    return [CHANNELS[layer_index(layer)] for layer in layers]
+    """`spatial_correlative.vgg.layer_channels`; raises `UserError`."""
+    with _for_users():
+        return vgg.layer_channels(layers)
 
 
 def layer_strides(layers: Sequence[str]) -> list[int]:
-    """Image pixels per feature, along each side, of each layer."""
-    return [STRIDES[layer_index(layer)] for layer in layers]
-
-
-class VGG16Features(nn.Module):
-    """Features of some of VGG16's ReLUs: images [B, 3, H, W] in [-1, 1] -> a list of [B, C, H // s, W // s].
-
-    The strides s and channels C are those of `layer_strides` and `layer_channels`. One-channel images are
-    repeated to three. No layer beyond the deepest one asked for exists. One pass serves several losses: ask for
-    all their layers together. Keys of the state dict are torchvision's.
-
-    Args:
-        layers: ``relu1_1`` to ``relu5_3``, or ``0`` to ``12`` counting ReLUs; repeats are allowed.
-        weights: ``bundled`` (in this repository, up to relu4_3), ``imagenet`` (torchvision's, downloaded once),
-            ``random`` (the same every time; for tests), or the path of a .safetensors or .pth state dict.
-        frozen: the weights get no gradients (the images still do) and the module stays in evaluation mode.
-
-    Raises:
-        UserError: no or unknown layer, weights that are missing or do not reach it, or too small images.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, layers: Sequence[str], weights: str = "bundled", *, frozen: bool = True) -> None:
-        super().__init__()
-        if not layers:
-            raise UserError("VGG16 features: no layer is asked for")
-        self.layers, self.channels = tuple(layers), layer_channels(layers)
-        self.depth = 1 + max(layer_index(layer) for layer in layers)
-        self.frozen = frozen
-        with torch.device("meta"):  # neither time nor random numbers for weights that are replaced below
-            self.features = _convolutions(self.depth)
-        self.load_state_dict(_load_weights(weights, self.state_dict()), assign=True)
-        self.to(memory_format=torch.channels_last)  # the faster layout for these convolutions, on CPUs too
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
-        self.requires_grad_(not frozen)
-        self.train(not frozen)
-
-    def train(self, mode: bool = True) -> VGG16Features:
-        return super().train(mode and not self.frozen)
-
-    def parameters_up_to(self, layers: Sequence[str]) -> list[nn.Parameter]:
-        """Parameters that the features of some layers depend on."""
-        count = 1 + max(layer_index(layer) for layer in layers)
-        convolutions = [layer for layer in self.features if isinstance(layer, nn.Conv2d)][:count]
-        return [parameter for convolution in convolutions for parameter in convolution.parameters()]
-
-    def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> list[Tensor]:
-        """Features in the order of ``layers``; left out, those that the module was built for."""
-        wanted = [layer_index(layer) for layer in (self.layers if layers is None else layers)]
-        deepest = max(wanted)
-        if deepest >= self.depth:
-            raise UserError(f"these VGG16 features end at {LAYERS[self.depth - 1]}, before {LAYERS[deepest]}")
-        if images.shape[1] not in (1, 3):
-            raise UserError(f"VGG16 takes images of 1 or 3 channels, but got {images.shape[1]}: "
-                            "change --input_nc or --output_nc, or use no loss on VGG16 features")
-        require_sides(images, least=STRIDES[deepest], network=f"VGG16 up to {LAYERS[deepest]}")
-        x = (images.expand(-1, 3, -1, -1) * 0.5 + 0.5 - self.mean) / self.std
-        found: list[Tensor] = []
-        for layer in self.features:
-            x = layer(x)
-            if isinstance(layer, nn.ReLU):
-                found.append(x)
-                if len(found) > deepest:
-                    break
-        return [found[index] for index in wanted]
-
-
-def _convolutions(depth: int) -> nn.Sequential:
-    """The first ``depth`` convolutions with their ReLUs, numbered as torchvision's ``features``."""
-    layers: list[nn.Module] = []
-    before = 3
-    for index in range(depth):
-        if index and STRIDES[index] > STRIDES[index - 1]:
-            layers.append(nn.MaxPool2d(2))
-        layers += [nn.Conv2d(before, CHANNELS[index], 3, padding=1), nn.ReLU(inplace=True)]
-        before = CHANNELS[index]
-    return nn.Sequential(*layers)
-
-
-def _load_weights(weights: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 values of the ``expected`` keys, from wherever ``weights`` says."""
-    if weights == "random":
-        return _random_weights(expected)
-    path = BUNDLED if weights == "bundled" else Path(weights)
-    state = _download() if weights == "imagenet" else read_weights(path)
-    for key, value in expected.items():
-        if key not in state:
-            deepest = LAYERS[len(expected) // 2 - 1]
-            raise UserError(f"--vgg_weights {weights} has no '{key}', which {deepest} needs: ask for earlier layers "
-                            "(bundled goes up to relu4_3) or use --vgg_weights imagenet, which has all")
-        if state[key].shape != value.shape:
-            raise UserError(f"--vgg_weights {weights}: '{key}' has shape {tuple(state[key].shape)} instead of "
-                            f"{tuple(value.shape)}: use a state dict of torchvision's vgg16")
-    return {key: state[key].float() for key in expected}
+    """`spatial_correlative.vgg.layer_strides`; raises `UserError`."""
+    with _for_users():
+        return vgg.layer_strides(layers)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict of a .safetensors or .pth file.
+    """`spatial_correlative.vgg.read_weights`; raises `UserError`."""
+    with _for_users("--vgg_weights: "):
+        return vgg.read_weights(path)
 
-    Raises:
-        UserError: there is no such file, or it holds something else.
-    """
-    if not path.is_file():
-        raise UserError(f"--vgg_weights: there is no file {path}: use bundled, imagenet, random or the path of "
-                        "a .safetensors or .pth file")
+
+@contextmanager
+def _for_users(prefix: str = "") -> Iterator[None]:
+    """Raise a `UserError` in place of a `ValueError`."""
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # noqa: PLC0415 - only where such a file is read
-
-            state: dict[str, Tensor] = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both readers raise many kinds
-        raise UserError(f"--vgg_weights: {path} is no readable state dict ({type(error).__name__}): use a "
-                        ".safetensors file, or a .pth file that holds tensors alone") from error
-    if not isinstance(state, dict):
-        raise UserError(f"--vgg_weights: {path} holds a {type(state).__name__}: use a file with a state dict")
-    return state
-
-
-def _download() -> dict[str, Tensor]:
-    """torchvision's weights, from torch's cache or, the first time, the network."""
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    try:
-        return torch.hub.load_state_dict_from_url(IMAGENET_URL, map_location="cpu", check_hash=True,
-                                                  weights_only=True)
-    except (OSError, RuntimeError) as error:  # no network; a broken file
-        raise UserError(f"--vgg_weights imagenet: cannot get {IMAGENET_URL} ({error}): put that file into "
-                        f"{folder}, or use --vgg_weights bundled") from error
-
-
-def _random_weights(expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Kaiming-normal kernels and zero biases, from a fixed seed: a resumed run must see the same features."""
-    generator = torch.Generator().manual_seed(0)
-    state: dict[str, Tensor] = {}
-    for key, value in expected.items():
-        state[key] = torch.zeros(value.shape)
-        if value.dim() == 4:
-            nn.init.kaiming_normal_(state[key], generator=generator)
-    return state
+        yield
+    except ValueError as error:
+        raise UserError(f"{prefix}{error}") from error

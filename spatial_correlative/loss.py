@@ -1,7 +1,7 @@
 """Spatially-correlative losses: structure as the pattern of an image's similarity to itself.
 
 C. Zheng, T.-J. Cham, J. Cai: "The Spatially-Correlative Loss for Various Image Translation Tasks",
-CVPR 2021, arXiv 2104.00854. This file needs torch alone, so it can be copied into any project.
+CVPR 2021, arXiv 2104.00854. This file needs only torch, so it can be copied into any project.
 
 FSeSim compares self-similarity maps of fixed features (VGG16's relu3_1 and relu4_1, say). In a training loop:
 
@@ -24,6 +24,7 @@ LSeSim passes the features through learned heads first. Create the loss with ``h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -31,6 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Mode = Literal["cos", "l1"]
+Reduction = Literal["mean", "none"]
 
 
 def sample_positions(
@@ -60,18 +62,18 @@ def window_positions(positions: Tensor, height: int, width: int, patch_size: int
     """The flat positions of the window that holds each query, moved inside the map where it would stick out.
 
     Args:
-        positions: LongTensor [N] of flat row-major query positions.
+        positions: LongTensor [N] or [B, N] of flat row-major query positions.
         height, width: size of the feature map; both at least ``patch_size``.
         patch_size: side p of the window.
 
     Returns:
-        LongTensor [N, p * p], row-major inside each window.
+        LongTensor [N, p * p] or [B, N, p * p], row-major inside each window.
     """
-    top = (positions // width - patch_size // 2).clamp(0, height - patch_size)  # [N]
+    top = (positions // width - patch_size // 2).clamp(0, height - patch_size)  # [N] or [B, N]
     left = (positions % width - patch_size // 2).clamp(0, width - patch_size)
     steps = torch.arange(patch_size, device=positions.device)
     offsets = (steps[:, None] * width + steps).flatten()  # [p * p]
-    return (top * width + left)[:, None] + offsets
+    return (top * width + left)[..., None] + offsets
 
 
 def self_similarity(
@@ -87,7 +89,8 @@ def self_similarity(
 
     Args:
         features: [B, C, H, W].
-        positions: LongTensor [N] of flat row-major queries, shared by the batch; None: all queries and all keys.
+        positions: LongTensor of flat row-major queries, [N] for all images or [B, N] for each image; None: all queries
+            and all keys.
         patch_size: side p of the window of keys around a query; unless it is below both H and W, all are keys.
         normalize: cosine instead of a squashed scalar product (``--use_norm``).
 
@@ -95,7 +98,8 @@ def self_similarity(
         [B, N, P] with P = p * p or H * W, in float32 or, for float64 features, float64.
 
     Raises:
-        ValueError: ``features`` is not four-dimensional or is empty, or ``patch_size`` is below 1.
+        ValueError: ``features`` is not four-dimensional or is empty, ``patch_size`` is below 1, or ``positions`` has
+            another shape or type.
 
     Example:
         >>> self_similarity(torch.randn(2, 256, 64, 48), torch.tensor([0, 9]), patch_size=32).shape
@@ -106,21 +110,37 @@ def self_similarity(
     if patch_size < 1:
         raise ValueError(f"patch_size must be at least 1, not {patch_size}")
     batch, channels, height, width = features.shape
-    with torch.autocast(features.device.type, enabled=False):  # half precision loses small differences
+    if positions is not None:
+        _require_positions(positions, batch)
+    with _no_autocast(features):  # half precision loses small differences
         features = features if features.dtype == torch.float64 else features.float()
         # A sum instead of the mean, added instead of subtracted: two passes over all features less in backward.
         features = features + features.sum(dim=(2, 3), keepdim=True) / -(height * width)
         features = F.normalize(features, dim=1) if normalize else features
         queries = features.flatten(2)  # [B, C, HW]
         if positions is not None:
-            queries = queries.index_select(2, positions)  # [B, C, N]
+            queries = (queries.index_select(2, positions) if positions.dim() == 1  # [B, C, N]
+                       else queries.gather(2, positions[:, None].expand(-1, channels, -1)))
         if not normalize:
             queries = queries / (10 * channels)  # here and not in the products, of which there are many more
         similarity = _products(queries, features)  # [B, N, HW]
         if positions is not None and patch_size < min(height, width):
-            window = window_positions(positions, height, width, patch_size)  # [N, P]
+            window = window_positions(positions, height, width, patch_size)  # [N, P] or [B, N, P]
             similarity = similarity.gather(2, window.expand(batch, -1, -1))
         return similarity if normalize else torch.tanh(similarity)
+
+
+def _require_positions(positions: Tensor, batch: int) -> None:
+    """Refuse query positions that are not a LongTensor [N] or [B, N]."""
+    if positions.dtype != torch.long:
+        raise ValueError(f"positions must be of dtype torch.long, not {positions.dtype}")
+    if positions.dim() != 1 and (positions.dim() != 2 or len(positions) != batch):
+        raise ValueError(f"positions must be [N] or [B, N] with B = {batch}, not of shape {list(positions.shape)}")
+
+
+def _no_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    """Disable autocast on the tensor's device; the meta device has none."""
+    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)
 
 
 def _products(queries: Tensor, features: Tensor) -> Tensor:
@@ -133,7 +153,10 @@ def _products(queries: Tensor, features: Tensor) -> Tensor:
     return F.conv2d(features.reshape(1, -1, height, width), kernels, groups=batch).view(batch, -1, height * width)
 
 
-def structure_distance(source: Tensor, target: Tensor, *, mode: Mode = "cos", normalize: bool = False) -> Tensor:
+def structure_distance(
+    source: Tensor, target: Tensor, *, mode: Mode = "cos", normalize: bool = False, weights: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
     """Distance between two self-similarity maps at the target's strongest quarter of entries (equation 3).
 
     Of each row only the entries count where the target is at least its (P // 4 + 1)-th largest value; ties are
@@ -144,26 +167,49 @@ def structure_distance(source: Tensor, target: Tensor, *, mode: Mode = "cos", no
         source, target: self-similarity maps [B, N, P] at the same positions.
         mode: ``cos``: criterion(1, cosine of the rows); ``l1``: criterion of the entries, times P / (P // 4).
         normalize: whether the maps were made with ``normalize``.
+        weights: of the queries, [N] or [B, N], at least 0; None: all are 1.
+        reduction: ``mean``: the mean over the queries, weighted by ``weights``; 0 if all of these are 0. ``none``: the
+            distance of each query times its weight.
 
     Returns:
-        Scalar; in [0, 2] for ``cos`` with ``normalize``.
+        Scalar, or [B, N] for ``none``; in [0, 2] for ``cos`` with ``normalize`` and without ``weights``.
 
     Raises:
-        ValueError: an unknown mode, maps of different shape or other than [B, N, P], empty ones, or fewer than four
-            keys in mode ``l1``.
+        ValueError: an unknown mode or reduction, maps of different shape or other than [B, N, P], empty ones, weights
+            of another shape, or fewer than four keys in mode ``l1``.
     """
     source, target = _strongest(source, target)
     criterion = F.l1_loss if normalize else F.smooth_l1_loss
     if mode == "cos":
-        cosine = _row_cosine(source, target)
-        return criterion(cosine, torch.ones_like(cosine))
-    if mode == "l1":
+        source = _row_cosine(source, target)  # [B, N]
+        target = torch.ones_like(source)
+    elif mode == "l1":
         count = target.shape[-1]
         if count < 4:
             raise ValueError(f"mode 'l1' needs at least four keys a query, these maps have {count}")
         scale = count / (count // 4)
-        return criterion(scale * source, scale * target)
-    raise ValueError(f"mode '{mode}' is unknown; choose one of: cos, l1")
+        source, target = scale * source, scale * target
+    else:
+        raise ValueError(f"mode '{mode}' is unknown; choose one of: cos, l1")
+    if weights is None and reduction == "mean":
+        return criterion(source, target)
+    distances = criterion(source, target, reduction="none")
+    return _reduce(distances.mean(dim=2) if mode == "l1" else distances, weights, reduction)
+
+
+def _reduce(losses: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
+    """Weight the losses of queries [B, N] and, for ``mean``, average them."""
+    if reduction not in ("mean", "none"):
+        raise ValueError(f"reduction '{reduction}' is unknown; choose one of: mean, none")
+    if weights is None:
+        return losses.mean() if reduction == "mean" else losses
+    if weights.shape not in (losses.shape, losses.shape[1:]):
+        raise ValueError(f"weights must be [N] or [B, N], with [B, N] = {list(losses.shape)} here, not of shape "
+                         f"{list(weights.shape)}")
+    weights = weights.to(losses.dtype).expand_as(losses)
+    if reduction == "none":
+        return weights * losses
+    return (weights * losses).sum() / weights.sum().clamp(min=torch.finfo(losses.dtype).tiny)
 
 
 def structure_cosine(source: Tensor, target: Tensor, *, whole_rows: bool = False) -> Tensor:
@@ -208,7 +254,10 @@ def _row_cosine(source: Tensor, target: Tensor) -> Tensor:
     return cosine
 
 
-def contrastive_loss(source: Tensor, positive: Tensor, other: Tensor, *, temperature: float = 0.07) -> Tensor:
+def contrastive_loss(
+    source: Tensor, positive: Tensor, other: Tensor, *, temperature: float = 0.07, weights: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
     """InfoNCE over self-similarity rows: a query must recognise itself in the positive's map (equation 5).
 
     Rows are L2-normalised; the logits of query i are its products with the positive's rows, with the other
@@ -217,19 +266,24 @@ def contrastive_loss(source: Tensor, positive: Tensor, other: Tensor, *, tempera
     Args:
         source, positive, other: self-similarity maps [B, N, P] at the same positions; the first two of one scene.
         temperature: tau; the logits are divided by it.
+        weights, reduction: see `structure_distance`.
 
     Returns:
-        Scalar cross-entropy, averaged over B and N.
+        Scalar cross-entropy, averaged over B and N, or [B, N] for ``none``.
 
     Raises:
-        ValueError: maps of different shape or other than [B, N, P], or empty ones.
+        ValueError: maps of different shape or other than [B, N, P], empty ones, an unknown reduction, or weights of
+            another shape.
     """
     _require_maps(source, positive, other)
     batch, count, _ = source.shape
-    with torch.autocast(source.device.type, enabled=False):
+    with _no_autocast(source):
         logits = torch.cat([_cosines(source, positive), _cosines(source, other), _cosines(positive, other)], dim=2)
     answers = torch.arange(count, device=source.device).repeat(batch)
-    return F.cross_entropy(logits.flatten(0, 1) / temperature, answers)
+    logits = logits.flatten(0, 1) / temperature
+    if weights is None and reduction == "mean":
+        return F.cross_entropy(logits, answers)
+    return _reduce(F.cross_entropy(logits, answers, reduction="none").view(batch, count), weights, reduction)
 
 
 def _cosines(first: Tensor, second: Tensor) -> Tensor:
@@ -295,7 +349,7 @@ class SpatialCorrelativeLoss(nn.Module):
 
         Args:
             source, target: the layers' features, each [B, C, H, W], of an image and of its translation.
-            positions: query positions [N] of each layer, instead of random ones; None in it: every position.
+            positions: query positions [N] or [B, N] of each layer, instead of random ones; None in it: every position.
 
         Raises:
             ValueError: a tensor in the place of a list, features that are not [B, C, H, W] or are empty, or images
