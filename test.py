@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data import DATASETS
 from evaluation.reports import warn
-from evaluation.translator import Translator, save_translations
+from evaluation.set_translator import SetTranslator, save_translations
 from models import MODELS
 from models.building import is_reversed
 from options import TEST, DataFlags, NetworkFlags, Options, RunFlags, TestFlags, parse
@@ -36,7 +36,7 @@ def main() -> None:
 def translate(options: Options) -> None:
     """Translate the images that the options name, and show them on a page."""
     run, flags = options[RunFlags], options[TestFlags]
-    translator = Translator(options, choose_device(run.gpu_ids))
+    translator = SetTranslator(options, choose_device(run.gpu_ids))
     translator.load(run.folder, run.tag)
     if translator.tiling and options[NetworkFlags].netG.startswith("unet"):
         warn("a U-Net looks at the whole image at once: its tiles differ from the untiled result")
@@ -55,7 +55,7 @@ def translate(options: Options) -> None:
         save(translator, folder, f"{run.name}, {phase}, {run.tag}{half}", flags)
 
 
-def save(translator: Translator, folder: Path, title: str, flags: TestFlags) -> None:
+def save(translator: SetTranslator, folder: Path, title: str, flags: TestFlags) -> None:
     """Write the translations, and a page of them, into ``folder``.
 
     Raises:

@@ -17,7 +17,7 @@ from .experiments import Experiment
 from .generator_scores import GENERATOR_SCORES, GeneratorScorer
 from .reports import warn
 from .scoring import program_conditions
-from .translator import Translator
+from .set_translator import SetTranslator
 
 Entry = dict[str, Any]
 """A checkpoint: ``tag``, ``epochs`` and ``images`` if known, ``sha256`` of its networks, and scores."""
@@ -67,7 +67,7 @@ def score_checkpoints(
     return entries
 
 
-def load_checkpoint(experiment: Experiment, tag: str, translator: Translator) -> dict[str, str]:
+def load_checkpoint(experiment: Experiment, tag: str, translator: SetTranslator) -> dict[str, str]:
     """Load a checkpoint's weights into a translator; returns the SHA-256 of its networks' files.
 
     Raises:

@@ -26,7 +26,7 @@ from .experiments import Experiment, experiment_options
 from .flags import CheckpointFlags, VGGFlags
 from .generator_scores import GeneratorScorer
 from .reports import require_place, warn, write_json
-from .translator import Translated, Translator, save_translations
+from .set_translator import SetTranslator, Translated, save_translations
 
 FIRST = ("experiment", "tag", "epochs", "images")
 SILENT = {
@@ -97,7 +97,7 @@ def compare(
     return Compared(experiment, entry, list(known.values()), scorer.conditions, pictures)
 
 
-def some_translations(translator: Translator, count: int, *, with_inputs: bool) -> Iterator[Translated]:
+def some_translations(translator: SetTranslator, count: int, *, with_inputs: bool) -> Iterator[Translated]:
     """Translate the first ``count`` images; leave out inputs and truths unless ``with_inputs``."""
     for translated in itertools.islice(translator.translations(), count):
         images = {label: image for label, image in translated.images.items()

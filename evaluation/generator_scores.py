@@ -20,7 +20,7 @@ from util.files import sha256
 from util.images import levels
 
 from .scoring import Measured, Sample, ScoreOptions, Scorer
-from .translator import Translator
+from .set_translator import SetTranslator
 
 GENERATOR_SCORES = ("frechet", "line_iou", "colour_error")
 """The scores of a generator; the last two need true counterparts."""
@@ -54,7 +54,7 @@ class GeneratorScorer:
         self, options: Options, device: torch.device, world: World = ALONE, *, layer: str = "relu4_3",
         weights: str = "bundled",
     ) -> None:
-        self.translator, self._world = Translator(options, device, world), world
+        self.translator, self._world = SetTranslator(options, device, world), world
         if self.translator.total < 2:
             raise UserError("--dataroot: the test set has a single image, and the Fréchet distance needs at least two")
         self._scorer = Scorer(GENERATOR_SCORES, ScoreOptions(

@@ -29,7 +29,7 @@ from .folder_scores import Folders, score_folders, score_table
 from .generator_scores import SETTINGS, images_of, real_images
 from .reports import require_place, warn, write_json
 from .scoring import ScoreOptions
-from .translator import Names, Translator, save_translations
+from .set_translator import Names, SetTranslator, save_translations
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def translate_folders(
     Raises:
         UserError: the checkpoint or the test set is missing or damaged, or there are no real images.
     """
-    translator, tag = Translator(options, device), options[RunFlags].epoch
+    translator, tag = SetTranslator(options, device), options[RunFlags].epoch
     digests = load_checkpoint(experiment, tag, translator)
     real, entry = translator.dataset, "B"
     if given is None:  # before the work: they may be missing

@@ -15,10 +15,11 @@ from PIL import Image
 from tiny import save_noise
 
 from evaluation.trained_heads import load_heads
+from inference.translator import STYLES
 from models.networks.vgg import VGG16Features
 from util.errors import UserError
 from util.images import load_normalized
-from web.checkpoints import STYLES, Checkpoint, find_checkpoints, load_generator
+from web.checkpoints import Checkpoint, find_checkpoints, load_generator
 from web.hosts import allowed, own_names
 from web.page import INPUT, Events, captions
 from web.pictures import Studio, read_image
@@ -122,7 +123,7 @@ def test_a_multi_modal_checkpoint_has_several_styles_and_others_have_one(root: P
         assert shown.styles == STYLES
         assert shown.other.read_bytes() not in (shown.output.read_bytes(), shown.input.read_bytes())
     assert not torch.equal(*pictures)
-    assert len(load_generator(choose(root, "mine, latest"), 0, "-1", 0).styles) == 1
+    assert load_generator(choose(root, "mine, latest"), 0, "-1", 0).styles == 1
 
 
 def test_a_generator_is_loaded_once_and_again_when_its_file_has_changed(root: Path) -> None:
@@ -134,11 +135,10 @@ def test_a_generator_is_loaded_once_and_again_when_its_file_has_changed(root: Pa
 
 def test_large_images_are_translated_in_tiles_where_asked_for(root: Path, tmp_path: Path) -> None:
     checkpoint, images = choose(root, "mine, latest"), torch.rand(1, 3, 70, 90) * 2 - 1
-    whole, tiled = (load_generator(checkpoint, 0, "-1", tile).styles[0] for tile in (0, 64))
-    with torch.inference_mode():
-        assert tiled(images).shape == whole(images).shape == images.shape
-        assert torch.equal(tiled(images[..., :60, :60]), whole(images[..., :60, :60]))
-        assert not torch.equal(tiled(images), whole(images)), "an image above the tile's size was not cut"
+    whole, tiled = (load_generator(checkpoint, 0, "-1", tile) for tile in (0, 64))
+    assert tiled(images).shape == whole(images).shape == images.shape
+    assert torch.equal(tiled(images[..., :60, :60]), whole(images[..., :60, :60]))
+    assert not torch.equal(tiled(images), whole(images)), "an image above the tile's size was not cut"
 
 
 def test_a_checkpoint_that_vanished_or_does_not_fit_is_one_sentence(root: Path, tmp_path: Path) -> None:
@@ -163,9 +163,8 @@ def test_without_an_options_file_the_architecture_is_read_from_the_weights(
     shutil.copy(root / "mine" / "latest_net_G.pth", tmp_path / "downloaded" / file)
     checkpoint, = find_checkpoints(tmp_path).values()
     images = torch.rand(1, 3, 40, 32) * 2 - 1
-    found, wanted = (load_generator(of, 0, "-1", 0).styles[0] for of in (checkpoint, choose(root, "mine, latest")))
-    with torch.inference_mode():
-        assert torch.equal(found(images), wanted(images))
+    found, wanted = (load_generator(of, 0, "-1", 0) for of in (checkpoint, choose(root, "mine, latest")))
+    assert torch.equal(found(images), wanted(images))
 
 
 def test_a_host_is_this_servers_or_an_address() -> None:

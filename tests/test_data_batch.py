@@ -57,6 +57,14 @@ def test_no_copies_without_augment():
     assert finish(raw_batch(augment=False)).keys() == {"A", "B", "A_paths", "B_paths"}
 
 
+def test_a_batch_is_finished_as_its_images_would_be_alone():
+    batch = raw_batch()
+    whole = finish(batch)
+    for index in range(4):
+        alone = finish({name: value[index:index + 1] for name, value in batch.items()})
+        assert all(torch.equal(alone[name], whole[name][index:index + 1]) for name in ("A", "B", "A_aug", "B_aug"))
+
+
 @pytest.mark.parametrize("device", ["meta", GPU])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_finishing_never_waits_for_the_device(device, channels):

@@ -181,3 +181,16 @@ def test_jitter_follows_its_plan():
     expected = (adjust_contrast(image, 1.4) * 0.8).clamp(0, 1)
     torch.testing.assert_close(jitter(image, Jitter(order, strengths)), expected)
     assert not torch.allclose(jitter(image, Jitter((0, 1, 3, 2), strengths)), expected)
+
+
+def test_jitter_does_not_depend_on_the_number_of_threads():
+    image = picture(400, 500)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = [jitter(image, plan_jitter(seeded(seed))) for seed in range(5)]
+        torch.set_num_threads(3)
+        together = [jitter(image, plan_jitter(seeded(seed))) for seed in range(5)]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))

@@ -215,3 +215,14 @@ def test_self_similarity_tells_structure_from_appearance_better_than_the_other_m
         rows = [Row("pixel", ""), *(Row(name, layer) for name in ("perceptual", "patchnce", "fsesim"))]
         ratios = [errors[row.key]["ratio"] for row in rows]
         assert all(1.2 * less < more for less, more in itertools.pairwise(ratios)), (layer, ratios)
+
+
+@pytest.mark.slow
+def test_the_ratios_of_64_pairs_are_those_of_the_documentation() -> None:
+    measures = StructureMeasures(["relu3_1", "relu4_1"], whole_rows=True)
+    errors = score_pairs(measures, DRAWINGS / "testA", DRAWINGS / "testB", limit=64)["errors"]
+    ratios = {key: round(value["ratio"], 1) for key, value in errors.items()}
+    assert ratios == pytest.approx({
+        "pixel": 2.8, "perceptual_relu3_1": 4.6, "perceptual_relu4_1": 3.7, "patchnce_relu3_1": 9.1,
+        "patchnce_relu4_1": 7.8, "fsesim_relu3_1": 14.5, "fsesim_relu4_1": 14.2, "fsesim_norm_relu3_1": 16.7,
+        "fsesim_norm_relu4_1": 15.4}, abs=0.11)

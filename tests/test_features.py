@@ -213,8 +213,11 @@ def test_a_step_of_sc(tmp_path: Path, name: str, layers: list[str], flags: str) 
     ("--lambda_perceptual 1", LOSS, "--lambda_perceptual compares features of VGG16: it does not go with --feature_net "
      "torchvision/resnet18"),
     ("--lambda_style 1", LOSS, "--lambda_style compares features of VGG16"),
+    ("--attn_layers 4,7", LOSS, "--attn_layers: torchvision/resnet18 has no layer '4': choose another, .*layer1"),
     ("--attn_layers layer1,layer1", LOSS, "names a layer twice"),
     ("--attn_layers layer4 --loss_mode l1", LOSS, "--loss_mode l1 needs at least four keys"),
+    ("--feature_net resnet18", "", "--feature_net resnet18 is neither vgg16 nor torchvision/NAME nor timm/NAME"),
+    ("--feature_net torchvision/resnet81", LOSS, "torchvision has no classifier 'resnet81'"),
 ])
 def test_contradicting_flags_are_refused_before_anything_is_built(
     tmp_path: Path, flags: str, loss: str, message: str

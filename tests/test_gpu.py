@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import save_folders, train_options, translate_options
 
-from evaluation.translator import Translator
+from evaluation.set_translator import SetTranslator
 from models import MODELS, Model
 from models.precision import prepare
 from options import RunFlags, SpeedFlags
@@ -66,7 +66,7 @@ def test_translations_agree_with_those_of_the_cpu(root: Path) -> None:
 
     def outputs(device: str) -> dict[str, torch.Tensor]:
         options = translate_options(root / "trainA", root, f"--name run --no_tf32 --gpu_ids {device}")
-        translator = Translator(options, choose_device(device))
+        translator = SetTranslator(options, choose_device(device))
         translator.load(root / "checkpoints" / "run", "latest")
         return {of.path: of.images["fake_B"].float().cpu() for of in translator.translations()}
 

@@ -23,7 +23,7 @@ from util.loggers import Sink, curves
 from util.loggers.html_page import HtmlSink
 from util.loggers.json_lines import JsonLinesSink
 from util.loggers.registry import LoggedRun, open_loggers
-from util.loggers.sink import Guarded
+from util.loggers.sink import Guarded, chart_of, group_of, short
 
 
 @pytest.fixture
@@ -48,6 +48,13 @@ def test_flags_choose_loggers(root: Path) -> None:
         assert list(chosen(root, flags)) == names.split(), flags
     with pytest.raises(UserError, match=r"--loggers.*'screen'.*terminal, json, html, visdom, tensorboard, wandb"):
         chosen(root, "--loggers json,screen")
+
+
+def test_values_have_groups_and_charts_by_their_names() -> None:
+    names = ("G", "lr/G", "data_wait", "metrics/FID")
+    assert [group_of(name) for name in names] == ["losses", "lr", "speed", "metrics"]
+    assert [chart_of(name) for name in names] == ["losses", "lr", "data_wait", "metrics/FID"]
+    assert [short(name) for name in ("G", "gradient/D_A")] == ["G", "D_A"]
 
 
 class Failing(Sink):

@@ -18,7 +18,7 @@ from tiny import METHODS, NETWORKS, save_folders, save_noise, train_options, tra
 from torch import Tensor, nn
 
 import test as program
-from evaluation.translator import Names
+from evaluation.set_translator import Names
 from models import base as base_module
 from models import building as building_module
 from models import sc as sc_module
@@ -82,6 +82,19 @@ def by_hand(trained: Path, image: Path) -> np.ndarray:
     tensor = torch.from_numpy(pixels(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.inference_mode():
         return ((generator(tensor)[0] + 1) * 127.5).permute(1, 2, 0).numpy()
+
+
+def test_outputs_are_what_the_generator_makes_of_the_inputs(root: Path, trained: Path) -> None:
+    for index in range(3):
+        save_noise(root / "in" / f"{index}.png", index)
+    found = outputs(root, root / "in")
+    assert sorted(found) == sorted(f"{label}/{i}.png" for label in ("real_A", "fake_B") for i in range(3))
+    for index in range(3):
+        image = root / "in" / f"{index}.png"
+        assert np.array_equal(pixels(found[f"real_A/{index}.png"]), pixels(image))
+        output = pixels(found[f"fake_B/{index}.png"])
+        assert np.abs(output - by_hand(trained, image)).max() <= 1
+        assert output.std() > 1
 
 
 def test_a_test_set_is_translated_from_its_own_domain(root: Path) -> None:

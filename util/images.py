@@ -74,31 +74,41 @@ def find_images(folder: Path, flag: str, limit: int | None = None, *, subfolders
 
 
 def load_image(path: Path, channels: int) -> Tensor:
-    """Decode a file, turned upright by its EXIF orientation.
-
-    Alpha is composited over white: drawings, icons and cut-outs are made for a page, and the colour of transparent
-    pixels is arbitrary, mostly black. Colour becomes greyscale by its luminance (ITU-R 601), greyscale becomes colour
-    by repetition. Colour profiles are ignored. Of several frames, the first is read.
-
-    Args:
-        path: the file.
-        channels: 1 or 3.
-
-    Returns:
-        [C, H, W], uint8 for files of up to 8 bits a channel, else float32 in [0, 1]: 16-bit greyscale is
-        divided by 65535, float files hold [0, 1] already. (Pillow reads 16-bit colour as 8-bit.)
+    """Read and `decode` a file; of several frames the first.
 
     Raises:
         BadImage: the file is unreadable, truncated, no image, too large, or out of range.
     """
     with _opened(path) as image:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):
-            return _from_samples(np.asarray(upright, dtype=np.float32), 65535, path, channels)
-        if upright.mode == "F":
-            return _from_samples(np.asarray(upright, dtype=np.float32), 1, path, channels)
-        return _from_8_bit(upright, channels)
+        return decode(image, channels, str(path))
+
+
+def decode(image: Image.Image, channels: int, name: str = "the image") -> Tensor:
+    """Convert an image of Pillow, turned upright by its EXIF orientation, to a tensor.
+
+    Alpha is composited over white: drawings, icons and cut-outs are made for a page, and the colour of transparent
+    pixels is arbitrary, mostly black. Colour becomes greyscale by its luminance (ITU-R 601), greyscale becomes colour
+    by repetition. Colour profiles are ignored.
+
+    Args:
+        image: of any mode.
+        channels: 1 or 3.
+        name: its name in errors.
+
+    Returns:
+        [C, H, W], uint8 for up to 8 bits a channel, else float32 in [0, 1]: 16-bit greyscale is divided by 65535,
+        floats are in [0, 1] already. (Pillow reads 16-bit colour as 8-bit.)
+
+    Raises:
+        BadImage: values are out of range.
+    """
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        return _from_samples(np.asarray(upright, dtype=np.float32), 65535, name, channels)
+    if upright.mode == "F":
+        return _from_samples(np.asarray(upright, dtype=np.float32), 1, name, channels)
+    return _from_8_bit(upright, channels)
 
 
 def load_values(path: Path) -> Tensor:
@@ -120,7 +130,11 @@ def load_normalized(path: Path, channels: int) -> Tensor:
     Raises:
         UserError: the file cannot be read as an image.
     """
-    image = load_image(path, channels)
+    return normalized(load_image(path, channels))
+
+
+def normalized(image: Tensor) -> Tensor:
+    """Convert the values of `decode` to float32 in [-1, 1]."""
     return (image / 255 if image.dtype == torch.uint8 else image) * 2 - 1
 
 
@@ -247,13 +261,13 @@ def _from_8_bit(image: Image.Image, channels: int) -> Tensor:
     return torch.from_numpy(pixels).reshape(image.height, image.width, channels).permute(2, 0, 1).contiguous()
 
 
-def _from_samples(samples: NDArray[np.float32], maximum: float, path: Path, channels: int) -> Tensor:
+def _from_samples(samples: NDArray[np.float32], maximum: float, name: str, channels: int) -> Tensor:
     """Convert [H, W] samples between 0 and ``maximum`` to [C, H, W] float32 in [0, 1]."""
     values = samples / np.float32(maximum)
     slack = 0.05  # resampling overshoots a little; more is another scale, which nobody can guess
     if not np.all((values >= -slack) & (values <= 1 + slack)):
         raise BadImage(
-            f"{path} has values outside the range of an image (0 to 1 for floats, 0 to 65535 for integers);"
+            f"{name} has values outside the range of an image (0 to 1 for floats, 0 to 65535 for integers);"
             " convert it to 8 or 16 bits"
         )
     return torch.from_numpy(values).clamp_(0, 1).expand(channels, -1, -1).contiguous()

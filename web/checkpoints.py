@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from data import DATASETS
-from models import MODELS
-from models.precision import prepare
-from models.tiles import Tiling, translate_tiled
-from options import TEST, DataFlags, SpeedFlags, parse, recorded_flags
-from util.device import choose_device
+from inference import Translator, load
+from options import recorded_flags
 from util.errors import UserError
 from util.loggers.json_lines import last_time
 from util.loggers.registry import LOG
-from util.state_dicts import AVERAGE, BEST, LATEST, load_networks, network_path
+from util.state_dicts import AVERAGE, BEST, LATEST, network_path
 
 KEPT = 4  # generators in memory
-STYLES = 32  # of a multi-modal model: those of test.py --n_styles 32
 
 
 @dataclass(frozen=True)
@@ -68,16 +59,6 @@ class Checkpoint:
             raise UserError(f"{path}: {error.strerror}; refresh the list") from None
 
 
-@dataclass(frozen=True)
-class Generator:
-    """A loaded generator."""
-
-    styles: tuple[Callable[[Tensor], Tensor], ...]
-    """Translations of [1, channels, H, W]; one, or `STYLES` for a multi-modal model."""
-    channels: int
-    device: torch.device
-
-
 def find_checkpoints(root: Path) -> dict[str, Checkpoint]:
     """Return every generator below ``root`` by its label.
 
@@ -103,7 +84,7 @@ def _place(tag: str) -> tuple[int, int]:
 
 
 @lru_cache(KEPT)
-def load_generator(checkpoint: Checkpoint, changed: int, gpu_ids: str, tile: int) -> Generator:
+def load_generator(checkpoint: Checkpoint, changed: int, gpu_ids: str, tile: int) -> Translator:
     """Load a generator as test.py does, with the architecture in the experiment's options file.
 
     Args:
@@ -117,23 +98,4 @@ def load_generator(checkpoint: Checkpoint, changed: int, gpu_ids: str, tile: int
     """
     del changed
     way, average, _ = checkpoint.suffix.partition(AVERAGE)
-    multimodal = checkpoint.recorded().get("model") == "munit_sc"
-    own = ["--model=munit_sc", "--dataset_mode=single", f"--n_styles={STYLES}"]
-    options = parse(TEST, MODELS, DATASETS, [
-        f"--checkpoints_dir={checkpoint.root}", f"--name={checkpoint.name}", f"--epoch={checkpoint.tag}",
-        *(["--use_ema"] if average else []), f"--dataroot={checkpoint.root}",
-        f"--tile={tile}", f"--tile_overlap={min(128, tile // 2)}",
-        *(own if multimodal else ["--model=test", f"--model_suffix={way}"])])
-    model = MODELS["munit_sc" if multimodal else "test"](options, training=False)
-    load_networks(checkpoint.folder, checkpoint.tag, {name + average: net for name, net in model.networks.items()})
-    tiling, device = Tiling.of(options, model), choose_device(gpu_ids)
-    prepare(model, device, options[SpeedFlags])
-
-    def in_tiles(translate: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        if tiling is None:
-            return lambda images: translate(images.to(device)).cpu()
-        return lambda images: translate_tiled(translate, images, tiling, device=device,
-                                              networks=model.networks.values())
-
-    styles = tuple(map(in_tiles, model.translators().values()))
-    return Generator(styles, options[DataFlags].input_nc, device)
+    return load(checkpoint.folder, epoch=checkpoint.tag, ema=bool(average), model_suffix=way, device=gpu_ids, tile=tile)

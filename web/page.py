@@ -10,10 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from inference.translator import STYLES
 from util.errors import UserError, explain
 from util.images import SUFFIXES, BadImage, image_size, load_normalized
 
-from .checkpoints import STYLES, Checkpoint, find_checkpoints
+from .checkpoints import Checkpoint, find_checkpoints
 from .pictures import Shown, Studio
 from .similarity import LAYERS, feature_names
 

@@ -7,7 +7,6 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -55,16 +54,15 @@ class Studio:
         image = read_image(upload, generator.channels, side)
         name = re.sub(r"[^\w.-]+", "_", f"{upload.stem}_{checkpoint.label}")[-60:]  # at most 240 bytes
         shown = Shown(into / "input.png", into / f"{name}.png", into / ("other.png" if other else "input.png"),
-                      (into / "view_input.png", into / "view_output.png"), len(generator.styles))
-        with torch.inference_mode():
-            output = generator.styles[min(style, shown.styles) - 1](image[None])[0]
-            for picture, path, view in zip((image, output), (shown.input, shown.output), shown.views, strict=True):
-                save_image(picture, path)
-                save_image(enlarged(picture), view)
-            if other:
-                generator = load_generator(other, other.changed(), self.gpu_ids, self.tile)
-                image = read_image(upload, generator.channels, side)
-                save_image(generator.styles[min(style, len(generator.styles)) - 1](image[None])[0], shown.other)
+                      (into / "view_input.png", into / "view_output.png"), generator.styles)
+        output = generator(image, style=min(style, shown.styles))
+        for picture, path, view in zip((image, output), (shown.input, shown.output), shown.views, strict=True):
+            save_image(picture, path)
+            save_image(enlarged(picture), view)
+        if other:
+            generator = load_generator(other, other.changed(), self.gpu_ids, self.tile)
+            image = read_image(upload, generator.channels, side)
+            save_image(generator(image, style=min(style, generator.styles)), shown.other)
         return shown
 
     def maps(self, shown: Shown, point: tuple[float, float], features: str, checkpoint: Checkpoint) -> list[Path]:

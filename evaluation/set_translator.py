@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from data import DATASETS, Batch, Loader
-from models import MODELS
-from models.precision import prepare
-from models.tiles import Tiling, translate_images
-from options import DataFlags, Options, RunFlags, SpeedFlags, TestFlags
+from inference import Translator
+from options import DataFlags, Options, RunFlags, TestFlags
 from util.distributed import ALONE, World
 from util.images import save_image
-from util.state_dicts import AVERAGE, load_networks
 
 
 @dataclass(frozen=True)
@@ -38,10 +35,8 @@ class Translated:
         return next(image for label, image in self.images.items() if label.startswith("fake_B"))
 
 
-class Translator:
-    """A model for translation only, and the test set of ``test.py`` with the same options.
-
-    Its weights are random until `load` or `copy_weights` is called.
+class SetTranslator(Translator):
+    """A trained generator and the test set of ``test.py`` with the same options.
 
     Args:
         options: of ``test.py``.
@@ -49,12 +44,8 @@ class Translator:
         world: processes that share the images: each takes every ``size``-th one.
 
     Attributes:
-        model: the model.
         dataset: the test set.
         loader: loads images one by one, since they may differ in size.
-        tiling: size and overlap of tiles; None: images are not cut.
-        batch_size: number of images or tiles in a batch: --batch_size, or 1 with batch normalisation that takes its
-            statistics from the batch, so that no translation depends on its neighbours.
         total: number of images, of all processes together.
 
     Raises:
@@ -63,39 +54,12 @@ class Translator:
 
     def __init__(self, options: Options, device: torch.device, world: World = ALONE) -> None:
         run, data, flags = options[RunFlags], options[DataFlags], options[TestFlags]
-        self.device, self.world = device, world
-        self.use_average, self.seed = flags.use_ema, run.seed or 0
+        self.world, self.seed = world, run.seed or 0
         self.dataset = DATASETS[data.dataset_mode](options, training=False)
         self.loader = Loader(self.dataset, batch_size=1, num_workers=data.num_threads, seed=self.seed,
                              shuffle=not data.serial_batches, rank=world.rank, world_size=world.size)
         self.total = min(len(self.loader), flags.num_test or len(self.loader))
-        self.model = MODELS[run.model](options, training=False)
-        for network in self.model.networks.values():
-            network.train(not flags.eval)
-        mixes = any(isinstance(module, nn.BatchNorm2d) and module.training
-                    for network in self.model.networks.values() for module in network.modules())
-        self.batch_size = 1 if mixes else data.batch_size
-        self.tiling = Tiling.of(options.replacing({"batch_size": self.batch_size}), self.model)
-        prepare(self.model, device, options[SpeedFlags])
-
-    @property
-    def networks(self) -> dict[str, nn.Module]:
-        """The networks, by the names of their files."""
-        suffix = AVERAGE if self.use_average else ""
-        return {name + suffix: network for name, network in self.model.networks.items()}
-
-    def load(self, folder: Path, tag: str) -> None:
-        """Load the weights of a checkpoint of the experiment in ``folder``.
-
-        Raises:
-            UserError: a file is missing, damaged, or of another architecture.
-        """
-        load_networks(folder, tag, self.networks)
-
-    def copy_weights(self, networks: Mapping[str, nn.Module]) -> None:
-        """Copy the weights of networks of a training."""
-        for name, network in self.networks.items():
-            network.load_state_dict(networks[name].state_dict())
+        super().__init__(options, device)
 
     def batches(self) -> Iterator[Batch]:
         """Load this process's share of the images, one by one."""
@@ -111,7 +75,7 @@ class Translator:
         torch.manual_seed(self.seed)
         numbers = itertools.count(self.world.rank, self.world.size)
         for batch in equal_neighbours(self.batches(), ("A", "B"), self.batch_size):
-            pictures = {"real_A": batch["A"]} | translate_images(self.model, batch["A"], self.device, self.tiling)
+            pictures = {"real_A": batch["A"]} | self.translate(batch["A"])
             if "B" in batch:
                 pictures["real_B"] = batch["B"]
             for index, path in enumerate(batch["A_paths"]):

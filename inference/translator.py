@@ -1,0 +1,245 @@
+"""Load a trained generator and translate images with it.
+
+    from inference import load
+    translator = load("checkpoints/colours")
+    translator("drawing.png").save("picture.png")
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from data import DATASETS
+from models import MODELS
+from models.precision import prepare
+from models.tiles import Tiling, translate_images
+from options import TEST, DataFlags, Options, RunFlags, SpeedFlags, TestFlags, parse, recorded_flags
+from util.device import choose_device
+from util.errors import UserError
+from util.images import decode, load_normalized, normalized, to_uint8
+from util.state_dicts import AVERAGE, LATEST, load_networks, network_path
+
+STYLES = 32  # of a model with several styles: those of test.py --n_styles 32
+
+Picture: TypeAlias = "Image.Image | NDArray[np.uint8] | Tensor"
+Same = TypeVar("Same", Image.Image, NDArray[np.uint8], Tensor)
+
+
+class Translator:
+    """A trained generator, as `test.py` uses it.
+
+    Its weights are random until `load` or `copy_weights` is called. Several threads may call one translator: it
+    translates for one after the other.
+
+    Args:
+        options: of ``test.py``.
+        device: of the model.
+
+    Attributes:
+        model: the model.
+        device: its device.
+        channels: channels of its inputs, 1 or 3.
+        tiling: size and overlap of tiles; None: images are not cut.
+        batch_size: images or tiles in a batch: --batch_size, or 1 with batch normalisation that takes its statistics
+            from the batch, so that no translation depends on its neighbours.
+
+    Raises:
+        UserError: the options do not fit the model.
+    """
+
+    def __init__(self, options: Options, device: torch.device) -> None:
+        flags = options[TestFlags]
+        self.device, self.use_average = device, flags.use_ema
+        self.channels = options[DataFlags].input_nc
+        self.model = MODELS[options[RunFlags].model](options, training=False)
+        for network in self.model.networks.values():
+            network.train(not flags.eval)
+        mixes = any(isinstance(module, nn.BatchNorm2d) and module.training
+                    for network in self.model.networks.values() for module in network.modules())
+        self.batch_size = 1 if mixes else options[DataFlags].batch_size
+        self.tiling = Tiling.of(options.replacing({"batch_size": self.batch_size}), self.model)
+        prepare(self.model, device, options[SpeedFlags])
+        self._lock = threading.Lock()
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks, by the names of their files."""
+        suffix = AVERAGE if self.use_average else ""
+        return {name + suffix: network for name, network in self.model.networks.items()}
+
+    @property
+    def styles(self) -> int:
+        """The number of translations that an image has; 1 but for ``munit_sc``."""
+        return len(self.model.translators())
+
+    def load(self, folder: Path, tag: str) -> None:
+        """Load the weights of a checkpoint of the experiment in ``folder``.
+
+        Raises:
+            UserError: a file is missing, damaged, or of another architecture.
+        """
+        load_networks(folder, tag, self.networks)
+
+    def copy_weights(self, networks: Mapping[str, nn.Module]) -> None:
+        """Copy the weights of networks of a training."""
+        for name, network in self.networks.items():
+            network.load_state_dict(networks[name].state_dict())
+
+    @torch.inference_mode()
+    def translate(self, images: Tensor) -> dict[str, Tensor]:
+        """Translate a batch.
+
+        Args:
+            images: [B, C, H, W] in [-1, 1] on any device; B at most ``batch_size``.
+
+        Returns:
+            Every translation [B, C', H, W], by its name in the results of ``test.py``: ``fake_B``, or ``fake_B_1`` and
+            so on in several styles.
+        """
+        with self._lock:
+            return translate_images(self.model, images, self.device, self.tiling)
+
+    @overload
+    def __call__(self, images: str | os.PathLike[str], *, style: int = 1) -> Image.Image: ...
+    @overload
+    def __call__(self, images: Same, *, style: int = 1) -> Same: ...
+    @overload
+    def __call__(self, images: Sequence[Any], *, style: int = 1) -> list[Any]: ...
+
+    def __call__(self, images: Any, *, style: int = 1) -> Any:
+        """Translate an image, or a list of images of any sizes and kinds.
+
+        Args:
+            images: a file, an image of Pillow, an array [H, W, C] or [H, W] of uint8, or a tensor [C, H, W] or
+                [B, C, H, W] in [-1, 1]; or a list of those. Neighbours of one size are translated as a batch.
+            style: number of the style, from 1 to ``styles``.
+
+        Returns:
+            The same kind as the input, of the same height and width; for a file an image of Pillow.
+
+        Raises:
+            UserError: a file cannot be read as an image.
+            TypeError: another kind of image.
+            ValueError: another shape, type of values or number of channels, or there is no such style.
+        """
+        if not 1 <= style <= self.styles:
+            raise ValueError(f"style {style}: this generator has styles 1 to {self.styles}")
+        many = isinstance(images, list | tuple)
+        given = list(images) if many else [images]
+        batches = [as_batch(image, self.channels) for image in given]
+        outputs: list[Tensor] = []
+        for _, neighbours in itertools.groupby(itertools.chain(*batches), lambda image: image.shape):
+            while some := list(itertools.islice(neighbours, self.batch_size)):
+                translations = self.translate(torch.stack([image.to(self.device) for image in some]))
+                outputs += list(translations.values())[style - 1]
+        parts = iter(outputs)
+        results = [as_given(torch.stack(list(itertools.islice(parts, len(batch)))), image)
+                   for image, batch in zip(given, batches, strict=True)]
+        return results if many else results[0]
+
+
+def load(
+    path: str | os.PathLike[str], *, epoch: str = LATEST, ema: bool = False, model_suffix: str = "",
+    device: str = "auto", batch_size: int = 1, tile: int = 0, tile_overlap: int | None = None,
+) -> Translator:
+    """Load a trained generator.
+
+    Args:
+        path: the folder of an experiment, such as ``checkpoints/colours``; or the ``.pth`` file of a generator of this
+            project, CycleGAN, CUT, pix2pix or F-LSeSim.
+        epoch: the checkpoint of a folder: an epoch, ``iter_N``, ``best`` or ``latest``.
+        ema: load the moving average of the weights in a folder.
+        model_suffix: ``_A`` or ``_B``: the generator of a CycleGAN that translates from A or from B; default: ``_A``.
+        device: see ``--gpu_ids``: ``auto``, ``-1`` for the CPU, or the number of a GPU.
+        batch_size: images or tiles to translate at once.
+        tile: side of tiles in pixels, for images that do not fit into memory; 0: no tiles.
+        tile_overlap: overlap of tiles; None: half a tile, at most 128 pixels.
+
+    Raises:
+        UserError: there is no such checkpoint, it is damaged, or it holds no generator of this project.
+    """
+    path = Path(path)
+    flags: dict[str, Any] = {"gpu_ids": device, "batch_size": batch_size, "tile": tile,
+                             "tile_overlap": min(128, tile // 2) if tile_overlap is None else tile_overlap}
+    if path.is_dir():
+        half = model_suffix or _half(path, epoch, ema)
+        return _load(path, epoch, flags | {"use_ema": ema, "model_suffix": half})
+    if not path.is_file():
+        raise UserError(f"there is no {path}: name the folder of an experiment, or the .pth file of a generator")
+    if name := re.fullmatch(rf"(\w[\w.-]*)_net_G(|_A|_B)({AVERAGE}|)\.pth", path.name):
+        return _load(path.parent, name[1], flags | {"use_ema": bool(name[3]), "model_suffix": name[2]})
+    with tempfile.TemporaryDirectory() as folder:  # gives the file the name that test.py expects
+        shutil.copyfile(path, network_path(Path(folder), LATEST, "G"))
+        return _load(Path(folder), LATEST, flags)
+
+
+def _load(folder: Path, epoch: str, flags: Mapping[str, Any]) -> Translator:
+    """Load the generator that the flags of ``test.py`` name."""
+    if (recorded_flags(folder) or {}).get("model") == "munit_sc":
+        own = {"model": "munit_sc", "n_styles": STYLES, "model_suffix": ""}
+    else:
+        own = {"model": "test"}
+    place = {"checkpoints_dir": folder.parent, "name": folder.name, "epoch": epoch}
+    images = {"dataroot": folder, "dataset_mode": "single"}  # read by nobody
+    chosen = {**place, **images, **flags, **own}
+    options = parse(TEST, MODELS, DATASETS, [f"--{name}={value}" for name, value in chosen.items() if value != ""])
+    translator = Translator(options, choose_device(str(flags["gpu_ids"])))
+    translator.load(folder, epoch)
+    return translator
+
+
+def _half(folder: Path, epoch: str, ema: bool) -> str:
+    """Return ``_A`` for the folder of a CycleGAN, else nothing."""
+    average = AVERAGE if ema else ""
+    whole, half = (network_path(folder, epoch, name + average).is_file() for name in ("G", "G_A"))
+    return "_A" if half and not whole else ""
+
+
+def as_batch(image: Any, channels: int) -> Tensor:
+    """Convert an image to [B, C, H, W] float32 in [-1, 1].
+
+    Raises:
+        UserError: a file cannot be read as an image.
+        TypeError: it is none of the kinds of `Translator.__call__`.
+        ValueError: a shape, type of values or number of channels that does not fit.
+    """
+    if isinstance(image, str | os.PathLike):
+        return load_normalized(Path(image), channels)[None]
+    if isinstance(image, Image.Image):
+        return normalized(decode(image, channels))[None]
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3):
+            raise ValueError(f"an array of {image.dtype} with shape {image.shape}: it should be uint8 [H, W, C] or "
+                             "[H, W]; give floats as a tensor [C, H, W] in [-1, 1]")
+        pixels = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
+        return normalized(decode(Image.fromarray(pixels), channels))[None]
+    if isinstance(image, Tensor):
+        if image.ndim not in (3, 4) or image.shape[-3] != channels or not image.is_floating_point():
+            raise ValueError(f"a tensor of {image.dtype} with shape {list(image.shape)}: it should be floats in "
+                             f"[-1, 1], [{channels}, H, W] or [B, {channels}, H, W]")
+        return image.detach().float().reshape(-1, *image.shape[-3:])
+    raise TypeError(f"{type(image).__name__} is no image: give a file, an image of Pillow, a uint8 array or a tensor")
+
+
+def as_given(output: Tensor, image: Any) -> Any:
+    """Convert [B, C, H, W] in [-1, 1] to the kind of ``image``; for a file to an image of Pillow."""
+    if isinstance(image, Tensor):
+        return output.to(image.device, image.dtype).reshape(*image.shape[:-3], *output.shape[1:])
+    pixels = to_uint8(output[0])
+    if isinstance(image, np.ndarray):
+        return pixels if image.ndim == 2 or pixels.ndim == 3 else pixels[:, :, None]
+    return Image.fromarray(pixels)
