@@ -7,6 +7,7 @@
     python evaluate.py diversity --outputs DIR DIR ...                         # styles against each other
     python evaluate.py structure --source IMG --candidates IMG IMG --out DIR   # maps of errors of structure
     python evaluate.py cityscapes --labels DIR --predictions DIR --out DIR     # segmentation scores
+    python evaluate.py judge --outputs DIR                                     # the same for atlas2satellite
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from evaluation import cityscapes, compare, diversity, epochs, metrics, structure
+from evaluation import cityscapes, compare, diversity, epochs, judge, metrics, structure
 from options import parse_flags
 from util.errors import UserError, run_program
 
@@ -27,6 +28,7 @@ COMMANDS: dict[str, ModuleType] = {
     "compare": compare,
     "structure": structure,
     "cityscapes": cityscapes,
+    "judge": judge,
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from metrics.segmentation import confusion, resize_labels, segmentation_scores
+from metrics.segmentation import segmentation_scores, total_confusion
 from options import REQUIRED, flag
 from util.device import choose_device
 from util.errors import UserError
@@ -22,7 +22,7 @@ from .label_maps import ENDINGS, FORMATS, NAMES, read_labels
 from .reports import require_place, write_json
 from .scoring import program_conditions
 from .segmentation_report import scores_json, scores_text
-from .segmenter import Segmenter
+from .segmenter import Segmenter, named_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +55,7 @@ def run(flags: Flags) -> None:
     require_place(flags.out / "cityscapes.json")
     device = choose_device(flags.gpu_ids)
     matched, left_out = match(flags.labels, found, flags)
-    counts = torch.zeros(len(NAMES), len(NAMES) + 1, dtype=torch.int64)
-    for truth, predicted in _label_maps(matched, flags, device):
-        height, width = (truth if flags.size == "labels" else predicted).shape
-        alike = [resize_labels(labels, height, width) for labels in (truth, predicted)]
-        counts += confusion(alike[0], alike[1], len(NAMES))
+    counts = total_confusion(_label_maps(matched, flags, device), len(NAMES), flags.size)
     if counts.sum() == 0:
         raise UserError(f"--labels: no pixel in '{flags.labels}' has one of the {len(NAMES)} classes")
     scores = segmentation_scores(counts)
@@ -116,7 +112,8 @@ def _label_maps(
     matched: Iterable[tuple[Path, Path]], flags: Flags, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Iterate over true and predicted train ids, each at its own size."""
-    segment = Segmenter(flags.network, flags.network_weights, len(NAMES), device) if flags.network else None
+    segment = Segmenter(flags.network, named_network(flags.network, flags.network_weights, len(NAMES)), len(NAMES),
+                        device) if flags.network else None
     for label_map, path in with_progress(matched, "images segmented"):
         predicted = segment(load_normalized(path, 3)) if segment else read_labels(path, flags.predictions_format)
         yield read_labels(label_map, flags.labels_format), predicted

@@ -51,6 +51,27 @@ class ReportFlags:
     json: Path | None = flag(None, "also write the scores, and what they depend on, to this file")
 
 
+def key_value(text: str) -> tuple[str, Any]:
+    """Convert ``KEY=VALUE``; a value that JSON reads as a finite number becomes a number."""
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise ValueError(f"'{text}' is not of the form KEY=VALUE")
+    try:
+        number = json.loads(value)
+    except ValueError:
+        return key, value
+    is_number = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    return key, number if is_number else value
+
+
+@dataclass(frozen=True)
+class RecordFlags(ReportFlags):
+    """Further entries of the report."""
+
+    record: tuple[tuple[str, Any], ...] = flag((), "further entries of the JSON file; numbers are stored as numbers",
+                                               parse=key_value, several=True, action="extend", metavar="KEY=VALUE")
+
+
 @dataclass(frozen=True)
 class ExperimentFlags(BatchFlags):
     """Experiments and how they translate the test set."""
@@ -71,16 +92,3 @@ class CheckpointFlags(ExperimentFlags):
     """Checkpoint."""
 
     epoch: str = flag("latest", "checkpoint: an epoch, iter_N, best or latest", parse=plain_name)
-
-
-def key_value(text: str) -> tuple[str, Any]:
-    """Convert ``KEY=VALUE``; a value that JSON reads as a finite number becomes a number."""
-    key, separator, value = text.partition("=")
-    if not key or not separator:
-        raise ValueError(f"'{text}' is not of the form KEY=VALUE")
-    try:
-        number = json.loads(value)
-    except ValueError:
-        return key, value
-    is_number = isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-    return key, number if is_number else value

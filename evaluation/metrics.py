@@ -24,7 +24,7 @@ from .checkpoint_scores import load_checkpoint
 from .experiments import Experiment, experiment_options
 from .feature_cache import default_folder
 from .feature_extractors import RESIZERS
-from .flags import BatchFlags, BootstrapFlags, CheckpointFlags, LPIPSFlags, ReportFlags, VGGFlags, key_value
+from .flags import BatchFlags, BootstrapFlags, CheckpointFlags, LPIPSFlags, RecordFlags, VGGFlags
 from .folder_scores import Folders, score_folders, score_table
 from .generator_scores import SETTINGS, images_of, real_images
 from .reports import require_place, warn, write_json
@@ -33,7 +33,7 @@ from .set_translator import Names, SetTranslator, save_translations
 
 
 @dataclass(frozen=True)
-class Flags(CheckpointFlags, VGGFlags, LPIPSFlags, BootstrapFlags, ReportFlags):
+class Flags(CheckpointFlags, VGGFlags, LPIPSFlags, BootstrapFlags, RecordFlags):
     """Score a folder of translations, or those of an experiment."""
 
     outputs: tuple[Path, ...] = flag((), "the translations; required, or --name. For several styles a folder each: "
@@ -52,8 +52,6 @@ class Flags(CheckpointFlags, VGGFlags, LPIPSFlags, BootstrapFlags, ReportFlags):
     resize: str = flag("clean", "resizing for Inception: antialiased, or as in 2017", choices=tuple(RESIZERS))
     cache_dir: Path | None = flag(default_folder(), "cache of features of real images and inputs; none: no cache",
                                   parse=lambda text: None if text == "none" else Path(text))
-    record: tuple[tuple[str, Any], ...] = flag((), "further entries of the JSON file; numbers are stored as numbers",
-                                               parse=key_value, several=True, action="extend", metavar="KEY=VALUE")
 
 
 def run(flags: Flags) -> None:

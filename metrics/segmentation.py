@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +45,37 @@ def confusion(truth: Tensor, predicted: Tensor, classes: int) -> Tensor:
     columns = predicted[counted].long().where(predicted[counted] != IGNORED, classes)
     cells = truth[counted].long() * (classes + 1) + columns
     return torch.bincount(cells, minlength=classes * (classes + 1)).view(classes, classes + 1)
+
+
+def total_confusion(pairs: Iterable[tuple[Tensor, Tensor]], classes: int, size: str = "labels") -> Tensor:
+    """Add up the `confusion` of pairs of label maps [H, W], the true and the predicted one.
+
+    Args:
+        pairs: the label maps.
+        classes: number of classes.
+        size: ``labels`` or ``predictions``: the size to which the other label map is resized.
+    """
+    counts = torch.zeros(classes, classes + 1, dtype=torch.int64)
+    for pair in pairs:
+        height, width = pair[0 if size == "labels" else 1].shape
+        truth, predicted = (resize_labels(labels, height, width) for labels in pair)
+        counts += confusion(truth, predicted, classes)
+    return counts
+
+
+def merge_classes(counts: Tensor, groups: Sequence[int]) -> Tensor:
+    """Sum the cells of a `confusion` matrix over groups of classes.
+
+    Args:
+        counts: the matrix [classes, classes + 1].
+        groups: the group of each class, from 0 on.
+
+    Returns:
+        The matrix of the groups [G, G + 1].
+    """
+    count = max(groups) + 1
+    rows = counts.new_zeros(count, counts.shape[1]).index_add(0, torch.tensor(groups), counts)
+    return rows.new_zeros(count, count + 1).index_add(1, torch.tensor([*groups, count]), rows)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,164 @@
+"""``evaluate.py judge``: scores of a network that was trained on true pairs of ``datasets/atlas2satellite``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metrics.frechet import frechet_distance
+from metrics.segmentation import merge_classes, segmentation_scores, total_confusion
+from models.networks.segmentation_unet import SegmentationUNet
+from options import REQUIRED, DeviceFlags, flag
+from util.device import choose_device
+from util.errors import UserError
+from util.files import sha256
+from util.images import find_images, load_normalized
+from util.state_dicts import load_into
+from util.terminal import with_progress
+
+from .flags import RecordFlags
+from .pairing import partners
+from .relief_labels import NAMES, WATER, relief_labels
+from .reports import aligned, require_place, write_json
+from .scoring import program_conditions
+from .segmentation_report import scores_json, scores_text
+from .segmenter import Segmenter
+
+WEIGHTS = Path(__file__).resolve().parent / "weights" / "atlas2satellite_judge.safetensors"
+PAIRS = Path(__file__).resolve().parents[1] / "datasets" / "atlas2satellite"
+SCORES = {"pixel_accuracy": "pixel accuracy", "class_accuracy": "class accuracy", "mean_iou": "mean IoU",
+          "water_iou": "water IoU", "judge_frechet": "Fréchet distance to the truth"}
+COLUMNS = ("inputs", "outputs", "truth")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags(DeviceFlags, RecordFlags):
+    """Let a segmentation network judge photographs that were made from the sheets of an atlas."""
+
+    outputs: Path = flag(REQUIRED, "the translations")
+    labels: Path = flag(PAIRS / "testA", "their inputs, sheets of the atlas, under the same names: their colours give "
+                        "the true labels")
+    truth: Path = flag(PAIRS / "testB", "the true photographs, under the same names")
+    weights: Path = flag(WEIGHTS, "weights of the network")
+
+
+def run(flags: Flags) -> None:
+    """Score, print, write."""
+    if flags.json:
+        require_place(flags.json)
+    scores = judge_folder(flags.outputs, flags.labels, flags.truth, weights=flags.weights,
+                          device=choose_device(flags.gpu_ids))
+    if taken := sorted(dict(flags.record).keys() & scores.keys()):
+        raise UserError(f"--record {taken[0]}=... would replace a result of that name; choose another key")
+    counts = torch.tensor(scores["segmentation"]["outputs"]["confusion"])
+    print(scores_text(segmentation_scores(counts), counts, NAMES), judge_table(scores), sep="\n\n")
+    if flags.json:
+        write_json(flags.json, scores | dict(flags.record))
+
+
+def judge_folder(
+    outputs: Path, labels: Path = PAIRS / "testA", truth: Path = PAIRS / "testB", *, weights: Path = WEIGHTS,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Score a folder of translations, beside their inputs and the true photographs.
+
+    Args:
+        outputs: the translations.
+        labels: their inputs, under the same names.
+        truth: the true photographs, under the same names.
+        weights: of the network.
+        device: of the network.
+
+    Returns:
+        The keys of `SCORES` with ``_outputs``, ``_inputs`` and ``_truth``; ``segmentation``: for each of these columns
+        the scores by class and the confusion matrix; and the conditions.
+
+    Raises:
+        UserError: a folder is missing or empty, an image lacks its partner, there is only one image, or the weights
+            are missing or of another network.
+    """
+    files = find_images(outputs, "--outputs", subfolders=False)
+    if len(files) < 2:
+        raise UserError(f"--outputs: '{outputs}' holds a single image; the Fréchet distance needs at least two")
+    sheets = partners(files, labels, "--labels")
+    columns = dict(zip(COLUMNS, (sheets, files, partners(files, truth, "--truth")), strict=True))
+    network = load_judge(weights).to(device)
+    true_labels = [relief_labels(load_normalized(sheet, 3)) for sheet in with_progress(sheets, "sheets labelled")]
+    features = {name: judge_features(network, paths, device) for name, paths in columns.items()}
+    segment = Segmenter(str(weights), _FromLevels(network), len(NAMES), device)
+    found: dict[str, Any] = {"segmentation": {}}
+    for name, paths in columns.items():
+        counts = total_confusion(zip(true_labels, _segmented(segment, paths, name), strict=True), len(NAMES))
+        scores = segmentation_scores(counts)
+        found |= {f"pixel_accuracy_{name}": scores.pixel_accuracy, f"class_accuracy_{name}": scores.class_accuracy,
+                  f"mean_iou_{name}": scores.mean_iou, f"water_iou_{name}": water_iou(counts)}
+        if name != "truth":
+            found[f"judge_frechet_{name}"] = frechet_distance(features[name], features["truth"])
+        found["segmentation"][name] = scores_json(scores, counts, NAMES)
+    return found | {"images": len(files), "judge_weights_sha256": sha256(weights), **program_conditions(device)}
+
+
+def judge_table(scores: Mapping[str, Any]) -> str:
+    """Format the scores of all columns."""
+    rows = [["", *COLUMNS]]
+    for key, title in SCORES.items():
+        rows.append([title, *(f"{scores[f'{key}_{name}']:.4g}" if f"{key}_{name}" in scores else "-"
+                              for name in COLUMNS)])
+    return aligned(rows, left=1)
+
+
+def load_judge(weights: Path = WEIGHTS) -> SegmentationUNet:
+    """Load the network from a .safetensors file.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds weights of another network.
+    """
+    from safetensors.torch import load_file  # noqa: PLC0415 - only where such a file is read
+
+    if not weights.is_file():
+        raise UserError(f"--weights: there is no file {weights}; name one that experiments/train_judge.py has written")
+    try:
+        state = load_file(weights)
+    except Exception as error:  # the reader raises many kinds
+        raise UserError(f"--weights: {weights} is no readable .safetensors file ({type(error).__name__}); name one "
+                        "that experiments/train_judge.py has written") from error
+    network = SegmentationUNet(len(NAMES))
+    load_into(network, {key: value.float() if value.is_floating_point() else value for key, value in state.items()},
+              weights)
+    return network.eval()
+
+
+@torch.no_grad()
+def judge_features(
+    network: SegmentationUNet, paths: Sequence[Path], device: torch.device | str = "cpu"
+) -> Tensor:
+    """Average the deepest features of the network over the positions of each image: [N, D]."""
+    return torch.cat([network.features(load_normalized(path, 3)[None].to(device))[0].mean(dim=(2, 3)).cpu()
+                      for path in paths])
+
+
+def water_iou(counts: Tensor) -> float:
+    """Compute the IoU of water, the seas together against land, from a confusion matrix; 0 if neither is found."""
+    merged = merge_classes(counts, [int(index >= WATER) for index in range(len(NAMES))])
+    return float(segmentation_scores(merged).iou[0].nan_to_num())
+
+
+class _FromLevels(nn.Module):
+    """The network for images in [0, 1]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Any:
+        return self.network(2 * images - 1)
+
+
+def _segmented(segment: Segmenter, paths: Sequence[Path], name: str) -> Iterator[Tensor]:
+    for path in with_progress(paths, f"{name} segmented"):
+        yield segment(load_normalized(path, 3))
