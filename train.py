@@ -31,11 +31,12 @@ from options import (
     TrainFlags,
     has_crop,
     parse,
+    recorded_flags,
 )
 from training.checkpoints import read_state, refusing_foreign_state
 from training.evaluation import Evaluation
 from training.initial import read_weights, start_from
-from training.loop import loop
+from training.loop import loop, warning
 from training.run import Progress, Run, continue_with, make_room
 from training.schedulers import create_scheduler
 from training.step import TrainingStep, build_step
@@ -46,6 +47,8 @@ from util.files import locked, remove_leftovers
 from util.loggers import Sink
 from util.loggers.registry import LoggedRun, open_loggers
 from util.signals import Signals
+from util.starts import FILE as STARTS
+from util.starts import record_start
 from util.state_dicts import state_path
 from util.terminal import TerminalSink
 from util.words import counted
@@ -120,7 +123,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
             print("\n".join([*lines, nothing_left(run)]))
         return
     lines += describe(run, step, device, len(loader))
-    sinks = open_sinks(run, total, lines) if world.is_first else []
+    sinks = open_sinks(run, total, device, lines) if world.is_first else []
     try:
         with signals.held():
             loop(run, step, loader, device, sinks, total=total, signals=signals)
@@ -139,14 +142,22 @@ def nothing_left(run: Run) -> str:
             f"--name with --init_from {run.options[RunFlags].name}")
 
 
-def open_sinks(run: Run, total: int, lines: Sequence[str]) -> list[Sink]:
-    """Open the loggers, and show ``lines``; a logger that cannot run is left out with a warning."""
+def open_sinks(run: Run, total: int, device: torch.device, lines: Sequence[str]) -> list[Sink]:
+    """Record the start, open the loggers, and show ``lines``; what cannot be opened is left out with a warning."""
     remove_leftovers(run.folder)
+    before = recorded_flags(run.folder)
     run.write_options()
     general = run.options[RunFlags]
     logged = LoggedRun(run.folder, general.name, total, run.progress.images, run.options.as_dict())
     text = run.options.as_text(changed_only=not general.verbose)
-    return open_loggers(run.options[DisplayFlags].chosen(), logged, [text, *lines])
+    sinks = open_loggers(run.options[DisplayFlags].chosen(), logged, [text, *lines])
+    try:
+        changed = None if before is None else [*run.options.changes_since(before).values()]
+        record_start(run.folder, changed, device, processes=run.world.size, seed=general.seed,
+                     images=run.progress.images)
+    except OSError as error:
+        warning(sinks)(f"{run.folder / STARTS} cannot be written ({error.strerror}); the training goes on without it")
+    return sinks
 
 
 def describe(run: Run, step: TrainingStep, device: torch.device, images: int) -> list[str]:

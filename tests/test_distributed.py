@@ -24,6 +24,7 @@ from train import train
 from training.checkpoints import refuse_drift
 from util.distributed import World
 from util.errors import UserError
+from util.starts import read_starts
 from util.state_dicts import load_state
 
 SCRIPT = Path(__file__).parent / "job_of_processes.py"
@@ -69,11 +70,12 @@ def test_two_processes_train_as_one_with_twice_the_batch_and_resume(
     job = {"common": COMMON, "methods": STEPS, "trainings": [
         flags("whole", 18, pooled), flags("parts", 10, pooled), flags("parts", 18, f"{pooled} --continue_train"),
         flags("moved", 12, "--learned_attn --augment --continue_train"),
+        flags("tuned", 4, "--init_from whole --freeze 'G|D\\.model\\.0'"),
     ]}
     (tmp_path / "job.json").write_text(json.dumps(job))
     done = torchrun(2, SCRIPT, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("device cpu in each of 2 processes") == 4
+    assert done.stdout.count("device cpu in each of 2 processes") == 5
 
     two = torch.load(tmp_path / "2.pth")
     for name, method in STEPS.items():
@@ -82,6 +84,14 @@ def test_two_processes_train_as_one_with_twice_the_batch_and_resume(
     whole, parts = (load_state(root / "checkpoints" / name, "latest") for name in ("whole", "parts"))
     for name, network in whole["networks"].items():
         assert all(torch.equal(value, parts["networks"][name][key]) for key, value in network.items()), name
+    assert [start["processes"] for start in read_starts(root / "checkpoints" / "parts")] == [2, 2]
+
+    tuned = load_state(root / "checkpoints" / "tuned", "latest")["networks"]
+    stayed = {f"{name}.{key}" for name in tuned for key in tuned[name]
+              if torch.equal(tuned[name][key], whole["networks"][name][key])}
+    assert {key for key in stayed if "filt" not in key} == {
+        f"{name}.{key}" for name in tuned for key in tuned[name]
+        if "filt" not in key and (name == "G" or key.startswith("model.0."))}
 
     train_alone(*flags("moved", 18, "--learned_attn --augment --continue_train --batch_size 2"))
     state = load_state(root / "checkpoints" / "moved", "latest")
