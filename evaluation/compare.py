@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from options import REQUIRED, DisplayFlags, LoadingFlags, flag
-from options.flag import show
+from options import REQUIRED, DisplayFlags, LoadingFlags, flag, recorded_flags
+from options.flag import plain_name, show
 from util.device import choose_device
 from util.errors import UserError
 from util.files import move_aside
@@ -19,16 +19,19 @@ from util.loggers.json_lines import read_values
 from util.loggers.registry import LOG
 from util.pages import charts, image_rows, new_page, text_table, write_page
 from util.plots import Points, line_chart
+from util.starts import read_starts
 
 from .checkpoint_scores import HEADINGS, Entry, known_scores, score_checkpoints, score_curve, score_rows
 from .epochs import conditions_text, score_text, scores_file
 from .experiments import Experiment, experiment_options
 from .flags import CheckpointFlags, VGGFlags
 from .generator_scores import GeneratorScorer
-from .reports import require_place, warn, write_json
+from .reports import aligned, require_place, warn, write_json
+from .seeds import over_seeds, seed_rows
 from .set_translator import SetTranslator, Translated, save_translations
 
 FIRST = ("experiment", "tag", "epochs", "images")
+START_COLUMNS = ("experiment", "start", "commit", "torch", "device", "command")
 SILENT = {
     "name", "suffix", "checkpoints_dir", "gpu_ids", "verbose", "num_threads", "continue_train", "epoch", "load_iter",
     *(of.name for of in (*fields(DisplayFlags), *fields(LoadingFlags)))}
@@ -55,6 +58,7 @@ class Flags(CheckpointFlags, VGGFlags):
 
     names: tuple[str, ...] = flag(REQUIRED, "the experiments, at least two", positional=True, several=True)
     num_images: int = flag(8, "number of test images on the page", minimum=1)
+    name: str = flag("compare", "name of the result, a folder in results_dir", parse=plain_name)
 
 
 def run(flags: Flags) -> None:
@@ -66,18 +70,26 @@ def run(flags: Flags) -> None:
         raise UserError("--direction differs between these experiments: they translate to different domains and "
                         "cannot be compared")
     root = flags.dataroot or Path(str(experiments[0].flags.get("dataroot", "")))
-    folder = Path(flags.results_dir) / "compare"
+    if recorded_flags(flags.checkpoints_dir / flags.name) is not None:
+        raise UserError(f"--name {flags.name} is an experiment, whose own results belong into "
+                        f"{flags.results_dir / flags.name}: choose another name for the comparison")
+    folder = flags.results_dir / flags.name
     require_place(folder / "compare.json")
     if earlier := move_aside(folder):
         print(f"the earlier comparison is now in {earlier}")
     compared = [compare(flags, experiment, root, folder, number) for number, experiment in enumerate(experiments)]
     differences = differing_flags(experiments)
     entries = [{"experiment": of.experiment.name, **of.entry} for of in compared]
+    seeds = over_seeds(experiments, entries, SILENT)
     write_json(folder / "compare.json", {
-        "experiments": entries, "conditions": [of.conditions for of in compared], "differences": differences})
+        "experiments": entries, "conditions": [of.conditions for of in compared], "differences": differences,
+        "seeds": seeds, "starts": [read_starts(of.folder) for of in experiments]})
     print(score_text(entries, FIRST))
+    if seeds:
+        columns, rows = seed_rows(seeds)
+        print(f"\n{aligned([columns, *rows], left=1)}")
     try:
-        write_html(folder / "index.html", compared, differences)
+        write_html(folder / "index.html", compared, differences, seeds)
         print(folder / "index.html")
     except ImportError as error:
         warn(f"no page: the package {error.name} is not installed (pip install {error.name})")
@@ -115,7 +127,20 @@ def differing_flags(experiments: Sequence[Experiment]) -> dict[str, list[str | N
     return {name: of for name, of in values.items() if len({*of} - {None}) > 1}
 
 
-def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[str, Sequence[str | None]]) -> None:
+def start_rows(experiments: Sequence[Experiment]) -> list[list[str]]:
+    """Format the starts of the trainings for a table: `START_COLUMNS`."""
+    def cells(start: Mapping[str, Any]) -> list[str]:
+        commit = str(start.get("commit") or "—")[:12] + " with changes" * bool(start.get("dirty"))
+        return [str(start.get("time", "")), commit, *(str(start.get(name, "")) for name in ("torch", "device")),
+                str(start.get("command", ""))]
+
+    return [[of.name, *cells(start)] for of in experiments for start in read_starts(of.folder)]
+
+
+def write_html(
+    path: Path, compared: Sequence[Compared], differences: Mapping[str, Sequence[str | None]],
+    seeds: Sequence[Mapping[str, Any]],
+) -> None:
     """Write the page.
 
     Raises:
@@ -125,6 +150,8 @@ def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[st
     page = new_page(" / ".join(names), conditions_text(compared[0].conditions), image_width=192)
     columns, rows, marked = score_rows([{"experiment": of.experiment.name, **of.entry} for of in compared], FIRST)
     page.add(text_table("Scores; the best of each column stands out", columns, rows, marked))
+    if seeds:
+        page.add(text_table("Experiments that differ in their seed alone", *seed_rows(seeds)))
     if differences:
         cells = [[f"--{flag}", *("—" if value is None else value for value in values)]
                  for flag, values in differences.items()]
@@ -139,6 +166,8 @@ def write_html(path: Path, compared: Sequence[Compared], differences: Mapping[st
         page.add(charts("Scores of the checkpoints", scores))
     if losses := loss_charts(compared):
         page.add(charts("Training", losses))
+    if starts := start_rows([of.experiment for of in compared]):
+        page.add(text_table("Starts of the trainings", START_COLUMNS, starts))
     write_page(page, path)
 
 

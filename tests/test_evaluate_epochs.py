@@ -22,14 +22,17 @@ from evaluation.compare import (
     logged_curves,
     loss_charts,
     score_charts,
+    start_rows,
     write_html,
 )
 from evaluation.experiments import Experiment, mode_for_test
 from evaluation.folder_scores import Folders, score_folders
 from evaluation.generator_scores import GeneratorScorer
 from evaluation.scoring import ScoreOptions
+from evaluation.seeds import over_seeds, seed_rows
 from test import translate
 from train import train
+from util.starts import read_starts
 
 SETUP = "--seed 3 --lr 0.02 --init_gain 0.5"
 EPOCHS = "--n_epochs 3 --n_epochs_decay 0 --save_epoch_freq 1 --ema 0.8 --save_latest_freq 4 --save_by_iter"
@@ -243,6 +246,50 @@ def test_experiments_stand_side_by_side(root: Path) -> None:
     assert ">G_spatial<" in page, "a curve of the training"
     assert ">eval_frechet<" in page, "a score of the training"
     assert "Scores of the checkpoints" in page
+    assert found["starts"] == [read_starts(root / "checkpoints" / name) for name in ("one", "two")]
+    assert [len(of) for of in found["starts"]] == [1, 1]
+    assert "Starts of the trainings" in page
+    assert (found["starts"][0][0]["commit"] or "—")[:12] in page
+    assert found["seeds"] == []
+    assert "standard deviation" not in page + outcome.out
+
+
+def test_a_comparison_has_a_name_that_is_no_experiment(root: Path) -> None:
+    says(evaluate("compare", root, "one", "two", "--name", "one"), "--name one is an experiment", "another name")
+    flags = json.loads((root / "checkpoints" / "one" / "train_opt.json").read_text(encoding="utf-8"))
+    shutil.copytree(root / "checkpoints" / "one", root / "checkpoints" / "again")
+    (root / "checkpoints" / "again" / "train_opt.json").write_text(json.dumps({**flags, "seed": 4, "name": "again"}))
+    outcome = evaluate("compare", root, "one", "again", "two", "--name", "seeds", "--num_images", "1")
+    assert outcome.code == 0, outcome.err
+    found = json.loads((root / "results" / "seeds" / "compare.json").read_text(encoding="utf-8"))
+    frechet = found["experiments"][0]["frechet"]
+    assert [group["experiments"] for group in found["seeds"]] == [["one", "again"]]
+    assert found["seeds"][0]["scores"]["frechet"] == {"mean": frechet, "std": 0}
+    for text in (outcome.out, (root / "results" / "seeds" / "index.html").read_text(encoding="utf-8")):
+        assert f"{frechet:.4g} ± 0" in text
+    assert not (root / "results" / "compare").exists()
+
+
+def test_experiments_are_averaged_over_seeds_if_nothing_else_differs(tmp_path: Path) -> None:
+    flags = {"a1": {"seed": 1, "lr": 1, "num_threads": 1}, "b1": {"seed": 1, "lr": 2}, "a2": {"seed": 2, "lr": 1},
+             "a3": {"seed": 3, "lr": 1}, "b2": {"seed": 2, "lr": 2}, "a4": {"seed": 4, "lr": 1}}
+    entries = [{"images": 20 if name == "a4" else 10, "frechet": value, **({"line_iou": 0.5} if name != "a2" else {})}
+               for name, value in zip(flags, (1.0, 5.0, 2.0, 6.0, 5.0, 9.0), strict=True)]
+    groups = over_seeds([Experiment(name, tmp_path, of) for name, of in flags.items()], entries, {"num_threads"})
+    assert groups == [
+        {"experiments": ["a1", "a2", "a3"], "scores": {"frechet": {"mean": 3.0, "std": pytest.approx(7**0.5)}}},
+        {"experiments": ["b1", "b2"], "scores": {"frechet": {"mean": 5.0, "std": 0.0},
+                                                 "line_iou": {"mean": 0.5, "std": 0.0}}}]
+    _, rows = seed_rows(groups)
+    assert rows == [["a1, a2, a3", "3 ± 2.6", ""], ["b1, b2", "5 ± 0", "0.5 ± 0"]]
+
+
+def test_starts_name_the_commit_and_the_command(tmp_path: Path) -> None:
+    lines = [{"time": "then", "command": "train.py --lr 1", "commit": "0123456789abcdef", "dirty": True, "torch": "2",
+              "device": "cpu"}, {"commit": None, "dirty": None}]
+    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert start_rows([Experiment("one", tmp_path, {}), Experiment("two", tmp_path / "none", {})]) == [
+        ["one", "then", "0123456789ab with changes", "2", "cpu", "train.py --lr 1"], ["one", "", "—", "", "", ""]]
 
 
 def test_an_experiment_has_one_colour_in_all_charts(tmp_path: Path) -> None:
@@ -273,7 +320,7 @@ def test_a_flag_of_the_method_differs_between_trainings_that_have_it(tmp_path: P
     assert differences == {"both": ["1", "2", None], "T": ["0.1", None, "0.2"]}
     pytest.importorskip("dominate", reason="needs dominate: pip install dominate")
     conditions = {"images_outputs": 1, "images_real": 1, "feature_layer": "", "vgg_weights": ""}
-    write_html(tmp_path / "page.html", [Compared(of, {}, [], conditions, []) for of in experiments], differences)
+    write_html(tmp_path / "page.html", [Compared(of, {}, [], conditions, []) for of in experiments], differences, [])
     cells = re.findall("<td>(.*)</td>", (tmp_path / "page.html").read_text(encoding="utf-8"))
     assert cells[-8:] == ["--both", "1", "2", "—", "--T", "0.1", "—", "0.2"]
 
