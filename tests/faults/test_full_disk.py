@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import shutil
 import subprocess
@@ -89,6 +90,28 @@ def test_a_limit_on_files_is_one_sentence_and_leaves_the_last_checkpoint(
             train(train_options(root, f"{RUN} --max_iters 4 --continue_train"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert differing(before, content(folder)) == []
+    assert not list(folder.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("operation", ["os.fsync", "os.replace"])
+def test_an_error_of_the_disk_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    root = save_folders(tmp_path)
+    train(train_options(root, f"{RUN} --max_iters 3"))
+    folder = root / "checkpoints" / "experiment_name"
+    before = content(folder)
+    options = train_options(root, f"{RUN} --max_iters 5 --continue_train")
+
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("train.open_sinks", lambda *arguments: [])
+    monkeypatch.setattr(operation, refuse)
+    with pytest.raises(UserError, match=r"could not be written to .*No space left.* are intact"):
+        train(options)
+    monkeypatch.undo()
     assert differing(before, content(folder)) == []
     assert not list(folder.glob(".*.tmp"))
 
