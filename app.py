@@ -6,8 +6,6 @@
 Needs Gradio: pip install gradio
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import signal

@@ -10,8 +10,6 @@
     python evaluate.py judge --outputs DIR                                     # the same for atlas2satellite
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from types import ModuleType

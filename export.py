@@ -6,8 +6,6 @@
 The file is run on images of two sizes and compared with test.py before it takes its place.
 """
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 

@@ -7,8 +7,6 @@ Images keep their own size and name; results/NAME/PHASE_EPOCH/index.html shows t
 the experiment's own options file.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 

@@ -9,8 +9,6 @@ On several devices, each with its own batches:
     torchrun --nproc_per_node=8 train.py ...
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext

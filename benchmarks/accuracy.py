@@ -1,7 +1,5 @@
 """Measure the accuracy of the spatially-correlative losses when the networks compute in bf16."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 

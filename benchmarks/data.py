@@ -3,8 +3,6 @@
     python -m benchmarks.data --step_ms 30 --json data.json
 """
 
-from __future__ import annotations
-
 import itertools
 import tempfile
 import time

@@ -1,7 +1,5 @@
 """Images that every machine can make."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

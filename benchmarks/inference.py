@@ -9,8 +9,6 @@ of that experiment, otherwise random ones. The images are enlarged cuts of a bun
 8-bit levels: of half precision with float32, and of tiles with the whole image.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

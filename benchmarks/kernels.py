@@ -1,7 +1,5 @@
 """Profile a call by kernel."""
 
-from __future__ import annotations
-
 import torch
 from torch.profiler import ProfilerActivity, profile
 

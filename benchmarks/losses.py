@@ -3,8 +3,6 @@
     python -m benchmarks.losses --json losses.json
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial

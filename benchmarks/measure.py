@@ -1,7 +1,5 @@
 """Measure time, memory, operations, and the machine's own rates."""
 
-from __future__ import annotations
-
 import gc
 import multiprocessing
 import resource

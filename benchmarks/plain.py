@@ -8,8 +8,6 @@ strongest quarter; doubled maps are cut out of larger ones; the losses are read 
 this repository's.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any

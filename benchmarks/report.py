@@ -1,7 +1,5 @@
 """Flags, machine description, tables and JSON of the benchmark programs."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

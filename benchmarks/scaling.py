@@ -5,8 +5,6 @@
 Flags that are not listed by --help are those of ``train.py``.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

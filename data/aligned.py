@@ -1,7 +1,5 @@
 """Pairs of images of the same scene, aligned pixel by pixel."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

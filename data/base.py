@@ -1,7 +1,5 @@
 """Base classes of data sets: reading images, replacing unreadable ones, checking flags."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from abc import ABC, abstractmethod

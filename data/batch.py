@@ -4,8 +4,6 @@ A raw batch holds uint8 crops and, as plain numbers, their random choices. `fini
 the process and on the device of the batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 

@@ -1,7 +1,5 @@
 """``--cache ram``: every image of a data set, decoded and scaled once."""
 
-from __future__ import annotations
-
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 

@@ -7,8 +7,6 @@ Exit code 0: no problems. 2: unreadable images, pairs without partner or of two 
 share more than a tenth of their images. Fewer equal images, in two folders or in one, are notes.
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Batches, loaded in worker processes; the same for the same seed and position in the run."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import weakref

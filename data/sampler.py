@@ -1,7 +1,5 @@
 """Order and random choices of samples: functions of nothing but the seed and the position in the run."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """One plain folder of images, or one file."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Patches of one image in each domain."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

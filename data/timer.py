@@ -1,7 +1,5 @@
 """The share of a training's time that is spent waiting for data."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Two folders of images without pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

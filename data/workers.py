@@ -1,7 +1,5 @@
 """Waiting for a batch of worker processes, until one has died or hangs, or a signal arrives."""
 
-from __future__ import annotations
-
 import errno
 import multiprocessing
 import os

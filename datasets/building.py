@@ -1,7 +1,5 @@
 """Shared parts of the tools in this folder: whole folders, splits, scaled pictures, flags."""
 
-from __future__ import annotations
-
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence

@@ -9,8 +9,6 @@ none is published, the checksum of the first download is written beside the set,
 must have it.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import sys

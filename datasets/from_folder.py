@@ -7,8 +7,6 @@ Subfolders are kept. With --size, images are written as PNG. Without it they are
 if the file system has no hard links.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

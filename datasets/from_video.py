@@ -7,8 +7,6 @@ It needs ffmpeg on the PATH, or the package imageio-ffmpeg. Neighbouring frames 
 images from different parts of a video or from different videos.
 """
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

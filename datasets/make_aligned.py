@@ -7,8 +7,6 @@ This tool is optional: two folders trainA and trainB with equal names are an ali
 pair, as in the sets of pix2pix, no image can lose its partner.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass

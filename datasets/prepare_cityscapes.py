@@ -9,8 +9,6 @@ unpack both. The licence forbids passing the images on.
 Partners have equal names, for --dataset_mode aligned and evaluate.py --truth.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass

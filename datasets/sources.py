@@ -1,7 +1,5 @@
 """Addresses, sizes and checksums of the public sets of CycleGAN, CUT and pix2pix."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 CYCLEGAN = "https://efrosgans.eecs.berkeley.edu/cyclegan/datasets/{}.zip"

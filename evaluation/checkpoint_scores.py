@@ -1,7 +1,5 @@
 """Scores of an experiment's checkpoints, kept as JSON and computed once for each content of their files."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """``evaluate.py compare``: several experiments on one page."""
 
-from __future__ import annotations
-
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence

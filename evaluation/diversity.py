@@ -1,7 +1,5 @@
 """``evaluate.py diversity``: diversity of translations of the same images in several styles."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations

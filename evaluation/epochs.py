@@ -1,7 +1,5 @@
 """``evaluate.py epochs``: scores of every checkpoint of an experiment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A cache of features on disk, by the content of the images and everything else that the features depend on."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Networks that map images to one feature vector each: VGG16, and Inception-v3 through torch-fidelity."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol

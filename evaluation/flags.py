@@ -1,7 +1,5 @@
 """Groups of flags that several subcommands share."""
 
-from __future__ import annotations
-
 import json
 import math
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Scores of folders of translations, beside those of their inputs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

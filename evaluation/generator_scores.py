@@ -1,7 +1,5 @@
 """Scores of a generator on a test set, for one checkpoint after another."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator

@@ -1,7 +1,5 @@
 """``evaluate.py judge``: scores of a network that was trained on true pairs of ``datasets/atlas2satellite``."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

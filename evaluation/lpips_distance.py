@@ -1,7 +1,5 @@
 """LPIPS, the learned perceptual distance of Zhang et al. (2018), through its authors' package."""
 
-from __future__ import annotations
-
 import warnings
 from importlib.metadata import version
 from pathlib import Path

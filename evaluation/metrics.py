@@ -1,7 +1,5 @@
 """``evaluate.py metrics``: scores of translations against real images and true counterparts."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path

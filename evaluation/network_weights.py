@@ -1,7 +1,5 @@
 """Weights of published networks, from a file or downloaded once into torch's cache."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Image files that belong together by name."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Label maps from the colours of an atlas: NOAA's ETOPO1, whose relief colours tell the height of the ground."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import torch

@@ -1,7 +1,5 @@
 """Output of the subcommands: tables, warnings and JSON files."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """Translation of a test set with a checkpoint, in memory or into a folder."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

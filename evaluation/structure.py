@@ -1,7 +1,5 @@
 """``evaluate.py structure``: structural differences between images, by several measures."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

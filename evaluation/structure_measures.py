@@ -1,7 +1,5 @@
 """Structure measures of images in memory, with the networks that they need."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Structure errors over folders: of pairs of the same structure, beside pairs of different structure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

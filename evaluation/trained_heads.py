@@ -1,7 +1,5 @@
 """The learned heads of LSeSim, from a checkpoint."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

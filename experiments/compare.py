@@ -10,8 +10,6 @@ run again, one that was interrupted goes on, and one of other settings is refuse
 among several calls at the same time.
 """
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess

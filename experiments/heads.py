@@ -7,8 +7,6 @@ the true counterparts, which no unpaired training has: a bound. ``evaluate.py st
 result, on the pairs that ``--skip`` has kept from it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

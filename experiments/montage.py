@@ -1,7 +1,5 @@
 """One picture with the translations of the same images by several runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

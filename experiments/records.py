@@ -1,7 +1,5 @@
 """Records of compared runs: their settings from the beginning, their scores at the end."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@
         --sheets datasets/atlas2satellite/judgeA --out evaluation/weights/atlas2satellite_judge.safetensors
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

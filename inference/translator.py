@@ -5,8 +5,6 @@
     translator("drawing.png").save("picture.png")
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

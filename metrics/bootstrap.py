@@ -1,7 +1,5 @@
 """Bootstrap confidence intervals (Efron, 1979)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 

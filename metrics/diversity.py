@@ -1,7 +1,5 @@
 """Diversity of translations in several styles."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

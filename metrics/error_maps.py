@@ -5,8 +5,6 @@ the others are baselines (C. Zheng, T.-J. Cham, J. Cai: "The Spatially-Correlati
 Tasks", CVPR 2021, arXiv 2104.00854).
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The Fréchet distance between two sets of features."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

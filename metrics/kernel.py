@@ -1,7 +1,5 @@
 """The kernel distance (KID) between two sets of features."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from metrics.bootstrap import Statistic, ones

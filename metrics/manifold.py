@@ -1,7 +1,5 @@
 """Precision, recall, density and coverage of two sets of features."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Scores of an image against its true counterpart. Images are float [..., 3, H, W] in [-1, 1]."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The scores of translations: their names, their ranges, and the functions that compute them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import inf
 from typing import NamedTuple

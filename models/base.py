@@ -1,7 +1,5 @@
 """The base of every model: networks, optimizers and four verbs."""
 
-from __future__ import annotations
-
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

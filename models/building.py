@@ -1,7 +1,5 @@
 """Build networks and optimizers from flags, and refuse combinations of flags for several models."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -11,8 +11,6 @@ FastCUT does not; it weighs the loss by 10, and translates mirrored inputs half 
 back, must fit those of the input as it was.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast

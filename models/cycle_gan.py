@@ -13,8 +13,6 @@ Cham and Cai (CVPR 2021, arXiv 2104.00854) but in both directions,
         + lambda_spatial * (L_structure(A, G_A(A)) + L_structure(B, G_B(B)))                     structure
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -5,8 +5,6 @@ cannot, and as the changes are differentiable, the generator learns through them
 Lin, Zhu, Han: "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020, arXiv 2006.10738).
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 import torch

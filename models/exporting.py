@@ -4,8 +4,6 @@ Batch, height and width stay free. What test.py does around the generator is in 
 multiples of what the generator needs are padded, and the result is cut to their size.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager

@@ -1,7 +1,5 @@
 """History of translations for the discriminator (Shrivastava et al. 2017, section 2.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -12,8 +12,6 @@ et al.: CVPR 2019), keeps pictures of one image in two styles s and t apart. The
 which the others never show to E, to what G does with them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial

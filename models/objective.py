@@ -1,7 +1,5 @@
 """Objectives: the losses that a model minimises."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

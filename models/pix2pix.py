@@ -6,8 +6,6 @@ output, and so judges whether they belong together:
     L_G = L_GAN(D, (A, G(A))) + lambda_L1 * |B - G(A)|
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar

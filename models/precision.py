@@ -3,8 +3,6 @@
 Models are written as if there were one process on one device in float32; `prepare` changes what happens beneath.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

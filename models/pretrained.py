@@ -7,8 +7,6 @@ A broken download resumes, at once or when the command is run again. No checksum
 executed. PRETRAINED_URL in the environment replaces the server's address.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Sequence

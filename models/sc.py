@@ -6,8 +6,6 @@ spatially-correlative loss compares the self-similarity of input and translation
     L_G = L_GAN(D, G(A)) + lambda_spatial * L_structure(A, G(A)) + optional terms
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

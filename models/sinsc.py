@@ -7,8 +7,6 @@ image may be larger than the patches that were learned from, and the non-saturat
 gradient penalty of WGAN-GP, as in the published code; SinCUT and StyleGAN2 have R1 (``--lambda_R1``) in its place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -9,8 +9,6 @@ recognise each other's positions among those of another image. In a model's step
     minimize("G", ... lambda_spatial * structure.distance(features) ...)
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

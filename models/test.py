@@ -1,7 +1,5 @@
 """``--model test``: a generator alone, for translating in one direction."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Flags that training and testing share. Names and defaults are those of the published F-LSeSim code."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Flags of ``export.py``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from .flag import flag

@@ -1,7 +1,5 @@
 """Declaration of a command-line flag: a field of a frozen dataclass, with its help, its limits and its conversion."""
 
-from __future__ import annotations
-
 import math
 import re
 import types

@@ -1,7 +1,5 @@
 """The parser of every program: from groups of flags and a command line to typed values or one sentence."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import inspect

@@ -1,7 +1,5 @@
 """Sources of the values of flags, in order of precedence, for the programs that have a model and a data set."""
 
-from __future__ import annotations
-
 import difflib
 import re
 import sys

@@ -1,7 +1,5 @@
 """The flags of an experiment's training."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Flags of ``train.py``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from util.loggers.registry import LOGGERS

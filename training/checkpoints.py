@@ -4,8 +4,6 @@ Each file is written whole or not at all: under a temporary name, flushed to the
 reads only the state. Nothing in a file is executed.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -3,8 +3,6 @@
 It does not affect the training: the weights are copied into a model for translation, and random states are restored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path

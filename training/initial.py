@@ -1,7 +1,5 @@
 """Weights of another training, or published ones, that a training starts from (``--init_from``)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

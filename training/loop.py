@@ -1,7 +1,5 @@
 """The loop of a training: steps, reports, samples, scores and saves."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial

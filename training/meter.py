@@ -1,7 +1,5 @@
 """Mean losses between two reports, without waiting for the device."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Monitor of a training's numbers: steps that are not finite, losses that leap, a discriminator that overpowers G."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Random states of the CPU and of the run's device."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

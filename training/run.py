@@ -1,7 +1,5 @@
 """The state of a training: all that its loop changes, saved and resumed as one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path

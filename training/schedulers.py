@@ -1,7 +1,5 @@
 """Learning-rate schedules, stepped once an epoch."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from typing import Any

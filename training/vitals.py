@@ -1,7 +1,5 @@
 """Report speed, memory, learning rates and gradient norms of a training."""
 
-from __future__ import annotations
-
 import math
 import os
 import sys

@@ -1,7 +1,5 @@
 """Choose devices and move batches to them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Download files and unpack archives of servers that may fail, or send something else."""
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import lzma

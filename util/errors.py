@@ -1,7 +1,5 @@
 """Exceptions that mean 'the user can fix this', and how programs end."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

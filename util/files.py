@@ -1,7 +1,5 @@
 """Files that are either whole or absent, old files that are kept, and what tells two files apart."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

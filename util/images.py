@@ -1,7 +1,5 @@
 """Find image files, decode them to tensors, and write PNG files."""
 
-from __future__ import annotations
-
 import errno
 import os
 import struct

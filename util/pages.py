@@ -1,7 +1,5 @@
 """HTML pages of labelled images, which open from disk without a network. Needs the package ``dominate``."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Plots of curves for pages."""
 
-from __future__ import annotations
-
 import io
 import math
 import re

@@ -1,7 +1,5 @@
 """Files of tensors and plain values: state dicts of networks, and states of trainings."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path

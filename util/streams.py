@@ -1,7 +1,5 @@
 """Standard streams that may fail: closed terminals, readers that have ended, full disks, closed descriptors."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """Progress in the terminal: a bar on a screen, plain lines in a file."""
 
-from __future__ import annotations
-
 import math
 import operator
 import os

@@ -1,7 +1,5 @@
 """Find and load the generators below ``--checkpoints_dir``."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """A check of the Host header against DNS rebinding."""
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 from typing import Any

@@ -1,7 +1,5 @@
 """The page of ``app.py``: its layout and its events. Needs the package ``gradio``."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable
 from functools import wraps

@@ -1,7 +1,5 @@
 """Translate an uploaded file, and write the pictures for the page. Independent of Gradio."""
 
-from __future__ import annotations
-
 import re
 import uuid
 from pathlib import Path

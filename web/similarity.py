@@ -1,7 +1,5 @@
 """Self-similarity of one point in the features of the losses, and its picture."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import torch

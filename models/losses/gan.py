@@ -1,7 +1,5 @@
 """Adversarial objectives and gradient penalties, as pure functions of a discriminator's scores."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Mode seeking (Mao, Lee, Tseng, Ma, Yang: CVPR 2019, arXiv 1903.05628): different styles give different pictures."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 LEAST = 0.01

@@ -4,8 +4,6 @@ After Johnson et al., 'Perceptual losses for real-time style transfer', ECCV 201
 of the published F-LSeSim code in place of the paper's squared ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Generators, discriminators and the VGG16 feature extractor: plain modules with plain keyword arguments."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 

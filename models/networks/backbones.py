@@ -1,7 +1,5 @@
 """Networks of torchvision and timm, cut down to what gives the features of some layers."""
 
-from __future__ import annotations
-
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence

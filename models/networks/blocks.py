@@ -1,7 +1,5 @@
 """Parts of networks: normalisation, anti-aliased resampling, and checks of the input's size."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import nullcontext
 

@@ -1,7 +1,5 @@
 """Discriminators: real-or-generated scores for patches (PatchGAN), for pixels, and at two scales."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from .blocks import Downsample, norm_layer, norm_needs_bias, require_sides

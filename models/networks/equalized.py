@@ -5,8 +5,6 @@ which also makes Adam's steps alike for all layers; activations and sums are div
 Initialisation by `--init_type` would undo this, and leaves these layers alone.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Initial weights, as the CycleGAN family draws them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

@@ -5,8 +5,6 @@ that sets mean and variance of the decoder's features (AdaIN, Huang & Belongie: 
 a vector off an image.
 """
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from .blocks import GroupNorm, InstanceNorm, Upsample, require_sides

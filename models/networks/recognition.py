@@ -6,8 +6,6 @@ block has one number, and dropout moves the block's second convolution from plac
 one ``model.3`` deeper. Convolutions have a bias unless batch normalisation, or in published code none, follows.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from pathlib import Path

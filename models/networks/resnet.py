@@ -1,7 +1,5 @@
 """The residual generator of Johnson et al. (2016) and CycleGAN, with blur-pooled resampling."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """A small U-Net that labels pixels (Ronneberger et al., 2015)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

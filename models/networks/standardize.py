@@ -5,8 +5,6 @@ flat, as those of drawings are, its output is wrong by up to 1e-2 and its gradie
 column of a map is added up first, then the sums of the columns are: that is exact, and torch has fast functions for it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -4,8 +4,6 @@ Their widths follow from the size of the images that they are trained with: in a
 channels. Keys of state dicts are those of the published code.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The U-Net generator of pix2pix (Isola et al., 2017)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """VGG16 features for the programs: those of the package `spatial_correlative`, with errors for their users."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path

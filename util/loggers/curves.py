@@ -1,7 +1,5 @@
 """The history of a run's values, and charts of it."""
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """The training page: latest values, curves and sample images, newest first; it refreshes itself."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Mapping

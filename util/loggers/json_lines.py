@@ -1,7 +1,5 @@
 """Values as JSON lines: one object per report."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

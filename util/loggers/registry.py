@@ -1,7 +1,5 @@
 """The loggers of ``--loggers`` by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

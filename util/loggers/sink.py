@@ -1,7 +1,5 @@
 """The interface of all loggers, and the groups of values and images by their names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Values and sample images for TensorBoard, as event files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

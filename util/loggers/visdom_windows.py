@@ -1,7 +1,5 @@
 """Curves and sample images in the windows of a running visdom server."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import logging

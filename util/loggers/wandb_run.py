@@ -1,7 +1,5 @@
 """Values and sample images for Weights & Biases, on its server or in files to be synchronised later."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import uuid
