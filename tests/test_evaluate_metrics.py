@@ -316,9 +316,6 @@ def test_a_generator_of_grey_images_is_compared_with_grey_ones(root: Path) -> No
     (("--outputs", "x"), ("either --outputs", "or --name")),
     (("--epoch", "7"), ("7_net_G.pth",)),
     (("--epoch", "../one/latest"), ("--epoch", "letters")),
-    (("--name", "two"), ("there is no experiment two", "one")),
-    (("--phase", "val"), ("no folder", "valA")),
-    (("--num_test", "1"), ("single image",)),
     (("--record", "translation=x"), ("--record", "another key")),
 ])
 def test_what_cannot_be_translated_is_one_sentence(root: Path, flags: tuple[str, ...], words: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import save_folders, train_options, translate_options
+from tiny import train_options, translate_options
 
 from evaluation.set_translator import SetTranslator
 from models import MODELS, Model
@@ -27,11 +27,6 @@ pytestmark = [
 CUDA = torch.device("cuda", 0)
 FLAGS = "--gpu_ids 0 --seed 1 --no_html --print_freq 1"
 METHODS = {"FSeSim": "", "LSeSim": "--learned_attn --augment"}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return save_folders(tmp_path / "data")
 
 
 def losses_of(root: Path, flags: str) -> list[dict[str, float]]:

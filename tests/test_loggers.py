@@ -26,11 +26,6 @@ from util.loggers.registry import LoggedRun, open_loggers
 from util.loggers.sink import Guarded, chart_of, group_of, short
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return save_folders(tmp_path)
-
-
 def chosen(root: Path, flags: str) -> tuple[str, ...]:
     return train_options(root, flags)[DisplayFlags].chosen()
 

@@ -23,11 +23,6 @@ ROOT = Path(__file__).resolve().parent.parent
 EPOCH = 5  # images in the larger folder
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return save_folders(tmp_path / "data")
-
-
 def run(root: Path, flags: str, name: str = "run") -> dict[str, Any]:
     """Train, and return every tensor and number of the final checkpoint."""
     train(train_options(root, f"--name {name} {flags}"))

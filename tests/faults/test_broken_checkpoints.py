@@ -14,7 +14,7 @@ import pytest
 import torch
 from cli import ROOT
 from states import content, differing, exports_are_those_of_the_state
-from tiny import save_folders, train_options
+from tiny import train_options
 
 from options import RunFlags
 from train import train
@@ -25,11 +25,6 @@ from util.errors import UserError
 from util.state_dicts import load_file, network_path, state_path
 
 RUN = "--seed 3 --no_html --save_latest_freq 2"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return save_folders(tmp_path)
 
 
 def run(root: Path, flags: str, name: str = "run") -> Path:

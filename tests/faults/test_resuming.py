@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from states import content, differing
-from tiny import METHODS, NETWORKS, SIZES, save_folders, save_noise, train_options
+from tiny import METHODS, NETWORKS, SIZES, save_noise, train_options
 
 from train import train
 from util.errors import UserError
@@ -18,11 +18,6 @@ from util.state_dicts import load_file
 
 EVERYTHING = ("--ema 0.9 --pool_size 3 --amp fp16 --no_dropout false --n_epochs 1 --grad_accum 2 --save_latest_freq 3 "
               "--diff_augment color,translation")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return save_folders(tmp_path)
 
 
 def run(root: Path, flags: str, name: str, method: str = METHODS["LSeSim"]) -> Path:

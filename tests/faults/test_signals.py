@@ -29,11 +29,6 @@ from util.signals import CODES, Signals, silent_about_connections
 ENDLESS = f"{FLAGS} --print_freq 1 --n_epochs 100000"
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return save_folders(tmp_path)
-
-
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
     """Signals are answered, although whoever started the tests in the background may have had them ignored."""

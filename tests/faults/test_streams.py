@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from cli import ROOT
 from states import content
-from tiny import save_folders
 from trainings import FLAGS, Forked, end, lines, wait_until
 
 ENDLESS = f"{FLAGS} --print_freq 1 --n_epochs 100000"
@@ -33,11 +32,6 @@ def main():
 run_program("train.py", main, outlives_output=True)
 """
 WARNING = "train.py: warning: standard output cannot be written ({}); the program goes on without it\n"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return save_folders(tmp_path)
 
 
 def run(program: str, redirection: str) -> subprocess.CompletedProcess[str]:
