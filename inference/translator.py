@@ -98,18 +98,19 @@ class Translator:
             network.load_state_dict(networks[name].state_dict())
 
     @torch.inference_mode()
-    def translate(self, images: Tensor) -> dict[str, Tensor]:
+    def translate(self, images: Tensor, style: int | None = None) -> dict[str, Tensor]:
         """Translate a batch.
 
         Args:
             images: [B, C, H, W] in [-1, 1] on any device; B at most ``batch_size``.
+            style: number of the only style to translate to, from 1; None: all.
 
         Returns:
             Every translation [B, C', H, W], by its name in the results of ``test.py``: ``fake_B``, or ``fake_B_1`` and
             so on in several styles.
         """
         with self._lock:
-            return translate_images(self.model, images, self.device, self.tiling)
+            return translate_images(self.model, images, self.device, self.tiling, style)
 
     @overload
     def __call__(self, images: str | os.PathLike[str], *, style: int = 1) -> Image.Image: ...
@@ -132,7 +133,7 @@ class Translator:
         Raises:
             UserError: a file cannot be read as an image.
             TypeError: another kind of image.
-            ValueError: another shape, type of values or number of channels, or there is no such style.
+            ValueError: another shape, type of values or number of channels, no pixels, or there is no such style.
         """
         if not 1 <= style <= self.styles:
             raise ValueError(f"style {style}: this generator has styles 1 to {self.styles}")
@@ -142,8 +143,8 @@ class Translator:
         outputs: list[Tensor] = []
         for _, neighbours in itertools.groupby(itertools.chain(*batches), lambda image: image.shape):
             while some := list(itertools.islice(neighbours, self.batch_size)):
-                translations = self.translate(torch.stack([image.to(self.device) for image in some]))
-                outputs += list(translations.values())[style - 1]
+                translation, = self.translate(torch.stack([image.to(self.device) for image in some]), style).values()
+                outputs += translation
         parts = iter(outputs)
         results = [as_given(torch.stack(list(itertools.islice(parts, len(batch)))), image)
                    for image, batch in zip(given, batches, strict=True)]
@@ -169,6 +170,7 @@ def load(
 
     Raises:
         UserError: there is no such checkpoint, it is damaged, or it holds no generator of this project.
+        ValueError: ``epoch``, ``ema`` or ``model_suffix`` beside a file.
     """
     path = Path(path)
     flags: dict[str, Any] = {"gpu_ids": device, "batch_size": batch_size, "tile": tile,
@@ -178,15 +180,22 @@ def load(
         return _load(path, epoch, flags | {"use_ema": ema, "model_suffix": half})
     if not path.is_file():
         raise UserError(f"there is no {path}: name the folder of an experiment, or the .pth file of a generator")
+    if epoch != LATEST or ema or model_suffix:
+        raise ValueError(f"epoch, ema and model_suffix choose a generator of a folder, but {path} is a file")
     if name := re.fullmatch(rf"(\w[\w.-]*)_net_G(|_A|_B)({AVERAGE}|)\.pth", path.name):
         return _load(path.parent, name[1], flags | {"use_ema": bool(name[3]), "model_suffix": name[2]})
-    with tempfile.TemporaryDirectory() as folder:  # gives the file the name that test.py expects
-        shutil.copyfile(path, network_path(Path(folder), LATEST, "G"))
-        return _load(Path(folder), LATEST, flags)
+    with tempfile.TemporaryDirectory() as temporary:  # gives the file the name that test.py expects
+        copy = network_path(Path(temporary).resolve(), LATEST, "G")
+        shutil.copyfile(path, copy)
+        try:
+            return _load(copy.parent, LATEST, flags)
+        except UserError as error:
+            raise UserError(str(error).replace(str(copy), str(path))) from error
 
 
 def _load(folder: Path, epoch: str, flags: Mapping[str, Any]) -> Translator:
     """Load the generator that the flags of ``test.py`` name."""
+    folder = folder.resolve()  # "." has no name
     if (recorded_flags(folder) or {}).get("model") == "munit_sc":
         own = {"model": "munit_sc", "n_styles": STYLES, "model_suffix": ""}
     else:
@@ -220,15 +229,15 @@ def as_batch(image: Any, channels: int) -> Tensor:
     if isinstance(image, Image.Image):
         return normalized(decode(image, channels))[None]
     if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3):
-            raise ValueError(f"an array of {image.dtype} with shape {image.shape}: it should be uint8 [H, W, C] or "
-                             "[H, W]; give floats as a tensor [C, H, W] in [-1, 1]")
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size or image.shape[2:] > (4,):
+            raise ValueError(f"an array of {image.dtype} with shape {image.shape}: it should be uint8 [H, W, C] of 1 "
+                             "to 4 channels or [H, W], with pixels; give floats as a tensor [C, H, W] in [-1, 1]")
         pixels = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
         return normalized(decode(Image.fromarray(pixels), channels))[None]
     if isinstance(image, Tensor):
-        if image.ndim not in (3, 4) or image.shape[-3] != channels or not image.is_floating_point():
+        if image.ndim not in (3, 4) or image.shape[-3] != channels or 0 in image.shape or not image.is_floating_point():
             raise ValueError(f"a tensor of {image.dtype} with shape {list(image.shape)}: it should be floats in "
-                             f"[-1, 1], [{channels}, H, W] or [B, {channels}, H, W]")
+                             f"[-1, 1], [{channels}, H, W] or [B, {channels}, H, W], and not empty")
         return image.detach().float().reshape(-1, *image.shape[-3:])
     raise TypeError(f"{type(image).__name__} is no image: give a file, an image of Pillow, a uint8 array or a tensor")
 

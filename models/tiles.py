@@ -103,17 +103,22 @@ def blend_weights(starts: list[int], size: int, ramp: int) -> Tensor:
     return shares[tiles, tiles] - shares[tiles + 1, tiles]
 
 
-def translate_images(model: Model, images: Tensor, device: torch.device, tiling: Tiling | None) -> dict[str, Tensor]:
+def translate_images(
+    model: Model, images: Tensor, device: torch.device, tiling: Tiling | None, style: int | None = None,
+) -> dict[str, Tensor]:
     """Translate [B, C, H, W] in all the model's ways, in tiles where asked for, with a model on ``device``.
+
+    ``style`` is the number of the only way, from 1; None: all.
 
     Returns:
         By name [B, C', H, W], on ``device``; from tiles, where the images are.
     """
+    translators = dict(list(model.translators().items())[slice(style and style - 1, style)])
     if tiling is None:
         images = images.to(device, non_blocking=True)
-        return {name: translate(images) for name, translate in model.translators().items()}
+        return {name: translate(images) for name, translate in translators.items()}
     return {name: translate_tiled(translate, images, tiling, device=device, networks=model.networks.values())
-            for name, translate in model.translators().items()}
+            for name, translate in translators.items()}
 
 
 def translate_tiled(

@@ -86,7 +86,9 @@ def test_threads_share_a_translator_that_works_in_tiles(root: Path) -> None:
 def test_what_cannot_be_translated_is_refused_by_name(root: Path, tmp_path: Path) -> None:
     translator = load(root / "checkpoints" / "fsesim", device="-1")
     for image, error, words in (
-        (np.zeros((8, 8, 3)), ValueError, "float64"), (torch.zeros(1, 8, 8), ValueError, r"\[3, H, W\]"),
+        (np.zeros((8, 8, 3)), ValueError, "float64"), (np.zeros((8, 8, 5), np.uint8), ValueError, "1 to 4 channels"),
+        (np.zeros((0, 8, 3), np.uint8), ValueError, "with pixels"), (torch.zeros(0, 3, 8, 8), ValueError, "not empty"),
+        (torch.zeros(1, 8, 8), ValueError, r"\[3, H, W\]"),
         (7, TypeError, "int is no image"), (tmp_path / "none.png", UserError, "no such file"),
     ):
         with pytest.raises(error, match=words):
@@ -97,6 +99,29 @@ def test_what_cannot_be_translated_is_refused_by_name(root: Path, tmp_path: Path
         load(tmp_path / "missing")
     with pytest.raises(UserError, match="there is no checkpoint"):
         load(root / "checkpoints" / "fsesim", epoch="77", device="-1")
+    with pytest.raises(ValueError, match="is a file"):
+        load(root / "checkpoints" / "fsesim" / "latest_net_G.pth", ema=True, device="-1")
+    (tmp_path / "horse2zebra.pth").write_bytes(b"no weights")
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'horse2zebra.pth'} cannot be read")):
+        load(tmp_path / "horse2zebra.pth", device="-1")
+
+
+@pytest.mark.parametrize("path", [".", "../fsesim", "../fsesim/..//fsesim/latest_net_G.pth", "latest_net_G.pth"])
+def test_paths_are_relative_to_the_working_folder(root: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.chdir(root / "checkpoints" / "fsesim")
+    assert load(path, device="-1").styles == 1
+
+
+def test_a_style_costs_one_pass_of_the_generator(root: Path) -> None:
+    translator, passes = load(root / "checkpoints" / "munit", device="-1"), 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    translator.networks["G"].register_forward_hook(count)
+    translator(root / "images" / "0.png", style=3)
+    assert passes == 1
 
 
 def test_the_lines_of_the_page_run(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
