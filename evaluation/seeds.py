@@ -23,8 +23,8 @@ def over_seeds(
         ignored: flags that may differ, beside the seed.
 
     Returns:
-        For each two or more such experiments, their names in ``experiments``, and for each score ``mean`` and ``std``,
-        the sample standard deviation.
+        For each group of such experiments with two or more seeds, their names in ``experiments``, and for each score
+        ``mean`` and ``std``, the sample standard deviation.
     """
     groups: dict[Any, list[int]] = {}
     for number, (experiment, entry) in enumerate(zip(experiments, entries, strict=True)):
@@ -34,7 +34,7 @@ def over_seeds(
     return [{"experiments": [experiments[number].name for number in numbers], "scores": {
         score: {"mean": mean(values), "std": stdev(values)} for score in HEADINGS
         if len(values := [entries[number][score] for number in numbers if score in entries[number]]) == len(numbers)}}
-        for numbers in groups.values() if len(numbers) > 1]
+        for numbers in groups.values() if len({experiments[number].flags.get("seed") for number in numbers}) > 1]
 
 
 def seed_rows(groups: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:

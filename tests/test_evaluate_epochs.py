@@ -272,9 +272,10 @@ def test_a_comparison_has_a_name_that_is_no_experiment(root: Path) -> None:
 
 def test_experiments_are_averaged_over_seeds_if_nothing_else_differs(tmp_path: Path) -> None:
     flags = {"a1": {"seed": 1, "lr": 1, "num_threads": 1}, "b1": {"seed": 1, "lr": 2}, "a2": {"seed": 2, "lr": 1},
-             "a3": {"seed": 3, "lr": 1}, "b2": {"seed": 2, "lr": 2}, "a4": {"seed": 4, "lr": 1}}
+             "a3": {"seed": 3, "lr": 1}, "b2": {"seed": 2, "lr": 2}, "a4": {"seed": 4, "lr": 1},
+             "c1": {"seed": 1, "lr": 3}, "c1 again": {"seed": 1, "lr": 3}}
     entries = [{"images": 20 if name == "a4" else 10, "frechet": value, **({"line_iou": 0.5} if name != "a2" else {})}
-               for name, value in zip(flags, (1.0, 5.0, 2.0, 6.0, 5.0, 9.0), strict=True)]
+               for name, value in zip(flags, (1.0, 5.0, 2.0, 6.0, 5.0, 9.0, 4.0, 4.0), strict=True)]
     groups = over_seeds([Experiment(name, tmp_path, of) for name, of in flags.items()], entries, {"num_threads"})
     assert groups == [
         {"experiments": ["a1", "a2", "a3"], "scores": {"frechet": {"mean": 3.0, "std": pytest.approx(7**0.5)}}},

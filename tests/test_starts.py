@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -87,8 +88,11 @@ def test_the_commit_is_that_of_the_code(tmp_path: Path, monkeypatch: pytest.Monk
     code.mkdir()
     git("init")
     (tmp_path / "file.py").write_text("1")
+    assert code_version(tmp_path) == (None, False), "there is no commit yet"
     git("add", "file.py")
     git("commit", "-m", "message")
+    git("symbolic-ref", "HEAD", os.fsdecode(b"refs/heads/caf\xe9"))  # a branch whose name is not UTF-8
+    git("commit", "-q", "-m", "message")
     commit = git("rev-parse", "HEAD")
     (tmp_path / "new.txt").write_text("no part of the code")
     assert code_version(tmp_path) == (commit, False)
@@ -101,6 +105,6 @@ def test_the_commit_is_that_of_the_code(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_lines_that_are_no_starts_are_left_out(tmp_path: Path) -> None:
     records: list[Any] = [{"commit": "1"}, [], {"commit": "2"}]
-    (tmp_path / FILE).write_text("\n".join([*map(json.dumps, records), "", "text"]))
+    (tmp_path / FILE).write_text("\n".join([*map(json.dumps, records), "", "text", "[" * 10**5]))
     assert read_starts(tmp_path) == [records[0], records[2]]
     assert read_starts(tmp_path / "missing") == []

@@ -58,7 +58,7 @@ def read_starts(folder: Path) -> list[Mapping[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             starts.append(record)
@@ -71,9 +71,10 @@ def code_version(root: Path = ROOT) -> tuple[str | None, bool | None]:
         return None, None
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=GIT_SECONDS)
-    except (OSError, subprocess.SubprocessError, UnicodeError):
+        done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=True,
+                              timeout=GIT_SECONDS)
+    except (OSError, subprocess.SubprocessError):
         return None, None
     lines = done.stdout.splitlines()
     commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), None)
-    return commit, any(not line.startswith("#") for line in lines)
+    return None if commit == "(initial)" else commit, any(not line.startswith("#") for line in lines)
