@@ -72,8 +72,7 @@ def train(options: Options) -> int:
 
 def train_in(world: World, device: torch.device, options: Options, signals: Signals) -> None:
     """Build everything, train, and say how it ended, in one of the processes."""
-    general, data, flags = options[RunFlags], options[DataFlags], options[TrainFlags]
-    loading = options[LoadingFlags]
+    general, data, flags, loading = options[RunFlags], options[DataFlags], options[TrainFlags], options[LoadingFlags]
     folder, tag = general.folder, general.tag
     state, weights = (read_state(folder, tag), None) if flags.continue_train else (None, read_weights(options, world))
     last_epoch = flags.n_epochs + flags.n_epochs_decay
@@ -106,6 +105,7 @@ def train_in(world: World, device: torch.device, options: Options, signals: Sign
               data=world.same(dataset.fingerprint() if world.is_first else None))
     notes = start_from(model, weights)
     notes += run.resume(tag, state, changes) if flags.continue_train else make_room(folder, world)
+    del state, weights  # copied into the model
 
     start = run.progress
     if start.images_in_epoch > len(loader):

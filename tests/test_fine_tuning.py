@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import shutil
+import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +301,23 @@ def test_an_expression_that_cannot_be_meant_is_refused(tmp_path: Path, pattern: 
 def test_text_that_is_no_expression_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--freeze: 'G\.\(' is no regular expression \(missing \), .*\)"):
         train_options(tmp_path, "--freeze 'G.('")
+
+
+@pytest.mark.parametrize(("reader", "flags"), [
+    ("read_weights", "--name second --init_from first"), ("read_state", "--name first --continue_train --ema 0.9"),
+])
+def test_weights_that_were_loaded_are_not_kept_during_the_training(
+    root: Path, monkeypatch: pytest.MonkeyPatch, reader: str, flags: str,
+) -> None:
+    read, networks, alive = getattr(sys.modules["train"], reader), [], []
+
+    def noted(*arguments: Any) -> Any:
+        result = read(*arguments)
+        found = result.networks if isinstance(result, Weights) else result["networks"]
+        networks.extend(weakref.ref(value) for state in found.values() for value in state.values())
+        return result
+
+    monkeypatch.setattr(f"train.{reader}", noted)
+    monkeypatch.setattr("train.loop", lambda *_, **__: alive.extend(of for of in networks if of() is not None))
+    train(train_options(root, f"{LSESIM} {flags}"))
+    assert (len(networks) > 0, alive) == (True, [])
