@@ -126,8 +126,12 @@ def load_judge(weights: Path = WEIGHTS) -> SegmentationUNet:
         raise UserError(f"--weights: {weights} is no readable .safetensors file ({type(error).__name__}); name one "
                         "that experiments/train_judge.py has written") from error
     network = SegmentationUNet(len(NAMES))
-    load_into(network, {key: value.float() if value.is_floating_point() else value for key, value in state.items()},
-              weights)
+    try:
+        load_into(network, {key: value.float() if value.is_floating_point() else value for key, value in state.items()},
+                  weights)
+    except UserError as error:
+        raise UserError(f"--weights: {weights} holds another network; name a file that experiments/train_judge.py has "
+                        "written") from error
     return network.eval()
 
 
