@@ -19,8 +19,9 @@ def standardize(x: Tensor, eps: float) -> Tensor:
 
     Second derivatives exist. Half precision is computed in float32.
     """
-    images = [_Standardize.apply(_shift(image), eps) for image in x.split(1)]
-    return images[0] if len(images) == 1 else torch.cat(images)
+    if len(x) == 1:  # the backward pass of a split copies the gradient
+        return _Standardize.apply(_shift(x), eps)  # type: ignore[no-any-return]
+    return torch.cat([_Standardize.apply(_shift(image), eps) for image in x.split(1)])
 
 
 def _shift(x: Tensor) -> Tensor:
