@@ -7,7 +7,6 @@
 
 import itertools
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -29,7 +28,7 @@ from options import TEST, DataFlags, Options, RunFlags, SpeedFlags, TestFlags, p
 from util.device import choose_device
 from util.errors import UserError
 from util.images import decode, load_normalized, normalized, to_uint8
-from util.state_dicts import AVERAGE, LATEST, load_networks, network_path
+from util.state_dicts import AVERAGE, LATEST, generator_of, load_networks, network_path
 
 STYLES = 32  # of a model with several styles: those of test.py --n_styles 32
 
@@ -141,9 +140,9 @@ class Translator:
         given = list(images) if many else [images]
         batches = [as_batch(image, self.channels) for image in given]
         outputs: list[Tensor] = []
-        for _, neighbours in itertools.groupby(itertools.chain(*batches), lambda image: image.shape):
+        for _, neighbours in itertools.groupby(itertools.chain(*batches), lambda image: (image.shape, image.device)):
             while some := list(itertools.islice(neighbours, self.batch_size)):
-                translation, = self.translate(torch.stack([image.to(self.device) for image in some]), style).values()
+                translation, = self.translate(torch.stack(some), style).values()
                 outputs += translation
         parts = iter(outputs)
         results = [as_given(torch.stack(list(itertools.islice(parts, len(batch)))), image)
@@ -182,8 +181,9 @@ def load(
         raise UserError(f"there is no {path}: name the folder of an experiment, or the .pth file of a generator")
     if epoch != LATEST or ema or model_suffix:
         raise ValueError(f"epoch, ema and model_suffix choose a generator of a folder, but {path} is a file")
-    if name := re.fullmatch(rf"(\w[\w.-]*)_net_G(|_A|_B)({AVERAGE}|)\.pth", path.name):
-        return _load(path.parent, name[1], flags | {"use_ema": bool(name[3]), "model_suffix": name[2]})
+    if name := generator_of(path):
+        tag, half, average = name
+        return _load(path.parent, tag, flags | {"use_ema": bool(average), "model_suffix": half})
     with tempfile.TemporaryDirectory() as temporary:  # gives the file the name that test.py expects
         copy = network_path(Path(temporary).resolve(), LATEST, "G")
         shutil.copyfile(path, copy)

@@ -1,5 +1,6 @@
 """Files of tensors and plain values: state dicts of networks, and states of trainings."""
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,12 @@ NUMBERED = (r"\d+", r"iter_\d+")
 def network_path(folder: Path, tag: str, name: str) -> Path:
     """``folder/latest_net_G.pth``."""
     return folder / f"{tag}_net_{name}.pth"
+
+
+def generator_of(path: Path) -> tuple[str, str, str] | None:
+    """Split the name of a generator's file: its tag, its half (empty, ``_A`` or ``_B``), and `AVERAGE` or nothing."""
+    match = re.fullmatch(rf"(\w[\w.-]*)_net_G(|_A|_B)({AVERAGE}|)\.pth", path.name)
+    return (match[1], match[2], match[3]) if match else None
 
 
 def state_path(folder: Path, tag: str) -> Path:

@@ -11,7 +11,7 @@ from options import recorded_flags
 from util.errors import UserError
 from util.loggers.json_lines import last_time
 from util.loggers.registry import LOG
-from util.state_dicts import AVERAGE, BEST, LATEST, network_path
+from util.state_dicts import AVERAGE, BEST, LATEST, generator_of, network_path
 
 KEPT = 4  # generators in memory
 
@@ -65,9 +65,9 @@ def find_checkpoints(root: Path) -> dict[str, Checkpoint]:
     """
     found = []
     for path in root.rglob("*_net_G*.pth"):
-        match = re.fullmatch(rf"(\w[\w.-]*)_net_G(|_A|_B)({AVERAGE}|)\.pth", path.name)
-        if match and path.parent != root:
-            found.append(Checkpoint(root, path.parent.relative_to(root).as_posix(), match[1], match[2] + match[3]))
+        if (name := generator_of(path)) and path.parent != root:
+            tag, half, average = name
+            found.append(Checkpoint(root, path.parent.relative_to(root).as_posix(), tag, half + average))
     times = {checkpoint.folder: last_time(checkpoint.folder / LOG) for checkpoint in found}
     found.sort(key=lambda checkpoint: (
         -times[checkpoint.folder], checkpoint.name, _place(checkpoint.tag), checkpoint.tag, checkpoint.suffix))
