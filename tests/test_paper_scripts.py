@@ -86,3 +86,6 @@ def test_weights_from_elsewhere_reach_the_scores() -> None:
     found = commands("label2photo_lsesim", INCEPTION="my weights.pth", SEGMENTER="drn.pt2")
     assert "my weights.pth" in found["evaluate.py metrics"]
     assert "drn.pt2" in found["evaluate.py cityscapes"]
+    found = commands("summer2winter_multimodal", INCEPTION="my weights.pth", LPIPS="alex.pth")
+    assert "my weights.pth" in found["evaluate.py metrics"]
+    assert "alex.pth" in found["evaluate.py diversity"]

@@ -2,8 +2,9 @@
 #     bash scripts/paper/horse2zebra_lsesim.sh [--dry-run] [FLAGS]     FLAGS go to train.py; what is typed last counts
 # download the data, train (or go on, where a training was broken off), translate the test images and score them. The
 # experiment is checkpoints/paper_..., its scores are results/paper_.../*.json. --dry-run only prints the commands.
-# Of evaluate.py: INCEPTION=FILE are Inception's weights, for machines without a network; SEGMENTER=FILE is a network that
-# segments photographs as those of Cityscapes, which the scores of label2photo need.
+# Of evaluate.py: INCEPTION=FILE and LPIPS=FILE are the weights of Inception and of LPIPS' AlexNet, for machines without
+# internet access; SEGMENTER=FILE is a network that segments photographs as those of Cityscapes, which the scores of
+# label2photo need.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # sh may be another shell
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
