@@ -10,7 +10,7 @@ the experiment's own options file.
 import importlib.util
 from pathlib import Path
 
-from data import DATASETS
+from data import DATASETS, band_notes
 from evaluation.reports import warn
 from evaluation.set_translator import SetTranslator, save_translations
 from models import MODELS
@@ -49,7 +49,7 @@ def translate(options: Options) -> None:
         if any(folder.glob("images/*/*.png")):  # a command that is typed twice must not cost its result
             print(f"the earlier results are now in {move_aside(folder)}")
         options.save(folder, "test_opt")
-        print(options.as_text(changed_only=not run.verbose))
+        print("\n".join([options.as_text(changed_only=not run.verbose), *band_notes(options)]))
         save(translator, folder, f"{run.name}, {phase}, {run.tag}{half}", flags)
 
 

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 
 import torch
 
-from data import DATASETS, Loader, keep_in_memory
+from data import DATASETS, Loader, band_notes, keep_in_memory
 from models import MODELS
 from models.precision import prepare
 from options import (
@@ -171,7 +171,7 @@ def describe(run: Run, step: TrainingStep, device: torch.device, images: int) ->
     together = f" in each of {run.world.size} processes" if run.world.size > 1 else ""
     lines.append(f"device {device}{together}, seed {run.options[RunFlags].seed}, {counted(images, 'image')} an epoch, "
                  f"from image {run.progress.images}")
-    return lines
+    return lines + band_notes(run.options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Data sets, and the loader that makes batches of them."""
 
 from .aligned import AlignedDataset
-from .base import AugmentFlags, ImageDataset
+from .base import AugmentFlags, ImageDataset, band_notes
 from .batch import Batch, finish
 from .cache import keep_in_memory
 from .loader import Loader
@@ -22,5 +22,5 @@ DATASETS: dict[str, type[ImageDataset]] = {
 
 __all__ = [
     "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "DataTimer", "ImageDataset", "Loader", "LoadingError",
-    "SampleKey", "SingleDataset", "SingleImageDataset", "UnalignedDataset", "finish", "keep_in_memory",
+    "SampleKey", "SingleDataset", "SingleImageDataset", "UnalignedDataset", "band_notes", "finish", "keep_in_memory",
 ]

@@ -144,11 +144,11 @@ def plan_jitter(generator: torch.Generator) -> Jitter:
 def jitter(image: Tensor, plan: Jitter) -> Tensor:
     """Change the appearance of an image and keep its structure, without waiting for its device.
 
-    A strength of 1 is that of the paper (0.5, 0.5, 0.5 and, for the hue, 0.3 turns). Images of one channel have
-    neither saturation nor hue.
+    A strength of 1 is that of the paper (0.5, 0.5, 0.5 and, for the hue, 0.3 turns). Only images of three channels
+    have saturation and hue. Brightness and contrast change all channels alike.
 
     Args:
-        image: [C, H, W], float in [0, 1], C 1 or 3.
+        image: [C, H, W], float in [0, 1].
         plan: order and strengths.
 
     Returns:
@@ -157,7 +157,7 @@ def jitter(image: Tensor, plan: Jitter) -> Tensor:
     for step in plan.order:
         strength = plan.strengths[step]
         if step == 0:
-            image = F.adjust_brightness(image, 1 + BRIGHTNESS * strength)
+            image = (image * (1 + BRIGHTNESS * strength)).clamp(0, 1)  # torchvision takes 1 or 3 channels only
         elif step == 1:
             image = adjust_contrast(image, 1 + CONTRAST * strength)
         elif step == 2 and image.shape[0] == 3:
@@ -168,11 +168,11 @@ def jitter(image: Tensor, plan: Jitter) -> Tensor:
 
 
 def adjust_contrast(image: Tensor, factor: float) -> Tensor:
-    """Blend [C, H, W] in [0, 1] with its mean luminance.
+    """Blend [C, H, W] in [0, 1] with its mean luminance; of other than three channels, with the mean of all.
 
     torchvision takes the mean in one reduction, whose rounding depends on the number of threads. With rows first it
     does not: a worker process (one thread) computes the same as the main process.
     """
-    grey = F.rgb_to_grayscale(image) if image.shape[0] == 3 else image
+    grey = F.rgb_to_grayscale(image) if image.shape[0] == 3 else image.mean(0, keepdim=True)
     mean = grey.mean(-1).mean(-1)[:, None, None]  # [1, 1, 1]
     return (factor * image + (1 - factor) * mean).clamp(0, 1)

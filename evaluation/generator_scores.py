@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from data import ImageDataset, Loader, SampleKey, SingleDataset
 from options import DataFlags, Options, RunFlags, TestFlags
+from options.flag import show
 from util.distributed import ALONE, World
 from util.errors import UserError
 from util.files import sha256
 from util.images import levels
+from util.shown import picture
 
 from .scoring import Measured, Sample, ScoreOptions, Scorer
 from .set_translator import SetTranslator
@@ -53,6 +55,7 @@ class GeneratorScorer:
         weights: str = "bundled",
     ) -> None:
         self.translator, self._world = SetTranslator(options, device, world), world
+        self._bands = options[DataFlags].rgb_bands
         if self.translator.total < 2:
             raise UserError("--dataroot: the test set has a single image, and the Fréchet distance needs at least two")
         self._scorer = Scorer(GENERATOR_SCORES, ScoreOptions(
@@ -72,6 +75,7 @@ class GeneratorScorer:
             "test_set_sha256": digest(itertools.chain.from_iterable(files)),
             **self._scorer.extractors["vgg16"].conditions, "line_threshold": self._scorer.conditions["line_threshold"],
             **{name: everything[name] for name in SETTINGS},
+            **({"rgb_bands": show(self._bands)} if self._bands else {}),
         }
 
     def read_everything(self) -> None:
@@ -106,7 +110,8 @@ class GeneratorScorer:
                     return
                 numbers.append(translated.number)
                 truth = translated.images.get("real_B")
-                yield Sample(translated.path, as_saved(translated.output), None if truth is None else as_saved(truth))
+                yield Sample(translated.path, as_saved(translated.output, self._bands),
+                             None if truth is None else as_saved(truth, self._bands))
 
         measured = self._scorer.measure(samples())
         parts = self._world.gather((numbers, measured))
@@ -121,15 +126,15 @@ class GeneratorScorer:
         """Measure the real images; empty on all processes except the first."""
         numbers = list(range(self._world.rank, self._count, self._world.size))
         images = images_of(self._real_set, self._entry, self._count, self._world)
-        measured = self._scorer.measure(Sample(str(self._real_set.files(0)[0].parent), as_saved(image))
+        measured = self._scorer.measure(Sample(str(self._real_set.files(0)[0].parent), as_saved(image, self._bands))
                                         for image in images)
         parts = self._world.gather((numbers, measured))
         return Measured.joined(parts) if parts else Measured({}, {})
 
 
-def as_saved(image: Tensor) -> Tensor:
-    """Round an image [1 or 3, H, W] in [-1, 1] to 8 bits, as `save_image` does, and repeat grey: [3, H, W]."""
-    return (levels(image) / 255 * 2 - 1).expand(3, -1, -1)
+def as_saved(image: Tensor, bands: Sequence[int] = ()) -> Tensor:
+    """Return the picture of an image [C, H, W] in [-1, 1], rounded to 8 bits as when it is saved: [3, H, W]."""
+    return (levels(picture(image, bands)) / 255 * 2 - 1).expand(3, -1, -1)
 
 
 def real_images(options: Options, dataset: ImageDataset) -> tuple[ImageDataset, str]:

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from options import FlagOwner, Options, TrainFlags
+from options import DataFlags, FlagOwner, Options, TrainFlags
+from util.shown import picture
 from util.state_dicts import AVERAGE, load_file, network_path
 
 from .diff_augment import diff_augment
@@ -48,6 +49,7 @@ class Model(FlagOwner, ABC):
         drawings: functions that draw more samples from the current images.
         translator: name of the network that test.py translates with.
         augmentation: policies of `diff_augment` for the images that discriminators see.
+        bands: ``--rgb_bands``.
         judged_channels: channels of each picture, where a discriminator sees several pictures side by side as channels.
     """
 
@@ -59,6 +61,7 @@ class Model(FlagOwner, ABC):
     def __init__(self, options: Options, *, training: bool) -> None:
         """Build everything; with ``training`` also what only training needs."""
         self.augmentation: tuple[str, ...] = options[TrainFlags].diff_augment if training else ()
+        self.bands = options[DataFlags].rgb_bands
         self.judged_channels: tuple[int, ...] = ()
         self.images: dict[str, Tensor] = {}
         self.drawings: list[Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = []
@@ -104,12 +107,12 @@ class Model(FlagOwner, ABC):
         """Train on the current batch: `minimize` each optimizer's objective, in the method's order."""
 
     def visuals(self) -> dict[str, Tensor]:
-        """The current images by name, [B, C, H, W] in [-1, 1]."""
-        return {name: self.images[name].detach() for name in self.shown if name in self.images}
+        """Pictures of the current images by name, [B, 1 or 3, H, W] in [-1, 1]."""
+        return {name: picture(self.images[name].detach(), self.bands) for name in self.shown if name in self.images}
 
     @torch.no_grad()
     def samples(self) -> dict[str, Tensor]:
-        """The current images and what the model's parts draw of them, as `visuals`; changes nothing."""
+        """Pictures of the current images, and what the model's parts draw of them, as `visuals`; changes nothing."""
         visuals = self.visuals()
         return visuals | {name: image for draw in self.drawings for name, image in draw(visuals).items()}
 

@@ -21,6 +21,7 @@ from options import DataFlags, Options, TrainFlags, flag, has_crop
 from options.flag import comma_list, count_or_all
 from spatial_correlative import SpatialCorrelativeLoss, self_similarity
 from util.errors import UserError
+from util.shown import picture
 
 from .building import adam
 from .networks import VGG16Features, initialize
@@ -131,6 +132,7 @@ class Structure:
         self, options: Options, *, weight: float | None = None, more_layers: Iterable[str] = ()
     ) -> None:
         self.flags = flags = options[StructureFlags]
+        self.bands = options[DataFlags].rgb_bands
         self.used = (flags.lambda_spatial if weight is None else weight) > 0
         self.learns = flags.learned_attn and self.used
         self.learns_features = self.learns and flags.vgg_lr_scale > 0
@@ -201,11 +203,12 @@ class Structure:
         return distance
 
     def extract(self, images: Mapping[str, Tensor], *, compiled: bool = True) -> dict[str, Features]:
-        """Features of images by name, all in one pass: [B, C, H, W] of one size, 1 or 3 channels, in [-1, 1].
+        """Features of images by name, all in one pass: [B, C, H, W] of one size in [-1, 1], as `picture` shows them.
 
         Without ``compiled``, torch.compile is bypassed: it would compile again for a batch unlike those of training.
         """
-        batch = torch.cat([image.expand(-1, 3, -1, -1) for image in images.values()])  # greyscale becomes grey colour
+        # greyscale becomes grey colour
+        batch = torch.cat([picture(image, self.bands).expand(-1, 3, -1, -1) for image in images.values()])
         features = self.vgg(batch) if compiled else self.vgg.forward(batch)
         chunks = [layer.chunk(len(images)) for layer in features]
         return {image: dict(zip(self.wanted, parts, strict=True))

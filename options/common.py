@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .flag import count_or_all, flag, plain_name
+from .flag import bands, count_or_all, flag, plain_name
 
 PREPROCESS_MODES = (
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "zoom_and_patch",
@@ -78,8 +78,11 @@ class DataFlags:
     random_scale_max: float = flag(3.0, "with --preprocess zoom_and_patch: largest factor by which training images are "
                                    "scaled down at random, height and width independently", minimum=1)
     no_flip: bool = flag(False, "do not flip training images horizontally at random")
-    input_nc: int = flag(3, "channels of input images: 3 for colour, 1 for greyscale", minimum=1)
-    output_nc: int = flag(3, "channels of output images: 3 for colour, 1 for greyscale", minimum=1)
+    input_nc: int = flag(3, "channels of input images: 3 for colour, 1 for greyscale, or another number", minimum=1)
+    output_nc: int = flag(3, "channels of output images: 3 for colour, 1 for greyscale, or another number", minimum=1)
+    rgb_bands: tuple[int, ...] = flag(
+        (), "of images with other than 1 or 3 channels: the channels that pictures and VGG16 see as red, green and "
+        "blue, or the one that they see as grey, numbered from 1", parse=bands, unset="1,2,3, or 1 of two")
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,16 @@ def comma_list(text: str, choices: Sequence[str] = ()) -> tuple[str, ...]:
     return items
 
 
+def bands(text: str) -> tuple[int, ...]:
+    """Convert ``"3,2,1"``: one or three numbers of channels from 1; an empty list or ``none`` is no choice."""
+    if text.strip() in ("", "none"):
+        return ()
+    numbers = tuple(_whole_number(item) for item in text.split(","))
+    if len(numbers) not in (1, 3) or min(numbers) < 1:
+        raise ValueError(f"'{text}' should be the numbers of three channels, such as 3,2,1, or of one, from 1")
+    return numbers
+
+
 def count_or_all(text: str) -> int | None:
     """Convert a positive count; ``inf`` and ``-1`` become None, for all."""
     if text.strip().lower() in ("inf", "-1"):

@@ -183,6 +183,13 @@ def test_jitter_follows_its_plan():
     assert not torch.allclose(jitter(image, Jitter((0, 1, 3, 2), strengths)), expected)
 
 
+def test_jitter_of_many_channels_changes_brightness_and_contrast_of_all_together():
+    image, strengths = torch.rand(5, 12, 10, generator=seeded(1)), (0.8, -0.6, 0.9, -0.5)
+    bright = (image * 1.4).clamp(0, 1)
+    expected = (0.7 * bright + 0.3 * bright.mean()).clamp(0, 1)
+    torch.testing.assert_close(jitter(image, Jitter((2, 0, 3, 1), strengths)), expected)
+
+
 def test_jitter_does_not_depend_on_the_number_of_threads():
     image = picture(400, 500)
     threads = torch.get_num_threads()

@@ -74,6 +74,18 @@ def test_greyscale_images(tmp_path: Path, method: str) -> None:
 
 
 @EVERY
+def test_images_of_many_channels(tmp_path: Path, method: str) -> None:
+    channels = (4, 4) if "CUT" in method else (5, 3)  # CUT encodes translations as it does inputs
+    identity = "--lambda_identity 0" if "CUT" not in method and method != "pix2pix" else ""
+    model = build(tmp_path, method, f"--input_nc {channels[0]} --output_nc {channels[1]} --rgb_bands 4,2,1 "
+                  f"--diff_augment color,translation {identity}")
+    images = batch(count=2, channels=channels)
+    checked_steps(model, images)
+    assert torch.equal(model.visuals()["real_A"], images["A"][:, [3, 1, 0]])
+    assert all(image.shape[1] == 3 for image in model.samples().values())
+
+
+@EVERY
 def test_half_precision_is_for_networks_and_not_for_losses(tmp_path: Path, method: str) -> None:
     exact, half = build(tmp_path, method, "--init_gain 0.5"), build(tmp_path, method, "--init_gain 0.5 --amp bf16")
     computed: dict[str, set[torch.dtype]] = {}

@@ -1,0 +1,35 @@
+"""Pictures of images with any number of channels: for people, VGG16 and scores."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def shown_bands(channels: int, bands: Sequence[int] = ()) -> tuple[int, ...]:
+    """Return the channels that a picture shows, numbered from 1: one as grey, or three as red, green and blue.
+
+    Images of one or three channels are shown as they are. Of any other number of channels, ``bands`` are shown;
+    without them the first three, or the first of two.
+    """
+    if channels in (1, 3):
+        return tuple(range(1, channels + 1))
+    return tuple(bands) or ((1, 2, 3) if channels > 3 else (1,))
+
+
+def picture(images: Tensor, bands: Sequence[int] = ()) -> Tensor:
+    """Select the channels to show: [..., C, H, W] -> [..., 1 or 3, H, W], see `shown_bands`."""
+    channels = images.shape[-3]
+    if channels in (1, 3):
+        return images
+    # not by a list of indices, which a GPU would wait for
+    return torch.cat([images.narrow(-3, band - 1, 1) for band in shown_bands(channels, bands)], dim=-3)
+
+
+def bands_note(name: str, channels: int, bands: Sequence[int]) -> list[str]:
+    """Say which channels the pictures of images called ``name`` show; nothing if they show all."""
+    if channels in (1, 3):
+        return []
+    numbers = ", ".join(map(str, shown_bands(channels, bands)))
+    return [f"pictures of {name} show {'channel' if numbers.isdecimal() else 'channels'} {numbers} of {channels} "
+            "(--rgb_bands chooses others)"]
