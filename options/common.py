@@ -81,8 +81,8 @@ class DataFlags:
     input_nc: int = flag(3, "channels of input images: 3 for colour, 1 for greyscale, or another number", minimum=1)
     output_nc: int = flag(3, "channels of output images: 3 for colour, 1 for greyscale, or another number", minimum=1)
     rgb_bands: tuple[int, ...] = flag(
-        (), "of images with other than 1 or 3 channels: the channels that pictures and VGG16 see as red, green and "
-        "blue, or the one that they see as grey, numbered from 1", parse=bands, unset="1,2,3, or 1 of two")
+        (), "of images with other than 1 or 3 channels: the three that pictures and VGG16 show as red, green and blue, "
+        "or the one that they show as grey, numbered from 1; none: the first three, or the first of two", parse=bands)
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,8 @@ def decode(image: Image.Image, channels: int, name: str = "the image") -> Tensor
     Raises:
         BadImage: values are out of range.
     """
+    if channels not in (1, 3):
+        raise BadImage(f"{name} is an image of 1 or 3 channels, not of {channels}")
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):
         return _from_samples(np.asarray(upright, dtype=np.float32), 65535, name, channels)
