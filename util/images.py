@@ -218,6 +218,21 @@ def save_image(image: Tensor, path: Path, aspect_ratio: float = 1.0) -> None:
         picture.save(temporary, format="PNG", compress_level=1)  # a quarter of the time, files a fifth larger
 
 
+def save_thumbnail(path: Path, target: Path, side: int) -> tuple[int, int]:
+    """Write a copy of an image file, of at most ``side`` pixels, as WebP; return its width and height.
+
+    Raises:
+        BadImage: the file is no image.
+    """
+    with _opened(path) as image:
+        image.draft("RGB", (side, side))
+        small = ImageOps.exif_transpose(image).convert("RGB")
+    small.thumbnail((side, side))
+    with replacing(target) as temporary:
+        small.save(temporary, format="WEBP", quality=75, method=2)
+    return small.size
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a file and read its header; convert errors of Pillow, also during the block, to a `BadImage`."""

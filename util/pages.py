@@ -1,13 +1,117 @@
-"""HTML pages of labelled images, which open from disk without a network. Needs the package ``dominate``."""
+"""HTML pages of pictures, which open from disk without a network. Their markup, style and script are in `templates`."""
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
 from util.files import replacing
+from util.images import image_size, save_thumbnail
 from util.words import counted
+
+TEMPLATES = Path(__file__).parent / "templates"
+SMALL = 4096  # bytes of a file that is its own thumbnail
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on a page. Paths are relative to the page, unquoted."""
+
+    file: str
+    thumbnail: str
+    width: int
+    """Of the thumbnail, in pixels."""
+    height: int
+    lines: Sequence[str] = ()
+    """Text below the picture, such as its scores."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a `Grid`."""
+
+    name: str
+    pictures: Sequence[Picture | None]
+    """One for each column; None: an empty cell."""
+    scores: Sequence[float | None] = ()
+    """One for each score of the grid."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of pictures with fixed heads; more than four columns of pictures scroll sideways.
+
+    The script opens the large view of a row, and orders and filters the rows.
+    """
+
+    columns: Sequence[str]
+    """Labels of the columns of pictures, such as ``input``, ``output`` and ``truth``."""
+    rows: Sequence[Row]
+    width: int
+    """Of a picture in pixels, where the window is wide enough."""
+    scores: Sequence[Any] = ()
+    """`metrics.scores.ScoreKind` of each column of scores: ``title``, and ``higher`` if a higher score is better."""
+    marked: Collection[str] = field(default_factory=tuple)
+    """Columns that stand out."""
+
+    @property
+    def ratio(self) -> float:
+        """Height over width of the tallest picture of the first row: the likely height of rows not yet drawn."""
+        pictures = [of for row in self.rows[:1] for of in row.pictures if of]
+        return max((round(of.height / of.width, 3) for of in pictures), default=1)
+
+
+def picture(folder: Path, file: str, side: int, lines: Sequence[str] = ()) -> Picture:
+    """Make a `Picture` of an image file, with a thumbnail of at most ``side`` pixels.
+
+    The thumbnail of ``images/fake_B/x.png`` is ``thumbnails/fake_B/x.png.webp``; small files need none.
+
+    Args:
+        folder: of the page.
+        file: the path relative to it.
+
+    Raises:
+        BadImage: the file is no image.
+    """
+    path = folder / file
+    height, width = image_size(path)
+    if path.stat().st_size <= SMALL:
+        return Picture(file, file, width, height, lines)
+    thumbnail = f"thumbnails/{file.removeprefix('images/')}.webp"
+    width, height = save_thumbnail(path, folder / thumbnail, side)
+    return Picture(file, thumbnail, width, height, lines)
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill in a template of `TEMPLATES`. All values are escaped."""
+    return _environment().get_template(template).render(values)
+
+
+def fill_page(path: Path, template: str, *, title: str, note: str, **values: Any) -> None:
+    """Write a page, whole or not at all: a template that extends ``page.html``, and its values."""
+    text = render(template, title=title, note=note, **{"links": {}, **values})
+    with replacing(path) as temporary:
+        # File names may hold bytes that are no text; they are escaped.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "asset": lambda name: Markup((TEMPLATES / name).read_text(encoding="utf-8")),
+        "four_digits": lambda value: "" if value is None else f"{value:.4g}",
+        "url": lambda path: quote(os.fsencode(path)),
+    }
+    return environment
+
 
 STYLE = """
 body{margin:0;background:#fff;color:#222;font:15px/1.4 system-ui,sans-serif}
