@@ -2,7 +2,7 @@
 
 from .aligned import AlignedDataset
 from .base import AugmentFlags, ImageDataset, band_notes
-from .batch import Batch, finish
+from .batch import Batch, collate, finish
 from .cache import keep_in_memory
 from .loader import Loader
 from .sampler import SampleKey
@@ -22,5 +22,6 @@ DATASETS: dict[str, type[ImageDataset]] = {
 
 __all__ = [
     "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "DataTimer", "ImageDataset", "Loader", "LoadingError",
-    "SampleKey", "SingleDataset", "SingleImageDataset", "UnalignedDataset", "band_notes", "finish", "keep_in_memory",
+    "SampleKey", "SingleDataset", "SingleImageDataset", "UnalignedDataset", "band_notes", "collate", "finish",
+    "keep_in_memory",
 ]

@@ -46,7 +46,7 @@ class Model(FlagOwner, ABC):
         learned_losses: names of networks that are part of a loss. They are always computed in float32.
         images: the current images by name: real, generated and augmented. `INPUTS`, and those that a step adds.
         shown: names of the images that `visuals` returns, in order.
-        drawings: functions that draw more samples from the current images.
+        drawings: functions that draw more pictures of images, by name.
         translator: name of the network that test.py translates with.
         augmentation: policies of `diff_augment` for the images that discriminators see.
         bands: ``--rgb_bands``.
@@ -111,10 +111,9 @@ class Model(FlagOwner, ABC):
         return {name: picture(self.images[name].detach(), self.bands) for name in self.shown if name in self.images}
 
     @torch.no_grad()
-    def samples(self) -> dict[str, Tensor]:
-        """Pictures of the current images, and what the model's parts draw of them, as `visuals`; changes nothing."""
-        visuals = self.visuals()
-        return visuals | {name: image for draw in self.drawings for name, image in draw(visuals).items()}
+    def drawn(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Pictures that the model's parts draw of images by name, [B, C, H, W] in [-1, 1]; changes nothing."""
+        return {name: image for draw in self.drawings for name, image in draw(images).items()}
 
     def discriminator_loss(
         self, name: str, real: Tensor, fake: Tensor, *, gan_mode: str, penalty: float = 0.0, r1: float = 0.0

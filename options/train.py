@@ -72,7 +72,9 @@ class DisplayFlags:
         f"{','.join(LOGGERS)}; --display_id adds visdom, --no_html removes html",
         parse=lambda text: comma_list(text, LOGGERS))
     print_freq: int = flag(100, "images between two lines of losses", minimum=1)
-    display_freq: int = flag(400, "images between two sample grids", minimum=1)
+    display_freq: int = flag(400, "images between two reports of samples", minimum=1)
+    sample_images: int = flag(4, "images of the test set (or without one of the training set) that each report of "
+                              "samples translates: always the same ones; 0: none", minimum=0, maximum=1024)
     update_html_freq: int = flag(1000, "images between two updates of the web page", minimum=1)
     no_html: bool = flag(False, "do not write the web page checkpoints_dir/name/web/index.html")
     save_latest_freq: int = flag(5000, "images between two saves of the latest state", minimum=1)

@@ -13,10 +13,10 @@ from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
 from torch import Tensor
 
 import train as program
-from models import Model
 from models.structure import Structure
 from options import DisplayFlags
 from train import train
+from training.samples import FixedSamples
 from training.vitals import Vitals
 from util.errors import UserError
 from util.loggers import Sink, curves
@@ -132,7 +132,7 @@ def test_weights_are_the_same_to_the_bit_whichever_loggers_run(
         "loud": "--loggers terminal,json,html,tensorboard,wandb --wandb_mode offline --print_freq 1 --display_freq 1 "
                 "--update_html_freq 1",
     }.items():
-        seeded = f"--seed 3 --max_iters 7 --pool_size 2 --no_dropout false --name {name} {flags}"
+        seeded = f"--seed 3 --max_iters 7 --pool_size 2 --no_dropout false --norm batch --name {name} {flags}"
         train(train_options(root, seeded, defaults=(NETWORKS, METHODS["LSeSim"], SIZES)))
     assert "warning" not in capsys.readouterr().out
     assert not (root / "checkpoints" / "quiet" / "loss_log.jsonl").exists()
@@ -142,11 +142,13 @@ def test_weights_are_the_same_to_the_bit_whichever_loggers_run(
 
 def test_steps_that_are_not_reported_are_not_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, drawn = [], []
-    vitals, samples = Vitals.read, Model.samples
+    vitals, draw = Vitals.read, FixedSamples.draw
     monkeypatch.setattr(Vitals, "read", lambda self, images: read.append(images) or vitals(self, images))
-    monkeypatch.setattr(Model, "samples", lambda self: drawn.append(1) or samples(self))
+    monkeypatch.setattr(FixedSamples, "draw", lambda self: drawn.append(1) or draw(self))
     train(train_options(root, "--max_iters 8 --print_freq 4 --display_freq 4 --loggers json,html"))
-    assert (read, len(drawn)) == ([4, 8], 2)
+    assert (read, len(drawn)) == ([4, 8], 3)  # the first before the training
+    train(train_options(root, "--max_iters 8 --display_freq 4 --loggers json"))
+    assert len(drawn) == 3, "no logger takes images"
 
 
 def test_a_resumed_page_shows_the_curves_of_the_whole_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +184,7 @@ def test_without_matplotlib_the_page_has_no_curves_and_there_is_one_warning(
     assert capsys.readouterr().out.count("warning: no curves on the web page: the package matplotlib is not") == 1
     page = root / "checkpoints" / "experiment_name" / "web" / "index.html"
     assert "<svg" not in page.read_text(encoding="utf-8")
-    assert "images/step00000004_fake_B.png" in page.read_text(encoding="utf-8")
+    assert "output_00000004.png" in page.read_text(encoding="utf-8")
 
 
 def _eager(sinks: list[Sink]) -> list[Sink]:
@@ -199,9 +201,9 @@ def test_samples_that_cannot_be_drawn_cost_a_warning_and_not_the_training(
         raise RuntimeError("no colours\nleft")
 
     monkeypatch.setattr(Structure, "draw", fail)
-    train(train_options(root, "--max_iters 2 --display_freq 1 --no_html"))
+    train(train_options(root, "--max_iters 2 --display_freq 1"))
     out = capsys.readouterr().out
-    for image in (1, 2):
+    for image in (0, 1, 2):
         assert f"warning: the samples at image {image} cannot be drawn (no colours left); the training goes on" in out
     assert content(root / "checkpoints" / "experiment_name")["state.progress.images"] == 2
 
@@ -213,18 +215,20 @@ def test_samples_that_cannot_be_drawn_cost_a_warning_and_not_the_training(
 def test_models_with_a_structure_loss_draw_it(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     root = save_folders(tmp_path, counts=(1, 1))
     shown: dict[str, Tensor] = {}
-    monkeypatch.setattr("training.loop.show_samples", lambda sinks, seen, model: shown.update(model.samples()) or seen)
+    draw = FixedSamples.draw
+    monkeypatch.setattr(FixedSamples, "draw", lambda self: shown.update(found := draw(self)) or found)
     single = " --dataset_mode singleimage" if "single-image" in method else ""
-    flags = f"--max_iters 1 --no_html --amp bf16{single}"
+    flags = f"--max_iters 1 --sample_images 1 --amp bf16{single}"
     train(train_options(root, flags, defaults=(NETWORKS, METHODS[method], SIZES)))
     drawn = {name: image for name, image in shown.items() if name.endswith("_similarity")}
     structured = "SeSim" in method or method == "MUNIT"
-    assert set(drawn) == ({"real_A_similarity", "fake_B_similarity"} if structured else set())
+    assert list(drawn) == [f"samples/0/{label}_similarity" for label in ("input", "output") if structured]
+    height, width = shown["samples/0/input"].shape[1:]
+    assert shown["samples/0/output"].shape == (3, height, width)
     for name, image in drawn.items():
-        height, width = shown["real_A"].shape[2:]
-        assert image.shape == (1, 3, height, width), name
+        assert image.shape == (3, height, width), name
         assert image.isfinite().all()
         assert image.abs().max() <= 1
-        centre = image[0, :, height // 2, width // 2]
+        centre = image[:, height // 2, width // 2]
         assert centre.tolist() == [1.0, -1.0, -1.0]
         assert image.std() > 0.01, f"{name} shows nothing"

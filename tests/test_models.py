@@ -82,7 +82,7 @@ def test_images_of_many_channels(tmp_path: Path, method: str) -> None:
     images = batch(count=2, channels=channels)
     checked_steps(model, images)
     assert torch.equal(model.visuals()["real_A"], images["A"][:, [3, 1, 0]])
-    assert all(image.shape[1] == 3 for image in model.samples().values())
+    assert all(image.shape[1] == 3 for image in (model.visuals() | model.drawn(model.images)).values())
 
 
 @EVERY

@@ -38,6 +38,7 @@ def test_a_resumed_training_is_one_curve_for_each_value(tmp_path: Path) -> None:
     root = save_folders(tmp_path)
     folder = root / "checkpoints" / "run" / "tensorboard"
     flags = "--name run --seed 3 --loggers json,tensorboard --print_freq 1 --display_freq 2 --save_latest_freq 3"
+    flags += " --sample_images 2"
     train(train_options(root, f"{flags} --max_iters 3"))
     lost = TensorBoardSink(folder, resume_step=3)  # a process that was killed after its last save
     for step in (4, 5, 6, 7, 8):
@@ -51,23 +52,25 @@ def test_a_resumed_training_is_one_curve_for_each_value(tmp_path: Path) -> None:
                       "speed/images_per_second": "speed/images_per_second"}.items():
         assert events.curve(tag) == [(line["step"], pytest.approx(line[name], rel=1e-5)) for line in log], tag
     assert set(events.read.Tags()["images"]) == {
-        "samples/real_A", "samples/fake_B", "samples/real_B",
-        "similarity/real_A_similarity", "similarity/fake_B_similarity"}
-    assert events.image("samples/fake_B").shape == (16, 16, 3)
+        "training/real_A", "training/fake_B", "training/real_B",
+        *(f"samples/{name}/{label}" for name in "02"
+          for label in ("input", "output", "input_similarity", "output_similarity"))}
+    assert [event.step for event in events.read.Images("samples/0/output")] == [0, 2, 3, 4, 6]
+    assert events.image("samples/0/output").shape == (16, 16, 3)
 
 
 def test_images_keep_their_pixels_and_nan_does_no_harm(tmp_path: Path) -> None:
     sink = TensorBoardSink(tmp_path)
     sink.scalars(1, {"G": float("nan"), "metrics/FID": 12.5})
     sink.scalars(2, {"G": 0.5})
-    sink.images(2, {"grey": torch.tensor([-1.0, 0.0, 1.0]).view(1, 1, 1, 3), "red": torch.tensor(
+    sink.images(2, {"training/grey": torch.tensor([-1.0, 0.0, 1.0]).view(1, 1, 1, 3), "training/red": torch.tensor(
         [1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 2, 4)})
     sink.close()
     events = Events(tmp_path)
     assert events.curve("losses/G")[1] == (2, 0.5)
     assert events.curve("metrics/FID") == [(1, 12.5)]
-    assert (events.image("samples/red") == (255, 0, 0)).all()
-    assert events.image("samples/grey")[0, :, 0].tolist() == [0, 128, 255]
+    assert (events.image("training/red") == (255, 0, 0)).all()
+    assert events.image("training/grey")[0, :, 0].tolist() == [0, 128, 255]
 
 
 def test_a_new_run_moves_the_events_of_an_earlier_one_aside(tmp_path: Path) -> None:

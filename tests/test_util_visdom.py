@@ -149,7 +149,8 @@ def test_other_values_have_windows_of_their_own_that_are_cut_as_the_losses_are(s
 def test_a_training_shows_its_curves_and_samples_where_its_flags_say(server, tmp_path, capsys):
     root = save_folders(tmp_path)
     flags = (f"--name zebras --display_id 80 --display_server http://127.0.0.1 --display_port {server} --display_ncols "
-             f"2 --display_winsize 32 --display_freq 2 --print_freq 1 --no_html --seed 3 --max_iters")
+             f"2 --display_winsize 32 --display_freq 2 --print_freq 1 --no_html --sample_images 1 --seed 3 "
+             "--max_iters")
     train(train_options(root, f"{flags} 2 --display_env '{ENV}'"))
     train(train_options(root, f"{flags} 4 --display_env '{ENV}' --continue_train"))
     assert "warning" not in capsys.readouterr().out
@@ -157,27 +158,29 @@ def test_a_training_shows_its_curves_and_samples_where_its_flags_say(server, tmp
     assert [line["step"] for line in log] == [1, 2, 3, 4]
     for number, tag, name in ((80, "G", "G"), ("80 gradient", "D", "gradient/D"), ("80 lr", "G", "lr/G")):
         assert curves(server, number)[tag] == [(line["step"], line[name]) for line in log]
-    assert window(server, 81)["title"] == "zebras: real_A, fake_B, real_B, real_A_similarity, fake_B_similarity"
-    assert picture(server, 81).shape == (16 * 3 + 2 * 4, 16 * 2 + 4, 3)
+    assert window(server, 81)["title"] == (
+        "zebras: samples/1: input, output, input_similarity, output_similarity; training: real_A, fake_B, real_B")
+    assert picture(server, 81).shape == (16 * 4 + 3 * 4, 16 * 2 + 4, 3)
     assert window(server, 81)["width"] == 64
 
 
 def test_images_become_one_grid(server):
     sink = sink_of(server, display_id=40, ncols=2)
     red = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
-    sink.images(100, {"real_A": red, "fake_B": torch.zeros(1, 8, 8), "real_B": torch.ones(3, 4, 6)})
+    sink.images(100, {
+        "training/real_A": red, "training/fake_B": torch.zeros(1, 8, 8), "training/real_B": torch.ones(3, 4, 6)})
     grid = picture(server, 41)
     assert grid.shape == (20, 20, 3)
     assert (grid[:8, :8] == (255, 0, 0)).all()
     assert (grid[:8, 12:] == 128).all()
-    assert window(server, 41)["title"] == "horse2zebra: real_A, fake_B, real_B"
+    assert window(server, 41)["title"] == "horse2zebra: training: real_A, fake_B, real_B"
     assert window(server, 41)["width"] == 128
 
 
 def test_without_columns_each_image_has_its_window(server):
     sink = sink_of(server, display_id=50, ncols=0)
     for value in (0.0, -1.0):  # the second replaces the first
-        sink.images(100, {"real_A": torch.ones(3, 8, 8), "fake_B": torch.full((3, 8, 4), value)})
+        sink.images(100, {"training/real_A": torch.ones(3, 8, 8), "training/fake_B": torch.full((3, 8, 4), value)})
     assert (picture(server, 51) == 255).all()
     assert picture(server, 52).shape == (8, 4, 3)
     assert not picture(server, 52).any()

@@ -97,7 +97,7 @@ def test_an_offline_training_can_be_read_back_and_goes_on_under_its_id(
 ) -> None:
     root = save_folders(tmp_path)
     flags = ("--name run --seed 3 --loggers json,wandb --wandb_mode offline --wandb_project_name zebras --print_freq 1 "
-             "--display_freq 2")
+             "--display_freq 2 --sample_images 1")
     train(train_options(root, f"{flags} --max_iters 2"))
     train(train_options(root, f"{flags} --max_iters 4 --continue_train"))
     folder = root / "checkpoints" / "run"
@@ -108,8 +108,8 @@ def test_an_offline_training_can_be_read_back_and_goes_on_under_its_id(
     for tag, name in (("losses/G", "G"), ("lr/G", "lr/G"), ("gradient/D", "gradient/D"),
                       ("speed/data_wait", "data_wait")):
         assert first.curve(tag) + second.curve(tag) == [(line["step"], line[name]) for line in log], tag
-    for label in ("samples/fake_B", "similarity/real_A_similarity", "similarity/fake_B_similarity"):
-        assert [picture.shape for picture in first.pictures(label)] == [(16, 16, 3)]
+    for name, count in (("samples/1/output", 2), ("samples/1/input_similarity", 2), ("training/fake_B", 1)):
+        assert [picture.shape for picture in first.pictures(name)] == [(16, 16, 3)] * count
     out, err = capfd.readouterr()
     assert "warning" not in out
     assert err == ""
@@ -123,11 +123,11 @@ def test_red_stays_red_nan_does_no_harm_and_nothing_is_advertised(
     sink = WandbSink(tmp_path, "t", project="p", mode="offline", config={}, resume_step=0)
     sink.scalars(1, {"G": float("nan")})
     sink.scalars(2, {"G": 0.5})
-    sink.images(2, {"red": torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 2, 4)})
+    sink.images(2, {"training/red": torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 2, 4)})
     sink.close()
     (run,) = runs(tmp_path)
     assert run.curve("losses/G")[-1] == (2, 0.5)
-    assert (run.pictures("samples/red")[0] == (255, 0, 0)).all()
+    assert (run.pictures("training/red")[0] == (255, 0, 0)).all()
     assert capfd.readouterr() == ("", "")
 
 

@@ -12,11 +12,12 @@ from models import Model
 from options import DisplayFlags, TrainFlags
 from util.device import to_device
 from util.loggers import Sink
-from util.loggers.sink import reason
+from util.loggers.sink import TRAINING, reason
 from util.signals import Signals
 
 from .monitor import Monitor
 from .run import Run
+from .samples import FixedSamples, open_samples
 from .step import TrainingStep
 from .vitals import Vitals
 
@@ -31,12 +32,14 @@ def loop(
     after a signal.
     """
     model, progress, display = run.model, run.progress, run.options[DisplayFlags]
-    timer, start, shown = DataTimer(), progress.images, progress.images
+    timer, start = DataTimer(), progress.images
     vitals = Vitals(model.networks, model.optimizers, device, start)
     loader.warn = run.warn = warning(sinks)
     loader.stopped = lambda: run.world.size == 1 and signals.received  # several processes stop after the same step
     monitor = Monitor(run.folder, model.networks, {"options": run.options.as_dict()}, warn=loader.warn,
                       stop=run.options[TrainFlags].on_nan == "stop", world=run.world)
+    fixed = open_samples(run.options, model, device, sinks, loader.warn)
+    shown = start or show_samples(sinks, 0, model, fixed)  # a new training shows where it begins
     evaluate = partial(run.evaluation.after, sinks=sinks, stopped=lambda: signals.received)
     evaluate(progress.images, progress.epoch, final=progress.images >= total)  # if a signal put it off
     # A run that was killed at the end of an epoch has seen its images, but may lack its save by number.
@@ -56,7 +59,7 @@ def loop(
             if seen // display.print_freq > before // display.print_freq:
                 report(run, sinks, timer, vitals)
             if seen // display.display_freq > before // display.display_freq:
-                shown = show_samples(sinks, seen, model)
+                shown = show_samples(sinks, seen, model, fixed)
             evaluate(seen, progress.epoch, final=seen >= total)  # before a save, which records it
             if seen // display.save_latest_freq > before // display.save_latest_freq:
                 monitor.settle()
@@ -74,7 +77,7 @@ def loop(
     if start < progress.images and not signals.code:
         report(run, sinks, timer, vitals)
     if shown < progress.images and not signals.code:
-        show_samples(sinks, progress.images, model)
+        show_samples(sinks, progress.images, model, fixed)
 
 
 def warning(sinks: Sequence[Sink]) -> Callable[[str], None]:
@@ -124,10 +127,13 @@ def report(run: Run, sinks: Sequence[Sink], timer: DataTimer, vitals: Vitals) ->
             sink.scalars(images, values)
 
 
-def show_samples(sinks: Sequence[Sink], seen: int, model: Model) -> int:
-    """Send the current images, or a warning if they cannot be drawn; returns ``seen``."""
+def show_samples(sinks: Sequence[Sink], seen: int, model: Model, fixed: FixedSamples | None) -> int:
+    """Send the fixed samples and the images of the last step, or a warning if they cannot be drawn; return ``seen``."""
+    if not any(sink.takes_images() for sink in sinks):
+        return seen
     try:
-        samples = model.samples() if sinks else {}
+        samples = (fixed.draw() if fixed else {}) | {
+            f"{TRAINING}/{name}": image for name, image in model.visuals().items()}
     except Exception as error:  # of any drawing, of memory or of a library
         warning(sinks)(f"the samples at image {seen} cannot be drawn ({reason(error)}); the training goes on without "
                        "them")

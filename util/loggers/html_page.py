@@ -1,4 +1,4 @@
-"""The training page: latest values, curves and sample images, newest first; it refreshes itself."""
+"""The training page: latest values, curves and samples over time; it refreshes itself."""
 
 import re
 import time
@@ -15,15 +15,19 @@ from util.words import counted
 
 from .curves import Curves
 from .json_lines import read_values
-from .sink import Sink, Warn, in_groups
+from .sink import SAMPLES, TRAINING, Sink, Warn, row_and_label
 
-IMAGE_NAME = re.compile(r"step(\d+)_(.+)\.png")
-ROWS = 100  # on the page; older images remain in the folder
+FRAME = re.compile(r"(.+)_(\d+)\.png")
+FIXED = ("input", "truth")
+"""Labels of a sample's images that do not change."""
 SHARE = 0.01  # of the run's time, at most, for drawing curves
 
 
 class HtmlSink(Sink):
-    """``folder/index.html`` and ``folder/images/step00000400_fake_B.png``.
+    """``folder/index.html`` and the images of the samples.
+
+    A sample has ``folder/images/samples/NAME/input.png``, perhaps ``truth.png``, and ``output_00000400.png`` and so on
+    over time. ``folder/images/training/fake_B.png`` and so on are of the last step.
 
     Args:
         folder: where the page goes.
@@ -53,15 +57,16 @@ class HtmlSink(Sink):
         self._curves: Curves | None = Curves()
         self._charts: list[str] = []
         self._next_drawing = 0.0
-        self._order: list[str] = []
         if resume_step == 0:
             move_aside(folder / "images")
         else:
-            self._order = _labels_on(folder / "index.html")
             for step, values in read_values(log, resume_step) if log else ():
                 self._latest |= values
                 self._curves.add(step, values)
-        self._rows = _rows_until(folder / "images", resume_step)
+        self._images = folder / "images"
+        self._frames = frames_until(self._images / SAMPLES, resume_step)
+        self._shown = max((step for labels in self._frames.values() for steps in labels.values() for step in steps),
+                          default=0)
         self._write(refresh_seconds)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -74,14 +79,18 @@ class HtmlSink(Sink):
             self._write(self.refresh_seconds)
 
     def images(self, step: int, images: Mapping[str, Tensor]) -> None:
-        """Save the images and put them on top of the page, unless the last ones are too recent."""
-        if self._rows and step - max(self._rows) < self.update_every:
+        """Save the images, and write the page, unless the last ones are too recent."""
+        if self._shown and step - self._shown < self.update_every:
             return
-        for label, image in images.items():
-            name = f"images/step{step:08d}_{quote(label, safe='')}.png"
-            save_image(first_image(image), self.folder / name)
-            self._rows.setdefault(step, {})[label] = name
-        self._order = list(images)
+        self._shown = step
+        for name, image in images.items():
+            row, label = row_and_label(name)
+            path = self._images / row / f"{quote(label, safe='')}.png"
+            if row != TRAINING and label not in FIXED:
+                path = path.with_name(f"{path.stem}_{step:08d}.png")
+                steps = self._frames.setdefault(path.parent.name, {}).setdefault(label, [])
+                steps += [step] if step not in steps else []
+            save_image(first_image(image), path)
         self._write(self.refresh_seconds)
 
     def close(self) -> None:
@@ -110,27 +119,19 @@ class HtmlSink(Sink):
             page.add(value_table(f"Latest values, after {counted(self._step, 'image')}", self._latest))
         if self._charts:
             page.add(charts("Curves", self._charts))
-        for step in sorted(self._rows, reverse=True)[:ROWS]:
-            row = self._rows[step]
-            labels = sorted(row, key=lambda label: (self._order.index(label) if label in self._order else len(row)))
-            groups = ({label: row[label] for label in group} for group in in_groups(labels))
-            page.add(image_rows(f"After {counted(step, 'image')}", *groups))
+        for sample, labels in self._frames.items():
+            page.add(image_rows(sample, {
+                label: f"images/{SAMPLES}/{sample}/{quote(label, safe='')}_{max(steps):08d}.png"
+                for label, steps in labels.items()}))
         write_page(page, self.folder / "index.html")
         self._written = time.monotonic()
 
 
-def _rows_until(folder: Path, last_step: int) -> dict[int, dict[str, str]]:
-    """Find the images up to ``last_step``: step to label to path relative to the page."""
-    rows: dict[int, dict[str, str]] = {}
-    for path in sorted(folder.glob("step*.png")):
-        match = IMAGE_NAME.fullmatch(path.name)
-        if match and int(match[1]) <= last_step:
-            rows.setdefault(int(match[1]), {})[unquote(match[2])] = f"{folder.name}/{path.name}"
-    return rows
-
-
-def _labels_on(page: Path) -> list[str]:
-    """Read the labels of images, in their order, from the page of an earlier process."""
-    text = page.read_text(encoding="utf-8", errors="replace") if page.is_file() else ""
-    # File names are quoted labels, and addresses are quoted file names.
-    return list(dict.fromkeys(unquote(unquote(label)) for label in re.findall(r'images/step\d+_([^"/]+)\.png', text)))
+def frames_until(folder: Path, last_step: int) -> dict[str, dict[str, list[int]]]:
+    """Find the images of each sample in ``folder`` up to ``last_step``: name to label to steps, in order."""
+    frames: dict[str, dict[str, list[int]]] = {}
+    for path in sorted(folder.glob("*/*.png")):
+        match = FRAME.fullmatch(path.name)
+        if match and int(match[2]) <= last_step:
+            frames.setdefault(path.parent.name, {}).setdefault(unquote(match[1]), []).append(int(match[2]))
+    return frames

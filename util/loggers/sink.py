@@ -8,6 +8,8 @@ from torch import Tensor
 Warn = Callable[[str], None]
 """Shows one sentence to the user."""
 
+SAMPLES, TRAINING = "samples", "training"
+"""Groups of images: the same test images at each report; the images of the last step."""
 TOGETHER = ("losses", "gradient", "lr")  # groups of values that share one chart; every other value has its own
 
 
@@ -29,7 +31,15 @@ class Sink:
         """Log values by name; they may be NaN or infinite."""
 
     def images(self, step: int, images: Mapping[str, Tensor]) -> None:
-        """Log images by name: [C, H, W], or the first of [B, C, H, W]; in [-1, 1], C = 1 or 3."""
+        """Log images by name: [C, H, W], or the first of [B, C, H, W]; in [-1, 1], C = 1 or 3.
+
+        Names are ``samples/NAME/LABEL``, the same images at each report, and ``training/LABEL``, those of the last
+        step.
+        """
+
+    def takes_images(self) -> bool:
+        """Return whether the sink logs images, which need not be drawn otherwise."""
+        return type(self).images is not Sink.images
 
     def message(self, text: str) -> None:
         """Show a sentence to the user."""
@@ -53,6 +63,9 @@ class Guarded(Sink):
 
     def images(self, step: int, images: Mapping[str, Tensor]) -> None:
         self._try(self.sink.images, step, images)
+
+    def takes_images(self) -> bool:
+        return not self._dropped and self.sink.takes_images()
 
     def message(self, text: str) -> None:
         self._try(self.sink.message, text)
@@ -95,14 +108,16 @@ def chart_of(name: str) -> str:
     return group if group in TOGETHER else name
 
 
-def group_of_image(label: str) -> str:
-    """Return ``similarity`` for ``real_A_similarity``, ``samples`` for ``real_A``."""
-    return "similarity" if label.endswith("_similarity") else "samples"
+def row_and_label(name: str) -> tuple[str, str]:
+    """Split the name of an image: ``samples/NAME`` or ``training``, and the label."""
+    group, _, rest = name.partition("/")
+    sample, _, label = rest.partition("/")
+    return (f"{group}/{sample}", label) if group == SAMPLES else (group, rest)
 
 
-def in_groups(labels: Iterable[str]) -> list[list[str]]:
-    """Return the labels of each group of images; each group begins a row, so that similar images are neighbours."""
-    groups: dict[str, list[str]] = {}
-    for label in labels:
-        groups.setdefault(group_of_image(label), []).append(label)
-    return list(groups.values())
+def rows_of(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of images by their row, so that similar images are neighbours."""
+    rows: dict[str, list[str]] = {}
+    for name in names:
+        rows.setdefault(row_and_label(name)[0], []).append(name)
+    return rows

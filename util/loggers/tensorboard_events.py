@@ -9,7 +9,7 @@ from torch import Tensor
 from util.files import move_aside
 from util.images import first_image, to_uint8
 
-from .sink import Sink, group_of, group_of_image, short
+from .sink import Sink, group_of, short
 
 FLUSH_SECONDS = 20
 
@@ -40,11 +40,11 @@ class TensorBoardSink(Sink):
             self._writer.add_scalar(f"{group_of(name)}/{short(name)}", value, step)
 
     def images(self, step: int, images: Mapping[str, Tensor]) -> None:
-        """Add the images, ``samples/fake_B`` or ``similarity/fake_B_similarity``."""
-        for label, image in images.items():
+        """Add the images, ``samples/NAME/output`` or ``training/fake_B``."""
+        for name, image in images.items():
             pixels = to_uint8(first_image(image))
             layout = "HWC" if pixels.ndim == 3 else "HW"
-            self._writer.add_image(f"{group_of_image(label)}/{label}", pixels, step, dataformats=layout)
+            self._writer.add_image(name, pixels, step, dataformats=layout)
 
     def close(self) -> None:
         """Write what is buffered."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from util.images import first_image, to_uint8
 from util.words import counted
 
-from .sink import Sink, chart_of, in_groups, short
+from .sink import Sink, chart_of, row_and_label, rows_of, short
 
 TIMEOUT = (3.0, 10.0)  # seconds to connect and to answer: a server that hangs must not stop a training
 GAP = 4  # pixels between the images of a grid
@@ -85,13 +85,15 @@ class VisdomSink(Sink):
 
     def images(self, step: int, images: Mapping[str, Tensor]) -> None:
         """Show the images in the place of the last ones."""
-        pictures = {label: to_uint8(first_image(image)) for label, image in images.items()}
+        pictures = {name: to_uint8(first_image(image)) for name, image in images.items()}
         if self.ncols == 0:
-            windows = {label: [[label]] for label in pictures}
+            windows = {name: [[name]] for name in pictures}
         else:
-            windows = {", ".join(pictures): [
-                group[at : at + self.ncols]
-                for group in in_groups(pictures) for at in range(0, len(group), self.ncols)]}
+            groups = rows_of(pictures)
+            caption = "; ".join(f"{group}: {', '.join(row_and_label(name)[1] for name in row)}"
+                                for group, row in groups.items())
+            windows = {caption: [row[at : at + self.ncols] for row in groups.values()
+                                 for at in range(0, len(row), self.ncols)]}
         for number, (caption, rows) in enumerate(windows.items(), start=self.display_id + 1):
             grid = image_grid([[pictures[label] for label in row] for row in rows])
             width = self.win_size * max(map(len, rows))

@@ -12,7 +12,7 @@ from torch import Tensor
 from util.files import replacing
 from util.images import first_image, to_uint8
 
-from .sink import Sink, group_of, group_of_image, short
+from .sink import Sink, group_of, short
 
 SECONDS = 30  # to wait for the server at the start and at the end of a training
 
@@ -51,10 +51,8 @@ class WandbSink(Sink):
         self._run.log({f"{group_of(name)}/{short(name)}": value for name, value in values.items()}, step=step)
 
     def images(self, step: int, images: Mapping[str, Tensor]) -> None:
-        """Add the images, ``samples/fake_B`` or ``similarity/fake_B_similarity``."""
-        pictures = {f"{group_of_image(label)}/{label}": self._picture(to_uint8(first_image(image)))
-                    for label, image in images.items()}
-        self._run.log(pictures, step=step)
+        """Add the images, ``samples/NAME/output`` or ``training/fake_B``."""
+        self._run.log({name: self._picture(to_uint8(first_image(image))) for name, image in images.items()}, step=step)
 
     def close(self) -> None:
         """Send the rest, if the server answers in time; all of it stays in the folder."""
