@@ -16,6 +16,11 @@ With their published layers CUT and FastCUT tint the paper: the deeper ones see 
 apart, by a tint alone. By the shallow ones FastCUT's published weight of 10 leaves next to no colour. Without
 ``--use_norm`` FSeSim lets the lines take colour. At a weight of 10 munit_sc fills whole drawings with dark styles.
 """
+MORE = {
+    "gc_gan": "--model gc_gan --geometry rot",
+    "gc_gan-FSeSim": f"--model gc_gan --geometry rot {STRUCTURE} --use_norm --structure fsesim",
+}
+"""Methods that docs' table does not have: name them with ``--methods``."""
 VARIANTS = {
     f"{base}-{name}": f"{METHODS[base]} {flags}" for base, name, flags in (
         ("sc-FSeSim", "lambda-2.5", "--lambda_spatial 2.5"),
@@ -31,6 +36,6 @@ VARIANTS = {
 
 CUT's are both the published ones.
 """
-KNOWN = METHODS | VARIANTS
+KNOWN = METHODS | MORE | VARIANTS
 COMMON = ("--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99 "
           "--pool_size 50 --print_freq 200 --no_html --save_latest_freq 400 --save_epoch_freq 1000")

@@ -3,6 +3,7 @@
 from .base import Model
 from .cut import ContrastiveModel
 from .cycle_gan import CycleModel
+from .gc_gan import GeometryModel
 from .munit_sc import MultiModalModel
 from .pix2pix import PairedModel
 from .sc import SpatialCorrelativeModel
@@ -14,6 +15,7 @@ MODELS: dict[str, type[Model]] = {
     "cycle_gan": CycleModel,
     "sinsc": SingleImageModel,
     "cut": ContrastiveModel,
+    "gc_gan": GeometryModel,
     "pix2pix": PairedModel,
     "munit_sc": MultiModalModel,
     "test": TestModel,

@@ -27,7 +27,8 @@ from .base import Model, translate_any_size
 from .building import adam, build_discriminator, build_generator, is_reversed, refuse_one_domain, refuse_penalty
 from .image_pool import ImagePool
 from .objective import Minimize, total
-from .structure import Pair, PairFeatures, Structure, StructureFlags, check_structure
+from .structure import Pair, PairFeatures, Structure, StructureFlags
+from .structure_choice import check_choice, implied_by
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,12 @@ class CycleModel(Model):
 
     @classmethod
     def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"learned_attn": typed.get("structure") == "lsesim"}
+        return implied_by(typed)
 
     @classmethod
     def check(cls, options: Options) -> None:
-        flags, structure = options[CycleFlags], options[StructureFlags]
-        if structure.learned_attn != (flags.structure == "lsesim"):
-            raise UserError(f"--learned_attn and --structure {flags.structure} contradict each other: type --structure "
-                            "fsesim or lsesim alone")
-        if flags.structure != "none":
-            check_structure(options)
-        data = options[DataFlags]
+        flags, data = options[CycleFlags], options[DataFlags]
+        check_choice(flags.structure, options)
         if TrainFlags not in options:
             back = tuple(options.recorded.get(name) for name in ("output_nc", "input_nc"))
             if is_reversed(options) and (data.input_nc, data.output_nc) != back:

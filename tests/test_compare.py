@@ -14,7 +14,7 @@ from tiny import save_folders, save_noise, train_options
 
 from datasets.building import work_through
 from experiments import compare, montage
-from experiments.methods import COMMON, KNOWN, METHODS, VARIANTS
+from experiments.methods import COMMON, KNOWN, METHODS, MORE, VARIANTS
 from experiments.records import MEASURES
 from models import MODELS
 from util.errors import UserError
@@ -37,7 +37,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_every_model_for_unpaired_images_is_compared() -> None:
-    compared = {flags.split()[1] for flags in METHODS.values()}
+    compared = {flags.split()[1] for flags in (METHODS | MORE).values()}
     assert compared == {flags.split()[1] for flags in TINY.values()} - {"pix2pix", "sinsc"}
     assert compared <= set(MODELS)
 
@@ -50,7 +50,7 @@ def test_the_miniature_runs_the_variants_and_what_they_vary(tmp_path: Path, monk
     assert set(methods) == {*VARIANTS, "sc-FSeSim", "sc-LSeSim", "cycle_gan"}
 
 
-@pytest.mark.parametrize("method", VARIANTS)
+@pytest.mark.parametrize("method", [*MORE, *VARIANTS])
 def test_a_variant_has_flags_that_training_takes(tmp_path: Path, method: str) -> None:
     train_options(tmp_path, f"{COMMON} {KNOWN[method]}", defaults=())
 

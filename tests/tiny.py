@@ -25,6 +25,8 @@ METHODS = {
     "CycleGAN": "--model cycle_gan",
     "CycleGAN with FSeSim": f"--model cycle_gan {LOSSES} --structure fsesim",
     "CycleGAN with LSeSim": f"--model cycle_gan {LOSSES} --structure lsesim --augment",
+    "GcGAN": "--model gc_gan --geometry rot",
+    "GcGAN with LSeSim": f"--model gc_gan {LOSSES} --geometry vf --structure lsesim --augment",
     "single-image FSeSim": f"--model sinsc {SINGLE} {LOSSES}",
     "single-image LSeSim": f"--model sinsc {SINGLE} {LOSSES} --learned_attn --augment",
     "CUT": "--model cut --nce_layers 0,4,8,12 --num_patches 16 --netF_nc 8",

@@ -1,0 +1,141 @@
+"""GcGAN: geometry consistency (Fu, Gong, Wang, Batmanghelich, Zhang, Tao: CVPR 2019, arXiv 1809.05852).
+
+A generator G translates A to B, and must translate a turned image to the turned translation. f rotates images by 90
+degrees clockwise, or flips them upside down. A discriminator D compares G(A) with real images of B, and D_gc compares
+G(f(A)) with f(B):
+
+    L_G = L_GAN(D, G(A)) + L_GAN(D_gc, G(f(A)))
+        + lambda_AB * lambda_gc * |G(A) - f^-1(G(f(A)))|                                         geometry consistency
+        + lambda_AB * lambda_identity * (|G(B) - B| + |G(f(B)) - f(B)|)                          identities
+        + lambda_spatial * L_structure(A, G(A))                                   with --structure fsesim or lsesim
+
+The paper adds |G(f(A)) - f(G(A))| to the second line. It is the same number. The published code stops the gradient at
+the second operand of both, so that their sum has the gradient of one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from options import DataFlags, Options, TrainFlags, flag
+from util.errors import UserError
+
+from .base import Model, translate_any_size
+from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty, refuse_way_back
+from .image_pool import ImagePool
+from .objective import Minimize, total
+from .structure import Pair, PairFeatures, Structure, StructureFlags
+from .structure_choice import check_choice, implied_by
+
+
+@dataclass(frozen=True)
+class GeometryFlags:
+    """Geometry consistency."""
+
+    geometry: str = flag("rot", "how images are turned: rot, by 90 degrees clockwise, or vf, upside down",
+                         choices=("rot", "vf"))
+    lambda_AB: float = flag(10.0, "weight of geometry consistency and identities", minimum=0)
+    lambda_gc: float = flag(2.0, "weight of geometry consistency, relative to lambda_AB", minimum=0)
+    lambda_identity: float = flag(0.5, "identity loss weight, relative to lambda_AB", minimum=0)
+    structure: str = flag("none", "what keeps the structure beside geometry consistency: fsesim, lsesim (which learns "
+                          "best with --augment), or none", choices=("none", "fsesim", "lsesim"))
+
+
+class GeometryModel(Model):
+    """``--model gc_gan``. Networks: G, D, D_gc and, with ``--structure lsesim``, F."""
+
+    flags: ClassVar[tuple[type, ...]] = (GeometryFlags, StructureFlags)
+    published = ("G", "D", "D_gc")
+    shown = ("real_A", "fake_B", "fake_gc_B", "real_B", "idt_B")
+    learned_losses = ("F",)
+
+    @classmethod
+    def defaults(cls, training: bool) -> Mapping[str, Any]:
+        return {"lr": 0.0002, "n_epochs": 100, "n_epochs_decay": 100} if training else {}
+
+    @classmethod
+    def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
+        return implied_by(typed)
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        flags, data = options[GeometryFlags], options[DataFlags]
+        check_choice(flags.structure, options)
+        if TrainFlags not in options:
+            refuse_way_back(options)
+            return
+        refuse_one_domain(options)
+        refuse_penalty(options)
+        if flags.lambda_identity and flags.lambda_AB and data.input_nc != data.output_nc:
+            raise UserError("--lambda_identity translates real B images: it needs --input_nc equal to --output_nc, or "
+                            "--lambda_identity 0")
+
+    def __init__(self, options: Options, *, training: bool) -> None:
+        super().__init__(options, training=training)
+        self.generator = build_generator(options)
+        self.networks["G"] = self.generator
+        if not training:
+            return
+        train, self.weights = options[TrainFlags], options[GeometryFlags]
+        self.gan_mode, self.lambda_spatial = train.gan_mode, options[StructureFlags].lambda_spatial
+        self.networks |= {name: build_discriminator(options) for name in ("D", "D_gc")}
+        self.pools = {name: ImagePool(train.pool_size) for name in ("pool", "pool_gc")}
+        self.memory |= self.pools
+        self.optimizers = {name: adam(network.parameters(), train) for name, network in self.networks.items()}
+        self.by_structure = self.weights.structure != "none"
+        if self.by_structure:
+            self.structure = Structure(options)
+            self.add_structure(self.structure)
+        self.keep_averages(train.ema, "G")
+
+    def translate(self, images: Tensor) -> Tensor:
+        return translate_any_size(self.generator, images)
+
+    def optimize_parameters(self, minimize: Minimize) -> None:
+        """Train F, if there is one, then D and D_gc, then G, all on the same translations."""
+        images, geometry = self.images, self.weights.geometry
+        real_A, real_B = images["real_A"], images["real_B"]
+        fake_B = images["fake_B"] = self.translate(real_A)
+        fake_gc_B = images["fake_gc_B"] = self.translate(turn(real_A, geometry))
+        features: PairFeatures | None = None
+        if self.by_structure:
+            pair = Pair(real_A, fake_B, real_B, images.get("aug_A"), images.get("aug_B"))
+            features = self.structure.features(pair)
+            if self.structure.learns:
+                minimize("F", lambda: self.structure.contrast([features]))
+        minimize("D", lambda: self.discriminator_loss(
+            "D", real_B, self.pools["pool"].query(fake_B), gan_mode=self.gan_mode))
+        minimize("D_gc", lambda: self.discriminator_loss(
+            "D_gc", turn(real_B, geometry), self.pools["pool_gc"].query(fake_gc_B), gan_mode=self.gan_mode))
+        minimize("G", lambda: total("G", self._terms(features)))
+
+    def _terms(self, features: PairFeatures | None) -> dict[str, Tensor]:
+        """The weighted terms of G's objective."""
+        flags, fake_B, fake_gc_B = self.weights, self.images["fake_B"], self.images["fake_gc_B"]
+        terms = {"G_GAN": self.adversarial("D", fake_B, gan_mode=self.gan_mode),
+                 "G_GAN_gc": self.adversarial("D_gc", fake_gc_B, gan_mode=self.gan_mode)}
+        if weight := flags.lambda_AB * flags.lambda_gc:
+            terms["G_gc"] = weight * F.l1_loss(fake_B, turn_back(fake_gc_B, flags.geometry))
+        if features is not None:
+            terms["G_spatial"] = self.lambda_spatial * self.structure.distance(self.structure.renewed(features))
+        if weight := flags.lambda_AB * flags.lambda_identity:
+            real_B = self.images["real_B"]
+            turned = turn(real_B, flags.geometry)
+            self.images["idt_B"] = self.translate(real_B)
+            terms["G_idt"] = weight * F.l1_loss(self.images["idt_B"], real_B)
+            terms["G_idt_gc"] = weight * F.l1_loss(self.translate(turned), turned)
+        return terms
+
+
+def turn(images: Tensor, geometry: str) -> Tensor:
+    """Apply f: rotate [B, C, H, W] by 90 degrees clockwise (``rot``), to [B, C, W, H], or flip it upside down."""
+    return torch.rot90(images, -1, (2, 3)) if geometry == "rot" else images.flip(2)
+
+
+def turn_back(images: Tensor, geometry: str) -> Tensor:
+    """Undo `turn`."""
+    return torch.rot90(images, 1, (2, 3)) if geometry == "rot" else images.flip(2)
