@@ -8,10 +8,10 @@ from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
-from util.images import find_images, load_image
+from util.images import find_images
 from util.words import counted
 
-from .base import AugmentFlags, TwoDomainDataset, raw_entries
+from .base import AugmentFlags, Reading, TwoDomainDataset, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
@@ -44,7 +44,7 @@ class AlignedDataset(TwoDomainDataset):
         self.pairs = self.pairs[:flags.max_dataset_size]
         self.items = len(self.pairs)
         self.swap = flags.direction == "BtoA"
-        self.channels = (flags.input_nc, flags.output_nc)
+        self.readings = Reading.of(flags)
         self.augment = training and options[AugmentFlags].augment
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class AlignedDataset(TwoDomainDataset):
     def _partners(self, item: int) -> list[Tensor]:
         """Read the two files of a pair, A first."""
         files = self.files(item)
-        images = [load_image(file, channels) for file, channels in zip(files, self.channels, strict=True)]
+        images = [reading.load(file) for file, reading in zip(files, self.readings, strict=True)]
         first, second = (f"{image.shape[-1]}x{image.shape[-2]}" for image in images)
         if first != second:
             raise UserError(
@@ -80,8 +80,8 @@ class AlignedDataset(TwoDomainDataset):
     def _halves(self, item: int) -> list[Tensor]:
         """Read a file that holds a pair, and return its halves, A first."""
         file, _ = self.pairs[item]
-        decoded = {channels: load_image(file, channels) for channels in set(self.channels)}
-        width = decoded[self.channels[0]].shape[-1]
+        decoded = {reading: reading.load(file) for reading in set(self.readings)}
+        width = decoded[self.readings[0]].shape[-1]
         if width % 2:
             raise UserError(
                 f"{file} is {width} pixels wide, but two images of one size side by side have an even width;"
@@ -89,7 +89,7 @@ class AlignedDataset(TwoDomainDataset):
             )
         left, right = slice(None, width // 2), slice(width // 2, None)
         sides = (right, left) if self.swap else (left, right)
-        return [decoded[channels][..., side] for channels, side in zip(self.channels, sides, strict=True)]
+        return [decoded[reading][..., side] for reading, side in zip(self.readings, sides, strict=True)]
 
 
 def match_pairs(folder_a: Path, folder_b: Path, flag: str = "--dataroot") -> list[tuple[Path, Path]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,9 @@ from torch.utils.data import get_worker_info
 from options import DataFlags, FlagOwner, LoadingFlags, Options, flag
 from options.flag import show
 from util.errors import UserError
-from util.images import BadImage
+from util.images import BadImage, load_image
 from util.shown import bands_note
+from util.value_ranges import Range
 from util.words import counted
 
 from .batch import CHOICES, Choices
@@ -31,6 +32,32 @@ class AugmentFlags:
     """Appearance augmentation, for the learned self-similarity."""
 
     augment: bool = flag(False, "in training also load appearance-jittered copies A_aug and B_aug of the same crops")
+
+
+class Reading(NamedTuple):
+    """How the files of a domain become tensors."""
+
+    channels: int
+    value_range: Range | None
+    """The stored values that become -1 and 1; None: all of the stored type."""
+    flag: str
+    """The flag of the range."""
+
+    @classmethod
+    def of(cls, flags: DataFlags) -> tuple["Reading", "Reading"]:
+        """Return those of the source and of the target domain."""
+        names = ("--range_A", "--range_B") if flags.direction == "AtoB" else ("--range_B", "--range_A")
+        source, target = map(cls, (flags.input_nc, flags.output_nc), flags.ranges, names)
+        return source, target
+
+    def load(self, path: Path) -> Tensor:
+        """Read a file: [C, H, W], uint8 or float32 in [0, 1].
+
+        Raises:
+            BadImage: the file is unreadable.
+            UserError: its values need a range.
+        """
+        return load_image(path, self.channels, self.value_range, flag=self.flag)
 
 
 class ImageDataset(FlagOwner, ABC):

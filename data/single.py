@@ -7,15 +7,15 @@ from typing import Any
 from torch import Tensor
 
 from options import DataFlags, Options
-from util.images import find_images, load_image
+from util.images import find_images
 
-from .base import ImageDataset, raw_entries
+from .base import ImageDataset, Reading, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
 
 class SingleDataset(ImageDataset):
-    """The images in --dataroot, or the file that it names; --direction has no effect.
+    """The images in --dataroot, or the file that it names; of --direction only the range depends.
 
     A finished sample: ``A`` [C, H, W] float32 in [-1, 1] with --input_nc channels, ``A_paths``.
     """
@@ -25,7 +25,7 @@ class SingleDataset(ImageDataset):
         flags = options[DataFlags]
         root = Path(flags.dataroot)
         self.paths = [root] if root.is_file() else find_images(root, "--dataroot", flags.max_dataset_size)
-        self.channels = flags.input_nc
+        self.reading_of_files, _ = Reading.of(flags)
         self.items = len(self.paths)
 
     def __len__(self) -> int:
@@ -35,7 +35,7 @@ class SingleDataset(ImageDataset):
         return [self.paths[item]]
 
     def decode(self, item: int) -> Sequence[Tensor]:
-        return [load_image(self.paths[item], self.channels)]
+        return [self.reading_of_files.load(self.paths[item])]
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         item, (image,) = self.load(key.index)

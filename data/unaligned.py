@@ -9,9 +9,9 @@ from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
-from util.images import find_images, load_image
+from util.images import find_images
 
-from .base import AugmentFlags, TwoDomainDataset, raw_entries
+from .base import AugmentFlags, Reading, TwoDomainDataset, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
@@ -43,7 +43,7 @@ class UnalignedDataset(TwoDomainDataset):
         self.paths_a, *paths_b = (self.find(folder, flags.max_dataset_size) for folder in folders)
         self.paths_b = paths_b[0] if training else []
         self.items = len(self.paths_a) + len(self.paths_b)
-        self.channels_a, self.channels_b = flags.input_nc, flags.output_nc
+        self.of_a, self.of_b = Reading.of(flags)
         self.serial = flags.serial_batches
         self.augment = training and options[AugmentFlags].augment
 
@@ -66,8 +66,8 @@ class UnalignedDataset(TwoDomainDataset):
         return range(first) if item < first else range(first, self.items)
 
     def decode(self, item: int) -> Sequence[Tensor]:
-        channels = self.channels_a if item < len(self.paths_a) else self.channels_b
-        return [load_image(file, channels) for file in self.files(item)]
+        reading = self.of_a if item < len(self.paths_a) else self.of_b
+        return [reading.load(file) for file in self.files(item)]
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         generator = key.generator()

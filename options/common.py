@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .flag import bands, count_or_all, flag, plain_name
+from .flag import bands, count_or_all, flag, plain_name, value_range
 
 PREPROCESS_MODES = (
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "zoom_and_patch",
@@ -83,6 +83,19 @@ class DataFlags:
     rgb_bands: tuple[int, ...] = flag(
         (), "of images with other than 1 or 3 channels: the three that pictures and VGG16 show as red, green and blue, "
         "or the one that they show as grey, numbered from 1; none: the first three, or the first of two", parse=bands)
+    range_A: tuple[float, float] | None = flag(
+        None, "values of the files of domain A that become -1 and 1, as in -1024,3071; values outside are clipped. "
+        "Signed integers and floats need it", parse=value_range, metavar="LOW,HIGH", unset="all of the stored type")
+    range_B: tuple[float, float] | None = flag(
+        None, "the same for the files of domain B", parse=value_range, metavar="LOW,HIGH",
+        unset="all of the stored type")
+    pages: str = flag("first", "pages of a TIFF file to read: the first, or all, each as an image",
+                      choices=("first", "all"))
+
+    @property
+    def ranges(self) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+        """The ranges of the source and of the target domain: with --direction BtoA those of B and A."""
+        return (self.range_A, self.range_B) if self.direction == "AtoB" else (self.range_B, self.range_A)
 
 
 @dataclass(frozen=True)

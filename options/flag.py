@@ -132,6 +132,17 @@ def count_or_all(text: str) -> int | None:
     return value
 
 
+def value_range(text: str) -> tuple[float, float] | None:
+    """Convert ``"-1024,3071"`` to two numbers, the lower first; ``none`` becomes None."""
+    if text.strip().lower() == "none":
+        return None
+    ends = [_finite_number(part) for part in text.split(",")]
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise ValueError(f"'{text}' is no range: type two numbers, the lower first, as in 0,4095")
+    low, high = (int(end) if end == int(end) else end for end in ends)
+    return low, high
+
+
 def plain_name(text: str) -> str:
     """Return a part of a file name; refuse text that leads to another folder."""
     if not re.fullmatch(r"\w[\w.-]*", text):

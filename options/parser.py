@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import inspect
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -83,11 +84,22 @@ def read(
         for f in flags:
             _add(section, f, (defaults or {}).get(f.name, f.default), (registries or {}).get(f.name, ()),
                  bare=bool(positional))
-    namespace, rest = parser.parse_known_args(argv)
+    namespace, rest = parser.parse_known_args(join_negative_lists(argv))
     typed = vars(namespace)
     if empty := [name for name, value in typed.items() if value == []]:  # Python before 3.13 loses a '--'
         raise UserError(f"--{empty[0]}: '--' is not a value")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in typed.items()}, rest
+
+
+def join_negative_lists(argv: Sequence[str]) -> list[str]:
+    """Write ``--range_A -1024,3071`` as ``--range_A=-1024,3071``: argparse would take the numbers for a flag."""
+    joined: list[str] = []
+    for argument in argv:
+        if joined and re.fullmatch(r"--\w+", joined[-1]) and re.match(r"-[\d.][^,]*,", argument):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def unknown(argument: str, groups: Sequence[type], program: str) -> UserError:

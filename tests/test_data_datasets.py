@@ -227,6 +227,19 @@ def test_a_file_as_dataroot_does_not_override_the_dataset_mode(tmp_path, mode):
         dataset(save(tmp_path / "x.png"), f"--dataset_mode {mode}")
 
 
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_each_domain_has_its_own_channels_and_range(tmp_path, direction):
+    for domain, values in (("A", np.full((20, 24, 5), 2048, np.uint16)), ("B", np.full((20, 24), -1024, np.int16))):
+        (tmp_path / f"train{domain}").mkdir()
+        np.save(tmp_path / f"train{domain}/x.npy", values)
+    counts = (5, 1) if direction == "AtoB" else (1, 5)
+    flags = f"--direction {direction} --input_nc {counts[0]} --output_nc {counts[1]} --range_A 0,4096 --range_B"
+    for mode in ("unaligned", "aligned", "singleimage"):
+        sample = sample_of(dataset(tmp_path, f"--dataset_mode {mode} {flags} -1024,1024"), 0, 0)
+        found = {image.shape[0]: image.mean().item() for image in (sample["A"], sample["B"])}
+        assert found == pytest.approx({5: 0.0, 1: -1.0}, abs=1e-6)
+
+
 def test_pairs_that_differ_in_size_and_halves_of_an_odd_width_are_named(tmp_path):
     save(tmp_path / "two/trainA/x.png", size=(24, 20))
     save(tmp_path / "two/trainB/x.png", size=(20, 24))
@@ -241,7 +254,7 @@ def test_pairs_that_differ_in_size_and_halves_of_an_odd_width_are_named(tmp_path
 def test_flags_that_do_not_fit_are_refused_at_start(tmp_path, mode):
     for arguments, message in (
         ("--load_size 9 --crop_size 10 --preprocess scale_width_and_crop", "--crop_size 10 .*--load_size 9"),
-        ("--input_nc 2", "--input_nc 2: .*3 channels"), ("--output_nc 4", "--output_nc 4: .*3 channels"),
+        ("--range_A 5", "'5' is no range"), ("--range_B -3,-4", "'-3,-4' is no range"),
     ):
         with pytest.raises(UserError, match=message):
             dataset(tmp_path, f"--dataset_mode {mode} {arguments}")

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from util.errors import UserError
-from util.images import find_images, image_size, load_image
+from util.images import find_images, image_size, load_image, load_normalized
+from util.value_ranges import from_unit
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 COLOUR = torch.from_numpy(PIXELS).permute(2, 0, 1)
@@ -58,24 +59,43 @@ def test_big_endian_16_bit_greyscale_is_read_like_little_endian(tmp_path):
     torch.testing.assert_close(image[0], torch.from_numpy(GREY_16 / 65535).float())
 
 
-def test_32_bit_integers_in_the_16_bit_range_are_read_and_others_refused(tmp_path):
-    good = load_image(save(GREY_16.astype(np.int32), tmp_path / "a.tif"), 1)
-    torch.testing.assert_close(good[0], torch.from_numpy(GREY_16 / 65535).float())
-    with pytest.raises(UserError, match=r"b\.tif has values outside.*convert"):
-        load_image(save(GREY_16.astype(np.int32) * 100, tmp_path / "b.tif"), 1)
+@pytest.mark.parametrize("values", [
+    GREY_16.astype(np.int32), np.linspace(-0.01, 1.01, 35, dtype=np.float32).reshape(5, 7)])
+def test_signed_integers_and_floats_need_a_range_and_are_clipped_to_it(tmp_path, values):
+    path = save(values, tmp_path / "a.tif")
+    with pytest.raises(UserError, match=rf"a\.tif holds values from {values.min():.9g} to .*: type --range_A "):
+        load_image(path, 3, flag="--range_A")
+    middle = float(np.median(values))
+    image = load_image(path, 3, (0, middle))
+    torch.testing.assert_close(image, torch.from_numpy(values / middle).float().clamp(0, 1).expand(3, -1, -1))
 
 
-def test_float_files_hold_0_to_1_and_small_overshoot_is_clamped(tmp_path):
-    values = np.linspace(-0.01, 1.01, 35, dtype=np.float32).reshape(5, 7)
-    image = load_image(save(values, tmp_path / "a.tif"), 3)
-    torch.testing.assert_close(image, torch.from_numpy(values).clamp(0, 1).expand(3, -1, -1))
+def test_values_that_are_no_numbers_are_refused(tmp_path):
+    path = save(np.full((5, 7), np.nan, dtype=np.float32), tmp_path / "a.tif")
+    with pytest.raises(UserError, match=r"a\.tif has values that are not finite"):
+        load_image(path, 3, (0, 1))
 
 
-@pytest.mark.parametrize("value", [255.0, float("nan")])
-def test_float_files_of_another_scale_are_refused(tmp_path, value):
-    path = save(np.full((5, 7), value, dtype=np.float32), tmp_path / "a.tif")
-    with pytest.raises(UserError, match=r"a\.tif has values outside"):
-        load_image(path, 3)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+def test_arrays_have_any_number_of_channels(tmp_path, dtype, channels):
+    values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (5, 7, channels), dtype=dtype)
+    np.save(tmp_path / "a.npy", values)
+    np.savez_compressed(tmp_path / "b.npz", values)
+    expected = torch.from_numpy(values / np.iinfo(dtype).max * 2 - 1).float().permute(2, 0, 1)
+    for name in ("a.npy", "b.npz"):
+        torch.testing.assert_close(load_normalized(tmp_path / name, channels), expected)
+    if channels > 1:
+        with pytest.raises(UserError, match=rf"a\.npy has {channels} channels, but 3 are expected; give --input_nc"):
+            load_image(tmp_path / "a.npy", 3)
+
+
+def test_the_writer_can_invert_the_range(tmp_path):
+    stored = np.arange(-1024, 3072, dtype=np.int16).reshape(64, 64)
+    np.save(tmp_path / "a.npy", stored)
+    image = load_normalized(tmp_path / "a.npy", 1, (-1024, 3071))
+    assert np.array_equal(from_unit(image[0].numpy(), (-1024, 3071), np.int16), stored)
+    assert from_unit(np.array([-2.0, np.nan, 2.0]), (-1024, 3071), np.int16).tolist() == [-1024, -1024, 3071]
 
 
 def test_palette_images_are_read_through_their_palette(tmp_path):

@@ -1,10 +1,6 @@
 """Find image files, decode them to tensors, and write PNG files."""
 
-import errno
 import os
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,24 +12,23 @@ from torch import Tensor
 
 from util.errors import UserError
 from util.files import replacing
+from util.image_files import SUFFIXES, BadImage, opened
+from util.rasters import Raster, raster_of, read_raster
+from util.value_ranges import Range, to_fraction
+from util.words import counted
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+__all__ = [
+    "SUFFIXES", "BadImage", "RangeNeeded", "decode", "find_images", "first_image", "image_mode", "image_size",
+    "is_image", "levels", "load_image", "load_normalized", "load_values", "normalized", "save_image",
+    "save_thumbnail", "to_uint8",
+]
 
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-"""Formats that are decoded, whatever the suffix: some of Pillow's other decoders run programs."""
-
-MOST_PIXELS = 178_956_970
-"""Largest number of pixels of a file, unless the environment sets another: half a gigabyte in colour."""
-
-Image.MAX_IMAGE_PIXELS = None  # `_refuse_bomb` raises an error; Pillow would warn
-
-# Exceptions of Pillow's decoders for damaged, foreign or absurdly large files.
-_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)
 _WHITE = (255, 255, 255, 255)
+_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R 601
 
 
-class BadImage(UserError):  # noqa: N818 - as UserError, told to people
-    """A file that cannot be read as an image."""
+class RangeNeeded(UserError):  # noqa: N818 - as UserError, told to people
+    """Signed integers or floats without the range that becomes [-1, 1]."""
 
 
 def is_image(path: Path) -> bool:
@@ -67,48 +62,68 @@ def find_images(folder: Path, flag: str, limit: int | None = None, *, subfolders
         found += [path for name in names if is_image(path := Path(parent, name))]
     if not found:
         where = "in" if subfolders else "directly in"
-        raise UserError(f"{flag}: no images {where} {folder}; expected files that end in {', '.join(SUFFIXES)}")
+        raise UserError(f"{flag}: no images {where} {folder}; expected files such as .png, .jpg, .webp, .tif, .npy")
     return sorted(found, key=Path.as_posix)[:limit]
 
 
-def load_image(path: Path, channels: int) -> Tensor:
-    """Read and `decode` a file; of several frames the first.
-
-    Raises:
-        BadImage: the file is unreadable, truncated, no image, too large, or out of range.
-    """
-    with _opened(path) as image:
-        image.load()
-        return decode(image, channels, str(path))
-
-
-def decode(image: Image.Image, channels: int, name: str = "the image") -> Tensor:
-    """Convert an image of Pillow, turned upright by its EXIF orientation, to a tensor.
+def load_image(
+    path: Path, channels: int, value_range: Range | None = None, *, flag: str = "--range_A (--range_B for the target)",
+) -> Tensor:
+    """Read a file.
 
     Alpha is composited over white: drawings, icons and cut-outs are made for a page, and the colour of transparent
-    pixels is arbitrary, mostly black. Colour becomes greyscale by its luminance (ITU-R 601), greyscale becomes colour
-    by repetition. Colour profiles are ignored.
+    pixels is arbitrary, mostly black. If as many channels are asked for as the file has with alpha, alpha is a channel
+    as the others. Colour becomes greyscale by its luminance (ITU-R 601), greyscale becomes colour by repetition.
+
+    Args:
+        path: the file; of several frames the first is read.
+        channels: number of channels to return.
+        value_range: the stored values that become 0 and 1; None: all of the stored type.
+        flag: the flag that gives the range; errors name it.
+
+    Returns:
+        [C, H, W], uint8 for up to 8 bits a channel without ``value_range``, else float32 in [0, 1].
+
+    Raises:
+        BadImage: the file is unreadable, truncated, no image, too large, of a kind that is not read, has another number
+            of channels, or holds values that are no numbers.
+        RangeNeeded: the values are signed or floats, and there is no range.
+    """
+    found = read_raster(path)
+    if isinstance(found, Image.Image):
+        return decode(found, channels, str(path), value_range, flag=flag)
+    return _from_raster(found, channels, str(path), value_range, flag)
+
+
+def decode(
+    image: Image.Image, channels: int, name: str = "the image", value_range: Range | None = None, *,
+    flag: str = "--range_A",
+) -> Tensor:
+    """Convert an image of Pillow, turned upright by its EXIF orientation, to a tensor, as `load_image` does.
 
     Args:
         image: of any mode.
-        channels: 1 or 3.
+        channels: number of channels to return.
         name: its name in errors.
-
-    Returns:
-        [C, H, W], uint8 for up to 8 bits a channel, else float32 in [0, 1]: 16-bit greyscale is divided by 65535,
-        floats are in [0, 1] already. (Pillow reads 16-bit colour as 8-bit.)
+        value_range: see `load_image`.
+        flag: see `load_image`.
 
     Raises:
-        BadImage: values are out of range.
+        BadImage: see `load_image`.
+        RangeNeeded: see `load_image`.
     """
-    if channels not in (1, 3):
-        raise BadImage(f"{name} is an image of 1 or 3 channels, not of {channels}")
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _from_raster(raster_of(image), channels, name, value_range, flag)
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        return _from_samples(np.asarray(upright, dtype=np.float32), 65535, name, channels)
-    if upright.mode == "F":
-        return _from_samples(np.asarray(upright, dtype=np.float32), 1, name, channels)
-    return _from_8_bit(upright, channels)
+    if channels in (1, 3):
+        pixels = _from_8_bit(upright, channels)
+    elif channels == len(upright.getbands()) and upright.mode in ("LA", "RGBA"):
+        pixels = torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
+    else:
+        raise _other_channels(name, len(upright.getbands()) if upright.mode != "P" else 3, channels)
+    if value_range in (None, (0, 255)):
+        return pixels
+    return torch.from_numpy(to_fraction(pixels.numpy(), value_range))
 
 
 def load_values(path: Path) -> Tensor:
@@ -117,20 +132,22 @@ def load_values(path: Path) -> Tensor:
     Raises:
         BadImage: the file is unreadable, truncated, no image, too large, or has several channels.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         image.load()
         if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
             raise BadImage(f"{path} has channels {image.mode} where one of whole numbers is expected; convert it")
         return torch.from_numpy(np.asarray(image).astype(np.int64))
 
 
-def load_normalized(path: Path, channels: int) -> Tensor:
-    """Decode a file like `load_image`, and convert it to float32 [C, H, W] in [-1, 1].
+def load_normalized(
+    path: Path, channels: int, value_range: Range | None = None, *, flag: str = "--range_A (--range_B for the target)",
+) -> Tensor:
+    """Read a file like `load_image`, and convert it to float32 [C, H, W] in [-1, 1].
 
     Raises:
         UserError: the file cannot be read as an image.
     """
-    return normalized(load_image(path, channels))
+    return normalized(load_image(path, channels, value_range, flag=flag))
 
 
 def normalized(image: Tensor) -> Tensor:
@@ -141,17 +158,21 @@ def normalized(image: Tensor) -> Tensor:
 def image_size(path: Path) -> tuple[int, int]:
     """Read (height, width) of an upright image from the file's header, or decode it if it lies on its side.
 
-    An EXIF orientation behind the pixels of a PNG file is not seen.
+    An EXIF orientation behind the pixels of a PNG file is not seen. Files that Pillow does not know are decoded.
 
     Raises:
         BadImage: the file is no image, or too large.
     """
-    with _opened(path) as image:
-        # Not PNG's own getexif, which would decode the file to look behind the pixels.
-        if Image.Image.getexif(image).get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-        return image.height, image.width
+    try:
+        with opened(path) as image:
+            # Not PNG's own getexif, which would decode the file to look behind the pixels.
+            if Image.Image.getexif(image).get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
+                image.load()
+                ImageOps.exif_transpose(image, in_place=True)
+            return image.height, image.width
+    except BadImage:
+        found = read_raster(path)
+        return (found.height, found.width) if isinstance(found, Image.Image) else found.values.shape[:2]
 
 
 def image_mode(path: Path) -> str:
@@ -160,7 +181,7 @@ def image_mode(path: Path) -> str:
     Raises:
         BadImage: the file is no image, or too large.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         return image.mode
 
 
@@ -224,45 +245,13 @@ def save_thumbnail(path: Path, target: Path, side: int) -> tuple[int, int]:
     Raises:
         BadImage: the file is no image.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         image.draft("RGB", (side, side))
         small = ImageOps.exif_transpose(image).convert("RGB")
     small.thumbnail((side, side))
     with replacing(target) as temporary:
         small.save(temporary, format="WEBP", quality=75, method=2)
     return small.size
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a file and read its header; convert errors of Pillow, also during the block, to a `BadImage`."""
-    if path.exists() and not path.is_file():
-        raise BadImage(f"{path} is no regular file but a folder, a pipe or a device; remove it")
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            _refuse_bomb(path, *image.size)
-            yield image
-    except FileNotFoundError:
-        raise BadImage(f"{path}: there is no such file any more, or its link is broken; restore it") from None
-    except _UNREADABLE as error:
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            raise  # not an error of the file
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadImage(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
-
-
-def _refuse_bomb(path: Path, width: int, height: int) -> None:
-    """Raise `BadImage` if a header asks for too much memory: a few bytes can ask for gigabytes.
-
-    Raises:
-        UserError: the environment's limit is no number.
-    """
-    text = os.environ.get("MAX_IMAGE_PIXELS", str(MOST_PIXELS))
-    if not text.isdecimal():
-        raise UserError(f"the environment has MAX_IMAGE_PIXELS {text}, which is no number of pixels; unset it")
-    if width * height > int(text):
-        raise BadImage(f"{path} has {width}x{height} pixels, and more than {text} are taken for an attack; scale "
-                       "it down or remove it, or set MAX_IMAGE_PIXELS in the environment")
 
 
 def _from_8_bit(image: Image.Image, channels: int) -> Tensor:
@@ -276,13 +265,49 @@ def _from_8_bit(image: Image.Image, channels: int) -> Tensor:
     return torch.from_numpy(pixels).reshape(image.height, image.width, channels).permute(2, 0, 1).contiguous()
 
 
-def _from_samples(samples: NDArray[np.float32], maximum: float, name: str, channels: int) -> Tensor:
-    """Convert [H, W] samples between 0 and ``maximum`` to [C, H, W] float32 in [0, 1]."""
-    values = samples / np.float32(maximum)
-    slack = 0.05  # resampling overshoots a little; more is another scale, which nobody can guess
-    if not np.all((values >= -slack) & (values <= 1 + slack)):
-        raise BadImage(
-            f"{name} has values outside the range of an image (0 to 1 for floats, 0 to 65535 for integers);"
-            " convert it to 8 or 16 bits"
-        )
-    return torch.from_numpy(values).clamp_(0, 1).expand(channels, -1, -1).contiguous()
+def _from_raster(raster: Raster, channels: int, name: str, value_range: Range | None, flag: str) -> Tensor:
+    """Convert to [C, H, W]: uint8 where nothing is to be computed, else float32 in [0, 1]."""
+    values, limits = raster.values, value_range or raster.full
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise BadImage(f"{name} has values that are not finite numbers; replace them")
+    if limits is None:
+        low, high = (f"{end.item():.9g}" for end in (values.min(), values.max()))
+        raise RangeNeeded(f"{name} holds values from {low} to {high} ({raster.kind}), and signed integers and floats "
+                          f"have no range of their own: type {flag} {low},{high}, or wider to fit all images")
+    stored = values.shape[2]
+    plain = values.dtype == np.uint8 and limits == raster.full == (0, 255) and not raster.inverted
+    if plain and channels in (1, 3) and (stored == 1 or (stored == 3 and raster.colour)):
+        return _from_8_bit(Image.fromarray(values if stored == 3 else values[..., 0]), channels)
+    if plain and stored == channels:
+        return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+    fractions = to_fraction(values, limits)
+    if raster.inverted:
+        fractions = 1 - fractions
+    if stored != channels:
+        fractions = _with_channels(fractions, raster, channels, name)
+    return torch.from_numpy(np.ascontiguousarray(fractions.transpose(2, 0, 1)))
+
+
+def _with_channels(fractions: NDArray[np.float32], raster: Raster, channels: int, name: str) -> NDArray[np.float32]:
+    """Composite alpha over white, and convert [H, W, C] in [0, 1] between colour and greyscale."""
+    stored = fractions.shape[2]
+    if raster.alpha:
+        opacity = to_fraction(raster.values[..., -1:], raster.full or (0, 1))
+        fractions = fractions[..., :-1]
+        fractions = (fractions if raster.premultiplied else fractions * opacity) + (1 - opacity)
+        fractions = fractions.clip(0, 1)
+    if raster.colour:
+        fractions = fractions[..., :3]  # what follows has no colour
+    given = fractions.shape[2]
+    if given == channels:
+        return fractions
+    if given == 1 and channels == 3:
+        return fractions.repeat(3, axis=2)
+    if given == 3 and channels == 1 and raster.colour:
+        return fractions @ _LUMINANCE[:, None]
+    raise _other_channels(name, stored, channels)
+
+
+def _other_channels(name: str, stored: int, channels: int) -> BadImage:
+    return BadImage(f"{name} has {counted(stored, 'channel')}, but {channels} are expected; give --input_nc {stored}, "
+                    f"or --output_nc {stored} for images of the target domain")

@@ -63,12 +63,12 @@ def loader(root: Path, workers: int = 1, flags: str = "--serial_batches") -> Loa
 
 def at_file(monkeypatch: pytest.MonkeyPatch, name: str, action: Callable[[], object]) -> None:
     """A decoder that does something at one file. Workers are forked, and have it too."""
-    def load(path: Path, channels: int) -> torch.Tensor:
+    def load(path: Path, *how: Any, **named: Any) -> torch.Tensor:
         if path.as_posix().endswith(name):
             action()
-        return load_image(path, channels)
+        return load_image(path, *how, **named)
 
-    monkeypatch.setattr("data.unaligned.load_image", load)
+    monkeypatch.setattr("data.base.load_image", load)
 
 
 def error_of(batches: Loader) -> str:
@@ -178,14 +178,15 @@ def test_a_program_whose_worker_dies_ends_with_one_sentence(root: Path, tmp_path
     (tmp_path / "run.py").write_text(f"""
 import os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}]
-import data.unaligned, train
+import data.base, train
+from torch.utils.data import get_worker_info
 from util.errors import run_program
-decode = data.unaligned.load_image
-def load(path, channels):
-    if path.name == "3.png":
+decode = data.base.load_image
+def load(path, *how, **named):
+    if path.name == "3.png" and get_worker_info():
         os.kill(os.getpid(), signal.SIGKILL)
-    return decode(path, channels)
-data.unaligned.load_image = load
+    return decode(path, *how, **named)
+data.base.load_image = load
 run_program("train.py", train.main)
 """)
     outcome = run_process(tmp_path / "run.py", "--dataroot", root, "--checkpoints_dir", tmp_path, "--num_threads", "2",

@@ -1,0 +1,84 @@
+"""Open image files: their formats, their errors, and a limit of their size."""
+
+import errno
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from util.errors import UserError
+
+FORMATS = {
+    "PNG": (".png", ".apng"), "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"), "BMP": (".bmp",), "GIF": (".gif",), "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "AVIF": (".avif", ".avifs"), "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c"), "TGA":
+    (".tga", ".icb", ".vda", ".vst"), "DIB": (".dib",), "QOI": (".qoi",), "PSD": (".psd",), "PCX": (".pcx",), "SGI":
+    (".sgi", ".rgb", ".rgba", ".bw"), "SUN": (".ras",), "ICO": (".ico",), "ICNS": (".icns",), "CUR": (".cur",), "DDS":
+    (".dds",), "BLP": (".blp",), "FTEX": (".ftc", ".ftu"), "GBR": (".gbr",), "DCX": (".dcx",), "FLI": (".fli", ".flc"),
+    "IM": (".im",), "IPTC": (".iim",), "MSP": (".msp",), "PCD": (".pcd",), "PIXAR": (".pxr",), "XBM": (".xbm",),
+    "XPM": (".xpm",),
+}
+"""Pillow's formats that are decoded, whatever the suffix, and the suffixes by which they are found.
+
+Not EPS and WMF, which run other programs; not FITS, whose signed numbers Pillow misreads; not the formats that Pillow
+knows by name only."""
+
+ARRAYS = (".npy", ".npz")
+SUFFIXES = (*(suffix for suffixes in FORMATS.values() for suffix in suffixes), *ARRAYS)
+
+MOST_PIXELS = 178_956_970
+"""Largest number of pixels of a file, unless the environment sets another: half a gigabyte in colour."""
+
+Image.MAX_IMAGE_PIXELS = None  # `refuse_bomb` raises an error; Pillow would warn
+
+# Exceptions of decoders for damaged, foreign or absurdly large files.
+_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error,
+               zipfile.BadZipFile)
+
+
+class BadImage(UserError):  # noqa: N818 - as UserError, told to people
+    """A file that cannot be read as an image."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Convert errors of decoders during the block to a `BadImage` that names the file."""
+    if path.exists() and not path.is_file():
+        raise BadImage(f"{path} is no regular file but a folder, a pipe or a device; remove it")
+    try:
+        yield
+    except FileNotFoundError:
+        raise BadImage(f"{path}: there is no such file any more, or its link is broken; restore it") from None
+    except _UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # not an error of the file
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadImage(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[ImageFile]:
+    """Open a file with Pillow and read its header; convert errors, also during the block, to a `BadImage`."""
+    with reading(path), Image.open(path, formats=list(FORMATS)) as image:
+        refuse_bomb(path, *image.size)
+        yield image
+
+
+def refuse_bomb(path: Path, width: int, height: int) -> None:
+    """Raise `BadImage` if a header asks for too much memory: a few bytes can ask for gigabytes.
+
+    Raises:
+        UserError: the environment's limit is no number.
+    """
+    text = os.environ.get("MAX_IMAGE_PIXELS", str(MOST_PIXELS))
+    if not text.isdecimal():
+        raise UserError(f"the environment has MAX_IMAGE_PIXELS {text}, which is no number of pixels; unset it")
+    if width * height > int(text):
+        raise BadImage(f"{path} has {width}x{height} pixels, and more than {text} are taken for an attack; scale "
+                       "it down or remove it, or set MAX_IMAGE_PIXELS in the environment")
