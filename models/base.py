@@ -189,6 +189,11 @@ class Model(FlagOwner, ABC):
             for kept, current in zip(average.buffers(), network.buffers(), strict=True):
                 kept.copy_(current)
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the networks."""
+        return next(p.device for network in self.networks.values() for p in network.parameters())
+
     def to(self, device: torch.device) -> None:
         """Move networks to ``device``; optimizers keep their parameters."""
         for network in (*self.networks.values(), *self.constants.values()):

@@ -4,7 +4,7 @@ from .common import DataFlags, DeviceFlags, NetworkFlags, RunFlags, SpeedFlags, 
 from .export import EXPORT, ExportFlags
 from .flag import REQUIRED, flag
 from .options import Options
-from .parser import parse_flags, parse_known_flags
+from .parser import arguments, parse_flags, parse_known_flags
 from .precedence import FlagOwner, Program, parse
 from .recorded import recorded_flags
 from .test import TEST, TestFlags
@@ -13,5 +13,6 @@ from .train import TRAIN, DisplayFlags, EvalFlags, LoadingFlags, TrainFlags
 __all__ = [
     "EXPORT", "REQUIRED", "TEST", "TRAIN", "DataFlags", "DeviceFlags", "DisplayFlags", "EvalFlags", "ExportFlags",
     "FlagOwner", "LoadingFlags", "NetworkFlags", "Options", "Program", "RunFlags", "SpeedFlags", "TestFlags",
-    "TrainFlags", "flag", "has_crop", "parse", "parse_flags", "parse_known_flags", "recorded_flags", "usable_cores",
+    "TrainFlags", "arguments", "flag", "has_crop", "parse", "parse_flags", "parse_known_flags", "recorded_flags",
+    "usable_cores",
 ]

@@ -25,17 +25,19 @@ class Options:
         notes: sentences about the sources of values, for the user.
         typed: names of the typed flags.
         recorded: inherited flags as the training recorded them, typed or not.
+        argv: the arguments of the command line.
     """
 
     def __init__(
         self, groups: Iterable[Any], defaults: Mapping[str, Any], notes: Iterable[str] = (), *,
-        typed: Iterable[str] = (), recorded: Mapping[str, Any] | None = None,
+        typed: Iterable[str] = (), recorded: Mapping[str, Any] | None = None, argv: Iterable[str] = (),
     ) -> None:
         self._groups: dict[type, Any] = {type(group): group for group in groups}
         self.defaults = dict(defaults)
         self.notes = tuple(notes)
         self.typed = frozenset(typed)
         self.recorded = dict(recorded or {})
+        self.argv = tuple(argv)
 
     def __getitem__(self, group: type[Group]) -> Group:
         return cast(Group, self._groups[group])
@@ -52,7 +54,8 @@ class Options:
         groups = [
             replace(group, **{f.name: f.convert(show(values[f.name])) for f in flags_of(kind) if f.name in values})
             for kind, group in self._groups.items()]
-        return Options(groups, self.defaults, self.notes, typed=self.typed, recorded=self.recorded)
+        return Options(groups, self.defaults, self.notes, typed=self.typed, recorded=self.recorded,
+                       argv=self.argv)
 
     def as_dict(self) -> dict[str, Any]:
         """Return every flag with its value, in order of declaration."""

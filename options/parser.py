@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from util.errors import UserError
 
-from .flag import REQUIRED, Flag, flags_of
+from .flag import REQUIRED, Flag, flags_of, show
 
 Group = TypeVar("Group")
 
@@ -100,6 +100,17 @@ def join_negative_lists(argv: Sequence[str]) -> list[str]:
         else:
             joined.append(argument)
     return joined
+
+
+def arguments(values: Mapping[str, Any]) -> list[str]:
+    """Return the arguments of a command line that give flags these values, by name.
+
+    Raises:
+        UserError: a value is None.
+    """
+    if missing := [name for name, value in values.items() if value is None]:
+        raise UserError(f"{missing[0]}=None: leave the flag out for its default, or give it a value (inf for all)")
+    return [f"--{name}={show(value)}" for name, value in values.items()]
 
 
 def unknown(argument: str, groups: Sequence[type], program: str) -> UserError:

@@ -208,7 +208,7 @@ def parse(
         raise unknown(rest[0], groups, "this program with this model and data set")
     values = _resolve(PRECEDENCE, sources)
     options = Options([group(**{f.name: values[f.name] for f in flags_of(group)}) for group in groups], defaults,
-                      sources.notes, typed=sources.typed, recorded=sources.recorded)
+                      sources.notes, typed=sources.typed, recorded=sources.recorded, argv=argv)
     for owner in owners:
         owner.check(options)
     return options

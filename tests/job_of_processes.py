@@ -15,7 +15,7 @@ from models import MODELS
 from models.munit_sc import MultiModalModel
 from models.precision import prepare
 from options import TRAIN, RunFlags, SpeedFlags, TrainFlags, parse
-from train import train_in
+from training.job import train_in
 from training.step import build_step
 from util.distributed import World, joined
 from util.signals import Signals

@@ -309,7 +309,7 @@ def test_text_that_is_no_expression_is_refused(tmp_path: Path) -> None:
 def test_weights_that_were_loaded_are_not_kept_during_the_training(
     root: Path, monkeypatch: pytest.MonkeyPatch, reader: str, flags: str,
 ) -> None:
-    read, networks, alive = getattr(sys.modules["train"], reader), [], []
+    read, networks, alive = getattr(sys.modules["training.job"], reader), [], []
 
     def noted(*arguments: Any) -> Any:
         result = read(*arguments)
@@ -317,7 +317,7 @@ def test_weights_that_were_loaded_are_not_kept_during_the_training(
         networks.extend(weakref.ref(value) for state in found.values() for value in state.values())
         return result
 
-    monkeypatch.setattr(f"train.{reader}", noted)
-    monkeypatch.setattr("train.loop", lambda *_, **__: alive.extend(of for of in networks if of() is not None))
+    monkeypatch.setattr(f"training.job.{reader}", noted)
+    monkeypatch.setattr("training.job.loop", lambda *_, **__: alive.extend(of for of in networks if of() is not None))
     train(train_options(root, f"{LSESIM} {flags}"))
     assert (len(networks) > 0, alive) == (True, [])

@@ -130,7 +130,9 @@ def test_the_lines_of_the_page_run(root: Path, tmp_path: Path, monkeypatch: pyte
     shutil.copytree(root / "checkpoints" / "fsesim", tmp_path / "checkpoints" / "mine")
     shutil.copy(root / "checkpoints" / "fsesim" / "latest_net_G.pth", tmp_path / "horse2zebra.pth")
     save_noise(tmp_path / "photo.jpg", 0)
-    for lines in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+    translating, rest = page.split("## Train\n")  # `rest`: tests/test_from_python.py
+    assert "```" not in rest.split("## The loss")[1]
+    for lines in re.findall(r"```python\n(.*?)```", translating, re.DOTALL):
         exec(lines, {"load": load, "REPOSITORY": str(ROOT)})
     with Image.open("painting.png") as painting:
         assert painting.size == (24, 20)

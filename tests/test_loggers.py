@@ -12,10 +12,10 @@ from states import content, differing
 from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
 from torch import Tensor
 
-import train as program
 from models.structure import Structure
 from options import DisplayFlags
 from train import train
+from training import job as program
 from training.samples import FixedSamples
 from training.vitals import Vitals
 from util.errors import UserError

@@ -12,9 +12,9 @@ import torch
 from states import content, differing
 from tiny import save_folders, train_options
 
-import train as program
 from models import MODELS, Model
 from train import train
+from training import job as program
 from training.step import TrainingStep
 from util.errors import UserError
 from util.state_dicts import load_file, network_path
@@ -109,7 +109,7 @@ def test_an_epoch_whose_last_step_was_saved_but_not_its_end_is_ended(
     def die(self: Any) -> None:
         raise KilledError
 
-    monkeypatch.setattr("train.Run.end_epoch", die)
+    monkeypatch.setattr("training.job.Run.end_epoch", die)
     with pytest.raises(KilledError):
         run(root, flags, "killed")
     monkeypatch.undo()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import train
+from training import job
 from util.loggers import Sink
 
 
@@ -35,8 +36,8 @@ def resident(process: int | None) -> int:
 
 
 def main() -> None:
-    file, scales, open_sinks = Path(sys.argv.pop(1)), Scales(), train.open_sinks
-    train.open_sinks = lambda *arguments: [*open_sinks(*arguments), scales]
+    file, scales, open_sinks = Path(sys.argv.pop(1)), Scales(), job.open_sinks
+    job.open_sinks = lambda *arguments: [*open_sinks(*arguments), scales]
     sys.stdout.isatty = lambda: True  # type: ignore[method-assign]  # for the progress bar
     try:
         train.main()  # which exits

@@ -62,7 +62,7 @@ def save_checkpoint(
         state = {
             "networks": networks,
             "optimizers": {name: optimizer.state_dict() for name, optimizer in model.optimizers.items()},
-            "random": random_states(_device(model)),
+            "random": random_states(model.device),
             "memory": memory,
             **extra,
         }
@@ -273,7 +273,7 @@ def restore(model: Model, state: Mapping[str, Any], path: Path, world: World = A
     for name, item in model.memory.items():
         if name in memory:
             item.load_state_dict(memory[name])
-    return notes + restore_random_states(state["random"], _device(model))
+    return notes + restore_random_states(state["random"], model.device)
 
 
 def start_average(model: Model, name: str) -> str:
@@ -291,7 +291,3 @@ def follow_layout(optimizer: torch.optim.Optimizer) -> None:
         for key, value in values.items():
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
                 values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def _device(model: Model) -> torch.device:
-    return next(p.device for network in model.networks.values() for p in network.parameters())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
@@ -16,6 +17,8 @@ CODES = {getattr(signal, name): code
          for name, code in (("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129), ("SIGUSR1", 75))
          if hasattr(signal, name)}  # Windows knows only the first two
 """Exit codes that schedulers understand; 75 is EX_TEMPFAIL: run the program again."""
+ASKED = 1
+"""Code of a stop that the program asks for itself, by `Signals.ask`; lower than those of signals."""
 NOTICE = b"\nSIGINT: the training saves after this step and stops; once more, and it ends at once\n"
 
 
@@ -24,6 +27,7 @@ class Signals:
 
     They end it immediately, except inside ``with signals.held()``. There they wait until the program calls `agreed`.
     Then all processes stop after the same step, whichever of them got the signal. A second SIGINT does not wait.
+    In a thread other than the main one, where Python allows no handlers, signals are left to the program.
 
     Attributes:
         code: the exit code that the processes have agreed on; 0 before that.
@@ -38,6 +42,8 @@ class Signals:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
+        if threading.current_thread() is not threading.main_thread():
+            return self
         # What the parent had this process ignore (nohup, a shell's background job) stays ignored.
         self._handlers = {s: signal.getsignal(s) for s in CODES if signal.getsignal(s) is not signal.SIG_IGN}
         for number in self._handlers:
@@ -65,6 +71,10 @@ class Signals:
     def received(self) -> bool:
         """True if a signal is pending."""
         return self._received != 0
+
+    def ask(self) -> None:
+        """Ask for a stop after this step, as a signal does; the code is `ASKED`."""
+        self._received = self._received or ASKED
 
     def agreed(self) -> bool:
         """Return whether to stop now. All processes must call it once a step, and get the same answer.

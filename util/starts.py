@@ -6,7 +6,6 @@ import json
 import platform
 import shlex
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,12 +19,14 @@ GIT_SECONDS = 20  # a slow network file system must not hold up a training
 
 
 def record_start(
-    folder: Path, changed: Sequence[str] | None, device: torch.device, *, processes: int, seed: int | None, images: int
+    folder: Path, command: Sequence[str], changed: Sequence[str] | None, device: torch.device, *, processes: int,
+    seed: int | None, images: int
 ) -> None:
     """Append a line to ``runs.jsonl``.
 
     Args:
         folder: the experiment's folder.
+        command: the program and its arguments.
         changed: a text for each flag with another value than at the start before; None: there was none.
         device: of the first process.
         processes: number of processes.
@@ -37,7 +38,7 @@ def record_start(
     """
     commit, dirty = code_version()
     record = {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "command": shlex.join(sys.argv),
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "command": shlex.join(command),
         "changed": changed, "images": images, "commit": commit, "dirty": dirty, "python": platform.python_version(),
         "torch": torch.__version__, "cuda": torch.version.cuda,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

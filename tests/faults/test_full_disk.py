@@ -107,7 +107,7 @@ def test_an_error_of_the_disk_is_one_sentence(
     def refuse(*arguments: object, **keywords: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("train.open_sinks", lambda *arguments: [])
+    monkeypatch.setattr("training.job.open_sinks", lambda *arguments: [])
     monkeypatch.setattr(operation, refuse)
     with pytest.raises(UserError, match=r"could not be written to .*No space left.* are intact"):
         train(options)

@@ -148,7 +148,7 @@ def test_a_signal_before_the_first_step_ends_at_once(root: Path, monkeypatch: py
     def interrupted(*arguments: Any) -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
 
-    monkeypatch.setattr("train.prepare", interrupted)
+    monkeypatch.setattr("training.job.prepare", interrupted)
     with pytest.raises(SystemExit) as ended:
         train(train_options(root, "--max_iters 9 --no_html"))
     assert ended.value.code == 75
