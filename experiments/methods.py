@@ -17,6 +17,10 @@ apart, by a tint alone. By the shallow ones FastCUT's published weight of 10 lea
 ``--use_norm`` FSeSim lets the lines take colour. At a weight of 10 munit_sc fills whole drawings with dark styles.
 """
 MORE = {
+    **{f"cut-{name}": f"--model cut --nce_layers 0,4,7 {flags}" for name, flags in (
+        ("MoNCE", "--lambda_NCE 3 --nce_loss monce"), ("hDCE", "--lambda_NCE 0.3 --nce_loss hdce"),
+        ("SRC", "--lambda_NCE 0.3 --lambda_SRC 0.15 --nce_loss src"),
+        ("QS-Attn", "--lambda_NCE 3 --query_by entropy"))},
     "gc_gan": "--model gc_gan --geometry rot",
     "gc_gan-FSeSim": f"--model gc_gan --geometry rot {STRUCTURE} --use_norm --structure fsesim",
 }

@@ -9,10 +9,14 @@ head a layer (network F):
 CUT also translates real images of B, as an identity, and averages L_PatchNCE(A, G(A)) and L_PatchNCE(B, G(B)).
 FastCUT does not; it weighs the loss by 10, and translates mirrored inputs half of the time, whose features, mirrored
 back, must fit those of the input as it was.
+
+``--nce_loss`` puts another loss in the place of PatchNCE (see `losses.patch_contrasts`), and ``--query_by entropy``
+chooses patches by the generator's attention instead of at random.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -25,7 +29,8 @@ from util.errors import UserError
 from .base import Model, pad_to_fit, translate_any_size
 from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty, refuse_way_back
 from .image_pool import ImagePool
-from .losses.patch_nce import PatchNCELoss
+from .losses.patch_contrasts import hard_negative_contrast, monce, semantic_relation_loss
+from .losses.patch_nce import PatchNCELoss, mean_over_layers, patch_nce
 from .networks import ResnetGenerator, initialize
 from .objective import Minimize, total
 
@@ -58,6 +63,23 @@ class PatchFlags:
     num_patches: int = flag(256, "patches a layer", minimum=1)
     nce_T: float = flag(0.07, "temperature of the contrastive loss", above=0)
     flip_equivariance: bool = flag(False, "mirror half of the inputs before the generator, and its features after it")
+    nce_loss: str = flag("patchnce", "the contrastive loss: patchnce; monce, with negatives weighted by optimal "
+                         "transport; hdce, decoupled with hard negatives; src, the same and --lambda_SRC. hdce and src "
+                         "have the default --lambda_NCE 0.1", choices=("patchnce", "monce", "hdce", "src"))
+    lambda_SRC: float = flag(0.05, "weight of semantic relation consistency, with --nce_loss src", minimum=0)
+    monce_eps: float = flag(1.0, "entropy of monce's transport plan; the smaller, the more similar negatives count",
+                            minimum=0.02)
+    hdce_gamma: float = flag(0.1, "hardness of the negatives of hdce and src; 0: all alike", minimum=0)
+    query_by: str = flag("random", "patches of the layers with the smallest maps: random ones, or those of the lowest "
+                         "entropy of attention", choices=("random", "entropy"))
+
+    def contrast(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the loss of queries and keys that ``nce_loss`` names."""
+        if self.nce_loss == "monce":
+            return partial(monce, temperature=self.nce_T, epsilon=self.monce_eps)
+        if self.nce_loss in ("hdce", "src"):
+            return partial(hard_negative_contrast, temperature=self.nce_T, gamma=self.hdce_gamma)
+        return partial(patch_nce, temperature=self.nce_T)
 
 
 class ContrastiveModel(Model):
@@ -74,7 +96,7 @@ class ContrastiveModel(Model):
     @classmethod
     def implied(cls, typed: Mapping[str, Any]) -> Mapping[str, Any]:
         if typed.get("CUT_mode") != "FastCUT":
-            return {}
+            return {"lambda_NCE": 0.1} if typed.get("nce_loss") in ("hdce", "src") else {}
         return {"lambda_NCE": 10.0, "nce_idt": False, "flip_equivariance": True, "n_epochs": 150, "n_epochs_decay": 50}
 
     @classmethod
@@ -86,7 +108,9 @@ class ContrastiveModel(Model):
         if TrainFlags not in options:
             refuse_way_back(options)
             return
-        data = options[DataFlags]
+        data, flags = options[DataFlags], options[PatchFlags]
+        if flags.nce_loss != "patchnce" and flags.num_patches < 2:
+            raise UserError(f"--nce_loss {flags.nce_loss} needs negatives: use --num_patches 2 or more")
         refuse_penalty(options)
         refuse_one_domain(options)
         if data.input_nc != data.output_nc:
@@ -115,7 +139,8 @@ class ContrastiveModel(Model):
                 raise UserError(f"--nce_layers: there is no layer {flags.nce_layers[-1]} in the encoder of --netG "
                                 f"{network.netG}, whose last residual block is layer {last}; choose layers up to it")
             self.nce = PatchNCELoss(self.generator.channels_of(flags.nce_layers), width=flags.netF_nc,
-                                    patch_count=flags.num_patches, temperature=flags.nce_T)
+                                    patch_count=flags.num_patches, contrast=flags.contrast(),
+                                    by_entropy=flags.query_by == "entropy")
             initialize(self.nce, network.init_type, network.init_gain)
             self.networks["F"] = self.nce
             groups.append({"params": self.nce.parameters()})
@@ -138,14 +163,19 @@ class ContrastiveModel(Model):
         } | self._contrasts(outputs, keys, flip)))
 
     def _contrasts(self, outputs: list[Tensor], keys: list[list[Tensor]], flip: bool) -> dict[str, Tensor]:
-        """The weighted PatchNCE losses of the pairs; arguments as `_translate` takes and returns them."""
+        """The weighted contrastive losses of the pairs; arguments as `_translate` takes and returns them.
+
+        Semantic relation consistency is for the translations of A only, as in its published code.
+        """
         terms: dict[str, Tensor] = {}
         if not self.patch.lambda_NCE:
             return terms
         queries = self._pass(outputs, encode_only=True)
         for (name, *_), target, source in zip(self.pairs, queries, keys, strict=True):
-            patches = self.nce([mirror(features, flip) for features in target], source)
-            terms[name] = self.patch.lambda_NCE / len(self.pairs) * patches
+            rows = self.nce.rows([mirror(features, flip) for features in target], source)
+            terms[name] = self.patch.lambda_NCE / len(self.pairs) * mean_over_layers(self.nce.contrast, rows)
+            if self.patch.nce_loss == "src" and name == "G_NCE":
+                terms["G_SRC"] = self.patch.lambda_SRC * mean_over_layers(semantic_relation_loss, rows)
         return terms
 
     def _translate(self, flip: bool) -> tuple[list[Tensor], list[list[Tensor]]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from tiny import METHODS, NETWORKS, SIZES, train_options, train_step
 from torch import Tensor, nn
 
 from models.cut import ContrastiveModel, PatchFlags
+from models.losses.patch_contrasts import hard_negative_contrast, monce, semantic_relation_loss
+from models.losses.patch_nce import patch_nce
 from models.networks import create_generator
 from options import TrainFlags
 from util.errors import UserError
@@ -162,6 +166,31 @@ def test_steps_work_with(tmp_path: Path, flags: str) -> None:
     checked_steps(build(tmp_path, flags), *[batch(count=2)] * 2)
 
 
+@pytest.mark.parametrize(("flags", "weight", "contrast"), [
+    ("--nce_loss patchnce", 1, patch_nce), ("--nce_loss monce --monce_eps 0.5", 1, partial(monce, epsilon=0.5)),
+    ("--nce_loss hdce --hdce_gamma 2", 0.1, partial(hard_negative_contrast, gamma=2)),
+    ("--nce_loss src --lambda_SRC 3 --lambda_NCE 5", 5, partial(hard_negative_contrast, gamma=0.1)),
+    ("--query_by entropy", 1, patch_nce),
+])
+def test_the_contrastive_loss_is_chosen(
+    tmp_path: Path, flags: str, weight: float, contrast: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    model = build(tmp_path, f"{flags} --init_gain 0.5", double=True)
+    generator, nce = copy.deepcopy(model.generator), copy.deepcopy(model.nce)
+    images = batch(5, 2, dtype=torch.float64)
+    torch.manual_seed(3)
+    losses = train_step(model, [images])
+    torch.manual_seed(3)
+    for name, image in (("G_NCE", images["A"]), ("G_NCE_idt", images["B"])):
+        rows = nce.rows(generator(generator(image), LAYERS, True), generator(image, LAYERS, True))
+        expected = weight / 2 * sum(contrast(*layer).item() for layer in rows) / len(LAYERS)
+        assert losses[name].item() == pytest.approx(expected, rel=1e-9), name
+        if name == "G_NCE" and "src" in flags:
+            relation = 3 * sum(semantic_relation_loss(*layer).item() for layer in rows) / len(LAYERS)
+            assert losses["G_SRC"].item() == pytest.approx(relation, rel=1e-9)
+    assert ("G_SRC" in losses) == ("src" in flags)
+
+
 def test_without_its_weight_there_are_no_heads(tmp_path: Path) -> None:
     model = build(tmp_path, "--lambda_NCE 0")
     losses = train_step(model, [batch()])
@@ -190,6 +219,7 @@ def test_defaults_are_the_published_ones(tmp_path: Path) -> None:
     ("--nce_layers=-1,4", "--nce_layers: '-1,4'"), ("--nce_layers a", "--nce_layers: 'a' is not a list of layers"),
     ("--nce_layers 0,18", "--nce_layers: there is no layer 18 .*resnet_6blocks.* layer 17; choose"),
     ("--dataset_mode single", "--dataset_mode single has no images of the target domain"),
+    ("--nce_loss monce --num_patches 1", "--nce_loss monce needs negatives: use --num_patches 2 or more"),
 ])
 def test_flags_that_cannot_work_are_refused_in_one_sentence(
     tmp_path: Path, flags: str, message: str

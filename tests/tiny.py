@@ -31,6 +31,9 @@ METHODS = {
     "single-image LSeSim": f"--model sinsc {SINGLE} {LOSSES} --learned_attn --augment",
     "CUT": "--model cut --nce_layers 0,4,8,12 --num_patches 16 --netF_nc 8",
     "FastCUT": "--model cut --CUT_mode FastCUT --num_patches 16 --netF_nc 8",
+    "CUT with MoNCE": "--model cut --nce_layers 0,4,8,12 --num_patches 16 --netF_nc 8 --nce_loss monce",
+    "CUT with SRC and QS-Attn": "--model cut --nce_layers 0,4,12 --num_patches 16 --netF_nc 8 --nce_loss src "
+                                "--query_by entropy",
     "pix2pix": "--model pix2pix",
     "MUNIT": f"--model munit_sc {LOSSES} --style_dim 3",
 }

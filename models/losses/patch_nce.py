@@ -6,7 +6,8 @@ arXiv 2007.15651. This file needs torch alone, so it can be copied into any proj
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -34,10 +35,14 @@ def patch_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) -> Te
         raise ValueError(f"queries {list(queries.shape)} and keys {list(keys.shape)} differ in shape")
     batch, count, _ = queries.shape
     with torch.autocast(queries.device.type, enabled=False):  # half precision loses small differences
-        queries, keys = (rows if rows.dtype == torch.float64 else rows.float() for rows in (queries, keys.detach()))
-        logits = F.normalize(queries, dim=2) @ F.normalize(keys, dim=2).mT / temperature  # [B, N, N]
+        logits = unit_rows(queries) @ unit_rows(keys.detach()).mT / temperature  # [B, N, N]
         answers = torch.arange(count, device=queries.device).repeat(batch)
         return F.cross_entropy(logits.flatten(0, 1), answers)
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """L2-normalise [B, N, C] over C; in float32 or, for float64 rows, float64."""
+    return F.normalize(rows if rows.dtype == torch.float64 else rows.float(), dim=2)
 
 
 class PatchNCELoss(nn.Module):
@@ -50,36 +55,91 @@ class PatchNCELoss(nn.Module):
         width: channels of a head's hidden layer and of its output.
         patch_count: places drawn anew at each call, the same for all images; a smaller map gives all it has.
         temperature: see `patch_nce`.
+        contrast: a loss of queries and keys, in the place of `patch_nce`.
+        by_entropy: in the layers of the smallest maps, choose places by `attention_rows` and compare what they attend
+            to (X. Hu et al.: "QS-Attn: Query-Selected Attention for Contrastive Learning in I2I Translation", CVPR
+            2022, arXiv 2203.08483). Larger maps have too many pairs of places.
     """
 
     def __init__(
-        self, channels: Sequence[int], *, width: int = 256, patch_count: int = 256, temperature: float = 0.07
+        self, channels: Sequence[int], *, width: int = 256, patch_count: int = 256, temperature: float = 0.07,
+        contrast: Callable[[Tensor, Tensor], Tensor] | None = None, by_entropy: bool = False,
     ) -> None:
         super().__init__()
-        self.patch_count, self.temperature = patch_count, temperature
+        self.patch_count, self.by_entropy = patch_count, by_entropy
+        self.contrast = contrast or partial(patch_nce, temperature=temperature)
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(count, width), nn.ReLU(), nn.Linear(width, width)) for count in channels)
 
     def forward(
         self, target: Sequence[Tensor], source: Sequence[Tensor], positions: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """InfoNCE of a translation's patches against those of its input.
+        """The contrast of a translation's patches with those of its input.
 
         Args:
             target, source: the layers' features, each [B, C, H, W], of the translation and of the input. No gradient
                 reaches the source.
             positions: for each layer LongTensor [N] of flat row-major places, instead of random ones.
         """
-        if positions is None:
-            positions = [torch.randperm(f.shape[2] * f.shape[3], device=f.device)[: self.patch_count] for f in source]
-        losses = []
-        for head, queries, keys, places in zip(self.heads, target, source, positions, strict=True):
+        return mean_over_layers(self.contrast, self.rows(target, source, positions))
+
+    def rows(
+        self, target: Sequence[Tensor], source: Sequence[Tensor], positions: Sequence[Tensor] | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Queries and keys of each layer, [B, N, width] each; arguments as those of `forward`."""
+        smallest = min(features[0, 0].numel() for features in source)
+        layers = []
+        for number, (head, of_target, of_source) in enumerate(zip(self.heads, target, source, strict=True)):
+            size = of_source[0, 0].numel()
+            if self.by_entropy and size == smallest:
+                with torch.no_grad():
+                    attention = attention_rows(of_source, self.patch_count)
+                queries, keys = (attend(attention, features) for features in (of_target, of_source))
+            else:
+                places = positions[number] if positions is not None else (
+                    torch.randperm(size, device=of_source.device)[: self.patch_count])
+                queries, keys = rows_at(of_target, places), rows_at(of_source, places)
             with torch.no_grad():
-                known = head(rows_at(keys, places))
-            losses.append(patch_nce(head(rows_at(queries, places)), known, temperature=self.temperature))
-        return torch.stack(losses).mean()
+                known = head(keys)
+            layers.append((head(queries), known))
+        return layers
+
+
+def mean_over_layers(loss: Callable[[Tensor, Tensor], Tensor], layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The mean of a loss of queries and keys over layers."""
+    return torch.stack([loss(queries, keys) for queries, keys in layers]).mean()
 
 
 def rows_at(features: Tensor, positions: Tensor) -> Tensor:
     """The features at some places: [B, C, H, W] and LongTensor [N] to [B, N, C]."""
     return features.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, positions)  # copies none whose channels are last
+
+
+def attention_rows(features: Tensor, count: int, *, chunk: int = 1024) -> Tensor:
+    """Self-attention of the places that attend to the fewest others, by the entropy of their attention.
+
+    Attention is the softmax of the products of a place's features with those of every place.
+
+    Args:
+        features: [B, C, H, W].
+        count: number of places; a smaller map gives all it has.
+        chunk: places whose attention is in memory at a time.
+
+    Returns:
+        [B, N, H * W], each row sums to 1; for each image the rows of lowest entropy, lowest first.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        rows = features.flatten(2).mT if features.dtype == torch.float64 else features.flatten(2).mT.float()
+        entropies = []
+        for part in rows.split(chunk, dim=1):
+            logs = (part @ rows.mT).log_softmax(dim=2)
+            entropies.append(-(logs.exp() * logs).sum(dim=2))
+        entropy = torch.cat(entropies, dim=1)  # [B, H * W]
+        places = entropy.topk(min(count, entropy.shape[1]), dim=1, largest=False).indices  # [B, N]
+        chosen = rows.gather(1, places[:, :, None].expand(-1, -1, rows.shape[2]))
+        return (chosen @ rows.mT).softmax(dim=2)
+
+
+def attend(attention: Tensor, features: Tensor) -> Tensor:
+    """The features that rows [B, N, H * W] of attention average: [B, C, H, W] to [B, N, C]."""
+    return attention @ features.flatten(2).mT.to(attention)
