@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serve the page until Ctrl-C."""
     flags = parse_flags(AppFlags, "app.py", argv)
     choose_device(flags.gpu_ids)  # refuses a missing device
-    if not flags.checkpoints_dir.is_dir():
+    typed = flags.checkpoints_dir != AppFlags.checkpoints_dir
+    if not flags.checkpoints_dir.is_dir() and (typed or not find_checkpoints(flags.checkpoints_dir)):
         raise UserError(f"--checkpoints_dir: there is no folder {flags.checkpoints_dir}; train a model first, or name "
                         "another one")
     if importlib.util.find_spec("gradio") is None:

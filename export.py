@@ -1,27 +1,33 @@
-"""Write a trained generator as ONNX or as a file of torch.export.
+"""Write a trained generator as ONNX, as a file of torch.export, or as a folder to share.
 
     python export.py --name colours                                  # checkpoints/colours/latest_net_G.onnx
     python export.py --name colours --uint8 --format pt2 --output colours.pt2
+    python export.py --name colours --format hub --license mit       # hub/colours, with a model card
 
-The file is run on images of two sizes and compared with test.py before it takes its place.
+What was written is run and compared with test.py before it takes its place.
 """
 
 import warnings
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from data import DATASETS
+from evaluation.hub_export import export_hub_folder
+from inference import Translator
 from models import MODELS, Model
 from models.exporting import FORMATS, Translation, largest_difference
 from models.munit_sc import MultiModalModel
-from options import EXPORT, DataFlags, ExportFlags, FlagOwner, Options, RunFlags, TestFlags, parse
+from options import EXPORT, DataFlags, ExportFlags, FlagOwner, Options, RunFlags, parse
 from util.errors import UserError, run_program
 from util.files import replacing
-from util.state_dicts import AVERAGE, load_networks, network_path
+from util.state_dicts import weights_path
 
 MOST = {False: 1e-4, True: 0.02}
 """The difference that an export may have: of values in [-1, 1], and with --uint8 of levels of 0 to 255."""
+AS_EXPORTED = {"eval": True, "tile": 0, "amp": "no", "compile": False, "channels_last": False}
+"""Flags of test.py that an export does not follow."""
 
 
 class NoImages(FlagOwner):
@@ -39,18 +45,32 @@ def export(options: Options) -> None:
         UserError: there is no such checkpoint, a package is missing, the output's name is of another format, or what
             was written computes something else.
     """
-    flags, data = options[ExportFlags], options[DataFlags]
-    if flags.output and Path(flags.output).suffix != f".{flags.format}":
-        raise UserError(f"--output {flags.output} should end in .{flags.format}, which is what --format writes")
-    model = MODELS[options[RunFlags].model](options, training=False)
-    checkpoint = load(model, options)
-    print("\n".join([*options.notes, f"from {checkpoint}"]))
+    run = options[RunFlags]
+    options = options.replacing(AS_EXPORTED)
+    translator = Translator(options, torch.device("cpu"))
+    translator.load(run.folder, run.tag)
+    print("\n".join([*options.notes, f"from {weights_path(run.folder, run.tag, next(iter(translator.networks)))}"]))
+    if options[ExportFlags].format == "hub":
+        export_hub_folder(options, translator)
+    else:
+        export_file(options, translator)
+
+
+def export_file(options: Options, translator: Translator) -> None:
+    """Write the generator as a file for another program.
+
+    Raises:
+        UserError: see `export`.
+    """
+    flags, data, run = options[ExportFlags], options[DataFlags], options[RunFlags]
+    checkpoint = weights_path(run.folder, run.tag, next(iter(translator.networks)))
     path = Path(flags.output) if flags.output else checkpoint.with_suffix(f".{flags.format}")
+    model = translator.model
     translation = Translation(next(iter(model.networks.values())), *styles(model), uint8=flags.uint8)
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the exporters have to say about versions to come
-        run = FORMATS[flags.format](translation, data.input_nc, temporary)
-        difference = largest_difference(run, model.translate, translation, data.input_nc)
+        run_file = FORMATS[flags.format](translation, data.input_nc, temporary)
+        difference = largest_difference(run_file, model.translate, translation, data.input_nc)
         unit = "levels beyond rounding" if flags.uint8 else "in [-1, 1]"
         print(f"largest difference from test.py --eval, over two sizes: {difference:.2g} {unit}")
         if not difference <= MOST[flags.uint8]:
@@ -59,15 +79,6 @@ def export(options: Options) -> None:
     images = "[B, H, W, {}] of uint8" if flags.uint8 else "[B, {}, H, W] of float32 in [-1, 1]"
     print(f"{path}: {images.format(data.input_nc)} -> {images.format(data.output_nc)}; any batch, any sides from "
           f"{translation.least_side} pixels")
-
-
-def load(model: Model, options: Options) -> Path:
-    """Load the checkpoint into the model, as test.py --eval does; returns the generator's file."""
-    run, suffix = options[RunFlags], AVERAGE if options[TestFlags].use_ema else ""
-    load_networks(run.folder, run.tag, {name + suffix: network for name, network in model.networks.items()})
-    for network in model.networks.values():
-        network.eval().requires_grad_(False)
-    return network_path(run.folder, run.tag, next(iter(model.networks)) + suffix)
 
 
 def styles(model: Model) -> list[Tensor]:

@@ -28,9 +28,13 @@ from options import TEST, DataFlags, Options, RunFlags, SpeedFlags, TestFlags, p
 from util.device import choose_device
 from util.errors import UserError
 from util.images import decode, load_normalized, normalized, to_uint8
-from util.state_dicts import AVERAGE, LATEST, generator_of, load_networks, network_path
+from util.state_dicts import AVERAGE, LATEST, generator_of, has_network, load_networks, network_path
+
+from .hub import find
 
 STYLES = 32  # of a model with several styles: those of test.py --n_styles 32
+
+SLACK = 0.1  # beyond [-1, 1], where resampling overshoots
 
 Picture: TypeAlias = "Image.Image | NDArray[np.uint8] | Tensor"
 Same = TypeVar("Same", Image.Image, NDArray[np.uint8], Tensor)
@@ -132,7 +136,8 @@ class Translator:
         Raises:
             UserError: a file cannot be read as an image.
             TypeError: another kind of image.
-            ValueError: another shape, type of values or number of channels, no pixels, or there is no such style.
+            ValueError: another shape, type of values or number of channels, values outside of [-1, 1], no pixels, or
+                there is no such style.
         """
         if not 1 <= style <= self.styles:
             raise ValueError(f"style {style}: this generator has styles 1 to {self.styles}")
@@ -157,8 +162,9 @@ def load(
     """Load a trained generator.
 
     Args:
-        path: the folder of an experiment, such as ``checkpoints/colours``; or the ``.pth`` file of a generator of this
-            project, CycleGAN, CUT, pix2pix or F-LSeSim.
+        path: the folder of an experiment, such as ``checkpoints/colours``; a hub folder; the ``.pth`` file of a
+            generator of this project, CycleGAN, CUT, pix2pix or F-LSeSim; the name of a bundled generator; or
+            ``owner/name``, a model on the Hugging Face Hub.
         epoch: the checkpoint of a folder: an epoch, ``iter_N``, ``best`` or ``latest``.
         ema: load the moving average of the weights in a folder.
         model_suffix: ``_A`` or ``_B``: the generator of a CycleGAN that translates from A or from B; default: ``_A``.
@@ -168,17 +174,17 @@ def load(
         tile_overlap: overlap of tiles; None: half a tile, at most 128 pixels.
 
     Raises:
-        UserError: there is no such checkpoint, it is damaged, or it holds no generator of this project.
-        ValueError: ``epoch``, ``ema`` or ``model_suffix`` beside a file.
+        UserError: there is no such checkpoint or model, it is damaged, it holds no generator of this project, or the
+            Hub cannot be reached.
+        ValueError: ``epoch``, ``ema`` or ``model_suffix`` beside a file, or ``model_suffix`` for a generator with
+            styles.
     """
-    path = Path(path)
+    path = find(path)
     flags: dict[str, Any] = {"gpu_ids": device, "batch_size": batch_size, "tile": tile,
                              "tile_overlap": min(128, tile // 2) if tile_overlap is None else tile_overlap}
     if path.is_dir():
         half = model_suffix or _half(path, epoch, ema)
         return _load(path, epoch, flags | {"use_ema": ema, "model_suffix": half})
-    if not path.is_file():
-        raise UserError(f"there is no {path}: name the folder of an experiment, or the .pth file of a generator")
     if epoch != LATEST or ema or model_suffix:
         raise ValueError(f"epoch, ema and model_suffix choose a generator of a folder, but {path} is a file")
     if name := generator_of(path):
@@ -196,10 +202,14 @@ def load(
 def _load(folder: Path, epoch: str, flags: Mapping[str, Any]) -> Translator:
     """Load the generator that the flags of ``test.py`` name."""
     folder = folder.resolve()  # "." has no name
-    if (recorded_flags(folder) or {}).get("model") == "munit_sc":
-        own = {"model": "munit_sc", "n_styles": STYLES, "model_suffix": ""}
-    else:
-        own = {"model": "test"}
+    recorded, half = recorded_flags(folder) or {}, flags.get("model_suffix", "")
+    own: dict[str, Any] = {"model": "test"}
+    if recorded.get("model") == "munit_sc":
+        if half:
+            raise ValueError(f"model_suffix {half}: {folder} has one generator, with several styles; leave it out")
+        own = {"model": "munit_sc", "n_styles": STYLES}
+    elif half == "_B" and {"input_nc", "output_nc"} <= recorded.keys():  # it translates the other way
+        own |= {"input_nc": recorded["output_nc"], "output_nc": recorded["input_nc"]}
     place = {"checkpoints_dir": folder.parent, "name": folder.name, "epoch": epoch}
     images = {"dataroot": folder, "dataset_mode": "single"}  # read by nobody
     chosen = {**place, **images, **flags, **own}
@@ -210,10 +220,9 @@ def _load(folder: Path, epoch: str, flags: Mapping[str, Any]) -> Translator:
 
 
 def _half(folder: Path, epoch: str, ema: bool) -> str:
-    """Return ``_A`` for the folder of a CycleGAN, else nothing."""
+    """Return the half of a CycleGAN that a folder has, ``_A`` rather than ``_B``; nothing for a whole generator."""
     average = AVERAGE if ema else ""
-    whole, half = (network_path(folder, epoch, name + average).is_file() for name in ("G", "G_A"))
-    return "_A" if half and not whole else ""
+    return next((half for half in ("", "_A", "_B") if has_network(folder, epoch, f"G{half}{average}")), "")
 
 
 def as_batch(image: Any, channels: int) -> Tensor:
@@ -222,7 +231,7 @@ def as_batch(image: Any, channels: int) -> Tensor:
     Raises:
         UserError: a file cannot be read as an image.
         TypeError: it is none of the kinds of `Translator.__call__`.
-        ValueError: a shape, type of values or number of channels that does not fit.
+        ValueError: a shape, type of values, range or number of channels that does not fit.
     """
     if isinstance(image, str | os.PathLike):
         return load_normalized(Path(image), channels)[None]
@@ -238,6 +247,10 @@ def as_batch(image: Any, channels: int) -> Tensor:
         if image.ndim not in (3, 4) or image.shape[-3] != channels or 0 in image.shape or not image.is_floating_point():
             raise ValueError(f"a tensor of {image.dtype} with shape {list(image.shape)}: it should be floats in "
                              f"[-1, 1], [{channels}, H, W] or [B, {channels}, H, W], and not empty")
+        least, most = image.aminmax()
+        if not (least >= -1 - SLACK and most <= 1 + SLACK):  # also if they are NaN
+            raise ValueError(f"a tensor of values from {least:.4g} to {most:.4g}: they should be in [-1, 1]; an image "
+                             "of 0 to 255 is image / 127.5 - 1")
         return image.detach().float().reshape(-1, *image.shape[-3:])
     raise TypeError(f"{type(image).__name__} is no image: give a file, an image of Pillow, a uint8 array or a tensor")
 

@@ -48,6 +48,7 @@ class Model(FlagOwner, ABC):
         shown: names of the images that `visuals` returns, in order.
         drawings: functions that draw more pictures of images, by name.
         translator: name of the network that test.py translates with.
+        shared: names of the networks that a hub folder gets beside it.
         augmentation: policies of `diff_augment` for the images that discriminators see.
         bands: ``--rgb_bands``.
         judged_channels: channels of each picture, where a discriminator sees several pictures side by side as channels.
@@ -55,6 +56,7 @@ class Model(FlagOwner, ABC):
 
     published: tuple[str, ...] = ("G",)
     translator: ClassVar[str] = "G"
+    shared: ClassVar[tuple[str, ...]] = ()
     shown: tuple[str, ...] = ("real_A", "fake_B", "real_B", "idt_B")
     learned_losses: tuple[str, ...] = ()
 

@@ -65,6 +65,7 @@ class MultiModalModel(Model):
     test_flags: ClassVar[tuple[type, ...]] = (ChosenStyleFlags,)
     inherited: ClassVar[tuple[str, ...]] = ("style_dim",)
     published = ("G", "E", "D")
+    shared = ("E",)
     shown = ("real_A", "fake_B", "other_B", "real_B", "idt_B")
     learned_losses = ("F",)
 

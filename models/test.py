@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from options import Options, TrainFlags, flag, recorded_flags
+from options import Options, RunFlags, TestFlags, TrainFlags, flag, recorded_flags
 from options.flag import plain_name
 from util.errors import UserError
+from util.state_dicts import AVERAGE, has_network
 
 from .base import Model, translate_any_size
 from .building import build_generator, is_reversed, refuse_way_back
@@ -44,10 +45,11 @@ class TestModel(Model):
         if (recorded_flags(folder) or {}).get("model") == "munit_sc":
             raise UserError(f"{folder} was trained with --model munit_sc, whose generator needs a style: add --model "
                             "munit_sc (and --dataset_mode single for a plain folder or a file)")
-        whole, *halves = (cls.checkpoint({**values, "model_suffix": half}) for half in ("", "_A", "_B"))
-        if not values["model_suffix"] and not whole.exists() and any(half.exists() for half in halves):
-            raise UserError(f"there is no checkpoint {whole}, but halves of a CycleGAN are there: add --model_suffix "
-                            "_A or --model_suffix _B")
+        tag, average = options[RunFlags].tag, AVERAGE * options[TestFlags].use_ema
+        whole, *halves = (has_network(folder, tag, f"G{half}{average}") for half in ("", "_A", "_B"))
+        if not values["model_suffix"] and not whole and any(halves):
+            raise UserError(f"{folder} has no generator G{average}, but halves of a CycleGAN: add --model_suffix _A or "
+                            "--model_suffix _B")
         half, trained = values["model_suffix"], options.recorded.get("direction")
         if half not in ("_A", "_B"):
             refuse_way_back(options)

@@ -1,7 +1,7 @@
 """Command lines: groups of flags, their parser, and the options of a run."""
 
 from .common import DataFlags, DeviceFlags, NetworkFlags, RunFlags, SpeedFlags, has_crop, usable_cores
-from .export import EXPORT, ExportFlags
+from .export import EXPORT, ExportFlags, HubFlags
 from .flag import REQUIRED, flag
 from .options import Options
 from .parser import arguments, parse_flags, parse_known_flags
@@ -12,7 +12,7 @@ from .train import TRAIN, DisplayFlags, EvalFlags, LoadingFlags, TrainFlags
 
 __all__ = [
     "EXPORT", "REQUIRED", "TEST", "TRAIN", "DataFlags", "DeviceFlags", "DisplayFlags", "EvalFlags", "ExportFlags",
-    "FlagOwner", "LoadingFlags", "NetworkFlags", "Options", "Program", "RunFlags", "SpeedFlags", "TestFlags",
-    "TrainFlags", "arguments", "flag", "has_crop", "parse", "parse_flags", "parse_known_flags", "recorded_flags",
-    "usable_cores",
+    "FlagOwner", "HubFlags", "LoadingFlags", "NetworkFlags", "Options", "Program", "RunFlags", "SpeedFlags",
+    "TestFlags", "TrainFlags", "arguments", "flag", "has_crop", "parse", "parse_flags", "parse_known_flags",
+    "recorded_flags", "usable_cores",
 ]

@@ -41,6 +41,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "checkpoints"
 
 
+@pytest.fixture(autouse=True)
+def _nothing_bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.checkpoints.BUNDLED", tmp_path / "bundled")
+
+
 def choose(root: Path, label: str) -> Checkpoint:
     return find_checkpoints(root)[label]
 

@@ -36,7 +36,7 @@ MAY_IMPORT = {
 PROGRAMS = ("train", "test", "evaluate", "app", "export", "hubconf")
 OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
             "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "onnxscript", "gradio",
-            "imageio_ffmpeg", "tornado", "tifffile", "imagecodecs")
+            "imageio_ffmpeg", "tornado", "tifffile", "imagecodecs", "huggingface_hub")
 
 
 def part_of(module: str) -> str | None:

@@ -202,6 +202,7 @@ def test_one_direction_of_cycle_gan_is_a_start_and_gets_one(root: Path) -> None:
 
 @pytest.mark.parametrize(("value", "told"), [
     ("firts", r"--init_from firts: there is no experiment, folder or file of this name \(\S+ has early, first\)$"),
+    ("x" * 300, r"--init_from x+: File name too long; name an experiment, a folder or a file$"),
     ("first/7_state.pth", r"--init_from first/7_state.pth: there is no experiment, folder or file"),
     ("empty", r"--init_from: there is no \S+empty/latest_net_G.pth \(\S+ has early, first\); name one of its files"),
     ("early", r"--init_from: there is no \S+early/latest_net_G.pth \(\S+early has 2_net_G.pth\); name one of its"),

@@ -267,7 +267,7 @@ def test_halves_of_a_cyclegan_are_found(tmp_path: Path, own: bool) -> None:
     outcome = cli.run("test.py", "--dataroot", tmp_path / "images", "--name", "run", *cli.TINY_TEST,
                       "--checkpoints_dir", tmp_path / "checkpoints")
     assert outcome.code == 2
-    assert "there is no checkpoint" in outcome.err
+    assert "has no generator G, but halves" in outcome.err
     assert "--model_suffix _A" in outcome.err
 
 

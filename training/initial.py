@@ -12,6 +12,7 @@ from models.networks.recognition import recognize_generator
 from options import Options, RunFlags, TrainFlags
 from util.distributed import ALONE, World
 from util.errors import UserError
+from util.hub_folders import is_hub_folder, read_networks
 from util.state_dicts import (
     AVERAGE,
     LATEST,
@@ -57,8 +58,15 @@ def read_weights(options: Options, world: World = ALONE) -> Weights | None:
 
 
 def _read(text: str, root: Path) -> Weights:
-    """Read the networks of the experiment, folder or file ``text``; ``root`` is the folder of the experiments."""
-    place = next((path for path in (root / text, Path(text)) if path.exists()), None)
+    """Read the networks of the experiment, folder or file ``text``; ``root`` is the folder of the experiments.
+
+    Raises:
+        UserError: there is nothing of that name, or a file is damaged.
+    """
+    try:
+        place = next((path for path in (root / text, Path(text)) if path.exists()), None)
+    except OSError as error:  # longer than a name can be, for example
+        raise UserError(f"--init_from {text}: {error.strerror}; name an experiment, a folder or a file") from error
     if place is None:
         raise UserError(f"--init_from {text}: there is no experiment, folder or file of this name"
                         f"{instead_of(network_path(root / text, LATEST, GENERATOR))}")
@@ -71,11 +79,18 @@ def _read(text: str, root: Path) -> Weights:
 
 
 def _of_folder(folder: Path, tag: str) -> dict[str, Mapping[str, Any]]:
-    """Read the networks of a checkpoint, without moving averages: from its state, or from published networks."""
-    if (state := read_state(folder, tag)) is not None:
-        networks = state.get("networks")
-        if not (isinstance(networks, Mapping) and all(isinstance(of, Mapping) for of in networks.values())):
+    """Read the networks of a checkpoint, without moving averages: from its state, or from published networks.
+
+    The networks of a hub folder are those of its only checkpoint.
+    """
+    networks: Mapping[str, Mapping[str, Any]]
+    if is_hub_folder(folder):
+        networks = read_networks(folder)
+    elif (state := read_state(folder, tag)) is not None:
+        saved = state.get("networks")
+        if not (isinstance(saved, Mapping) and all(isinstance(of, Mapping) for of in saved.values())):
             raise UserError(f"{state_path(folder, tag)} holds no networks, and is no state of a training")
+        networks = saved
     else:
         start = f"{tag}_net_"
         networks = {path.stem.removeprefix(start): load_file(path) for path in sorted(folder.glob(f"{start}*.pth"))}

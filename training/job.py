@@ -24,6 +24,7 @@ from util.device import choose_device
 from util.distributed import ALONE, World, joined
 from util.errors import UserError
 from util.files import locked, remove_leftovers
+from util.hub_folders import is_hub_folder
 from util.loggers import Sink
 from util.loggers.registry import LoggedRun, open_loggers
 from util.signals import ASKED, Signals
@@ -53,9 +54,12 @@ def train(options: Options, on_report: OnReport | None = None) -> int:
     Returns:
         The exit code: 0 at its end, that of the signal if one has stopped it, `ASKED` if ``on_report`` has.
     """
+    if is_hub_folder(folder := options[RunFlags].folder):
+        raise UserError(f"{folder} holds a generator to share, not a training: choose another --name, and --init_from "
+                        f"{folder} to start from its weights")
     world = World.of_environment()
     device = choose_device(options[RunFlags].gpu_ids, world)
-    held = locked(options[RunFlags].folder) if world.is_first else nullcontext()
+    held = locked(folder) if world.is_first else nullcontext()
     with Signals(world) as signals, joined(world, device), held:
         train_in(world, device, options, signals, on_report)
     return signals.code

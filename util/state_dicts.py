@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .errors import UserError
+from .hub_folders import WEIGHTS, is_hub_folder, read_config, read_networks
 from .words import counted
 
 INTACT = "free some space or choose another --checkpoints_dir; the checkpoints written before are intact"
@@ -30,6 +31,22 @@ def generator_of(path: Path) -> tuple[str, str, str] | None:
     """Split the name of a generator's file: its tag, its half (empty, ``_A`` or ``_B``), and `AVERAGE` or nothing."""
     match = re.fullmatch(rf"(\w[\w.-]*)_net_G(|_A|_B)({AVERAGE}|)\.pth", path.name)
     return (match[1], match[2], match[3]) if match else None
+
+
+def has_network(folder: Path, tag: str, name: str) -> bool:
+    """Check whether a checkpoint, or a hub folder, has a network.
+
+    Raises:
+        UserError: the description in a hub folder is damaged.
+    """
+    if is_hub_folder(folder):
+        return tag == LATEST and name in read_config(folder)["networks"]
+    return network_path(folder, tag, name).is_file()
+
+
+def weights_path(folder: Path, tag: str, name: str) -> Path:
+    """Return the file with the weights of a network: `network_path`, or the one of a hub folder."""
+    return folder / WEIGHTS if is_hub_folder(folder) else network_path(folder, tag, name)
 
 
 def state_path(folder: Path, tag: str) -> Path:
@@ -128,8 +145,24 @@ def load_networks(folder: Path, tag: str, networks: Mapping[str, nn.Module]) -> 
         UserError: a file is missing, damaged, or of another architecture.
     """
     for name, network in networks.items():
-        path = network_path(folder, tag, name)
-        load_into(network, load_file(path), path)
+        load_into(network, read_network(folder, tag, name), weights_path(folder, tag, name))
+
+
+def read_network(folder: Path, tag: str, name: str) -> Mapping[str, Any]:
+    """Read the state dict of a network of a checkpoint or a hub folder.
+
+    Raises:
+        UserError: a file is missing or damaged, or the hub folder has no such network.
+    """
+    if not is_hub_folder(folder):
+        return load_file(network_path(folder, tag, name))
+    if tag != LATEST:
+        raise UserError(f"{folder} has one checkpoint without a number, and not {tag}: leave --epoch out")
+    networks = read_networks(folder)
+    if name not in networks:
+        raise UserError(f"{folder / WEIGHTS} has no network {name}, but {', '.join(sorted(networks)) or 'none'}: leave "
+                        "--use_ema out, or choose another --model_suffix")
+    return networks[name]
 
 
 def is_plain(value: Any) -> bool:

@@ -1,24 +1,26 @@
 """Find and load the generators below ``--checkpoints_dir``."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from inference import Translator, load
+from inference import BUNDLED, Translator, load
 from options import recorded_flags
 from util.errors import UserError
+from util.hub_folders import CONFIG, is_hub_folder, read_config
 from util.loggers.json_lines import last_time
 from util.loggers.registry import LOG
-from util.state_dicts import AVERAGE, BEST, LATEST, generator_of, network_path
+from util.state_dicts import AVERAGE, BEST, LATEST, generator_of, weights_path
 
 KEPT = 4  # generators in memory
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The generator in ``root/name/TAG_net_G<suffix>.pth``."""
+    """The generator in ``root/name/TAG_net_G<suffix>.pth``, or in the hub folder ``root/name``."""
 
     root: Path
     name: str
@@ -50,7 +52,7 @@ class Checkpoint:
         Raises:
             UserError: the file is gone.
         """
-        path = network_path(self.folder, self.tag, "G" + self.suffix)
+        path = weights_path(self.folder, self.tag, "G" + self.suffix)
         try:
             return path.stat().st_mtime_ns
         except OSError as error:
@@ -58,20 +60,38 @@ class Checkpoint:
 
 
 def find_checkpoints(root: Path) -> dict[str, Checkpoint]:
-    """Return every generator below ``root`` by its label.
+    """Return every generator below ``root``, and every bundled one, by its label.
 
-    The experiment with the newest report in its log comes first. Saves are sorted: latest, best, epochs and iterations
-    from the last to the first, others. Modification times are not used, since copied files have new ones.
+    The experiment with the newest report in its log comes first, the bundled ones come last. Saves are sorted: latest,
+    best, epochs and iterations from the last to the first, others. Modification times are not used, since copied files
+    have new ones.
     """
     found = []
     for path in root.rglob("*_net_G*.pth"):
         if (name := generator_of(path)) and path.parent != root:
             tag, half, average = name
             found.append(Checkpoint(root, path.parent.relative_to(root).as_posix(), tag, half + average))
+    found += _shared(root, root)
+    if root.resolve() != BUNDLED:
+        found += _shared(BUNDLED, BUNDLED.parent)
     times = {checkpoint.folder: last_time(checkpoint.folder / LOG) for checkpoint in found}
     found.sort(key=lambda checkpoint: (
-        -times[checkpoint.folder], checkpoint.name, _place(checkpoint.tag), checkpoint.tag, checkpoint.suffix))
+        checkpoint.root != root, -times[checkpoint.folder], checkpoint.name, _place(checkpoint.tag), checkpoint.tag,
+        checkpoint.suffix))
     return {checkpoint.label: checkpoint for checkpoint in found}
+
+
+def _shared(folder: Path, root: Path) -> Iterator[Checkpoint]:
+    """Find the generators of the hub folders below a folder. Their names begin below ``root``."""
+    for path in folder.rglob(CONFIG):
+        if is_hub_folder(path.parent) and path.parent != root:
+            try:
+                names = [str(name) for name in read_config(path.parent)["networks"]]
+            except UserError:
+                names = ["G"]  # to choose it is the error
+            for name in names:
+                if name.startswith("G"):
+                    yield Checkpoint(root, path.parent.relative_to(root).as_posix(), LATEST, name[1:])
 
 
 def _place(tag: str) -> tuple[int, int]:
