@@ -68,6 +68,12 @@ class Options:
             for name, value in self.as_dict().items() if name in before and show(before[name]) != show(value)
         }
 
+    def changed(self) -> dict[str, tuple[str, str]]:
+        """Return the flags that differ from their defaults: value and default, as they are typed."""
+        values = self.as_dict()
+        return {f.name: (f.shown(values[f.name]), f.shown(self.defaults[f.name]))
+                for group in self._groups for f in flags_of(group) if values[f.name] != self.defaults[f.name]}
+
     def as_text(self, *, changed_only: bool = False) -> str:
         """Format a table of all flags, with defaults that differ, and the notes.
 
@@ -76,11 +82,11 @@ class Options:
                 ``dataset_mode`` are always listed.
         """
         values = self.as_dict()
-        changed = {name for name, value in values.items() if value != self.defaults[name]}
-        shown = changed | {"model", "dataset_mode"} & values.keys() if changed_only else values.keys()
+        changed = self.changed()
+        shown = changed.keys() | {"model", "dataset_mode"} & values.keys() if changed_only else values.keys()
         lines = []
         for f in (f for group in self._groups for f in flags_of(group) if f.name in shown):
-            note = f"\t[default: {f.shown(self.defaults[f.name])}]" if f.name in changed else ""
+            note = f"\t[default: {changed[f.name][1]}]" if f.name in changed else ""
             lines.append(f"{f.name:>24}: {f.shown(values[f.name])}{note}")
         if changed_only:
             lines.append(f"{len(values) - len(shown)} others have their defaults (--verbose lists them)")

@@ -46,9 +46,9 @@ def test_flags_choose_loggers(root: Path) -> None:
 
 
 def test_values_have_groups_and_charts_by_their_names() -> None:
-    names = ("G", "lr/G", "data_wait", "metrics/FID")
-    assert [group_of(name) for name in names] == ["losses", "lr", "speed", "metrics"]
-    assert [chart_of(name) for name in names] == ["losses", "lr", "data_wait", "metrics/FID"]
+    names = ("G", "lr/G", "data_wait", "eval_frechet", "metrics/FID")
+    assert [group_of(name) for name in names] == ["losses", "lr", "speed", "scores", "metrics"]
+    assert [chart_of(name) for name in names] == ["losses", "lr", "data_wait", "eval_frechet", "metrics/FID"]
     assert [short(name) for name in ("G", "gradient/D_A")] == ["G", "D_A"]
 
 
@@ -81,20 +81,19 @@ def test_a_logger_that_fails_is_told_once_and_closed_all_the_same(tries_again: b
     assert HtmlSink.tries_again
 
 
-@pytest.mark.parametrize("name", ["html", "tensorboard", "wandb", "visdom"])
+@pytest.mark.parametrize("name", ["tensorboard", "wandb", "visdom"])
 def test_without_its_package_a_logger_is_left_out_with_a_warning(
     root: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    package = {"html": "dominate"}.get(name, name)
-    for module in [of for of in sys.modules if of.split(".")[0] == package or "torch.utils.tensorb" in of]:
+    for module in [of for of in sys.modules if of.split(".")[0] == name or "torch.utils.tensorb" in of]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, name, None)
     sinks = open_loggers([name], watched(root), [])
     assert [type(sink).__name__ for sink in sinks] == ["MessageSink"]
-    way = {"visdom": "docs/troubleshooting.md says how", "html": "pip install dominate, or --no_html"}
+    way = {"visdom": "docs/troubleshooting.md says how"}.get(name, f"pip install {name}")
     assert capsys.readouterr().out == (
-        f"warning: the logger {name} cannot run: the package {package} is not installed "
-        f"({way.get(name, f'pip install {name}')}); the training continues without it\n")
+        f"warning: the logger {name} cannot run: the package {name} is not installed ({way}); the training continues "
+        "without it\n")
 
 
 def test_a_logger_that_cannot_write_is_left_out_with_a_warning(
@@ -171,6 +170,29 @@ def test_a_resumed_page_shows_the_curves_of_the_whole_run(root: Path, monkeypatc
     assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", "")
     assert 'http-equiv="refresh"' not in text
+    assert 'role="status">finished' in text
+
+
+def test_the_terminal_names_the_page_which_says_how_the_training_ended(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = root / "checkpoints" / "experiment_name" / "web" / "index.html"
+    train(train_options(root, "--max_iters 2"))
+    assert f"to watch this training, open {page}\n" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    for part in ('role="status">finished', "2 of 2", f"{root}, 8 files", "<td>--ngf</td><td>2</td><td>64</td>",
+                 "<dt>started"):
+        assert part in text, part
+
+    def fail(*arguments: Any, **more: Any) -> None:
+        raise OSError("the disk\nis <full>")
+
+    monkeypatch.setattr(program, "loop", fail)
+    with pytest.raises(OSError, match="full"):
+        train(train_options(root, "--max_iters 4 --continue_train"))
+    text = page.read_text(encoding="utf-8")
+    assert 'role="status">stopped by an error: the disk is &lt;full&gt;' in text
+    assert "resumed" in text
 
 
 def test_without_matplotlib_the_page_has_no_curves_and_there_is_one_warning(

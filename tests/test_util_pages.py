@@ -6,13 +6,12 @@ import os
 import re
 import sys
 from html.parser import HTMLParser
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 import pytest
 import torch
 
 from util.images import save_image
-from util.loggers.html_page import HtmlSink
 from util.pages import write_results_page
 
 pytest.importorskip("dominate")
@@ -83,67 +82,3 @@ def test_results_page_shows_every_image_of_files_with_hostile_names(tmp_path):
     assert html.texts.count("<truth>") == len(names)
     assert html.texts.count("<b>title</b> & more") == 2  # window and header
     assert html.refresh() == []
-
-
-def sample(value=0.0):
-    return {"samples/x/input": torch.zeros(2, 3, 4, 6), "samples/x/output": torch.full((1, 4, 6), value),
-            "training/fake_B": torch.full((1, 4, 6), value)}
-
-
-def steps_on(folder):
-    return [int(path.stem.removeprefix("output_")) for path in sorted((folder / "images/samples/x").glob("output_*"))]
-
-
-def test_training_page_shows_the_newest_samples_and_the_latest_losses(tmp_path):
-    sink = HtmlSink(tmp_path, "horse <2> zebra", refresh_seconds=7)
-    assert check(Page(tmp_path / "index.html")).sources == []  # there is something to open from the start
-    sink.scalars(400, {"G<b>": 0.123456})
-    sink.images(400, sample())
-    sink.scalars(800, {"G<b>": float("nan")})
-    sink.images(800, sample())
-    html = check(Page(tmp_path / "index.html"))
-    assert "images/samples/x/output_00000800.png" in html.sources
-    assert html.refresh() == ["7"]
-    assert {"Latest values, after 800 images", "G<b>", "nan", "horse <2> zebra"} <= set(html.texts)
-    assert "0.1235" not in html.texts
-    sink.close()
-    assert Page(tmp_path / "index.html").refresh() == []
-
-
-def test_values_reach_the_page_between_samples_which_come_as_often_as_asked(tmp_path):
-    sink = HtmlSink(tmp_path, "t", update_every=1000, refresh_seconds=0)
-    sink.scalars(5, {"G": 0.5})
-    assert "Latest values, after 5 images" in Page(tmp_path / "index.html").texts  # between samples, too
-    for step in range(0, 3200, 400):
-        sink.images(step, sample())
-    assert steps_on(tmp_path) == [0, 400, 1600, 2800]
-
-
-def test_resumed_page_keeps_the_samples_up_to_the_checkpoint(tmp_path):
-    sink = HtmlSink(tmp_path, "t")
-    for step in (100, 200, 300):
-        sink.images(step, sample())
-    (tmp_path / "images" / "notes.txt").write_text("mine")
-    sink = HtmlSink(tmp_path, "t", resume_step=200)
-    assert "images/samples/x/output_00000200.png" in check(Page(tmp_path / "index.html")).sources
-    sink.images(300, sample())
-    assert "images/samples/x/output_00000300.png" in check(Page(tmp_path / "index.html")).sources
-
-
-def test_a_new_run_keeps_the_samples_of_an_earlier_one_off_its_page(tmp_path):
-    HtmlSink(tmp_path, "t").images(100, sample())
-    sink = HtmlSink(tmp_path, "t")
-    assert Page(tmp_path / "index.html").sources == []
-    sink.images(50, sample())
-    assert steps_on(tmp_path) == [50]
-    assert (tmp_path / "images.1" / "samples" / "x" / "output_00000100.png").is_file()
-
-
-def test_hostile_labels_are_kept_apart_and_survive_a_resumption(tmp_path):
-    labels = ["a/b", "a_b", "../../escape", "a%2Fb", "<i>", "猫"]
-    names = [f"{row}/{label}" for row in ("samples/x", "training") for label in labels]
-    HtmlSink(tmp_path / "web", "t").images(9, {name: torch.zeros(1, 2, 2) for name in names})
-    HtmlSink(tmp_path / "web", "t", resume_step=9)
-    html = check(Page(tmp_path / "web" / "index.html"))
-    assert [text for text in html.texts if text in labels] == sorted(labels, key=lambda text: quote(text, safe=""))
-    assert [path.name for path in tmp_path.iterdir()] == ["web"]

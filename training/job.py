@@ -1,7 +1,7 @@
 """A whole training: build everything that the options describe, train, and say how it ended."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -27,6 +27,7 @@ from util.files import locked, remove_leftovers
 from util.hub_folders import is_hub_folder
 from util.loggers import Sink
 from util.loggers.registry import LoggedRun, open_loggers
+from util.loggers.sink import reason
 from util.signals import ASKED, Signals
 from util.starts import FILE as STARTS
 from util.starts import record_start
@@ -118,15 +119,28 @@ def train_in(
     lines += describe(run, step, device, len(loader))
     reports = ReportSink(on_report, run, total, signals)
     sinks = [*open_sinks(run, total, device, lines), reports] if world.is_first else []
-    try:
-        with signals.held():
-            loop(run, step, loader, device, sinks, total=total, signals=signals)
-    finally:
-        for sink in sinks:
-            sink.close()
+    with closing(sinks, signals), signals.held():
+        loop(run, step, loader, device, sinks, total=total, signals=signals)
     reports.raise_error()
     if world.is_first:
         MessageSink().message(ending(run, total, signals.code))
+
+
+@contextmanager
+def closing(sinks: Sequence[Sink], signals: Signals) -> Iterator[None]:
+    """Tell the loggers at the end of the block how the training ended, and close them."""
+    outcome = "finished"
+    try:
+        yield
+        if signals.code:
+            outcome = f"stopped by {stopped_by(signals.code)}; --continue_train goes on"
+    except BaseException as error:
+        outcome = f"stopped by an error: {reason(error)}"
+        raise
+    finally:
+        for sink in sinks:
+            sink.ended(outcome)
+            sink.close()
 
 
 def build(options: Options, device: torch.device, world: World = ALONE) -> tuple[Model, TrainingStep]:
@@ -147,8 +161,13 @@ def ending(run: Run, total: int, code: int) -> str:
     """A sentence for the user about the end of a training of ``total`` images; ``code`` is that of its stop."""
     if not code:
         return f"done: {counted(run.progress.images, 'image')} seen; everything is in {run.folder}"
-    by = "on_report" if code == ASKED else "a signal"
-    return f"stopped by {by} after {run.progress.images} of {counted(total, 'image')}; --continue_train goes on"
+    return (f"stopped by {stopped_by(code)} after {run.progress.images} of {counted(total, 'image')}; --continue_train "
+            "goes on")
+
+
+def stopped_by(code: int) -> str:
+    """Name what has stopped a training with this exit code."""
+    return "on_report" if code == ASKED else "a signal"
 
 
 def open_sinks(run: Run, total: int, device: torch.device, lines: Sequence[str]) -> list[Sink]:
@@ -156,16 +175,21 @@ def open_sinks(run: Run, total: int, device: torch.device, lines: Sequence[str])
     remove_leftovers(run.folder)
     before = recorded_flags(run.folder)
     run.write_options()
-    general = run.options[RunFlags]
-    logged = LoggedRun(run.folder, general.name, total, run.progress.images, run.options.as_dict())
-    text = run.options.as_text(changed_only=not general.verbose)
-    sinks = open_loggers(run.options[DisplayFlags].chosen(), logged, [text, *lines])
+    general, warnings = run.options[RunFlags], []
     try:
         changed = None if before is None else [*run.options.changes_since(before).values()]
         record_start(run.folder, [TRAIN.name, *run.options.argv], changed, device, processes=run.world.size,
                      seed=general.seed, images=run.progress.images)
     except OSError as error:
-        warning(sinks)(f"{run.folder / STARTS} cannot be written ({error.strerror}); the training goes on without it")
+        warnings.append(f"{run.folder / STARTS} cannot be written ({error.strerror}); the training goes on without it")
+    facts = {"data": f"{run.options[DataFlags].dataroot}, {counted(run.data['files'], 'file')}",
+             "device": f"{device}{together(run)}"}
+    logged = LoggedRun(run.folder, general.name, total, run.progress.images, run.options.as_dict(),
+                       run.options.changed(), facts)
+    text = run.options.as_text(changed_only=not general.verbose)
+    sinks = open_loggers(run.options[DisplayFlags].chosen(), logged, [text, *lines])
+    for sentence in warnings:
+        warning(sinks)(sentence)
     return sinks
 
 
@@ -179,7 +203,11 @@ def describe(run: Run, step: TrainingStep, device: torch.device, images: int) ->
                      + f", {frozen / 1e6:.3f} M of them frozen" * bool(frozen))
         if run.options[RunFlags].verbose:
             lines.append(str(network))
-    together = f" in each of {run.world.size} processes" if run.world.size > 1 else ""
-    lines.append(f"device {device}{together}, seed {run.options[RunFlags].seed}, {counted(images, 'image')} an epoch, "
-                 f"from image {run.progress.images}")
+    lines.append(f"device {device}{together(run)}, seed {run.options[RunFlags].seed}, {counted(images, 'image')} an "
+                 f"epoch, from image {run.progress.images}")
     return lines + band_notes(run.options)
+
+
+def together(run: Run) -> str:
+    """Say how many processes train; nothing for a single one."""
+    return f" in each of {run.world.size} processes" if run.world.size > 1 else ""

@@ -9,12 +9,10 @@ from torch import Tensor
 from models import Model
 from util.errors import JobError
 from util.loggers import Sink
-from util.loggers.sink import group_of, reason
+from util.loggers.sink import SCORE, group_of, reason
 from util.signals import Signals
 
 from .run import Run
-
-SCORES = "eval_"  # first letters of the names of scores
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,12 @@ class Report:
     @property
     def losses(self) -> dict[str, float]:
         """Mean losses since the report before, by name."""
-        return {name: value for name, value in self.values.items()
-                if group_of(name) == "losses" and not name.startswith(SCORES)}
+        return {name: value for name, value in self.values.items() if group_of(name) == "losses"}
 
     @property
     def scores(self) -> dict[str, float]:
         """Latest scores of ``--eval_freq``, by name: ``frechet`` and so on; empty before the first."""
-        return {name.removeprefix(SCORES): value for name, value in self.values.items() if name.startswith(SCORES)}
+        return {name.removeprefix(SCORE): value for name, value in self.values.items() if name.startswith(SCORE)}
 
     def pictures(self) -> dict[str, Tensor]:
         """Draw the images of the last step by name, such as ``real_A`` and ``fake_B``: [B, 1 or 3, H, W] in [-1, 1]."""

@@ -16,6 +16,8 @@ TITLES = {
     "losses": "losses", "gradient": "gradient norms", "lr": "learning rates",
     "speed/images_per_second": "images a second", "data_wait": "share of the time spent waiting for data",
     "memory/resident_GB": "resident memory, GB", "memory/peak_GB": "peak GPU memory, GB",
+    "eval_frechet": "Fréchet distance, lower is better", "eval_line_iou": "line IoU, higher is better",
+    "eval_colour_error": "colour error, lower is better",
 }
 
 
@@ -36,8 +38,8 @@ class Curves:
         """Return the curve of each name, of at most `POINTS` points."""
         return {name: thinned(np.array(steps), np.array(values)) for name, (steps, values) in self._of.items()}
 
-    def charts(self) -> list[str]:
-        """Draw an SVG element for each chart, shared ones first. Curves of a single value are left out.
+    def charts(self) -> dict[str, str]:
+        """Draw an SVG element for each chart, shared ones first, by name. Curves of a single value are left out.
 
         Raises:
             ImportError: matplotlib is not installed.
@@ -46,7 +48,7 @@ class Curves:
         for name, points in self.points().items():
             if len(points) > 1:
                 together.setdefault(chart_of(name), {})[short(name)] = points
-        return [draw(chart, curves) for chart, curves in together.items() if curves]
+        return {chart: draw(chart, curves) for chart, curves in together.items() if curves}
 
 
 def draw(chart: str, curves: Mapping[str, Points]) -> str:

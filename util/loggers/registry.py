@@ -1,13 +1,15 @@
 """The loggers of ``--loggers`` by name."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from util.starts import read_starts
 from util.terminal import MessageSink, TerminalSink
 
-from .html_page import HtmlSink
+from .html_page import About, HtmlSink
 from .json_lines import JsonLinesSink
 from .sink import Guarded, Sink, Warn, reason
 from .tensorboard_events import TensorBoardSink
@@ -15,7 +17,7 @@ from .visdom_windows import VisdomSink, connect
 from .wandb_run import WandbSink
 
 LOG = "loss_log.jsonl"
-INSTALL = {"html": "pip install dominate, or --no_html", "visdom": "docs/troubleshooting.md says how"}
+INSTALL = {"visdom": "docs/troubleshooting.md says how"}
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,21 @@ class LoggedRun:
     """Images seen up to the checkpoint that it continues from; 0 for a new training."""
     flags: Mapping[str, Any]
     """All flags by name."""
+    changed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Value and default of the flags that differ from their defaults."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """For people: the data, the device and so on, by name."""
 
 
 def _html(run: LoggedRun, warn: Warn) -> Sink:
+    starts = read_starts(run.folder)
+    times = [datetime.fromisoformat(start["time"]).astimezone() for start in starts]
+    started = {name: f"{times[place]:%Y-%m-%d %H:%M %Z}" for name, place in (("started", 0), ("resumed", -1))
+               if len(times) > -place}
+    about = About(run.total, starts[-1]["command"] if starts else "", {**started, **run.facts}, run.changed)
     return HtmlSink(run.folder / "web", run.name, image_width=run.flags["display_winsize"], resume_step=run.seen,
-                    update_every=run.flags["update_html_freq"], log=run.folder / LOG, warn=warn)
+                    update_every=run.flags["update_html_freq"], log=run.folder / LOG, about=about,
+                    warn=warn)
 
 
 def _visdom(run: LoggedRun, warn: Warn) -> Sink:
@@ -81,4 +93,7 @@ def open_loggers(names: Sequence[str], run: LoggedRun, lines: Sequence[str]) -> 
             if isinstance(error, ImportError):
                 why = f"the package {error.name} is not installed ({INSTALL.get(name, f'pip install {error.name}')})"
             warn(f"the logger {name} cannot run: {why}; the training continues without it")
+            continue
+        if name == "html":
+            terminal.message(f"to watch this training, open {run.folder / 'web' / 'index.html'}")
     return sinks

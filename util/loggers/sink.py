@@ -10,6 +10,8 @@ Warn = Callable[[str], None]
 
 SAMPLES, TRAINING = "samples", "training"
 """Groups of images: the same test images at each report; the images of the last step."""
+SCORE = "eval_"
+"""Start of the names of scores."""
 TOGETHER = ("losses", "gradient", "lr")  # groups of values that share one chart; every other value has its own
 
 
@@ -44,6 +46,9 @@ class Sink:
     def message(self, text: str) -> None:
         """Show a sentence to the user."""
 
+    def ended(self, outcome: str) -> None:
+        """Show how the training ended; only `close` follows."""
+
     def close(self) -> None:
         """Finish; nothing may be sent afterwards."""
 
@@ -70,6 +75,9 @@ class Guarded(Sink):
     def message(self, text: str) -> None:
         self._try(self.sink.message, text)
 
+    def ended(self, outcome: str) -> None:
+        self._try(self.sink.ended, outcome)
+
     def close(self) -> None:
         self._dropped = False  # close after a failure, too
         self._try(self.sink.close)
@@ -86,15 +94,17 @@ class Guarded(Sink):
                 self._warn(f"the logger {self.name} has failed ({reason(error)}); the training continues without it")
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Return the text of an exception in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def group_of(name: str) -> str:
-    """Return the group of a value: ``lr`` for ``lr/G``, ``losses`` for ``G``."""
+    """Return the group of a value: ``lr`` for ``lr/G``, ``scores`` for ``eval_frechet``, ``losses`` for ``G``."""
     group, slash, _ = name.partition("/")
-    return group if slash else "speed" if name == "data_wait" else "losses"
+    if not slash:
+        group = "speed" if name == "data_wait" else "scores" if name.startswith(SCORE) else "losses"
+    return group
 
 
 def short(name: str) -> str:
