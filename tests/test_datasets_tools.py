@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +17,10 @@ from tiny import save_noise
 
 from datasets.building import split, whole_folder
 from datasets.from_video import find_ffmpeg, read_ppm
+from datasets.to_video import exact_rate, probe, shown_frames
 from util.errors import UserError
 
-TOOLS = ("download", "from_folder", "from_video", "make_aligned", "prepare_cityscapes")
+TOOLS = ("download", "from_folder", "from_video", "make_aligned", "prepare_cityscapes", "to_video")
 
 
 def names(folder: Path) -> list[str]:
@@ -310,6 +312,88 @@ def test_what_is_no_video_is_one_sentence(
     assert said in outcome.err
     assert outcome.err.count("\n") == 1
     assert not (tmp_path / "frames").exists()
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    """A second at 30000/1001 frames a second, with a tone from half a second on."""
+    path = tmp_path / "film.mkv"
+    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=22x16:rate=30000/1001:duration=1",
+                    "-f", "lavfi", "-i", "sine=frequency=440:duration=1,volume=0:enable='lt(t,0.5)'", "-c:v", "ffv1",
+                    "-c:a", "pcm_s16le", f"file:{path}"], check=True, timeout=60)
+    return path
+
+
+def raw(path: Path, kind: str, *flags: str) -> np.ndarray:
+    """Frames [N, H, W, 3] or samples [N] of a video."""
+    made = subprocess.run(["ffmpeg", "-v", "error", "-i", f"file:{path}", *flags, "-"], check=True, timeout=60,
+                          capture_output=True).stdout
+    return np.frombuffer(made, np.uint8 if kind == "v" else np.int16)
+
+
+@needs_ffmpeg
+def test_frames_become_a_video_of_the_sources_rate_and_sound(tmp_path: Path, film: Path) -> None:
+    run("datasets.from_video", film, "--out", tmp_path / "frames", "--every", "1", "--differ", "0")
+    outcome = run("datasets.to_video", tmp_path / "frames", "--like", film, "--out", tmp_path / "new" / "film.mkv")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "30 frames at 29.97 a second, the sound of" in outcome.out
+    made = tmp_path / "new" / "film.mkv"
+    assert [path.name for path in made.parent.iterdir()] == ["film.mkv"]
+    source = probe("ffmpeg", made)
+    assert (source.rate, source.has_sound) == (Fraction(30000, 1001), True)
+    frames = raw(made, "v", "-f", "rawvideo", "-pix_fmt", "rgb24").reshape(-1, 16, 22, 3)
+    assert len(frames) == 30
+    with Image.open(tmp_path / "frames" / "film_000015.png") as frame:
+        expected = np.asarray(frame).astype(int)
+    errors = [np.abs(frame - expected).mean() for frame in frames]
+    assert errors.index(min(errors)) == 15, "the codec changes colours, but not the order"
+    samples, original = (raw(path, "a", "-f", "s16le", "-ac", "1").astype(int) for path in (made, film))
+    count = min(len(samples), len(original))
+    assert count > 43000
+    assert np.array_equal(samples[:count], original[:count])
+
+
+@needs_ffmpeg
+def test_a_part_of_the_frames_keeps_the_time(tmp_path: Path, film: Path) -> None:
+    run("datasets.from_video", film, "--out", tmp_path / "frames", "--every", "3", "--differ", "0", "--start", "0.5",
+        "--size", "11x7")
+    (tmp_path / "frames" / "film_000003.png").unlink()  # as --differ leaves frames out: the one before stays
+    outcome = run("datasets.to_video", tmp_path / "frames", "--like", film, "--out", tmp_path / "b.mp4", "--start",
+                  "0.5")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "5 frames at 9.99 a second" in outcome.out
+    assert raw(tmp_path / "b.mp4", "v", "-f", "rawvideo", "-pix_fmt", "rgb24").size == 5 * 8 * 12 * 3  # even sides
+    assert np.abs(raw(tmp_path / "b.mp4", "a", "-f", "s16le", "-ac", "1")[4000:12000].astype(int)).max() > 1000
+
+
+def test_frames_are_shown_until_the_next_begins() -> None:
+    paths = [Path(f"a_{number}.png") for number in (10, 2, 4)]
+    assert shown_frames(paths) == ([paths[1], paths[2], paths[2], paths[2], paths[0]], 2)
+    assert shown_frames([Path("x.png"), Path("y.png")]) == ([Path("x.png"), Path("y.png")], 1)
+    assert [exact_rate(rate) for rate in (23.98, 59.94, 25.0, 12.5)] == [
+        Fraction(24000, 1001), Fraction(60000, 1001), Fraction(25), Fraction(25, 2)]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("like", "out", "said"), [
+    ("nothing.mp4", "b.mkv", "--like: there is no file"),
+    ("frames/0.png", "film.mkv", "film.mkv exists already"),
+    ("text.mp4", "b.mkv", "ffmpeg cannot read this video"),
+    ("film.mkv", "b.unknown", "ffmpeg cannot write this video"),
+    ("film.mkv", "b.mkv", "1.png has 3x2 pixels, but the first frame 4x4"),
+])
+def test_frames_that_make_no_video_are_one_sentence(
+    tmp_path: Path, film: Path, like: str, out: str, said: str
+) -> None:
+    (tmp_path / "frames").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "frames" / "0.png")
+    Image.new("RGB", (3, 2) if "frame 4x4" in said else (4, 4)).save(tmp_path / "frames" / "1.png")
+    (tmp_path / "text.mp4").write_text("no video")
+    outcome = run("datasets.to_video", tmp_path / "frames", "--like", tmp_path / like, "--out", tmp_path / out)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "frames", "text.mp4"]
 
 
 def test_ffmpeg_comes_from_the_path_or_from_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
