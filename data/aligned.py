@@ -44,6 +44,7 @@ class AlignedDataset(TwoDomainDataset):
         self.pairs = self.pairs[:flags.max_dataset_size]
         self.items = len(self.pairs)
         self.swap = flags.direction == "BtoA"
+        self.root = together if self.side_by_side else folder_b if self.swap else folder_a
         self.readings = Reading.of(flags)
         self.augment = training and options[AugmentFlags].augment
 

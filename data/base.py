@@ -68,6 +68,7 @@ class ImageDataset(FlagOwner, ABC):
     Attributes:
         policy: how images are scaled and cropped.
         items: number of items.
+        root: folder that holds the images to translate, in subfolders too; names of results are relative to it.
         max_bad_images: largest number of unreadable items; with 0, none is replaced.
         unreadable: for each item that is known to be unreadable, a sentence.
         cache: scaled images by item, with ``--cache ram``.
@@ -76,6 +77,7 @@ class ImageDataset(FlagOwner, ABC):
 
     policy: Policy
     items: int
+    root: Path
     cache: Sequence[list[Tensor]] | None = None
     reading: Tensor | None = None
 

@@ -25,6 +25,7 @@ class SingleDataset(ImageDataset):
         flags = options[DataFlags]
         root = Path(flags.dataroot)
         self.paths = [root] if root.is_file() else find_images(root, "--dataroot", flags.max_dataset_size)
+        self.root = root.parent if root.is_file() else root
         self.reading_of_files, _ = Reading.of(flags)
         self.items = len(self.paths)
 

@@ -42,7 +42,7 @@ class UnalignedDataset(TwoDomainDataset):
                 )
         self.paths_a, *paths_b = (self.find(folder, flags.max_dataset_size) for folder in folders)
         self.paths_b = paths_b[0] if training else []
-        self.items = len(self.paths_a) + len(self.paths_b)
+        self.items, self.root = len(self.paths_a) + len(self.paths_b), folder_a
         self.of_a, self.of_b = Reading.of(flags)
         self.serial = flags.serial_batches
         self.augment = training and options[AugmentFlags].augment

@@ -8,6 +8,7 @@ Numbers at the end of the names are places in the video, as from_video.py writes
 one begins. It needs ffmpeg on the PATH, or the package imageio-ffmpeg.
 """
 
+import itertools
 import math
 import re
 import subprocess
@@ -46,6 +47,7 @@ class FrameFlags:
 class Source(NamedTuple):
     """The video that the frames are from."""
 
+    path: Path
     rate: Fraction
     """Frames in a second."""
     has_sound: bool
@@ -65,10 +67,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=flags.out.parent, prefix=f".{flags.out.stem}.") as folder:
         made = Path(folder) / f"video{flags.out.suffix}"  # ffmpeg chooses the format by the suffix
-        encode(ffmpeg, paths, rate, flags.like if source.has_sound else None, flags.start or 0, made, flags.out)
+        sound = sound_arguments(source, flags.start or 0, made) if source.has_sound else []
+        encode(ffmpeg, paths, rate, sound, made)
         made.rename(flags.out)
-    sound = f"the sound of {flags.like}" if source.has_sound else "no sound"
-    print(f"{flags.out}: {counted(len(paths), 'frame')} at {float(rate):.5g} a second, {sound}")
+    heard = f"the sound of {flags.like}" if source.has_sound else "no sound"
+    print(f"{flags.out}: {counted(len(paths), 'frame')} at {float(rate):.5g} a second, {heard}")
 
 
 def shown_frames(paths: Sequence[Path]) -> tuple[list[Path], int]:
@@ -84,7 +87,7 @@ def shown_frames(paths: Sequence[Path]) -> tuple[list[Path], int]:
     if not len(paths) == len(numbers) == len(set(numbers)) > 1:
         return list(paths), 1
     ordered = sorted(zip(numbers, paths, strict=True))
-    gaps = [after - before for (before, _), (after, _) in zip(ordered, ordered[1:], strict=False)]
+    gaps = [after - before for (before, _), (after, _) in itertools.pairwise(ordered)]
     step = math.gcd(*gaps)
     shown = [path for (_, path), gap in zip(ordered, gaps, strict=False) for _ in range(gap // step)]
     return [*shown, ordered[-1][1]], step
@@ -104,10 +107,13 @@ def probe(ffmpeg: str, video: Path, typed: float | None = None) -> Source:
         reason = said.strip().splitlines() or ["it gives no reason"]
         raise UserError(f"{video}: ffmpeg cannot read this video ({reason[-1]})")
     rate = re.search(r"([\d.]+) fps", pictures[0]) or re.search(r"([\d.]+) tbr", pictures[0])
-    if typed is None and rate is None:
+    if typed is not None:
+        exact = Fraction(typed).limit_denominator(1001)
+    elif rate:
+        exact = exact_rate(float(rate[1]))
+    else:
         raise UserError(f"{video} does not say how many frames a second has: add --rate")
-    return Source(exact_rate(float(rate[1])) if typed is None and rate else Fraction(typed or 1).limit_denominator(1001),
-                  any("Audio:" in stream for stream in streams))
+    return Source(video, exact, any("Audio:" in stream for stream in streams))
 
 
 def exact_rate(rounded: float) -> Fraction:
@@ -118,26 +124,29 @@ def exact_rate(rounded: float) -> Fraction:
     return Fraction(rounded).limit_denominator(1000)
 
 
-def encode(
-    ffmpeg: str, paths: Sequence[Path], rate: Fraction, sound: Path | None, start: float, out: Path, name: Path
-) -> None:
-    """Write frames, all of one size, and the sound from second ``start`` on as long as they last.
+def sound_arguments(source: Source, start: float, out: Path) -> list[str]:
+    """Return ffmpeg's arguments for the sound of a video, from second ``start`` on."""
+    copied = ["-c:a", "copy"] if source.path.suffix.lower() == out.suffix.lower() else []
+    return ["-protocol_whitelist", "file,pipe", "-ss", f"{start:g}", "-i", f"file:{source.path}", "-map", "1:a:0",
+            *copied]
+
+
+def encode(ffmpeg: str, paths: Sequence[Path], rate: Fraction, sound: Sequence[str], out: Path) -> None:
+    """Write frames, all of one size, and sound as long as they last.
 
     Raises:
-        UserError: frames differ in size or cannot be read, or ffmpeg cannot write ``name``; with its reason.
+        UserError: frames differ in size or cannot be read, or ffmpeg cannot write ``out``; with its reason.
     """
     first = picture(paths[0])
-    copied = ["-c:a", "copy"] if sound and sound.suffix.lower() == out.suffix.lower() else []
-    heard = ["-protocol_whitelist", "file,pipe", "-ss", f"{start:g}", "-i", f"file:{sound}", "-map", "1:a:0", *copied]
     command = [
         ffmpeg, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{first.width}x{first.height}",
-        "-r", str(rate), "-i", "-", *(heard if sound else []), "-map", "0:v",
+        "-r", str(rate), "-i", "-", *sound, "-map", "0:v",
         "-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p",  # which players take, and which has even sides
         "-t", f"{float(len(paths) / rate):.6f}", f"file:{out}"]
     with tempfile.TemporaryFile() as said, subprocess.Popen(command, stdin=subprocess.PIPE, stderr=said) as process:
         assert process.stdin is not None
         try:
-            with suppress(BrokenPipeError), process.stdin:  # it ended early, and says why
+            with suppress(BrokenPipeError), process.stdin:  # ffmpeg ended early, and says why
                 for pixels in raw_frames(paths, first.size):
                     process.stdin.write(pixels)
         except BaseException:
@@ -146,7 +155,7 @@ def encode(
         if process.wait():
             said.seek(0)
             reason = said.read().decode(errors="replace").strip().splitlines() or ["it gives no reason"]
-            raise UserError(f"{name}: ffmpeg cannot write this video ({reason[-1]})")
+            raise UserError(f"--out: ffmpeg cannot write this kind of video ({reason[-1]})")
 
 
 def raw_frames(paths: Sequence[Path], size: tuple[int, int]) -> Iterator[bytes]:

@@ -26,7 +26,7 @@ from .flags import CheckpointFlags, VGGFlags
 from .generator_scores import GeneratorScorer
 from .reports import aligned, require_place, warn, write_json
 from .seeds import over_seeds, seed_rows
-from .set_translator import SetTranslator, Translated, save_translations
+from .set_translator import SetTranslator, Translated
 
 FIRST = ("experiment", "tag", "epochs", "images")
 START_COLUMNS = ("experiment", "start", "commit", "torch", "device", "command")
@@ -102,8 +102,8 @@ def compare(
     known = known_scores(scores_file(flags, experiment), scorer.conditions)
     entry, = score_checkpoints(experiment, [flags.epoch], scorer, known)
     shown = some_translations(scorer.translator, flags.num_images, with_inputs=number == 0)
-    pictures = [(Path(path).name, {label: f"{number}/{file}" for label, file in files.items()})
-                for path, files in save_translations(shown, folder / str(number))]
+    pictures = [(name, {label: f"{number}/{file}" for label, file in files.items()})
+                for name, files in scorer.translator.save(shown, folder / str(number))]
     return Compared(experiment, entry, list(known.values()), scorer.conditions, pictures)
 
 

@@ -81,13 +81,13 @@ def _find(folders: Folders, *, sets: bool) -> tuple[dict[str, list[Path]], list[
     outputs = [styles[number % len(styles)][number] for number in range(len(styles[0]))]
     columns = {"outputs": outputs}
     if folders.inputs:
-        columns["inputs"] = partners(outputs, folders.inputs, "--inputs")
-    real = find_images(folders.real, "--real", subfolders=False)
+        columns["inputs"] = partners(styles[0], folders.outputs[0], folders.inputs, "--inputs")
+    real = find_images(folders.real, "--real")
     if folders.paired and len(outputs) != len(real):
         raise UserError(f"--paired: '{folders.outputs[0]}' holds {counted(len(outputs), 'image')} and "
                         f"'{folders.real}' {len(real)}; they should be pairs of the same names")
     folder, flag = (folders.real, "--paired") if folders.paired else (folders.truth, "--truth")
-    truth = partners(outputs, folder, flag) if folder else None
+    truth = partners(styles[0], folders.outputs[0], folder, flag) if folder else None
     for flag, images in (("--outputs", outputs), ("--real", real)):
         if sets and len(images) < 2:
             raise UserError(f"{flag}: '{images[0].parent}' holds a single image; scores of whole folders need at "

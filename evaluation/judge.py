@@ -80,11 +80,11 @@ def judge_folder(
         UserError: a folder is missing or empty, an image lacks its partner, there is only one image, or the weights
             are missing or of another network.
     """
-    files = find_images(outputs, "--outputs", subfolders=False)
+    files = find_images(outputs, "--outputs")
     if len(files) < 2:
         raise UserError(f"--outputs: '{outputs}' holds a single image; the Fréchet distance needs at least two")
-    sheets = partners(files, labels, "--labels")
-    columns = dict(zip(COLUMNS, (sheets, files, partners(files, truth, "--truth")), strict=True))
+    sheets = partners(files, outputs, labels, "--labels")
+    columns = dict(zip(COLUMNS, (sheets, files, partners(files, outputs, truth, "--truth")), strict=True))
     network = load_judge(weights).to(device)
     true_labels = [relief_labels(load_normalized(sheet, 3)) for sheet in with_progress(sheets, "sheets labelled")]
     features = {name: judge_features(network, paths, device) for name, paths in columns.items()}

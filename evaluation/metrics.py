@@ -1,6 +1,7 @@
 """``evaluate.py metrics``: scores of translations against real images and true counterparts."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from util.device import choose_device
 from util.errors import UserError
 from util.files import locked
 from util.images import save_image
+from util.shown import picture
 from util.state_dicts import AVERAGE
 from util.terminal import with_progress
 
@@ -27,7 +29,7 @@ from .folder_scores import Folders, score_folders, score_table
 from .generator_scores import SETTINGS, images_of, real_images
 from .reports import require_place, warn, write_json
 from .scoring import ScoreOptions
-from .set_translator import Names, SetTranslator, save_translations
+from .set_translator import Names, SetTranslator
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,12 @@ def translate_folders(
     if images.exists():
         shutil.rmtree(images)
     labels: set[str] = set()
-    for _, files in with_progress(save_translations(translator.translations(), folder), "images translated",
-                            translator.total):
+    for _, files in with_progress(translator.save(translator.translations(), folder), "images translated",
+                                  translator.total):
         labels.update(files)
     truth = images / "real_B" if "real_B" in labels else None
     if real is not translator.dataset:
-        save_all(real, entry, images / "real")
+        save_all(real, entry, images / "real", translator.bands)
     everything = options.as_dict()
     folders = Folders([images / min(label for label in labels if label.startswith("fake_B"))],
                       real=given or truth or images / "real", inputs=images / "real_A", truth=truth)
@@ -138,8 +140,8 @@ def translate_folders(
                      **{name: everything[name] for name in ("dataroot", "phase", "use_ema", *SETTINGS)}}
 
 
-def save_all(dataset: ImageDataset, entry: str, folder: Path) -> None:
-    """Write the images of a data set, scaled as it scales them."""
-    names = Names()
+def save_all(dataset: ImageDataset, entry: str, folder: Path, bands: Sequence[int]) -> None:
+    """Write pictures of the images of a data set, scaled as it scales them."""
+    names = Names(dataset.root)
     for number, image in enumerate(with_progress(images_of(dataset, entry, len(dataset)), "real images", len(dataset))):
-        save_image(image, folder / f"{names.of(str(dataset.files(number)[0]))}.png")
+        save_image(picture(image, bands), folder / f"{names.of(str(dataset.files(number)[0]))}.png")

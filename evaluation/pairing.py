@@ -7,22 +7,26 @@ from util.errors import UserError
 from util.images import find_images, image_size
 
 
-def partners(files: Sequence[Path], folder: Path, flag: str) -> list[Path]:
-    """Find, for each file, the image directly in ``folder`` with the same name up to the suffix.
+def partners(files: Sequence[Path], root: Path, folder: Path, flag: str) -> list[Path]:
+    """Find, for each file in ``root``, the image in ``folder`` with the same path up to the suffix: ``p1/slice1``.
 
     Raises:
         UserError: the folder holds no image, or a file has no partner or several; the message begins with ``flag``.
     """
-    by_stem: dict[str, list[Path]] = {}
-    for path in find_images(folder, flag, subfolders=False):
-        by_stem.setdefault(path.stem, []).append(path)
+    by_name: dict[Path, list[Path]] = {}
+    for path in find_images(folder, flag):
+        by_name.setdefault(path.relative_to(folder).with_suffix(""), []).append(path)
+    found = []
     for path in files:
-        found = by_stem.get(path.stem, [])
-        if not found:
-            raise UserError(f"{flag}: '{path}' has no partner in '{folder}': add an image named {path.stem}")
-        if len(found) > 1:
-            raise UserError(f"{flag}: '{path}' has several partners in '{folder}': keep one image named {path.stem}")
-    return [by_stem[path.stem][0] for path in files]
+        name = path.relative_to(root).with_suffix("")
+        alike = by_name.get(name, [])
+        if not alike:
+            raise UserError(f"{flag}: '{path}' has no partner in '{folder}': add an image named {name.as_posix()}")
+        if len(alike) > 1:
+            raise UserError(f"{flag}: '{path}' has several partners in '{folder}': keep one image named "
+                            f"{name.as_posix()}")
+        found += alike
+    return found
 
 
 def in_styles(folders: Sequence[Path]) -> list[list[Path]]:
@@ -31,8 +35,8 @@ def in_styles(folders: Sequence[Path]) -> list[list[Path]]:
     Raises:
         UserError: the first folder holds no image, or one of its images has no partner in another.
     """
-    first = find_images(folders[0], "--outputs", subfolders=False)
-    return [first, *(partners(first, folder, "--outputs") for folder in folders[1:])]
+    first = find_images(folders[0], "--outputs")
+    return [first, *(partners(first, folders[0], folder, "--outputs") for folder in folders[1:])]
 
 
 def require_equal_sizes(files: Sequence[Path], others: Sequence[Path]) -> None:

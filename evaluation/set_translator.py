@@ -13,6 +13,8 @@ from inference import Translator
 from options import DataFlags, Options, RunFlags, TestFlags
 from util.distributed import ALONE, World
 from util.images import save_image
+from util.outputs import OutputFormat
+from util.shown import picture
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class SetTranslator(Translator):
         dataset: the test set.
         loader: loads images one by one, since they may differ in size.
         total: number of images, of all processes together.
+        bands: ``--rgb_bands``.
 
     Raises:
         UserError: the data set is missing, or the options do not fit the model.
@@ -57,6 +60,7 @@ class SetTranslator(Translator):
         self.loader = Loader(self.dataset, batch_size=1, num_workers=data.num_threads, seed=self.seed,
                              shuffle=not data.serial_batches, rank=world.rank, world_size=world.size)
         self.total = min(len(self.loader), flags.num_test or len(self.loader))
+        self.bands = data.rgb_bands
         super().__init__(options, device)
 
     def batches(self) -> Iterator[Batch]:
@@ -79,26 +83,33 @@ class SetTranslator(Translator):
             for index, path in enumerate(batch["A_paths"]):
                 yield Translated(next(numbers), path, {label: image[index] for label, image in pictures.items()})
 
+    def save(
+        self, translations: Iterable[Translated], folder: Path, output: OutputFormat | None = None,
+        aspect_ratio: float = 1.0,
+    ) -> Iterator[tuple[str, dict[str, str]]]:
+        """Write pictures to ``folder/images/LABEL/NAME.png``; the names keep the subfolders of the test set.
 
-def save_translations(
-    translations: Iterable[Translated], folder: Path, aspect_ratio: float = 1.0
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """Write images one after the other as PNG files ``folder/images/LABEL/NAME.png``.
+        Args:
+            translations: of different files.
+            folder: made if missing.
+            output: the format of translations; None: PNG. Values that are no pictures go to
+                ``folder/outputs/LABEL/NAME``.
+            aspect_ratio: of pictures, see `save_image`.
 
-    Args:
-        translations: of different files.
-        folder: made if missing.
-        aspect_ratio: see `save_image`.
-
-    Yields:
-        The input's path and the written files by label, relative to ``folder``.
-    """
-    names = Names()
-    for translated in translations:
-        files = {label: f"images/{label}/{names.of(translated.path)}.png" for label in translated.images}
-        for label, image in translated.images.items():
-            save_image(image, folder / files[label], aspect_ratio)
-        yield translated.path, files
+        Yields:
+            The input's path relative to the test set, and the pictures by label, relative to ``folder``.
+        """
+        names = Names(self.dataset.root)
+        for translated in translations:
+            name, files = names.of(translated.path), {}
+            for label, image in translated.images.items():
+                of_output = output if output and label.startswith("fake_B") else OutputFormat()
+                if not of_output.is_picture:
+                    of_output.save(image, folder / "outputs" / label / f"{name}{of_output.suffix}")
+                suffix = of_output.suffix if of_output.is_picture else ".png"
+                files[label] = f"images/{label}/{name}{suffix}"
+                save_image(picture(image, self.bands), folder / files[label], aspect_ratio)
+            yield Path(translated.path).relative_to(self.dataset.root).as_posix(), files
 
 
 def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int) -> Iterator[Batch]:
@@ -110,15 +121,20 @@ def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int)
 
 
 class Names:
-    """Unique names of results, even of ``a.png`` and ``a.jpg``, or of files of one name in two folders."""
+    """Unique names of results: paths of images relative to ``root``, without the suffix.
 
-    def __init__(self) -> None:
+    Those of ``a.png`` and ``a.jpg`` are ``a`` and ``a.jpg``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
         self.taken: dict[str, str] = {}
 
     def of(self, path: str) -> str:
         """Return the name for ``path``; a second call returns the same one."""
-        file = Path(path)
-        wanted = itertools.chain([file.stem, file.name], (f"{file.stem}_{n}" for n in itertools.count(2)))
+        file = Path(path).relative_to(self.root)
+        stem = file.with_suffix("").as_posix()
+        wanted = itertools.chain([stem, file.as_posix()], (f"{stem}_{n}" for n in itertools.count(2)))
         name = next(name for name in wanted if self.taken.get(name, path) == path)
         self.taken[name] = path
         return name

@@ -65,10 +65,10 @@ def score_pairs(
     Raises:
         UserError: a folder is missing, empty or without partners, a single pair is to be shuffled, or sizes differ.
     """
-    files = find_images(sources, "--sources", limit, subfolders=False)
-    own = partners(files, aligned, "--aligned")
+    files = find_images(sources, "--sources", limit)
+    own = partners(files, sources, aligned, "--aligned")
     if unaligned != SHUFFLE:
-        others = partners(files, Path(unaligned), "--unaligned")
+        others = partners(files, sources, Path(unaligned), "--unaligned")
     elif len(files) > 1:
         others = [own[index] for index in derangement(len(files), seed)]
     else:

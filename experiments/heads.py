@@ -86,8 +86,8 @@ class HeadFlags:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train and save."""
     flags = parse_flags(HeadFlags, "python -m experiments.heads", argv)
-    sources = find_images(flags.sources, "--sources", subfolders=False)
-    aligned = partners(sources, flags.aligned, "--aligned")
+    sources = find_images(flags.sources, "--sources")
+    aligned = partners(sources, flags.sources, flags.aligned, "--aligned")
     if len(sources) < flags.skip + 2:
         raise UserError(f"--skip {flags.skip} leaves less than two of {counted(len(sources), 'pair')}")
     save_heads(train_heads(sources[flags.skip:], aligned[flags.skip:], positive=flags.positive, updates=flags.updates,

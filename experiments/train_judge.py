@@ -92,8 +92,8 @@ class JudgeFlags:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read, train, save."""
     flags = parse_flags(JudgeFlags, "python -m experiments.train_judge", argv)
-    paths = find_images(flags.photographs, "--photographs", subfolders=False)
-    sheets = partners(paths, flags.sheets, "--sheets")
+    paths = find_images(flags.photographs, "--photographs")
+    sheets = partners(paths, flags.photographs, flags.sheets, "--sheets")
     require_equal_sizes(paths, sheets)
     if len(sizes := {image_size(path) for path in paths} | {image_size(paths[0])[::-1]}) > 1:
         raise UserError(f"--photographs: '{flags.photographs}' holds images of {len(sizes)} sizes or shapes: make them "

@@ -9,6 +9,13 @@ from .flag import count_or_all, flag
 from .precedence import Program
 
 
+def bit_count(text: str) -> int:
+    """Convert ``8``, ``16`` or ``32``."""
+    if text.strip() not in ("8", "16", "32"):
+        raise ValueError(f"'{text}' is not 8, 16 or 32")
+    return int(text)
+
+
 @dataclass(frozen=True)
 class TestFlags:
     """Translated images and results."""
@@ -21,6 +28,11 @@ class TestFlags:
         parse=lambda text: None if text.strip() == "0" else count_or_all(text))
     aspect_ratio: float = flag(1.0, "width to height of saved pixels; above 1 widens images, below 1 heightens them",
                                minimum=0.01, maximum=100)
+    output_format: str = flag("png", "format of the translations. Files of 8 bits in png, jpg and webp are pictures; "
+                              "others hold the values of --range_B, with all channels in tiff and npy",
+                              choices=("png", "jpg", "webp", "tiff", "npy"))
+    output_bits: int | None = flag(None, "bits of a value; 32: floats", parse=bit_count, metavar="{8,16,32}",
+                                   unset="8, or 32 with --range_B in tiff and npy")
     use_ema: bool = flag(False, "translate with the moving average of the generator's weights (--ema of the training)")
     eval: bool = flag(False, "evaluation mode: batch normalisation by running statistics, no dropout, no noise of "
                       "stylegan2")

@@ -379,7 +379,7 @@ def test_frames_are_shown_until_the_next_begins() -> None:
     ("nothing.mp4", "b.mkv", "--like: there is no file"),
     ("frames/0.png", "film.mkv", "film.mkv exists already"),
     ("text.mp4", "b.mkv", "ffmpeg cannot read this video"),
-    ("film.mkv", "b.unknown", "ffmpeg cannot write this video"),
+    ("film.mkv", "b.unknown", "--out: ffmpeg cannot write this kind of video"),
     ("film.mkv", "b.mkv", "1.png has 3x2 pixels, but the first frame 4x4"),
 ])
 def test_frames_that_make_no_video_are_one_sentence(
