@@ -44,14 +44,23 @@ def test_partners_share_the_name_and_may_differ_in_suffix(tmp_path: Path) -> Non
     files = [save_blank(tmp_path / "out" / name) for name in ("b.png", "a.v2.png")]
     for name in ("a.v2.bmp", "b.jpg", "unused.png"):
         save_blank(tmp_path / "truth" / name)
-    assert [path.name for path in partners(files, tmp_path / "truth", "--truth")] == ["b.jpg", "a.v2.bmp"]
+    out, truth = tmp_path / "out", tmp_path / "truth"
+    assert [path.name for path in partners(files, out, truth, "--truth")] == ["b.jpg", "a.v2.bmp"]
     with pytest.raises(UserError, match=r"--truth: .*c\.png.*no partner.*truth"):
-        partners([tmp_path / "out" / "c.png"], tmp_path / "truth", "--truth")
+        partners([out / "c.png"], out, truth, "--truth")
     save_blank(tmp_path / "truth" / "b.bmp")
     with pytest.raises(UserError, match=r"b\.png.*several partners"):
-        partners(files, tmp_path / "truth", "--truth")
-    with pytest.raises(UserError, match=r"--truth: no images directly in"):
-        partners(files, tmp_path, "--truth")
+        partners(files, out, truth, "--truth")
+
+
+def test_partners_in_subfolders_share_the_path(tmp_path: Path) -> None:
+    names = [f"p{patient}/slice{number}" for patient in (1, 2) for number in (1, 2)]
+    files = [save_blank(tmp_path / "out" / f"{name}.png") for name in names]
+    expected = [save_blank(tmp_path / "truth" / f"{name}.bmp") for name in names]
+    assert partners(files, tmp_path / "out", tmp_path / "truth", "--truth") == expected
+    expected[1].unlink()
+    with pytest.raises(UserError, match=r"p1/slice2\.png' has no partner in .*: add an image named p1/slice2"):
+        partners(files, tmp_path / "out", tmp_path / "truth", "--truth")
 
 
 def test_partners_of_different_sizes_are_named(files: list[Path]) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from cli import locked_elsewhere
 from PIL import Image
@@ -163,12 +164,60 @@ def test_every_image_has_its_own_result_and_place_on_the_page(root: Path) -> Non
 
 
 def test_names_stay_what_they_were_and_never_collide() -> None:
-    names = Names()
-    paths = ["a/x.png", "b/x.png", "c/x.png", "a/x.jpg", "x_2.png", "x.png.png", "a/x.png"]
-    assert names.of("a/x.png") == "x"
+    names = Names(Path("in"))
+    paths = ["in/x.png", "in/b/x.png", "in/c/x.png", "in/x.jpg", "in/x_2.png", "in/x.png.png", "in/x.jpg.png", "in/x.png"]
     given = [names.of(path) for path in paths]
+    assert given[:5] == ["x", "b/x", "c/x", "x.jpg", "x_2"]
     assert len(set(given)) == len(set(paths))
     assert given[0] == given[-1] == "x"
+
+
+def test_subfolders_of_the_input_are_kept(root: Path) -> None:
+    for seed, name in enumerate(f"p{p}/slice{s}.png" for p in (1, 2, 3) for s in (1, 2)):
+        save_noise(root / "pats" / name, seed, (12, 8))
+    found = outputs(root, root / "pats")
+    assert sorted(found) == sorted(f"{label}/p{p}/slice{s}.png" for label in ("real_A", "fake_B") for p in (1, 2, 3)
+                                   for s in (1, 2))
+    for name in ("p1/slice1.png", "p3/slice2.png"):
+        assert np.array_equal(pixels(found[f"real_A/{name}"]), pixels(root / "pats" / name))
+    page = (root / "results" / "run" / "test_latest" / "index.html").read_text(encoding="utf-8")
+    assert all(f"p{p}/slice{s}.png" in page for p in (1, 2, 3) for s in (1, 2))
+    outputs(root, root / "pats" / "p2" / "slice1.png")
+    assert (root / "results" / "run" / "test_latest.1" / "images" / "fake_B" / "p1" / "slice1.png").is_file()
+
+
+def test_values_go_beside_the_pictures_of_the_page(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_noise(root / "in" / "p1" / "0.png", 0, (16, 12))
+    found = outputs(root, root / "in", "--output_format tiff --output_bits 16 --range_B 100,4195")
+    assert found.keys() == {"real_A/p1/0.png", "fake_B/p1/0.png"}
+    folder = root / "results" / "run" / "test_latest" / "outputs"
+    assert f"values, uint16 from 100 to 4195: {folder}" in capsys.readouterr().out
+    assert [path.relative_to(folder).as_posix() for path in folder.rglob("*.*")] == ["fake_B/p1/0.tif"]
+    values = tifffile.imread(folder / "fake_B" / "p1" / "0.tif")
+    assert values.dtype == np.uint16
+    assert np.abs((values - 100.0) / 4095 * 255 - pixels(found["fake_B/p1/0.png"])).max() <= 0.55
+
+
+@pytest.mark.parametrize(("flags", "kind"), [("--output_format jpg", "JPEG"), ("--output_format webp", "WEBP")])
+def test_pictures_have_the_format_asked_for(root: Path, flags: str, kind: str) -> None:
+    save_noise(root / "in" / "0.png", 0, (16, 12))
+    found = outputs(root, root / "in", flags)
+    suffix = flags.split()[1]
+    assert found.keys() == {"real_A/0.png", f"fake_B/0.{suffix}"}
+    with Image.open(found[f"fake_B/0.{suffix}"]) as image:
+        assert image.format == kind
+
+
+@pytest.mark.parametrize(("flags", "said"), [
+    ("--output_format jpg --output_bits 16", "jpg has 8 bits"),
+    ("--output_format tiff --aspect_ratio 1.5", "--aspect_ratio 1.5 scales pictures"),
+    ("--output_bits 12", "'12' is not 8, 16 or 32"),
+])
+def test_formats_that_do_not_fit_are_refused_first(root: Path, flags: str, said: str) -> None:
+    save_noise(root / "in" / "0.png", 0, (16, 12))
+    with pytest.raises(UserError, match=said):
+        outputs(root, root / "in", flags)
+    assert not (root / "results").exists()
 
 
 @pytest.mark.parametrize(("flags", "count"), [("--num_test 3", 3), ("--num_test 3 --batch_size 2", 3),
