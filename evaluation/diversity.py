@@ -14,18 +14,18 @@ from metrics.scores import LPIPS, SCORES
 from options import REQUIRED, flag
 from util.device import choose_device
 from util.errors import UserError
-from util.images import load_normalized
 from util.terminal import with_progress
 
 from .flags import BatchFlags, BootstrapFlags, LPIPSFlags, ReportFlags, VGGFlags
 from .lpips_distance import LPIPSDistance
 from .pairing import in_styles, require_equal_sizes
+from .reading import PictureReader, ValueFlags
 from .reports import write_json
 from .scoring import ScoreOptions, Scorer, program_conditions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags(VGGFlags, LPIPSFlags, BootstrapFlags, BatchFlags, ReportFlags):
+class Flags(ValueFlags, VGGFlags, LPIPSFlags, BootstrapFlags, BatchFlags, ReportFlags):
     """Compare translations of the same images in several styles."""
 
     outputs: tuple[Path, ...] = flag(REQUIRED, "the translations, a folder for each style, under the same names",
@@ -40,7 +40,8 @@ def run(flags: Flags) -> None:
                                                batch_size=flags.batch_size))
     distance = LPIPSDistance(flags.lpips_net, flags.lpips_weights, device) if flags.lpips else None
     files = _find(flags.outputs, alike=flags.lpips)
-    features = torch.stack([scorer.measure_files(paths, "images measured").features["vgg16"] for paths in files])
+    features = torch.stack([
+        scorer.measure_files(paths, "images measured", reader=flags.read_output).features["vgg16"] for paths in files])
     styles, images = style_diversity(features)
     if images == 0:
         raise UserError(f"--outputs: all images in '{flags.outputs[0]}' have the same VGG16 features, so there is "
@@ -54,7 +55,7 @@ def run(flags: Flags) -> None:
           f"mean distance between two images in one style    {images:10.4g}\n"
           f"quotient (higher is more diverse)                {styles / images:10.4g}")
     if distance:
-        distances = torch.stack(list(_between_styles(files, distance)))
+        distances = torch.stack(list(_between_styles(files, distance, flags.read_output)))
         value, interval = bootstrap_mean(distances, flags.bootstrap, flags.seed, SCORES[LPIPS].bounds)
         scores |= {"lpips_diversity": value, "lpips_diversity_interval": interval, "bootstrap": flags.bootstrap,
                    "confidence": LEVEL, "bootstrap_seed": flags.seed, **distance.conditions}
@@ -80,8 +81,10 @@ def _find(folders: Sequence[Path], *, alike: bool) -> list[list[Path]]:
     return files
 
 
-def _between_styles(files: Sequence[Sequence[Path]], distance: LPIPSDistance) -> Iterator[Tensor]:
+def _between_styles(
+    files: Sequence[Sequence[Path]], distance: LPIPSDistance, reader: PictureReader
+) -> Iterator[Tensor]:
     """Compute, for each image, the mean distance over all pairs of its styles."""
     for paths in with_progress(list(zip(*files, strict=True)), "LPIPS between styles"):
-        images = [load_normalized(path, 3)[None] for path in paths]
+        images = [reader(path)[None] for path in paths]
         yield torch.stack([distance(one, other) for one, other in combinations(images, 2)]).mean()

@@ -12,6 +12,7 @@ from util.images import find_images
 from util.words import counted
 
 from .pairing import in_styles, partners, require_equal_sizes
+from .reading import AS_STORED, PictureReader
 from .reports import aligned
 from .scoring import ScoreOptions, Scorer
 
@@ -32,6 +33,9 @@ class Folders:
     """True counterparts, under the same names."""
     paired: bool = False
     """The real images are the true counterparts."""
+    read_input: PictureReader = AS_STORED
+    read_output: PictureReader = AS_STORED
+    """Also reads real images and true counterparts."""
 
 
 def score_folders(folders: Folders, options: ScoreOptions, recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,9 +59,10 @@ def score_folders(folders: Folders, options: ScoreOptions, recorded: Mapping[str
     keys = [f"{name}_{column}{suffix}" for name in SCORES for column in COLUMNS for suffix in ("", "_interval")]
     if taken := sorted(recorded.keys() & {*keys, *conditions, "warnings"}):
         raise UserError(f"--record {taken[0]}=... would replace a result of that name; choose another key")
-    measured = {column: scorer.measure_files(images, f"{column} measured", truth, cached=column == "inputs")
-                for column, images in columns.items()}
-    features = scorer.measure_files(real, "real images measured", cached=True).features
+    measured = {column: scorer.measure_files(
+        images, f"{column} measured", truth, cached=column == "inputs", truth_reader=folders.read_output,
+        reader=folders.read_input if column == "inputs" else folders.read_output) for column, images in columns.items()}
+    features = scorer.measure_files(real, "real images measured", cached=True, reader=folders.read_output).features
     found: dict[str, Any] = {}
     for column, images in measured.items():
         found |= _entries(scorer.scores(images, features), column)

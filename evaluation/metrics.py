@@ -10,7 +10,7 @@ import torch
 
 from data import ImageDataset
 from metrics.scores import METRICS
-from options import Options, RunFlags, flag
+from options import DataFlags, Options, RunFlags, flag
 from options.flag import comma_list, flags_of
 from util.device import choose_device
 from util.errors import UserError
@@ -27,13 +27,14 @@ from .feature_extractors import RESIZERS
 from .flags import BatchFlags, BootstrapFlags, CheckpointFlags, LPIPSFlags, RecordFlags, VGGFlags
 from .folder_scores import Folders, score_folders, score_table
 from .generator_scores import SETTINGS, images_of, real_images
+from .reading import PictureReader, ValueFlags
 from .reports import require_place, warn, write_json
 from .scoring import ScoreOptions
 from .set_translator import Names, SetTranslator
 
 
 @dataclass(frozen=True)
-class Flags(CheckpointFlags, VGGFlags, LPIPSFlags, BootstrapFlags, RecordFlags):
+class Flags(CheckpointFlags, ValueFlags, VGGFlags, LPIPSFlags, BootstrapFlags, RecordFlags):
     """Score a folder of translations, or those of an experiment."""
 
     outputs: tuple[Path, ...] = flag((), "the translations; required, or --name. For several styles a folder each: "
@@ -60,7 +61,8 @@ def run(flags: Flags) -> None:
     if flags.name is None:
         if flags.real is None:
             raise UserError("--outputs needs --real, a folder of real images of the target domain")
-        _score(flags, Folders(flags.outputs, flags.real, flags.inputs, flags.truth, flags.paired), flags.json)
+        _score(flags, Folders(flags.outputs, flags.real, flags.inputs, flags.truth, flags.paired, flags.read_input,
+                              flags.read_output), flags.json)
         return
     experiment = Experiment.find(flags.checkpoints_dir, flags.name)
     options = experiment_options(flags, experiment, flags.dataroot, f"--epoch={flags.epoch}")
@@ -68,10 +70,22 @@ def run(flags: Flags) -> None:
     folder = flags.results_dir / flags.name / f"{flags.phase}_{flags.epoch}{AVERAGE if flags.use_ema else ''}_metrics"
     with locked(folder):
         made, translation = translate_folders(experiment, options, choose_device(flags.gpu_ids), folder, flags.real)
+        read_input, read_output = readers(flags, options[DataFlags])
         folders = replace(made, inputs=flags.inputs or made.inputs, truth=flags.truth or made.truth,
-                          paired=flags.paired)
+                          paired=flags.paired, read_input=read_input, read_output=read_output)
         _score(flags, folders, flags.json or folder / "metrics.json", translation=translation)
     print(folder)
+
+
+def readers(flags: Flags, trained: DataFlags) -> tuple[PictureReader, PictureReader]:
+    """Return the readers of inputs and of other files: by the ranges and bands of the training, unless typed.
+
+    They read translated pictures too, which have 8 bits and no range.
+    """
+    bands = flags.rgb_bands or trained.rgb_bands
+    of_input, of_output = trained.ranges
+    return (flags.read_input._replace(value_range=flags.range_A or of_input, bands=bands),
+            flags.read_output._replace(value_range=flags.range_B or of_output, bands=bands))
 
 
 def _score(flags: Flags, folders: Folders, file: Path | None, **recorded: Any) -> None:

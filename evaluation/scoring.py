@@ -17,12 +17,12 @@ from metrics.manifold import NEIGHBOURS
 from metrics.paired import LINE_THRESHOLD
 from metrics.scores import LPIPS, METRICS, PAIR_METRICS, SCORES, SET_METRICS, PairMetric
 from util.errors import UserError
-from util.images import load_normalized
 from util.terminal import with_progress
 
 from .feature_cache import FeatureCache
 from .feature_extractors import Extractor, InceptionExtractor, VGGExtractor
 from .lpips_distance import LPIPSDistance
+from .reading import AS_STORED, PictureReader
 
 
 @dataclass(frozen=True)
@@ -169,22 +169,24 @@ class Scorer:
                         {name: torch.cat(values) for name, values in comparisons.items() if values})
 
     def measure_files(
-        self, paths: Sequence[Path], what: str, truths: Sequence[Path] | None = None, *, cached: bool = False
+        self, paths: Sequence[Path], what: str, truths: Sequence[Path] | None = None, *, cached: bool = False,
+        reader: PictureReader = AS_STORED, truth_reader: PictureReader = AS_STORED,
     ) -> Measured:
         """Measure image files, and their true counterparts of equal sizes.
 
         Args:
             what: text of the progress bar.
             cached: use the cache of features.
+            reader, truth_reader: read the files.
 
         Raises:
             UserError: a file is no image; or see `measure`.
         """
-        samples = with_progress(_read(paths, truths), what, len(paths))
+        samples = with_progress(_read(paths, truths, reader, truth_reader), what, len(paths))
         if not (cached and self.options.cache):
             return self.measure(samples)
         cache = FeatureCache(self.options.cache, lambda text: self.warnings.update({text: text}))
-        versions = program_conditions(self.options.device)
+        versions = program_conditions(self.options.device) | reader.conditions()
         files = {name: cache.file_of(paths, extractor.conditions | versions)
                  for name, extractor in self.extractors.items()}
         known = {name: found for name, file in files.items() if (found := cache.load(file, len(paths))) is not None}
@@ -239,9 +241,11 @@ def program_conditions(device: torch.device | str) -> dict[str, Any]:
     return {"torch_version": torch.__version__, "pillow_version": PIL.__version__, "device": str(device)}
 
 
-def _read(paths: Sequence[Path], truths: Sequence[Path] | None) -> Iterator[Sample]:
+def _read(
+    paths: Sequence[Path], truths: Sequence[Path] | None, reader: PictureReader, truth_reader: PictureReader
+) -> Iterator[Sample]:
     for path, truth in zip(paths, truths or itertools.repeat(None), strict=False):
-        yield Sample(str(path), load_normalized(path, 3), None if truth is None else load_normalized(truth, 3))
+        yield Sample(str(path), reader(path), None if truth is None else truth_reader(truth))
 
 
 def _batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:

@@ -16,6 +16,7 @@ from util.errors import UserError
 from util.files import replacing
 
 from .figures import error_grid, save_figure, similarity_grid
+from .reading import ValueFlags
 from .reports import aligned, require_place, write_json
 from .structure_measures import MEASURES, ImageFeatures, Row, StructureMeasures
 from .structure_pairs import SHUFFLE, load_alike, pairs_table, score_pairs
@@ -31,7 +32,7 @@ def point(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags(DeviceFlags):
+class Flags(ValueFlags, DeviceFlags):
     """Map and compare the structure of images by several measures."""
 
     out: Path = flag(REQUIRED, "folder of figures, arrays and JSON files")
@@ -72,17 +73,17 @@ def run(flags: Flags) -> None:
         whole_rows=flags.whole_rows, device=choose_device(flags.gpu_ids))
     if flags.sources and flags.aligned:
         scores = score_pairs(measures, flags.sources, flags.aligned, flags.unaligned, limit=flags.limit,
-                             seed=flags.seed)
+                             seed=flags.seed, read_source=flags.read_input, read_other=flags.read_output)
         print(pairs_table(measures, scores))
         write_json(flags.out / "pairs.json", scores)
         print(flags.out / "pairs.json")
         return
     labels = flags.labels or [path.parent.name + "/" + path.stem for path in flags.candidates]
     assert flags.source  # by _check
-    source = load_alike(measures, flags.source)
+    source = load_alike(measures, flags.source, flags.read_input)
     if flags.points:
         _check_points(measures, source, flags.points)
-    candidates = [load_alike(measures, path, source, flags.source) for path in flags.candidates]
+    candidates = [load_alike(measures, path, flags.read_output, source, flags.source) for path in flags.candidates]
     if candidates:
         _errors(measures, source, candidates, labels, flags)
     if flags.points:

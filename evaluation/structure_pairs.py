@@ -1,7 +1,7 @@
 """Structure errors over folders: of pairs of the same structure, beside pairs of different structure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from metrics.bootstrap import bootstrap_ratio
 from util.errors import UserError
-from util.images import find_images, load_normalized
+from util.images import find_images
 from util.terminal import with_progress
 
 from .pairing import partners
+from .reading import AS_STORED, PictureReader
 from .reports import aligned as aligned_columns
 from .structure_measures import ImageFeatures, StructureMeasures
 
@@ -30,14 +31,15 @@ def derangement(count: int, seed: int) -> list[int]:
 
 
 def load_alike(
-    measures: StructureMeasures, path: Path, like: ImageFeatures | None = None, of: Path | None = None
+    measures: StructureMeasures, path: Path, reader: PictureReader, like: ImageFeatures | None = None,
+    of: Path | None = None,
 ) -> ImageFeatures:
     """Extract the features of an image file, which has the size of ``like``, the image of the file ``of``.
 
     Raises:
         UserError: the sizes differ, the file is no image, or it is too small for the layers.
     """
-    image = load_normalized(path, 3)
+    image = reader(path)
     if like is not None and image.shape != like.image.shape[1:]:
         sizes = [f"{height}x{width}" for height, width in (image.shape[1:], like.image.shape[2:])]
         raise UserError(f"'{path}' is {sizes[0]} (height x width), but '{of}', which it is compared with, {sizes[1]}; "
@@ -50,7 +52,7 @@ def load_alike(
 
 def score_pairs(
     measures: StructureMeasures, sources: Path, aligned: Path, unaligned: str = SHUFFLE, *, limit: int | None = None,
-    seed: int = 0,
+    seed: int = 0, read_source: PictureReader = AS_STORED, read_other: PictureReader = AS_STORED,
 ) -> dict[str, Any]:
     """Average the errors over the first ``limit`` images of a folder, against aligned and unaligned images.
 
@@ -73,7 +75,7 @@ def score_pairs(
         others = [own[index] for index in derangement(len(files), seed)]
     else:
         raise UserError("--unaligned shuffle needs at least two pairs, here is one: enlarge --limit or --sources")
-    means = [_mean_errors(measures, *three)
+    means = [_mean_errors(measures, three, read_source, read_other)
              for three in with_progress(list(zip(files, own, others, strict=True)), "pairs compared")]
     same, other = torch.tensor(means, dtype=torch.float64).unbind(dim=1)  # [N, rows]
     found = {row.key: _summary(same[:, index], other[:, index], seed) for index, row in enumerate(measures.rows)}
@@ -91,10 +93,13 @@ def pairs_table(measures: StructureMeasures, scores: Mapping[str, Any]) -> str:
     return aligned_columns(rows, left=2)
 
 
-def _mean_errors(measures: StructureMeasures, source: Path, own: Path, other: Path) -> list[list[float]]:
-    """Compute the mean errors [2, rows] of a source against its aligned and its unaligned image."""
-    features = load_alike(measures, source)
-    candidates = [load_alike(measures, path, features, source) for path in (own, other)]
+def _mean_errors(
+    measures: StructureMeasures, files: Sequence[Path], read_source: PictureReader, read_other: PictureReader
+) -> list[list[float]]:
+    """Compute the mean errors [2, rows] of a source against its aligned and its unaligned image, the three files."""
+    source, *others = files
+    features = load_alike(measures, source, read_source)
+    candidates = [load_alike(measures, path, read_other, features, source) for path in others]
     return [[error.mean().item() for error in measures.errors(features, of).values()] for of in candidates]
 
 

@@ -165,7 +165,8 @@ def test_every_image_has_its_own_result_and_place_on_the_page(root: Path) -> Non
 
 def test_names_stay_what_they_were_and_never_collide() -> None:
     names = Names(Path("in"))
-    paths = ["in/x.png", "in/b/x.png", "in/c/x.png", "in/x.jpg", "in/x_2.png", "in/x.png.png", "in/x.jpg.png", "in/x.png"]
+    paths = [f"in/{name}" for name in ("x.png", "b/x.png", "c/x.png", "x.jpg", "x_2.png", "x.png.png", "x.jpg.png",
+                                       "x.png")]
     given = [names.of(path) for path in paths]
     assert given[:5] == ["x", "b/x", "c/x", "x.jpg", "x_2"]
     assert len(set(given)) == len(set(paths))

@@ -1,7 +1,7 @@
 """Find image files, decode them to tensors, and write PNG files."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,12 +15,13 @@ from util.errors import UserError
 from util.files import replacing
 from util.image_files import SUFFIXES, BadImage, opened
 from util.rasters import Raster, raster_of, read_raster
+from util.shown import picture
 from util.value_ranges import Range, to_fraction
 from util.words import counted
 
 __all__ = [
     "SUFFIXES", "BadImage", "RangeNeeded", "decode", "find_images", "first_image", "image_mode", "image_size",
-    "is_image", "levels", "load_image", "load_normalized", "load_values", "normalized", "save_image",
+    "is_image", "levels", "load_image", "load_normalized", "load_picture", "load_values", "normalized", "save_image",
     "save_thumbnail", "to_uint8",
 ]
 
@@ -151,6 +152,30 @@ def load_normalized(
     return normalized(load_image(path, channels, value_range, flag=flag))
 
 
+def load_picture(path: Path, value_range: Range | None = None, bands: Sequence[int] = (), *, flag: str) -> Tensor:
+    """Read a file with any number of channels, and convert its `picture` to float32 [3, H, W] in [-1, 1].
+
+    Args:
+        path: the file.
+        value_range: see `load_image`; files of 8 bits that Pillow reads are pictures, which have their full range.
+        bands: see `picture`.
+        flag: see `load_image`.
+
+    Raises:
+        UserError: see `load_image`; or there is no such band.
+    """
+    found = read_raster(path)
+    if isinstance(found, Image.Image):
+        return normalized(decode(found, 3, str(path)))
+    channels = found.values.shape[2]
+    if channels == 1 or found.colour or (found.alpha and channels == 2):
+        return normalized(_from_raster(found, 3, str(path), value_range, flag))
+    if max(bands, default=1) > channels:
+        raise UserError(f"--rgb_bands {','.join(map(str, bands))}: {path} has {counted(channels, 'channel')}")
+    image = normalized(_from_raster(found, channels, str(path), value_range, flag))
+    return picture(image, bands).expand(3, -1, -1)
+
+
 def normalized(image: Tensor) -> Tensor:
     """Convert the values of `decode` to float32 in [-1, 1]."""
     return (image / 255 if image.dtype == torch.uint8 else image) * 2 - 1
@@ -237,14 +262,14 @@ def save_image(image: Tensor, path: Path, aspect_ratio: float = 1.0) -> None:
     Raises:
         UserError: the image has neither one nor three channels.
     """
-    picture = Image.fromarray(to_uint8(image))
+    pixels = Image.fromarray(to_uint8(image))
     if aspect_ratio != 1.0:
-        width, height = picture.size
+        width, height = pixels.size
         size = (round(width * max(aspect_ratio, 1.0)), round(height / min(aspect_ratio, 1.0)))
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
+        pixels = pixels.resize(size, Image.Resampling.BICUBIC)
     name, arguments = PICTURES.get(path.suffix[1:], PICTURES["png"])
     with replacing(path) as temporary:
-        picture.save(temporary, format=name, **arguments)
+        pixels.save(temporary, format=name, **arguments)
 
 
 def save_thumbnail(path: Path, target: Path, side: int) -> tuple[int, int]:

@@ -102,7 +102,7 @@ def save_tiff(values: NDArray[Any], file: Any) -> None:
 
     channels = values.shape[2] if values.ndim == 3 else 1
     colour = channels == 3 and values.dtype.kind != "f"
-    further = {} if channels == 1 else {"planarconfig": "contig", "extrasamples": (
+    further: dict[str, Any] = {} if channels == 1 else {"planarconfig": "contig", "extrasamples": (
         [] if colour else ["unspecified"] * (channels - 1))}
     tifffile.imwrite(file, values, photometric="rgb" if colour else "minisblack", metadata=None, **further)
 
