@@ -161,7 +161,7 @@ def test_recorded_pairs_stand_at_top_level_and_numbers_are_numbers(folders: Path
     ("inputs", 3, r"--inputs: .*outputs/3\.png.*no partner.*inputs"),
     ("outputs", 1, r"--outputs: .*outputs.*single image.*at least two"),
     ("real", 1, r"--real: .*real.*single image.*at least two"),
-    ("real", 0, r"--real: no images directly in .*real"),
+    ("real", 0, r"--real: no images in .*real"),
 ])
 def test_missing_images_are_named(folders: Path, spoiled: str, count: int, message: str) -> None:
     for path in sorted((folders / spoiled).iterdir())[count:]:

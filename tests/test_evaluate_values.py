@@ -13,6 +13,7 @@ from cli import run
 
 from util.errors import UserError
 from util.images import load_picture
+from util.outputs import save_tiff
 
 
 def save_values(folder: Path, seed: int, *, channels: int = 1, shift: float = 0) -> None:
@@ -21,13 +22,15 @@ def save_values(folder: Path, seed: int, *, channels: int = 1, shift: float = 0)
         rng = np.random.default_rng([seed, patient])
         values = (rng.random((40, 40, channels)) * 3000 + 500 + shift).astype(np.uint16)
         (folder / f"p{patient}").mkdir(parents=True)
-        tifffile.imwrite(folder / f"p{patient}" / "slice.tif", values.squeeze())
+        with (folder / f"p{patient}" / "slice.tif").open("wb") as file:
+            save_tiff(values.squeeze(), file)
 
 
 def metrics(root: Path, *flags: object) -> dict[str, float]:
     outcome = run("evaluate.py", "metrics", "--outputs", root / "out", "--real", root / "real", "--truth",
-                  root / "truth", "--metrics", "psnr,frechet", "--layer", "relu1_2", "--vgg_weights", "random", "--bootstrap", "0",
-                  "--gpu_ids", "-1", "--cache_dir", root / "cache", "--json", root / "scores.json", *flags)
+                  root / "truth", "--metrics", "psnr,frechet", "--layer", "relu1_2", "--vgg_weights", "random",
+                  "--bootstrap", "0", "--gpu_ids", "-1", "--cache_dir", root / "cache", "--json", root / "scores.json",
+                  *flags)
     assert outcome.code == 0, outcome.err
     scores: dict[str, float] = json.loads((root / "scores.json").read_text())
     return scores
@@ -52,5 +55,5 @@ def test_bands_choose_what_is_scored(tmp_path: Path) -> None:
     torch.testing.assert_close(load_picture(path, flag=""), values[:3])
     found = metrics(tmp_path, "--rgb_bands", "5,3,1", "--range_B", "0,8190")
     assert found["psnr_outputs"] == pytest.approx(20, rel=1e-3)
-    with pytest.raises(UserError, match="--rgb_bands 6,1,1: .* has 5 channels"):
+    with pytest.raises(UserError, match=r"--rgb_bands 6,1,1: .* has 5 channels"):
         load_picture(path, bands=(6, 1, 1), flag="")

@@ -203,15 +203,6 @@ def test_images_are_found_in_subfolders_sorted_and_limited(tmp_path):
     assert find_images(tmp_path, "--dataroot", 10) == found
 
 
-def test_subfolders_can_be_left_out(tmp_path):
-    (tmp_path / "inner").mkdir()
-    (tmp_path / "inner" / "a.png").touch()
-    with pytest.raises(UserError, match=r"--real: no images directly in "):
-        find_images(tmp_path, "--real", subfolders=False)
-    (tmp_path / "b.png").touch()
-    assert find_images(tmp_path, "--real", subfolders=False) == [tmp_path / "b.png"]
-
-
 def test_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied", str(folder))

@@ -38,8 +38,8 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def find_images(folder: Path, flag: str, limit: int | None = None, *, subfolders: bool = True) -> list[Path]:
-    """Find the images in a folder, sorted by path.
+def find_images(folder: Path, flag: str, limit: int | None = None) -> list[Path]:
+    """Find the images in a folder and its subfolders, sorted by path.
 
     Hidden files and folders and links to folders are left out.
 
@@ -47,7 +47,6 @@ def find_images(folder: Path, flag: str, limit: int | None = None, *, subfolders
         folder: the folder.
         flag: the flag that names the folder, such as ``--dataroot``; error messages begin with it.
         limit: return only the first images; None: all.
-        subfolders: search subfolders, too.
 
     Raises:
         UserError: the folder is missing, cannot be read, or holds no image.
@@ -60,11 +59,10 @@ def find_images(folder: Path, flag: str, limit: int | None = None, *, subfolders
         raise UserError(f"{flag}: there is no folder {folder}; it should hold the images")
     found: list[Path] = []
     for parent, inner, names in os.walk(folder, onerror=refuse):
-        inner[:] = [name for name in inner if subfolders and not name.startswith(".")]
+        inner[:] = [name for name in inner if not name.startswith(".")]
         found += [path for name in names if is_image(path := Path(parent, name))]
     if not found:
-        where = "in" if subfolders else "directly in"
-        raise UserError(f"{flag}: no images {where} {folder}; expected files such as .png, .jpg, .webp, .tif, .npy")
+        raise UserError(f"{flag}: no images in {folder}; expected files such as .png, .jpg, .webp, .tif, .npy")
     return sorted(found, key=Path.as_posix)[:limit]
 
 
