@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli import ROOT, run_process
 
 PAGE = (ROOT / "docs" / "use_the_loss.md").read_text(encoding="utf-8")
-INSTALLED, FIXED, LEARNED, FEATURES, FIXED_FEATURES, LEARNED_FEATURES, TWO_LOSSES, POSITIONS = re.findall(
+INSTALLED, FIXED, LEARNED, HUB, FEATURES, FIXED_FEATURES, LEARNED_FEATURES, TWO_LOSSES, POSITIONS = re.findall(
     r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 EXAMPLE = ROOT / "examples" / "minimal.py"
 YOURS = """
@@ -57,6 +58,12 @@ def test_the_loops_of_features_train_with_a_copy_of_the_file(
     assert names["structure"].heads[1][2].weight.grad.abs().sum() > 0
     assert names["of_each"].shape == (2, 48)
     assert all(distance.isfinite() for distance in names["distances"])
+
+
+def test_the_line_of_torch_hub_loads_the_loss_with_its_arguments() -> None:
+    names = {"torch": torch}
+    exec(HUB.replace("/path/to/this/repository", str(ROOT)), names)
+    assert names["structure"].loss.patch_size == 32
 
 
 @pytest.mark.slow
