@@ -9,7 +9,8 @@ from torch import nn
 from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags, has_crop
 from util.errors import UserError
 
-from .networks import create_discriminator, create_generator, initialize
+from .networks import ProjectedDiscriminator, create_discriminator, create_generator, initialize
+from .networks.features import VGG16
 
 
 def build_generator(options: Options, *, input_nc: int | None = None, output_nc: int | None = None) -> nn.Module:
@@ -42,13 +43,26 @@ def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.
     discriminator = create_discriminator(
         flags.netD, input_nc=input_nc or data.output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D, norm=flags.norm,
         antialias=not flags.no_antialias, size=flags.stylegan2_size or data.crop_size, tile_size=flags.D_patch_size,
+        feature_net=flags.D_feature_net, layers=flags.D_layers, weights=flags.D_weights,
     )
     least = int(discriminator.least_size)  # type: ignore[arg-type]
     if has_crop(data.preprocess) and data.crop_size < least:
         raise UserError(f"--crop_size {data.crop_size} is too small for --netD {flags.netD}, which needs {least} "
                         "pixels: enlarge it or choose another --netD or --n_layers_D")
-    initialize(discriminator, flags.init_type, flags.init_gain)
+    if not isinstance(discriminator, ProjectedDiscriminator):  # whose frozen layers stay as they are
+        initialize(discriminator, flags.init_type, flags.init_gain)
     return discriminator
+
+
+def discriminator_notes(options: Options) -> list[str]:
+    """Say which scores a discriminator on frozen features makes worthless; nothing of other discriminators."""
+    flags = options[NetworkFlags]
+    if flags.netD != "projected":
+        return []
+    return [f"warning: --netD projected judges features of {flags.D_feature_net}. Do not trust scores in features of "
+            "the same network, or of one that was trained on the same images: " + (
+                "--eval_freq and evaluate.py metrics use VGG16" if flags.D_feature_net == VGG16 else
+                "FID and KID use Inception, trained on ImageNet")]
 
 
 def refuse_pool_and_penalty(options: Options) -> None:

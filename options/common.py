@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .flag import bands, count_or_all, flag, plain_name, value_range
+from .flag import bands, comma_list, count_or_all, flag, plain_name, value_range
 
 PREPROCESS_MODES = (
     "resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "scale_shortside_and_crop", "zoom_and_patch",
     "none",
 )
 GENERATORS = ("resnet_9blocks", "resnet_6blocks", "unet_256", "unet_128", "stylegan2", "smallstylegan2")
-DISCRIMINATORS = ("basic", "n_layers", "pixel", "multi", "stylegan2", "tilestylegan2")
+DISCRIMINATORS = ("basic", "n_layers", "pixel", "multi", "stylegan2", "tilestylegan2", "projected")
 
 
 def usable_cores() -> int:
@@ -119,6 +119,10 @@ class NetworkFlags:
     stylegan2_size: int = flag(0, "side of the images, in pixels, that the stylegan2 networks are built for; 0: the "
                                "smaller of --load_size and --crop_size", minimum=0, maximum=65536)
     D_patch_size: int = flag(64, "side of the tiles of the tilestylegan2 discriminator, in pixels", minimum=8)
+    D_feature_net: str = flag("vgg16", "frozen network of the projected discriminator, by a name as --feature_net's")
+    D_layers: tuple[str, ...] = flag(("relu1_2", "relu2_2", "relu3_3", "relu4_2"), "its layers that are judged, "
+                                     "from the first to the last, by names as --attn_layers'", parse=comma_list)
+    D_weights: str = flag("bundled", "its weights: bundled (VGG16 alone), imagenet, random or a file")
 
 
 def stylegan2_size(values: Mapping[str, Any]) -> dict[str, Any]:

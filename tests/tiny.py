@@ -22,6 +22,8 @@ SINGLE = "--netG smallstylegan2 --netD stylegan2 --ngf 1 --ndf 1 --batch_size 1 
 METHODS = {
     "FSeSim": f"--model sc {LOSSES}",
     "LSeSim": f"--model sc {LOSSES} --learned_attn --augment",
+    "FSeSim against projected features": f"--model sc {LOSSES} --netD projected --D_layers relu1_2,relu2_1 "
+                                         "--D_weights random",
     "CycleGAN": "--model cycle_gan",
     "CycleGAN with FSeSim": f"--model cycle_gan {LOSSES} --structure fsesim",
     "CycleGAN with LSeSim": f"--model cycle_gan {LOSSES} --structure lsesim --augment",

@@ -7,6 +7,7 @@ import torch
 
 from data import DATASETS, Loader, band_notes, keep_in_memory
 from models import MODELS, Model
+from models.building import discriminator_notes
 from models.precision import prepare
 from options import (
     TRAIN,
@@ -205,7 +206,7 @@ def describe(run: Run, step: TrainingStep, device: torch.device, images: int) ->
             lines.append(str(network))
     lines.append(f"device {device}{together(run)}, seed {run.options[RunFlags].seed}, {counted(images, 'image')} an "
                  f"epoch, from image {run.progress.images}")
-    return lines + band_notes(run.options)
+    return lines + band_notes(run.options) + discriminator_notes(run.options)
 
 
 def together(run: Run) -> str:

@@ -1,6 +1,6 @@
 """Generators, discriminators and the VGG16 feature extractor: plain modules with plain keyword arguments."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from torch import nn
@@ -8,6 +8,7 @@ from torch import nn
 from .discriminators import MultiScaleDiscriminator, PatchDiscriminator, PixelDiscriminator
 from .equalized import MinibatchDeviation
 from .init import initialize
+from .projected import LAYERS, ProjectedDiscriminator
 from .resnet import ResnetGenerator
 from .stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator, TileStyleGAN2Discriminator
 from .unet import UnetGenerator
@@ -15,7 +16,7 @@ from .vgg import VGG16Features, layer_channels, layer_strides
 
 __all__ = [
     "DISCRIMINATORS", "GENERATORS", "MinibatchDeviation", "MultiScaleDiscriminator", "PatchDiscriminator",
-    "PixelDiscriminator", "ResnetGenerator", "StyleGAN2Discriminator", "StyleGAN2Generator",
+    "PixelDiscriminator", "ProjectedDiscriminator", "ResnetGenerator", "StyleGAN2Discriminator", "StyleGAN2Generator",
     "TileStyleGAN2Discriminator", "UnetGenerator", "VGG16Features", "create_discriminator", "create_generator",
     "initialize", "layer_channels", "layer_strides",
 ]
@@ -37,6 +38,7 @@ DISCRIMINATORS: dict[str, Factory] = {
     "multi": MultiScaleDiscriminator,
     "stylegan2": StyleGAN2Discriminator,
     "tilestylegan2": TileStyleGAN2Discriminator,
+    "projected": ProjectedDiscriminator,
 }
 
 
@@ -62,13 +64,15 @@ def create_generator(
 
 def create_discriminator(
     name: str, *, input_nc: int = 3, ndf: int = 64, n_layers: int = 3, norm: str = "instance",
-    antialias: bool = True, size: int = 256, tile_size: int = 64,
+    antialias: bool = True, size: int = 256, tile_size: int = 64, feature_net: str = "vgg16",
+    layers: Sequence[str] = LAYERS, weights: str = "bundled",
 ) -> nn.Module:
     """The discriminator ``name`` of `DISCRIMINATORS`: images [B, input_nc, H, W] in [-1, 1] -> score maps.
 
-    ``basic`` always has 3 layers; ``multi`` returns a list of two maps, ``stylegan2`` scores [B, 1] and the others one
-    map [B, 1, h, w]. The attribute ``least_size`` says what H and W must be at least. ``stylegan2`` takes images of
-    ``size`` alone, ``tilestylegan2`` cuts them into tiles of ``tile_size``; both have nothing of the other options.
+    ``basic`` always has 3 layers; ``multi`` and ``projected`` return a list of maps, ``stylegan2`` scores [B, 1] and
+    the others one map [B, 1, h, w]. The attribute ``least_size`` says what H and W must be at least. ``stylegan2``
+    takes images of ``size`` alone, ``tilestylegan2`` cuts them into tiles of ``tile_size``; both have nothing of the
+    other options. The last three are about ``projected``, and so is ``size``.
 
     Raises:
         ValueError: unknown ``name`` or ``norm``.
@@ -76,6 +80,9 @@ def create_discriminator(
     factory = _lookup(DISCRIMINATORS, name)
     if "stylegan2" in name:
         return factory(input_nc=input_nc, ndf=ndf, size=tile_size if name == "tilestylegan2" else size)
+    if name == "projected":
+        return factory(input_nc=input_nc, ndf=ndf, norm=norm, feature_net=feature_net, layers=layers, weights=weights,
+                       size=size)
     return factory(input_nc=input_nc, ndf=ndf, n_layers=3 if name == "basic" else n_layers, norm=norm,
                    antialias=antialias)
 
