@@ -1,7 +1,7 @@
 """Data sets, and the loader that makes batches of them."""
 
 from .aligned import AlignedDataset
-from .base import AugmentFlags, ImageDataset, band_notes
+from .base import AugmentFlags, ImageDataset, Reading, band_notes
 from .batch import Batch, collate, finish
 from .cache import keep_in_memory
 from .loader import Loader
@@ -22,6 +22,6 @@ DATASETS: dict[str, type[ImageDataset]] = {
 
 __all__ = [
     "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "DataTimer", "ImageDataset", "Loader", "LoadingError",
-    "SampleKey", "SingleDataset", "SingleImageDataset", "UnalignedDataset", "band_notes", "collate", "finish",
-    "keep_in_memory",
+    "Reading", "SampleKey", "SingleDataset", "SingleImageDataset", "UnalignedDataset", "band_notes", "collate",
+    "finish", "keep_in_memory",
 ]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from inference import Translator
-from util.images import is_image, load_normalized, to_uint8
+from util.images import is_image, to_uint8
 from util.shown import picture
 from util.starts import read_starts
 
@@ -123,7 +123,7 @@ def save_pictures(translator: Translator, files: Sequence[Path], path: Path) -> 
     """
     rows = []
     for file in files:
-        image = load_normalized(file, translator.channels)
+        image = translator.read(file)
         if (factor := LARGEST_SIDE / max(image.shape[1:])) < 1:
             size = [max(round(side * factor), 1) for side in image.shape[1:]]
             image = F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(-1, 1)

@@ -14,30 +14,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, overload
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from data import DATASETS
+from data import DATASETS, Reading
 from models import MODELS
 from models.precision import prepare
 from models.tiles import Tiling, translate_images
 from options import TEST, DataFlags, Options, RunFlags, SpeedFlags, TestFlags, parse, recorded_flags
 from util.device import choose_device
 from util.errors import UserError
-from util.images import decode, load_normalized, normalized, to_uint8
+from util.images import normalized
 from util.state_dicts import AVERAGE, LATEST, generator_of, has_network, load_networks, network_path
 
 from .hub import find
+from .kinds import as_batch, as_given
 
 STYLES = 32  # of a model with several styles: those of test.py --n_styles 32
 
-SLACK = 0.1  # beyond [-1, 1], where resampling overshoots
-
-Picture: TypeAlias = "Image.Image | NDArray[np.uint8] | Tensor"
-Same = TypeVar("Same", Image.Image, NDArray[np.uint8], Tensor)
+Picture: TypeAlias = "Image.Image | NDArray[Any] | Tensor"
+Same = TypeVar("Same", Image.Image, NDArray[Any], Tensor)
 
 
 class Translator:
@@ -53,7 +51,9 @@ class Translator:
     Attributes:
         model: the model.
         device: its device.
-        channels: channels of its inputs, 1 or 3.
+        reading: channels and range of its inputs.
+        value_range: values that its outputs stand for, by --range_B; None: all of their type.
+        bands: --rgb_bands, of pictures.
         tiling: size and overlap of tiles; None: images are not cut.
         batch_size: images or tiles in a batch: --batch_size, or 1 with batch normalisation that takes its statistics
             from the batch, so that no translation depends on its neighbours.
@@ -65,7 +65,8 @@ class Translator:
     def __init__(self, options: Options, device: torch.device) -> None:
         flags = options[TestFlags]
         self.device, self.use_average = device, flags.use_ema
-        self.channels = options[DataFlags].input_nc
+        self.reading, of_outputs = Reading.of(options[DataFlags])
+        self.value_range, self.bands = of_outputs.value_range, options[DataFlags].rgb_bands
         self.model = MODELS[options[RunFlags].model](options, training=False)
         for network in self.model.networks.values():
             network.train(not flags.eval)
@@ -75,6 +76,11 @@ class Translator:
         self.tiling = Tiling.of(options.replacing({"batch_size": self.batch_size}), self.model)
         prepare(self.model, device, options[SpeedFlags])
         self._lock = threading.Lock()
+
+    @property
+    def channels(self) -> int:
+        """The number of channels of its inputs."""
+        return self.reading.channels
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -99,6 +105,14 @@ class Translator:
         """Copy the weights of networks of a training."""
         for name, network in self.networks.items():
             network.load_state_dict(networks[name].state_dict())
+
+    def read(self, path: Path) -> Tensor:
+        """Read a file as the training did: [C, H, W] in [-1, 1].
+
+        Raises:
+            UserError: it cannot be read as an image of so many channels.
+        """
+        return normalized(self.reading.load(path))
 
     @torch.inference_mode()
     def translate(self, images: Tensor, style: int | None = None) -> dict[str, Tensor]:
@@ -126,12 +140,16 @@ class Translator:
         """Translate an image, or a list of images of any sizes and kinds.
 
         Args:
-            images: a file, an image of Pillow, an array [H, W, C] or [H, W] of uint8, or a tensor [C, H, W] or
-                [B, C, H, W] in [-1, 1]; or a list of those. Neighbours of one size are translated as a batch.
+            images: a file, an image of Pillow, an array [H, W, C] or [H, W] of the values that a file would store, or a
+                tensor [C, H, W] or [B, C, H, W] in [-1, 1]; or a list of those. Neighbours of one size are translated
+                as a batch.
             style: number of the style, from 1 to ``styles``.
 
         Returns:
-            The same kind as the input, of the same height and width; for a file an image of Pillow.
+            The same kind as the input, of the same height and width; for a file an image of Pillow. Images of Pillow
+            are pictures of 8 bits. Arrays have all channels in the units of --range_B and the type of the input, or
+            float32 if that cannot hold them; without a range the full range of the type, or uint8 for signed numbers
+            and floats.
 
         Raises:
             UserError: a file cannot be read as an image.
@@ -143,15 +161,16 @@ class Translator:
             raise ValueError(f"style {style}: this generator has styles 1 to {self.styles}")
         many = isinstance(images, list | tuple)
         given = list(images) if many else [images]
-        batches = [as_batch(image, self.channels) for image in given]
+        batches = [as_batch(image, self.reading) for image in given]
         outputs: list[Tensor] = []
         for _, neighbours in itertools.groupby(itertools.chain(*batches), lambda image: (image.shape, image.device)):
             while some := list(itertools.islice(neighbours, self.batch_size)):
                 translation, = self.translate(torch.stack(some), style).values()
                 outputs += translation
         parts = iter(outputs)
-        results = [as_given(torch.stack(list(itertools.islice(parts, len(batch)))), image)
-                   for image, batch in zip(given, batches, strict=True)]
+        results = [
+            as_given(torch.stack(list(itertools.islice(parts, len(batch)))), image, self.value_range, self.bands)
+            for image, batch in zip(given, batches, strict=True)]
         return results if many else results[0]
 
 
@@ -209,7 +228,8 @@ def _load(folder: Path, epoch: str, flags: Mapping[str, Any]) -> Translator:
             raise ValueError(f"model_suffix {half}: {folder} has one generator, with several styles; leave it out")
         own = {"model": "munit_sc", "n_styles": STYLES}
     elif half == "_B" and {"input_nc", "output_nc"} <= recorded.keys():  # it translates the other way
-        own |= {"input_nc": recorded["output_nc"], "output_nc": recorded["input_nc"]}
+        own |= {"input_nc": recorded["output_nc"], "output_nc": recorded["input_nc"],
+                "direction": "AtoB" if recorded.get("direction") == "BtoA" else "BtoA"}
     place = {"checkpoints_dir": folder.parent, "name": folder.name, "epoch": epoch}
     images = {"dataroot": folder, "dataset_mode": "single"}  # read by nobody
     chosen = {**place, **images, **flags, **own}
@@ -223,43 +243,3 @@ def _half(folder: Path, epoch: str, ema: bool) -> str:
     """Return the half of a CycleGAN that a folder has, ``_A`` rather than ``_B``; nothing for a whole generator."""
     average = AVERAGE if ema else ""
     return next((half for half in ("", "_A", "_B") if has_network(folder, epoch, f"G{half}{average}")), "")
-
-
-def as_batch(image: Any, channels: int) -> Tensor:
-    """Convert an image to [B, C, H, W] float32 in [-1, 1].
-
-    Raises:
-        UserError: a file cannot be read as an image.
-        TypeError: it is none of the kinds of `Translator.__call__`.
-        ValueError: a shape, type of values, range or number of channels that does not fit.
-    """
-    if isinstance(image, str | os.PathLike):
-        return load_normalized(Path(image), channels)[None]
-    if isinstance(image, Image.Image):
-        return normalized(decode(image, channels))[None]
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size or image.shape[2:] > (4,):
-            raise ValueError(f"an array of {image.dtype} with shape {image.shape}: it should be uint8 [H, W, C] of 1 "
-                             "to 4 channels or [H, W], with pixels; give floats as a tensor [C, H, W] in [-1, 1]")
-        pixels = image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image
-        return normalized(decode(Image.fromarray(pixels), channels))[None]
-    if isinstance(image, Tensor):
-        if image.ndim not in (3, 4) or image.shape[-3] != channels or 0 in image.shape or not image.is_floating_point():
-            raise ValueError(f"a tensor of {image.dtype} with shape {list(image.shape)}: it should be floats in "
-                             f"[-1, 1], [{channels}, H, W] or [B, {channels}, H, W], and not empty")
-        least, most = image.aminmax()
-        if not (least >= -1 - SLACK and most <= 1 + SLACK):  # also if they are NaN
-            raise ValueError(f"a tensor of values from {least:.4g} to {most:.4g}: they should be in [-1, 1]; an image "
-                             "of 0 to 255 is image / 127.5 - 1")
-        return image.detach().float().reshape(-1, *image.shape[-3:])
-    raise TypeError(f"{type(image).__name__} is no image: give a file, an image of Pillow, a uint8 array or a tensor")
-
-
-def as_given(output: Tensor, image: Any) -> Any:
-    """Convert [B, C, H, W] in [-1, 1] to the kind of ``image``; for a file to an image of Pillow."""
-    if isinstance(image, Tensor):
-        return output.to(image.device, image.dtype).reshape(*image.shape[:-3], *output.shape[1:])
-    pixels = to_uint8(output[0])
-    if isinstance(image, np.ndarray):
-        return pixels if image.ndim == 2 or pixels.ndim == 3 else pixels[:, :, None]
-    return Image.fromarray(pixels)

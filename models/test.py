@@ -51,9 +51,10 @@ class TestModel(Model):
             raise UserError(f"{folder} has no generator G{average}, but halves of a CycleGAN: add --model_suffix _A or "
                             "--model_suffix _B")
         half, trained = values["model_suffix"], options.recorded.get("direction")
+        directed = values["dataset_mode"] != "single" or values["range_A"] != values["range_B"]
         if half not in ("_A", "_B"):
             refuse_way_back(options)
-        elif trained and values["dataset_mode"] != "single" and is_reversed(options) != (half == "_B"):
+        elif trained and directed and is_reversed(options) != (half == "_B"):
             fitting = "BtoA" if values["direction"] == "AtoB" else "AtoB"
             raise UserError(f"--model_suffix {half} translates the images of --direction {fitting}: add that, or "
                             "choose the other half")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -183,13 +184,13 @@ def test_uploads_are_upright_and_small_ones_stay_as_they_are(tmp_path: Path) -> 
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
     Image.new("RGB", (40, 20)).save(tmp_path / "x.jpg", exif=exif)
-    assert read_image(tmp_path / "x.jpg", 3, 40).shape == (3, 40, 20)
+    assert read_image(tmp_path / "x.jpg", partial(load_normalized, channels=3), 40).shape == (3, 40, 20)
 
 
 def test_what_is_no_image_is_named_without_its_folder(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(UserError, match=r"^x\.png cannot be read as an image"):
-        read_image(tmp_path / "x.png", 3, 100)
+        read_image(tmp_path / "x.png", partial(load_normalized, channels=3), 100)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (700, 20), (64, 48)])

@@ -14,7 +14,7 @@ from cli import ROOT
 from PIL import Image
 from tiny import METHODS, save_folders, save_noise, train_options, translate_options
 
-from inference import load
+from inference import Translator, load
 from test import translate
 from train import train
 from util.errors import UserError
@@ -67,6 +67,46 @@ def test_each_kind_of_image_comes_back_as_its_kind(root: Path) -> None:
     assert translator(array[:, :, 0]).shape == array.shape, "grey is repeated"
 
 
+@pytest.mark.parametrize(("dtype", "given", "kept"), [
+    ("int16", (-1024, 3071), "int16"), ("uint8", (0, 255), "float32"), ("float32", (-1024, 3071), "float32"),
+])
+def test_arrays_come_back_in_the_units_of_the_target_domain(
+    tmp_path: Path, dtype: str, given: tuple[int, int], kept: str
+) -> None:
+    low, high = given
+    translator = untrained(tmp_path, f"--input_nc 5 --output_nc 2 --range_A {low},{high} --range_B 0,4095")
+    values = np.random.default_rng(0).integers(low, high + 1, (12, 16, 5)).astype(dtype)
+    found = translator(values)
+    assert (found.dtype, found.shape) == (kept, (12, 16, 2))
+    unit = torch.from_numpy((values.astype(np.float32) - low) / (high - low) * 2 - 1).permute(2, 0, 1)
+    expected = (translator(unit).permute(1, 2, 0).numpy() + 1) / 2 * 4095
+    assert np.abs(found - expected).max() <= 0.51
+    np.save(tmp_path / "a.npy", values)
+    assert translator(tmp_path / "a.npy").mode == "L", "a picture of the first of two channels"
+
+
+def test_arrays_without_ranges_have_the_full_range_of_their_type(tmp_path: Path) -> None:
+    translator = untrained(tmp_path, "--input_nc 5 --output_nc 5 --rgb_bands 5,3,1")
+    levels = np.random.default_rng(0).integers(0, 256, (12, 16, 5), dtype=np.uint8)
+    values = levels.astype(np.uint16) * 257
+    found, small = translator(values), translator(levels)
+    assert (found.dtype, small.dtype) == (np.uint16, np.uint8)
+    assert np.abs(found / 257 - small).max() <= 0.51
+    np.save(tmp_path / "a.npy", values)
+    picture = np.asarray(translator(tmp_path / "a.npy"))
+    assert np.abs(picture - found[..., [4, 2, 0]] / 257).max() <= 0.51
+
+
+def untrained(root: Path, flags: str) -> Translator:
+    """A generator with random weights."""
+    options = translate_options(root, root, f"--netG resnet_6blocks --ngf 2 {flags}")
+    torch.manual_seed(0)
+    translator = Translator(options, torch.device("cpu"))
+    for weights in translator.model.networks["G"].parameters():
+        weights.data.normal_(0, 0.3)
+    return translator
+
+
 def test_a_file_of_any_name_is_a_generator_and_its_architecture_is_read_from_it(root: Path, tmp_path: Path) -> None:
     experiment, file = root / "checkpoints" / "fsesim", root / "images" / "0.png"
     shutil.copy(experiment / "latest_net_G.pth", tmp_path / "horse2zebra.pth")
@@ -86,7 +126,8 @@ def test_threads_share_a_translator_that_works_in_tiles(root: Path) -> None:
 def test_what_cannot_be_translated_is_refused_by_name(root: Path, tmp_path: Path) -> None:
     translator = load(root / "checkpoints" / "fsesim", device="-1")
     for image, error, words in (
-        (np.zeros((8, 8, 3)), ValueError, "float64"), (np.zeros((8, 8, 5), np.uint8), ValueError, "1 to 4 channels"),
+        (np.zeros((8, 8, 3)), ValueError, "float64"), (np.zeros((8, 8, 5), np.uint8), ValueError, "have 3 channels"),
+        (np.zeros((8, 8, 3), np.int16), ValueError, r"without a range \(--range_A\)"),
         (np.zeros((0, 8, 3), np.uint8), ValueError, "with pixels"), (torch.zeros(0, 3, 8, 8), ValueError, "not empty"),
         (torch.zeros(1, 8, 8), ValueError, r"\[3, H, W\]"),
         (7, TypeError, "int is no image"), (tmp_path / "none.png", UserError, "no such file"),

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -14,15 +14,15 @@ from torch import Tensor
 from util.errors import UserError
 from util.files import replacing
 from util.image_files import SUFFIXES, BadImage, opened
-from util.rasters import Raster, raster_of, read_raster
+from util.rasters import Raster, as_planes, raster_of, read_raster
 from util.shown import picture
-from util.value_ranges import Range, to_fraction
+from util.value_ranges import Range, full_range, to_fraction
 from util.words import counted
 
 __all__ = [
-    "SUFFIXES", "BadImage", "RangeNeeded", "decode", "find_images", "first_image", "image_mode", "image_size",
-    "is_image", "levels", "load_image", "load_normalized", "load_picture", "load_values", "normalized", "save_image",
-    "save_thumbnail", "to_uint8",
+    "SUFFIXES", "BadImage", "RangeNeeded", "decode", "decode_array", "find_images", "first_image", "image_mode",
+    "image_size", "is_image", "levels", "load_image", "load_normalized", "load_picture", "load_values", "normalized",
+    "save_image", "save_thumbnail", "to_uint8",
 ]
 
 _WHITE = (255, 255, 255, 255)
@@ -124,6 +124,21 @@ def decode(
     if value_range in (None, (0, 255)):
         return pixels
     return torch.from_numpy(to_fraction(pixels.numpy(), value_range))
+
+
+def decode_array(
+    values: NDArray[Any], channels: int, name: str = "the array", value_range: Range | None = None, *,
+    flag: str = "--range_A",
+) -> Tensor:
+    """Convert [H, W] or [H, W, C] to a tensor, as `load_image` does with an array of numpy.
+
+    Raises:
+        BadImage: see `load_image`.
+        RangeNeeded: see `load_image`.
+    """
+    raster = Raster(as_planes(values), f"{values.dtype} array", full_range(values.dtype),
+                    colour=values.shape[2:] == (3,))
+    return _from_raster(raster, channels, name, value_range, flag)
 
 
 def load_values(path: Path) -> Tensor:

@@ -10,7 +10,8 @@ from typing import Any
 
 from inference.translator import STYLES
 from util.errors import UserError, explain
-from util.images import SUFFIXES, BadImage, image_size, load_normalized
+from util.images import SUFFIXES, BadImage, image_size
+from util.rasters import read_raster
 
 from .checkpoints import Checkpoint, find_checkpoints
 from .pictures import Shown, Studio
@@ -81,7 +82,7 @@ class Events:
 
         if upload is not None:
             try:
-                load_normalized(Path(upload), 3)
+                read_raster(Path(upload))
             except BadImage:
                 return None
         return gradio.skip()

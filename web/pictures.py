@@ -2,13 +2,16 @@
 
 import re
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from util.images import BadImage, load_normalized, save_image
+from util.errors import UserError
+from util.images import load_normalized, save_image
+from util.shown import picture
 
 from .checkpoints import Checkpoint, load_generator
 from .similarity import draw, similarity
@@ -49,18 +52,18 @@ class Studio:
             UserError: the file is no image, or a checkpoint cannot be loaded.
         """
         generator = load_generator(checkpoint, checkpoint.changed(), self.gpu_ids, self.tile)
-        image = read_image(upload, generator.channels, side)
+        image = read_image(upload, generator.read, side)
         name = re.sub(r"[^\w.-]+", "_", f"{upload.stem}_{checkpoint.label}")[-60:]  # at most 240 bytes
         shown = Shown(into / "input.png", into / f"{name}.png", into / ("other.png" if other else "input.png"),
                       (into / "view_input.png", into / "view_output.png"), generator.styles)
         output = generator(image, style=min(style, shown.styles))
-        for picture, path, view in zip((image, output), (shown.input, shown.output), shown.views, strict=True):
-            save_image(picture, path)
-            save_image(enlarged(picture), view)
+        for made, path, view in zip((image, output), (shown.input, shown.output), shown.views, strict=True):
+            save_image(picture(made, generator.bands), path)
+            save_image(enlarged(picture(made, generator.bands)), view)
         if other:
             generator = load_generator(other, other.changed(), self.gpu_ids, self.tile)
-            image = read_image(upload, generator.channels, side)
-            save_image(generator(image, style=min(style, generator.styles)), shown.other)
+            output = generator(read_image(upload, generator.read, side), style=min(style, generator.styles))
+            save_image(picture(output, generator.bands), shown.other)
         return shown
 
     def maps(self, shown: Shown, point: tuple[float, float], features: str, checkpoint: Checkpoint) -> list[Path]:
@@ -80,16 +83,16 @@ def enlarged(image: Tensor) -> Tensor:
     return image.repeat_interleave(times, 1).repeat_interleave(times, 2)
 
 
-def read_image(path: Path, channels: int, side: int) -> Tensor:
+def read_image(path: Path, read: Callable[[Path], Tensor], side: int) -> Tensor:
     """Read an uploaded image, [C, H, W] in [-1, 1], and scale it down if a side is longer than ``side``.
 
     Raises:
-        BadImage: the file is no image; the message does not name the folder.
+        UserError: the file is no image for this generator; the message does not name the folder.
     """
     try:
-        image = load_normalized(path, channels)
-    except BadImage as error:
-        raise BadImage(str(error).replace(str(path), path.name)) from None
+        image = read(path)
+    except UserError as error:
+        raise UserError(str(error).replace(str(path), path.name)) from None
     height, width = image.shape[1:]
     if (longest := max(height, width)) <= side:
         return image
