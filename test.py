@@ -3,29 +3,36 @@
     python test.py --dataroot datasets/lineart2color --name colours --model sc          # a test set
     python test.py --dataroot my/pictures --name colours                                # a folder, or one file
 
-Images keep their own size and name; results/NAME/PHASE_EPOCH/index.html shows them. The architecture is read from
-the experiment's own options file.
+Images keep their own size and name; results/NAME/PHASE_EPOCH/index.html shows them. A single file
+is added to the page of the same checkpoint. The architecture is read from the experiment's own options file.
 """
 
-import importlib.util
 from pathlib import Path
+from typing import Any
 
 from data import DATASETS, band_notes
+from evaluation.image_scores import ImageScorer
 from evaluation.reports import warn
+from evaluation.results_page import Results
 from evaluation.set_translator import SetTranslator
+from evaluation.truths import find_truths
 from models import MODELS
 from models.building import is_reversed
 from options import TEST, DataFlags, NetworkFlags, Options, RunFlags, TestFlags, parse
+from options.flag import show
 from util.device import choose_device
 from util.errors import UserError, run_program
-from util.files import locked, move_aside
+from util.files import locked, move_aside, sha256
 from util.outputs import OutputFormat
-from util.pages import write_results_page
+from util.state_dicts import network_path
 from util.terminal import TerminalSink
 from util.words import counted
 
 REPORT_EVERY = 100  # images between two lines of progress
-LABELS = {"real_A": "input", "fake_B": "output", "real_B": "truth"}
+SETTINGS = ("preprocess", "load_size", "crop_size", "direction", "input_nc", "output_nc", "rgb_bands", "eval", "seed",
+            "n_styles", "range_A", "range_B", "output_format", "output_bits", "aspect_ratio", "tile",
+            "tile_overlap", "tile_statistics", "amp", "pages")
+"""Flags that the results depend on."""
 
 
 def main() -> None:
@@ -47,11 +54,15 @@ def translate(options: Options) -> None:
     half = options.as_dict().get("model_suffix", "") or ("_B" if is_reversed(options) else "")  # of a CycleGAN
     folder = Path(flags.results_dir) / run.name / f"{phase}_{run.tag}{half}"
     with locked(folder):
-        if any(path.is_file() for path in folder.glob("images/*/**/*")):  # typed twice, it must not cost its result
+        results = Results(folder, conditions(options, translator))
+        if adding := Path(options[DataFlags].dataroot).is_file() and results.read_earlier():
+            print(f"the image is added to the page of {counted(len(results.images), 'earlier result')}")
+        elif any(path.is_file() for path in folder.glob("images/*/**/*")):  # typed twice
             print(f"the earlier results are now in {move_aside(folder)}")
-        options.save(folder, "test_opt")
+        if not adding:
+            options.save(folder, "test_opt")
         print("\n".join([options.as_text(changed_only=not run.verbose), *band_notes(options)]))
-        save(translator, folder, f"{run.name}, {phase}, {run.tag}{half}", flags, output)
+        save(translator, results, options, f"{run.name}, {phase}, {run.tag}{half}", output, adding=adding)
 
 
 def output_format(options: Options) -> OutputFormat:
@@ -70,16 +81,23 @@ def output_format(options: Options) -> OutputFormat:
     return output
 
 
-def save(translator: SetTranslator, folder: Path, title: str, flags: TestFlags, output: OutputFormat) -> None:
-    """Write the translations, and a page of them, into ``folder``.
+def conditions(options: Options, translator: SetTranslator) -> dict[str, Any]:
+    """List what the translations depend on, except their inputs."""
+    everything, run = options.as_dict(), options[RunFlags]
+    return {"sha256": {name: sha256(network_path(run.folder, run.tag, name)) for name in translator.networks},
+            **{name: show(everything[name]) for name in SETTINGS if name in everything}}
+
+
+def save(
+    translator: SetTranslator, results: Results, options: Options, title: str, output: OutputFormat, *, adding: bool
+) -> None:
+    """Write the translations, and a page of them.
 
     Raises:
         UserError: some images cannot be read; the others are translated.
     """
-    if not (has_page := importlib.util.find_spec("dominate") is not None):
-        warn("no results page: the package dominate is not installed (pip install dominate)")
+    flags = options[TestFlags]
     progress = TerminalSink(translator.total)
-    rows: list[tuple[str, dict[str, str]]] = []
     unreadable: list[str] = []
 
     def leave_out(reason: str) -> None:
@@ -87,27 +105,33 @@ def save(translator: SetTranslator, folder: Path, title: str, flags: TestFlags, 
         progress.advance(1)
         unreadable.append(reason)
 
-    translator.loader.leave_out = leave_out
-    translator.loader.warn = lambda text: progress.message(f"warning: {text}")
-    for name, files in translator.save(translator.translations(), folder, output, flags.aspect_ratio):
-        rows.append((name, {caption(label): file for label, file in files.items()}))
+    def show_warning(text: str) -> None:
+        progress.message(f"warning: {text}")
+
+    translator.loader.leave_out, translator.loader.warn = leave_out, show_warning
+    translations = translator.translations()
+    if truths := find_truths(options, translator.dataset.root, flags.truth, show_warning):
+        translations = truths.added_to(translations)
+    scorer = None if flags.scores == "none" else ImageScorer(
+        structure=flags.scores == "all", device=translator.device, bands=options[DataFlags].rgb_bands)
+    saved = translator.save(translations, results.folder, output, flags.aspect_ratio, results.names())
+    for translated, files in saved:
+        scores = scorer.scores(translated.images) if scorer else {}
+        path = str(Path(translated.path).absolute())
+        if path in results.images:
+            show_warning(f"the earlier result of {path} is replaced")
+        name = Path(translated.path).relative_to(translator.dataset.root).as_posix()
+        results.add(name, path, files, scores, flags.display_winsize, first=adding)
         progress.advance(1)
         if progress.seen % REPORT_EVERY == 0:
             progress.scalars(progress.seen, {})
     progress.close()
-    if has_page:
-        write_results_page(folder / "index.html", title, rows, flags.display_winsize)
-    where = folder / ("index.html" if has_page else "images")
-    print(f"{translator.total - len(unreadable)} of {counted(len(translator.loader), 'image')} translated: {where}")
+    page = results.write(title, flags.display_winsize, options[RunFlags].folder)
+    print(f"{translator.total - len(unreadable)} of {counted(len(translator.loader), 'image')} translated: {page}")
     if not output.is_picture:
-        print(f"values, {output.describe()}: {folder / 'outputs'}")
+        print(f"values, {output.describe()}: {results.folder / 'outputs'}")
     if unreadable:
         raise UserError(f"images left out, since they cannot be read: {len(unreadable)}; the first: {unreadable[0]}")
-
-
-def caption(label: str) -> str:
-    """Return the caption of an image on the page: ``output 2`` for ``fake_B_2``."""
-    return LABELS.get(label, label.replace("fake_B_", "output "))
 
 
 if __name__ == "__main__":

@@ -102,8 +102,8 @@ def compare(
     known = known_scores(scores_file(flags, experiment), scorer.conditions)
     entry, = score_checkpoints(experiment, [flags.epoch], scorer, known)
     shown = some_translations(scorer.translator, flags.num_images, with_inputs=number == 0)
-    pictures = [(name, {label: f"{number}/{file}" for label, file in files.items()})
-                for name, files in scorer.translator.save(shown, folder / str(number))]
+    pictures = [(Path(translated.path).name, {label: f"{number}/{file}" for label, file in files.items()})
+                for translated, files in scorer.translator.save(shown, folder / str(number))]
     return Compared(experiment, entry, list(known.values()), scorer.conditions, pictures)
 
 

@@ -147,8 +147,19 @@ def real_images(options: Options, dataset: ImageDataset) -> tuple[ImageDataset, 
     if "B" in dataset[SampleKey(0, 0)]:
         return dataset, "B"
     folder = Path(data.dataroot, data.phase + ("A" if data.direction == "BtoA" else "B"))
-    single = replace(data, dataroot=str(folder), input_nc=data.output_nc)
-    return SingleDataset(Options([single, options[RunFlags]], {}), training=False), "A"
+    return target_images(options, folder, data.max_dataset_size), "A"
+
+
+def target_images(options: Options, folder: Path, limit: int | None) -> SingleDataset:
+    """Return up to ``limit`` images in a folder as a data set, read as those of the target domain.
+
+    Raises:
+        UserError: the folder is missing or holds no image.
+    """
+    data = options[DataFlags]
+    single = replace(data, dataroot=str(folder), input_nc=data.output_nc, output_nc=data.input_nc,
+                     direction="AtoB" if data.direction == "BtoA" else "BtoA", max_dataset_size=limit)
+    return SingleDataset(Options([single, options[RunFlags]], {}), training=False)
 
 
 def images_of(dataset: ImageDataset, entry: str, count: int, world: World = ALONE) -> Iterator[Tensor]:

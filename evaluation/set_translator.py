@@ -1,7 +1,9 @@
 """Translation of a test set with a checkpoint, in memory or into a folder."""
 
+from __future__ import annotations
+
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +87,8 @@ class SetTranslator(Translator):
 
     def save(
         self, translations: Iterable[Translated], folder: Path, output: OutputFormat | None = None,
-        aspect_ratio: float = 1.0,
-    ) -> Iterator[tuple[str, dict[str, str]]]:
+        aspect_ratio: float = 1.0, known: Mapping[str, str] | None = None,
+    ) -> Iterator[tuple[Translated, dict[str, str]]]:
         """Write pictures to ``folder/images/LABEL/NAME.png``; the names keep the subfolders of the test set.
 
         Args:
@@ -95,11 +97,12 @@ class SetTranslator(Translator):
             output: the format of translations; None: PNG. Values that are no pictures go to
                 ``folder/outputs/LABEL/NAME``.
             aspect_ratio: of pictures, see `save_image`.
+            known: names of results that are there already, by the absolute paths of their inputs.
 
         Yields:
-            The input's path relative to the test set, and the pictures by label, relative to ``folder``.
+            The translation, and the pictures by label, relative to ``folder``.
         """
-        names = Names(self.dataset.root)
+        names = Names(self.dataset.root, known)
         for translated in translations:
             name, files = names.of(translated.path), {}
             for label, image in translated.images.items():
@@ -109,7 +112,7 @@ class SetTranslator(Translator):
                 suffix = of_output.suffix if of_output.is_picture else ".png"
                 files[label] = f"images/{label}/{name}{suffix}"
                 save_image(picture(image, self.bands), folder / files[label], aspect_ratio)
-            yield Path(translated.path).relative_to(self.dataset.root).as_posix(), files
+            yield translated, files
 
 
 def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int) -> Iterator[Batch]:
@@ -123,18 +126,21 @@ def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int)
 class Names:
     """Unique names of results: paths of images relative to ``root``, without the suffix.
 
-    Those of ``a.png`` and ``a.jpg`` are ``a`` and ``a.jpg``.
+    Those of ``a.png`` and ``a.jpg`` are ``a`` and ``a.jpg``. ``known`` are the names of earlier results, by the absolute
+    paths of their inputs.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, known: Mapping[str, str] | None = None) -> None:
         self.root = root
-        self.taken: dict[str, str] = {}
+        self.known = dict(known or {})
+        self.taken = set(self.known.values())
 
     def of(self, path: str) -> str:
         """Return the name for ``path``; a second call returns the same one."""
-        file = Path(path).relative_to(self.root)
-        stem = file.with_suffix("").as_posix()
-        wanted = itertools.chain([stem, file.as_posix()], (f"{stem}_{n}" for n in itertools.count(2)))
-        name = next(name for name in wanted if self.taken.get(name, path) == path)
-        self.taken[name] = path
-        return name
+        absolute, file = str(Path(path).absolute()), Path(path).relative_to(self.root)
+        if absolute not in self.known:
+            stem = file.with_suffix("").as_posix()
+            wanted = itertools.chain([stem, file.as_posix()], (f"{stem}_{n}" for n in itertools.count(2)))
+            self.known[absolute] = next(name for name in wanted if name not in self.taken)
+            self.taken.add(self.known[absolute])
+        return self.known[absolute]

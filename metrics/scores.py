@@ -49,6 +49,7 @@ SCORES = {
     "ssim": ScoreKind("SSIM", True, (-1.0, 1.0)),
     "psnr": ScoreKind("PSNR in dB", True, (-inf, PSNR_MOST)),
     "lpips": ScoreKind("LPIPS", False, DISTANCE),
+    "structure_error": ScoreKind("structure error", False, (0.0, 2.0)),
 }
 """All scores by name, in the order of tables."""
 

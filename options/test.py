@@ -46,6 +46,10 @@ class TestFlags:
         "scaled", "mean and variance that normalise a tile: those of the image scaled down (nearly the untiled "
         "result), exact (the untiled result, in about 12 times the time), or those of the tile",
         choices=("tile", "scaled", "exact"))
+    truth: str = flag("auto", "folder of true counterparts, found by the names of the images, for the page and its "
+                      "scores. auto: testB beside testA, say; none")
+    scores: str = flag("all", "scores of each image on the page: all; cheap, without the structure error, which needs "
+                       "VGG16; none", choices=("all", "cheap", "none"))
     display_winsize: int = flag(256, "width of an image on the page, in pixels", minimum=1)
 
 

@@ -19,7 +19,9 @@ from tiny import METHODS, NETWORKS, save_folders, save_noise, train_options, tra
 from torch import Tensor, nn
 
 import test as program
+from evaluation import structure_measures
 from evaluation.set_translator import Names
+from metrics.paired import colour_error, ssim
 from models import base as base_module
 from models import building as building_module
 from models import sc as sc_module
@@ -63,7 +65,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 class Images(HTMLParser):
-    """Collects the pictures of a page."""
+    """Collects the files to which the pictures of a page lead."""
 
     def __init__(self, page: Path) -> None:
         super().__init__()
@@ -72,8 +74,9 @@ class Images(HTMLParser):
         self.feed(page.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "img":
-            self.found.append(self.folder / unquote(dict(attrs)["src"] or ""))
+        address = dict(attrs).get("href") or ""
+        if tag == "a" and address.startswith("images/"):
+            self.found.append(self.folder / unquote(address))
 
 
 def by_hand(trained: Path, image: Path) -> np.ndarray:
@@ -100,10 +103,10 @@ def test_outputs_are_what_the_generator_makes_of_the_inputs(root: Path, trained:
 
 def test_a_test_set_is_translated_from_its_own_domain(root: Path) -> None:
     save_folders(root / "set", "test", (2, 3))
-    found = outputs(root, root / "set", "--model sc")
+    found = outputs(root, root / "set", "--model sc --truth none")
     assert np.array_equal(pixels(found["real_A/0.png"]), pixels(root / "set" / "testA" / "0.png"))
     assert len(found) == 4
-    found = outputs(root, root / "set", "--model sc", "back")  # trained with --direction BtoA
+    found = outputs(root, root / "set", "--model sc --truth none", "back")  # trained with --direction BtoA
     assert np.array_equal(pixels(found["real_A/0.png"]), pixels(root / "set" / "testB" / "0.png"))
     assert len(found) == 6
 
@@ -140,7 +143,7 @@ def test_aligned_images_are_shown_with_the_truth(root: Path) -> None:
     for index in range(2):
         assert np.array_equal(pixels(found[f"real_B/{index}.png"]), pixels(root / "set" / "testB" / f"{index}.png"))
     page = (root / "results" / "run" / "test_latest" / "index.html").read_text(encoding="utf-8")
-    assert [page.count(f"<figcaption>{label}<") for label in ("input", "output", "truth")] == [2, 2, 2]
+    assert [page.count(f'alt="{label}"') for label in ("input", "output", "truth")] == [2, 2, 2]
 
 
 NAMES = ["a b.png", "ä漢字.png", "100% #1?.png", "x.png", "x.jpg", "sub/x.png", "sub/deeper/x.png", "it's & <b>.png",
@@ -183,7 +186,7 @@ def test_subfolders_of_the_input_are_kept(root: Path) -> None:
         assert np.array_equal(pixels(found[f"real_A/{name}"]), pixels(root / "pats" / name))
     page = (root / "results" / "run" / "test_latest" / "index.html").read_text(encoding="utf-8")
     assert all(f"p{p}/slice{s}.png" in page for p in (1, 2, 3) for s in (1, 2))
-    outputs(root, root / "pats" / "p2" / "slice1.png")
+    outputs(root, root / "pats" / "p2")
     assert (root / "results" / "run" / "test_latest.1" / "images" / "fake_B" / "p1" / "slice1.png").is_file()
 
 
@@ -274,10 +277,10 @@ def test_translating_needs_neither_vgg_nor_a_discriminator(
         raise AssertionError("built, and not needed")
 
     for module, name in ((structure_module, "create_features"), (sc_module, "build_discriminator"),
-                         (building_module, "create_discriminator")):
+                         (building_module, "create_discriminator"), (structure_measures, "create_features")):
         monkeypatch.setattr(module, name, refuse)
     save_noise(root / "in" / "0.png", 0)
-    assert len(outputs(root, root / "in", f"--model {model}", "lsesim")) == 2
+    assert len(outputs(root, root / "in", f"--scores cheap --model {model}", "lsesim")) == 2
 
 
 def test_the_architecture_is_read_from_the_experiment_and_flags_overrule_it(root: Path) -> None:
@@ -307,12 +310,81 @@ def test_a_second_run_keeps_the_results_of_the_first(root: Path, capsys: pytest.
     assert "earlier" not in capsys.readouterr().out
     folder = root / "results" / "run" / "test_latest"
     page = (folder / "index.html").read_bytes()
-    assert set(outputs(root, save_noise(root / "1.png", 7))) == {"real_A/1.png", "fake_B/1.png"}
+    save_noise(root / "other" / "1.png", 7)
+    assert set(outputs(root, root / "other")) == {"real_A/1.png", "fake_B/1.png"}
     assert f"the earlier results are now in {folder}.1\n" in capsys.readouterr().out
     kept = folder.with_name("test_latest.1")
     assert (kept / "index.html").read_bytes() == page
     for name, image in first.items():
         assert np.array_equal(pixels(kept / "images" / name), image)
+
+
+def test_a_single_file_is_added_to_the_page_of_the_same_checkpoint(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(2):
+        save_noise(root / "in" / f"{index}.png", index)
+    outputs(root, root / "in", "--scores cheap")
+    folder = root / "results" / "run" / "test_latest"
+    image = save_noise(root / "x.png", 7)
+    assert len(outputs(root, image, "--scores cheap")) == 6
+    assert "the image is added to the page of 2 earlier results" in capsys.readouterr().out
+    assert [path.name for path in Images(folder / "index.html").found[::2]] == ["x.png", "0.png", "1.png"]
+    save_noise(image, 8)
+    found = outputs(root, image, "--scores cheap")
+    assert f"the earlier result of {image} is replaced" in capsys.readouterr().out
+    assert len(found) == 6
+    assert np.array_equal(pixels(found["real_A/x.png"]), pixels(image))
+    outputs(root, image, "--scores cheap --aspect_ratio 2")
+    assert f"the earlier results are now in {folder}.1\n" in capsys.readouterr().out
+    assert len(Images(folder / "index.html").found) == 2
+    (folder / "results.json").write_text("damaged", encoding="utf-8")
+    outputs(root, image, "--scores cheap --aspect_ratio 2")
+    assert f"the earlier results are now in {folder}.2\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("data", "flags", "shown"), [
+    ("set", "--model sc", [True, False, False]), ("set/testA", "", [True, False, False]),
+    ("set/testA/0.png", "", [True]), ("set", "--model sc --truth none", [False, False, False]),
+    ("set/testA", "--truth {}/other", [False, True, False]), ("set/testA", "--load_size 16", [True, False, False]),
+])
+def test_the_truth_is_shown_wherever_a_file_of_that_name_and_size_is_there(
+    root: Path, data: str, flags: str, shown: list[bool]
+) -> None:
+    for name in ("set/testA/0.png", "set/testA/1.png", "set/testA/2.png", "set/testB/1.jpg", "set/testB/1.png",
+                 "other/1.jpg"):
+        save_noise(root / name, 1)
+    save_noise(root / "set" / "testB" / "0.jpg", 2)
+    save_noise(root / "set" / "testB" / "2.png", 3, (12, 12))
+    outputs(root, root / data, f"--scores cheap {flags.format(root)}")
+    results = json.loads((root / "results" / "run" / "test_latest" / "results.json").read_text())["images"]
+    assert ["real_B" in of["pictures"] for of in results] == shown
+    assert [set(of["scores"]) for of in results] == [{"colour_error", "ssim"} if known else set() for known in shown]
+
+
+def test_a_damaged_truth_is_left_out_with_a_warning(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_folders(root / "set", "test", (2, 2))
+    (root / "set" / "testB" / "0.png").write_bytes(b"no image")
+    found = outputs(root, root / "set" / "testA", "--scores cheap")
+    assert {name for name in found if name.startswith("real_B")} == {"real_B/1.png"}
+    assert re.search(r"warning: \S*testB/0\.png cannot be read .*; its truth is not shown", capsys.readouterr().out)
+    with pytest.raises(UserError, match="there is no folder"):
+        outputs(root, root / "set" / "testA", f"--truth {root}/nowhere")
+
+
+def test_each_translation_has_its_scores(root: Path) -> None:
+    save_folders(root / "set", "test", (2, 2))
+    found = outputs(root, root / "set", "--model sc --dataset_mode aligned")
+    results = json.loads((root / "results" / "run" / "test_latest" / "results.json").read_text())["images"]
+    for index, result in enumerate(results):
+        output, truth = (torch.from_numpy(pixels(found[f"{label}/{index}.png"])).permute(2, 0, 1) / 127.5 - 1
+                         for label in ("fake_B", "real_B"))
+        assert result["scores"]["colour_error"] == pytest.approx(colour_error(output, truth).item(), rel=1e-4)
+        assert result["scores"]["ssim"] == pytest.approx(ssim(output, truth).item(), rel=1e-4)
+        assert 0 < result["scores"]["structure_error"] < 2
+    page = (root / "results" / "run" / "test_latest" / "index.html").read_text(encoding="utf-8")
+    assert "structure error, worst first" in page
+    assert f"{results[0]['scores']['structure_error']:.4g}<" in page
 
 
 def test_two_runs_do_not_write_into_one_folder(root: Path) -> None:

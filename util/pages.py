@@ -1,6 +1,8 @@
 """HTML pages of pictures, which open from disk without a network. Their markup, style and script are in `templates`."""
 
+import json
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,9 +15,9 @@ from markupsafe import Markup
 
 from util.files import replacing
 from util.images import image_size, save_thumbnail
-from util.words import counted
 
 TEMPLATES = Path(__file__).parent / "templates"
+LIST = "pages.json"
 SMALL = 4096  # bytes of a file that is its own thumbnail
 
 
@@ -67,25 +69,81 @@ class Grid:
         return max((round(of.height / of.width, 3) for of in pictures), default=1)
 
 
-def picture(folder: Path, file: str, side: int, lines: Sequence[str] = ()) -> Picture:
+def make_picture(folder: Path, file: str, side: int, lines: Sequence[str] = ()) -> Picture:
     """Make a `Picture` of an image file, with a thumbnail of at most ``side`` pixels.
 
-    The thumbnail of ``images/fake_B/x.png`` is ``thumbnails/fake_B/x.png.webp``; small files need none.
+    The thumbnail of ``images/fake_B/x.png`` is ``small/fake_B/x.png.webp``; small files need none.
 
     Args:
         folder: of the page.
         file: the path relative to it.
+        lines: see `Picture`.
 
     Raises:
         BadImage: the file is no image.
     """
     path = folder / file
-    height, width = image_size(path)
     if path.stat().st_size <= SMALL:
+        height, width = image_size(path)
         return Picture(file, file, width, height, lines)
-    thumbnail = f"thumbnails/{file.removeprefix('images/')}.webp"
+    thumbnail = f"small/{file.removeprefix('images/')}.webp"
     width, height = save_thumbnail(path, folder / thumbnail, side)
     return Picture(file, thumbnail, width, height, lines)
+
+
+def fill_page(path: Path, template: str, name: str, runs: Sequence[Path] = (), **values: Any) -> None:
+    """Write a page, whole or not at all, and link it with the other pages of its runs.
+
+    Args:
+        path: the page.
+        template: a file of `TEMPLATES` that extends ``page.html``.
+        name: of the page in links, such as ``training``.
+        runs: folders of the experiments that the page is about.
+        values: of the template: ``title``, ``note`` and others; all are escaped.
+    """
+    pages = {run: pages_of(run) | {name: path.resolve()} for run in runs}
+    links = {run.name: addresses(of, path) for run, of in pages.items()}
+    write_text(path, render(template, links=links, own=path.name, **values))
+    for run, of in pages.items():
+        list_pages(run, of)
+
+
+def pages_of(run: Path) -> dict[str, Path]:
+    """Return the pages of an experiment that are there, by name."""
+    try:
+        listed = json.loads((run / LIST).read_text(encoding="utf-8"))
+        pages = {str(name): (run / address).resolve() for name, address in listed.items()}
+    except (OSError, ValueError, AttributeError, TypeError):  # not yet there, or damaged: pages are listed again
+        return {}
+    return {name: page for name, page in pages.items() if page.is_file()}
+
+
+def list_pages(run: Path, pages: Mapping[str, Path]) -> None:
+    """Write the list of an experiment's pages, and links to all of them on each, if the list has changed."""
+    if pages_of(run) == pages:
+        return
+    write_text(run / LIST, json.dumps(addresses(pages, run / LIST), indent=2) + "\n")
+    for page in pages.values():
+        if page.suffix == ".html":
+            relink(page, run.name, pages)
+
+
+def relink(page: Path, run: str, pages: Mapping[str, Path]) -> None:
+    """Replace the links of a run on a page that is there already."""
+    module = _environment().get_template("links.html").make_module()
+    links = str(module.run_links(run, addresses(pages, page), page.name))  # type: ignore[attr-defined]
+    head, _, _ = links.partition(" aria-label")
+    text = page.read_text(encoding="utf-8")
+    changed = re.sub(rf"{re.escape(head)} .*?</nav>", lambda _: links, text, count=1, flags=re.DOTALL)
+    if changed != text:
+        write_text(page, changed)
+
+
+def addresses(pages: Mapping[str, Path], page: Path) -> dict[str, str]:
+    """Return the addresses of pages relative to another one, unquoted; leave out those of another drive."""
+    folder = page.resolve().parent
+    return {title: Path(os.path.relpath(of, folder)).as_posix() for title, of in pages.items()
+            if of.drive == folder.drive}
 
 
 def render(template: str, **values: Any) -> str:
@@ -93,11 +151,9 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values)
 
 
-def fill_page(path: Path, template: str, *, title: str, note: str, **values: Any) -> None:
-    """Write a page, whole or not at all: a template that extends ``page.html``, and its values."""
-    text = render(template, title=title, note=note, **{"links": {}, **values})
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all; bytes of file names that are no text are escaped."""
     with replacing(path) as temporary:
-        # File names may hold bytes that are no text; they are escaped.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -217,11 +273,3 @@ def write_page(page: Any, path: Path) -> None:
     with replacing(path) as temporary:
         # File names may hold bytes that are no text; they are escaped.
         temporary.write_text(page.render(), encoding="utf-8", errors="backslashreplace")
-
-
-def write_results_page(path: Path, title: str, rows: Sequence[tuple[str, dict[str, str]]], image_width: int) -> None:
-    """Write a page with a row of images for each test image: its name, and the images as in `image_rows`."""
-    page = new_page(title, counted(len(rows), "image"), image_width=image_width)
-    for name, images in rows:
-        page.add(image_rows(name, images))
-    write_page(page, path)

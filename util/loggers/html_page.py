@@ -42,6 +42,8 @@ class About:
     """By name, such as the data and the device."""
     flags: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Value and default of the flags that differ from their defaults."""
+    run: Path | None = None
+    """Folder of the experiment, whose other pages are linked."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ class HtmlSink(Sink):
         drawn = {first: [svg for chart, svg in self._charts.items() if (group_of_chart(chart) in FIRST) == first]
                  for first in (True, False)}
         fill_page(
-            self.folder / "index.html", "training.html", title=self.title, note="Training", refresh=refresh_seconds,
+            self.folder / "index.html", "training.html", "training",
+            [self.about.run] if self.about.run else [], title=self.title, note="Training", refresh=refresh_seconds,
             written=now.timestamp(), written_text=f"{now:%Y-%m-%d %H:%M %Z}", status=self._status, seen=self._step,
             total=max(self.about.total, self._step, 1), facts={**self._progress(), **self.about.facts},
             command=self.about.command, flags=self.about.flags, image_width=self.image_width, steps=steps,

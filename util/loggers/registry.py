@@ -43,7 +43,8 @@ def _html(run: LoggedRun, warn: Warn) -> Sink:
     times = [datetime.fromisoformat(start["time"]).astimezone() for start in starts]
     started = {name: f"{times[place]:%Y-%m-%d %H:%M %Z}" for name, place in (("started", 0), ("resumed", -1))
                if len(times) > -place}
-    about = About(run.total, starts[-1]["command"] if starts else "", {**started, **run.facts}, run.changed)
+    about = About(run.total, starts[-1]["command"] if starts else "", {**started, **run.facts}, run.changed,
+                  run.folder)
     return HtmlSink(run.folder / "web", run.name, image_width=run.flags["display_winsize"], resume_step=run.seen,
                     update_every=run.flags["update_html_freq"], log=run.folder / LOG, about=about,
                     warn=warn)

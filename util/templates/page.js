@@ -135,7 +135,7 @@ function largeView() {
   };
   const keys = {
     ArrowLeft: actions.previous, ArrowRight: actions.next, ArrowUp: () => change(-1), ArrowDown: () => change(1),
-    "+": actions.in, "=": actions.in, "-": actions.out, "0": actions.fit, " ": () => hold(opposite()),
+    "+": actions.in, "=": actions.in, "-": actions.out, "0": actions.fit, f: () => hold(opposite()),
     v: () => view(views[(views.indexOf(state.view) + 1) % views.length]),
   };
 
@@ -154,16 +154,15 @@ function largeView() {
       draw();
     }
   });
-  dialog.addEventListener("keydown", event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select, input")) return;
-    if (event.key === " " && event.target.matches("button, a")) event.target.blur();  // space flips
+  document.addEventListener("keydown", event => {
+    if (!dialog.open || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select, input")) return;
     const label = [...pictures.keys()][event.key - 1];
     if (label && event.key !== "0") hold(label);
     else if (event.key in keys) keys[event.key]();
     else return;
     event.preventDefault();
   });
-  dialog.addEventListener("keyup", event => { if (event.key === " " || event.key > 0) hold(""); });
+  document.addEventListener("keyup", event => { if (dialog.open && (event.key === "f" || event.key > 0)) hold(""); });
   dialog.addEventListener("close", () => {
     const link = linksOf(state.row).find(each => labelOf(each) === state.label);
     link.scrollIntoView({block: "nearest"});
