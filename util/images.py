@@ -114,6 +114,8 @@ def decode(
     """
     if image.mode == "F" or image.mode.startswith("I"):
         return _from_raster(raster_of(image), channels, name, value_range, flag)
+    if image.mode == "LAB":
+        raise BadImage(f"{name} is a kind of image that is not read: CIE L*a*b*; convert it to RGB")
     upright = ImageOps.exif_transpose(image)
     if channels in (1, 3):
         pixels = _from_8_bit(upright, channels)
@@ -322,8 +324,8 @@ def _from_raster(raster: Raster, channels: int, name: str, value_range: Range | 
                           f"have no range of their own: type {flag} {low},{high}, or wider to fit all images")
     stored = values.shape[2]
     plain = values.dtype == np.uint8 and limits == raster.full == (0, 255) and not raster.inverted
-    if plain and channels in (1, 3) and (stored == 1 or (stored == 3 and raster.colour)):
-        return _from_8_bit(Image.fromarray(values if stored == 3 else values[..., 0]), channels)
+    if plain and channels in (1, 3) and (stored == 1 or (raster.colour and not raster.alpha)):
+        return _from_8_bit(Image.fromarray(values[..., 0] if stored == 1 else values[..., :3]), channels)
     if plain and stored == channels:
         return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
     fractions = to_fraction(values, limits)

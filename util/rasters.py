@@ -1,5 +1,6 @@
 """Decode image files to the values that they store: any number of channels, up to 64 bits."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,15 @@ from PIL.ImageFile import ImageFile
 
 from util.image_files import ARRAYS, BadImage, opened, reading, refuse_bomb
 from util.value_ranges import Range, full_range
+from util.words import counted
 
 MOST_CHANNELS = 4096  # of an array; more is a mistaken order of its axes
 _SINGLE = {(1, 12): "uint16", (1, 16): "uint16", (2, 16): "int16", (1, 32): "uint32", (2, 32): "int32",
            (3, 32): "float32"}
 """Types of one-channel TIFF files that Pillow decodes rightly, by sample format and bits."""
+_MEANINGS = {0: "greyscale (white is 0)", 1: "greyscale", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr",
+             8: "L*a*b*", 32803: "sensor mosaic"}
+"""Photometric interpretations of TIFF."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def read_raster(path: Path, page: int = 0) -> Raster | Image.Image:
 def _through_pillow(path: Path, image: ImageFile, page: int) -> Raster | Image.Image | None:
     """Decode an open file; None for a TIFF file that Pillow would decode wrongly."""
     if image.format == "TIFF":
-        return _tiff_through_pillow(image, page)
+        return _tiff_through_pillow(path, image, page)
     if (deep := _deeper_than_pillow(path, image)) is not None:
         return deep
     image.load()
@@ -125,17 +130,32 @@ def turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def _deep_png(path: Path, image: ImageFile) -> Raster:
-    """Decode 16-bit colour, of which Pillow keeps the high bytes: a second pass unpacks the low bytes."""
-    if image.mode not in ("RGB", "RGBA"):
-        raise BadImage(f"{path} is a kind of file that is not read: PNG of 16-bit {image.mode}; convert it to RGBA")
-    with opened(path) as second:
-        second.tile = [tile._replace(args=str(tile.args).replace(";16B", ";16L")) for tile in second.tile]
-        high, low = (np.asarray(half).astype(np.uint16) for half in (image, second))
-    values = high << 8 | low
+    """Decode 16-bit colour or alpha, of which Pillow keeps the high bytes: other unpackers keep the low bytes."""
+    if image.tile[0][3] == "LA;16B":
+        image.tile = [tile._replace(args="RGBA") for tile in image.tile]  # two bytes of grey, two of alpha
+        both = np.asarray(image).astype(np.uint16)
+        values: NDArray[Any] = both[..., ::2] << 8 | both[..., 1::2]
+    else:
+        values = _with_low_bytes(path, image, ";16B", ";16L")
     if (clear := image.info.get("transparency")) is not None:
         opacity = np.where((values == np.asarray(clear)).all(axis=-1, keepdims=True), 0, 65535)
         values = np.concatenate([values, opacity], axis=-1, dtype=np.uint16)
-    return _upright(values, image, f"uint16 PNG, {image.mode}", colour=True, alpha=values.shape[-1] == 4)
+    channels = values.shape[-1]
+    return _upright(values, image, "uint16 PNG", colour=channels > 2, alpha=channels in (2, 4))
+
+
+def _with_low_bytes(path: Path, image: ImageFile, unpacker: str, other: str) -> NDArray[Any]:
+    """Decode 16-bit colour twice: Pillow's unpackers for the one and the other order of bytes keep one byte each."""
+    with opened(path) as second:
+        second.seek(image.tell())
+        second.tile = [tile._replace(args=_renamed(tile.args, unpacker, other)) for tile in second.tile]
+        high, low = (np.asarray(half).astype(np.uint16) for half in (image, second))
+    return high << 8 | low
+
+
+def _renamed(how: Any, unpacker: str, other: str) -> Any:
+    """Replace the unpacker in the arguments of a decoder: a name, or a tuple that begins with it."""
+    return how.replace(unpacker, other) if isinstance(how, str) else (how[0].replace(unpacker, other), *how[1:])
 
 
 def _deep_netpbm(path: Path, image: ImageFile) -> Raster | None:
@@ -175,19 +195,26 @@ def _deep_jpeg2000(path: Path, bits: int) -> Raster:
                   colour=values.shape[-1] == 3)
 
 
-def _tiff_through_pillow(image: Image.Image, page: int) -> Raster | Image.Image | None:
+def _tiff_through_pillow(path: Path, image: ImageFile, page: int) -> Raster | Image.Image | None:
     """Decode a page with Pillow if it does so rightly: up to 8 bits, or one channel."""
     image.seek(page)
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     bits, formats = set(tags.get(258, (1,))), set(tags.get(339, (1,)))
-    samples = tags.get(277, 1)
-    if max(bits) <= 8 and formats <= {1, 4} and samples == len(image.getbands()):
+    samples, planar = tags.get(277, 1), tags.get(284, 1) == 2
+    # Planes of other modes than RGB, and YCbCr without compression, come out wrongly.
+    right = (not planar or image.mode.startswith("RGB")) and (tags.get(262), image.tile[0][0]) != (6, "raw")
+    if right and max(bits) <= 8 and formats <= {1, 4} and samples == len(image.getbands()):
         image.load()
         return image
-    if samples != 1 or len(bits) > 1 or len(formats) > 1:
+    how: Any = image.tile[0][3]
+    if right and not planar and formats == {1} and how[0] in ("RGB;16N", "RGBA;16N"):  # with compression
+        values = _with_low_bytes(path, image, ";16N", ";16B" if sys.byteorder == "little" else ";16L")
+        return _upright(values, image, "uint16 TIFF", colour=True, alpha=samples == 4)
+    if not right or samples != 1 or len(bits) > 1 or len(formats) > 1:
         return None
     dtype = _SINGLE.get((*formats, *bits))
-    if dtype is None or tags.get(262, 1) not in (0, 1):
+    swapped = tags.prefix == b"MM" and tags.get(259, 1) != 1  # twice, other numbers than uint16
+    if dtype is None or tags.get(262, 1) not in (0, 1) or (swapped and dtype != "uint16"):
         return None
     image.load()
     values = np.asarray(image).astype(dtype)
@@ -212,14 +239,17 @@ def _read_tiff(path: Path, number: int) -> Raster:
             raise BadImage(f"{path} has no page {number + 1}, but {len(file.pages)}; restore it")
         page: Any = file.pages[number]
         refuse_bomb(path, page.imagewidth, page.imagelength * page.samplesperpixel)
-        photometric, extras = int(page.photometric or 1), [int(extra) for extra in page.extrasamples]
-        kind = (f"TIFF of {page.bitspersample} bits, {page.photometric.name}, {page.samplesperpixel} channels, "
-                f"compression {page.compression.name}")
+        photometric = 1 if page.photometric is None else int(page.photometric)
+        extras = [int(extra) for extra in page.extrasamples]
+        form = {1: "", 2: "signed ", 3: "floating "}.get(int(page.sampleformat or 1), "")
+        meaning = _MEANINGS.get(photometric, f"photometric {photometric}")
+        kind = (f"TIFF of {form}{page.bitspersample}-bit {meaning} with {counted(page.samplesperpixel, 'channel')} and "
+                f"compression {getattr(page.compression, 'name', page.compression)}")
         if photometric not in (0, 1, 2) or page.axes not in ("YX", "YXS", "SYX") or page.dtype is None:
             raise BadImage(f"{path} is a kind of file that is not read: {kind}; convert it to RGB or greyscale")
         try:
             values = page.asarray()
-        except ValueError as error:
+        except (ValueError, NotImplementedError) as error:
             if "imagecodecs" not in str(error):
                 raise
             raise BadImage(f"{path} is {kind}, which needs the package imagecodecs; install it or store the file "
