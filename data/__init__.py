@@ -8,6 +8,7 @@ from .loader import Loader
 from .sampler import SampleKey
 from .single import SingleDataset
 from .singleimage import SingleImageDataset
+from .survey import survey
 from .timer import DataTimer
 from .unaligned import UnalignedDataset
 from .workers import LoadingError
@@ -23,5 +24,5 @@ DATASETS: dict[str, type[ImageDataset]] = {
 __all__ = [
     "DATASETS", "AlignedDataset", "AugmentFlags", "Batch", "DataTimer", "ImageDataset", "Loader", "LoadingError",
     "Reading", "SampleKey", "SingleDataset", "SingleImageDataset", "UnalignedDataset", "band_notes", "collate",
-    "finish", "keep_in_memory",
+    "finish", "keep_in_memory", "survey",
 ]

@@ -1,6 +1,7 @@
 """Pairs of images of the same scene, aligned pixel by pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
-from util.images import find_images
+from util.image_folders import find_images, split_page
 from util.words import counted
 
-from .base import AugmentFlags, Reading, TwoDomainDataset, raw_entries
+from .base import AugmentFlags, Domain, Reading, TwoDomainDataset, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
@@ -33,9 +34,9 @@ class AlignedDataset(TwoDomainDataset):
         folder_a, folder_b, together = root / f"{phase}A", root / f"{phase}B", root / phase
         self.side_by_side = not folder_a.is_dir() and together.is_dir()
         if self.side_by_side:
-            self.pairs = [(path, path) for path in find_images(together, "--dataroot")]
+            self.pairs = [(path, path) for path in self.find(together)]
         elif folder_a.is_dir() and folder_b.is_dir():
-            self.pairs = match_pairs(folder_a, folder_b)
+            self.pairs = match_pairs(folder_a, folder_b, find=self.find)
         else:
             raise UserError(
                 f"--dataroot: --dataset_mode aligned needs the folders {folder_a} and {folder_b},"
@@ -46,6 +47,9 @@ class AlignedDataset(TwoDomainDataset):
         self.swap = flags.direction == "BtoA"
         self.root = together if self.side_by_side else folder_b if self.swap else folder_a
         self.readings = Reading.of(flags)
+        names = [together.name] * 2 if self.side_by_side else [folder_a.name, folder_b.name][::-1 if self.swap else 1]
+        files = zip(*(self.files(item) for item in range(self.items)), strict=True)
+        self.domains = [Domain(*facts) for facts in zip(names, files, self.readings, strict=True)]
         self.augment = training and options[AugmentFlags].augment
 
     def __len__(self) -> int:
@@ -93,13 +97,21 @@ class AlignedDataset(TwoDomainDataset):
         return [decoded[reading][..., side] for reading, side in zip(self.readings, sides, strict=True)]
 
 
-def match_pairs(folder_a: Path, folder_b: Path, flag: str = "--dataroot") -> list[tuple[Path, Path]]:
+def match_pairs(
+    folder_a: Path, folder_b: Path, flag: str = "--dataroot", find: Callable[[Path], list[Path]] | None = None
+) -> list[tuple[Path, Path]]:
     """Match the files of two folders by name, without suffix; return the pairs in the order of their names.
 
+    Args:
+        folder_a, folder_b: the folders.
+        flag: errors begin with it.
+        find: lists the images of a folder; None: `find_images`.
+
     Raises:
-        UserError: an image has no partner, or two images of a folder have the same name; begins with ``flag``.
+        UserError: an image has no partner, or two images of a folder have the same name.
     """
-    by_name_a, by_name_b = _by_name(folder_a, flag), _by_name(folder_b, flag)
+    find = find or partial(find_images, flag=flag)
+    by_name_a, by_name_b = (_by_name(folder, find(folder), flag) for folder in (folder_a, folder_b))
     for present, missing, folder in ((by_name_a, by_name_b, folder_b), (by_name_b, by_name_a, folder_a)):
         lonely = [present[name] for name in present if name not in missing]
         if lonely:
@@ -111,10 +123,11 @@ def match_pairs(folder_a: Path, folder_b: Path, flag: str = "--dataroot") -> lis
     return [(by_name_a[name], by_name_b[name]) for name in by_name_a]
 
 
-def _by_name(folder: Path, flag: str) -> dict[str, Path]:
+def _by_name(folder: Path, images: Sequence[Path], flag: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for path in find_images(folder, flag):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+    for path in images:
+        file, page = split_page(path)
+        name = file.relative_to(folder).with_suffix("").as_posix() + ("" if file == path else f"/{page}")
         if name in found:
             raise UserError(
                 f"{flag}: {found[name]} and {path} have the same name, so their partner is ambiguous;"

@@ -16,6 +16,7 @@ from torch.utils.data import get_worker_info
 from options import DataFlags, FlagOwner, LoadingFlags, Options, flag
 from options.flag import show
 from util.errors import UserError
+from util.image_folders import list_images, split_page
 from util.images import BadImage, load_image
 from util.shown import bands_note
 from util.value_ranges import Range
@@ -60,6 +61,14 @@ class Reading(NamedTuple):
         return load_image(path, self.channels, self.value_range, flag=self.flag)
 
 
+class Domain(NamedTuple):
+    """The files of a domain, and how they become tensors."""
+
+    name: str
+    files: Sequence[Path]
+    reading: Reading
+
+
 class ImageDataset(FlagOwner, ABC):
     """Base of every data set: a pure function from a `SampleKey` to a raw sample.
 
@@ -73,6 +82,8 @@ class ImageDataset(FlagOwner, ABC):
         unreadable: for each item that is known to be unreadable, a sentence.
         cache: scaled images by item, with ``--cache ram``.
         reading: for each worker process the item that it has read last, [workers] in shared memory; -1: none yet.
+        domains: files of each domain, for the survey at the start of a training.
+        notes: sentences about files that are left out.
     """
 
     policy: Policy
@@ -87,6 +98,19 @@ class ImageDataset(FlagOwner, ABC):
         self.max_bad_images = options[LoadingFlags].max_bad_images if training and LoadingFlags in options else 0
         self.unreadable: dict[int, str] = {}
         self.policy = Policy.of(options[DataFlags], training=training)
+        self.pages = options[DataFlags].pages
+        self.domains: list[Domain] = []
+        self.notes: list[str] = []
+
+    def find(self, folder: Path, limit: int | None = None) -> list[Path]:
+        """Find the images in a folder, at most ``limit``, and note what is left out.
+
+        Raises:
+            UserError: the folder is missing, cannot be read, or holds no image.
+        """
+        listing = list_images(folder, "--dataroot", limit, pages=self.pages)
+        self.notes += [f"{folder}: {left_out}"] if (left_out := listing.left_out()) else []
+        return listing.images
 
     @classmethod
     def check(cls, options: Options) -> None:
@@ -120,7 +144,8 @@ class ImageDataset(FlagOwner, ABC):
         files = sorted({path for item in range(self.items) for path in self.files(item)})
         root, digest = os.path.commonpath(files), hashlib.sha256()
         for file in files:
-            size = file.stat().st_size if file.is_file() else -1  # it may have disappeared
+            stored, _ = split_page(file)
+            size = stored.stat().st_size if stored.is_file() else -1  # it may have disappeared
             digest.update(os.fsencode(os.path.relpath(file, root)) + f"\0{size}\n".encode())
         return {"files": len(files), "sha256": digest.hexdigest()}
 

@@ -2,30 +2,39 @@
 
     python -m data.check datasets/lineart2color
     python -m data.check datasets/pairs --dataset_mode aligned
+    python -m data.check datasets/ct2mr --range_A -1024,3071
 
-Exit code 0: no problems. 2: unreadable images, pairs without partner or of two sizes, or folders that look swapped or
-share more than a tenth of their images. Fewer equal images, in two folders or in one, are notes.
+Exit code 0: no problems. 2: unreadable images, values that need a range, pairs without partner or of two sizes, or
+folders that look swapped or share more than a tenth of their images. Fewer equal images, in two folders or in one, are
+notes.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from options import REQUIRED, flag, parse_flags
+from options.flag import value_range
 from util.errors import UserError, run_program
 from util.files import sha256
-from util.images import BadImage, find_images, image_mode, load_image
+from util.image_folders import Listing, count_pages, list_images, split_page
+from util.images import BadImage, range_needed, to_tensor
+from util.rasters import read_raster
 from util.terminal import TerminalSink
+from util.value_ranges import Range, number_text, to_fraction
 from util.words import counted
 
 from .aligned import match_pairs
+from .survey import Extent, pages_note, stored_values
 
 PHASES = ("train", "val", "test")
 SHOWN = 3  # examples of each problem
@@ -42,10 +51,12 @@ class Found(NamedTuple):
     digest: str
     size: tuple[int, int]
     """Width and height."""
-    mode: str
-    """Pillow's name of channels and depth."""
+    kind: str
+    """Pillow's name of channels and depth, or the type and the number of channels."""
     colours: Tensor
     """Shares of the coarse colours, [LEVELS ** 3]."""
+    extent: Extent
+    pages: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,10 @@ class Folder:
     name: str
     images: Sequence[Found]
     unreadable: Sequence[str]
+    flag: str
+    """The flag of the range of its values."""
+    value_range: Range | None
+    left_out: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +79,11 @@ class CheckFlags:
     dataroot: Path = flag(REQUIRED, "the folder for --dataroot", positional=True)
     dataset_mode: str = flag("unaligned", "how training will use the images; aligned compares names, too",
                              choices=("unaligned", "aligned", "single"))
+    range_A: tuple[float, float] | None = flag(
+        None, "the range of the values of A, as in training", parse=value_range, metavar="LOW,HIGH", unset="all")
+    range_B: tuple[float, float] | None = flag(
+        None, "the range of the values of B, as in training", parse=value_range, metavar="LOW,HIGH", unset="all")
+    pages: str = flag("first", "pages of a TIFF file to read, as in training", choices=("first", "all"))
     threads: int = flag(4, "files to read at once", minimum=1, maximum=1024)
 
 
@@ -73,20 +93,21 @@ def main() -> None:
         raise UserError(f"{flags.dataroot} is a file; name the folder that holds trainA and trainB"
                         if flags.dataroot.exists() else f"there is no folder {flags.dataroot}")
     places = folders_of(flags.dataroot)
-    paths = {name: find_images(place, "dataroot") for name, place in places.items()}
-    progress = TerminalSink(sum(map(len, paths.values())))
-    folders = [look_at(name, of, flags.threads, progress) for name, of in paths.items()]
+    listings = {name: list_images(place, "dataroot", pages=flags.pages) for name, place in places.items()}
+    progress = TerminalSink(sum(len(listing.images) for listing in listings.values()))
+    folders = [look_at(name, listing, flags, progress) for name, listing in listings.items()]
     progress.close()
     for folder in folders:
         print("\n".join(describe(folder)))
-    for note in find_small(folders):
+    for note in [*find_small(folders), *find_narrow(folders), *find_pages(folders)]:
         print(f"note: {note}")
     shared = list(find_shared(folders))
     for is_problem, text in shared:
         if not is_problem:
             print(f"note: {text}")
-    problems = [*find_unreadable(folders), *(text for is_problem, text in shared if is_problem),
-              *find_swapped({folder.name: folder for folder in folders})]
+    problems = [*find_unreadable(folders), *find_without_range(folders),
+                *(text for is_problem, text in shared if is_problem),
+                *find_swapped({folder.name: folder for folder in folders})]
     if flags.dataset_mode == "aligned":
         problems += find_unpaired(flags.dataroot, {folder.name: folder for folder in folders})
     for problem in problems:
@@ -102,11 +123,13 @@ def folders_of(root: Path) -> dict[str, Path]:
     return {name: root / name for name in names if (root / name).is_dir()} or {root.resolve().name: root}
 
 
-def look_at(name: str, paths: Sequence[Path], threads: int, progress: TerminalSink) -> Folder:
+def look_at(name: str, listing: Listing, flags: CheckFlags, progress: TerminalSink) -> Folder:
     """Read every file of a folder as training does."""
+    domain = "B" if name.endswith("B") else "A"
+    value_range = flags.range_B if domain == "B" else flags.range_A
     images, unreadable = [], []
-    with ThreadPoolExecutor(threads) as pool:
-        for found in pool.map(examine, paths):
+    with ThreadPoolExecutor(flags.threads) as pool:
+        for found in pool.map(partial(examine, value_range=value_range), listing.images):
             if isinstance(found, Found):
                 images.append(found)
             else:
@@ -114,14 +137,26 @@ def look_at(name: str, paths: Sequence[Path], threads: int, progress: TerminalSi
             progress.advance(1)
             if progress.seen % 1000 == 0:
                 progress.scalars(progress.seen, {})
-    return Folder(name, images, unreadable)
+    return Folder(name, images, unreadable, f"--range_{domain}", value_range, listing.left_out())
 
 
-def examine(path: Path) -> Found | str:
+def examine(path: Path, value_range: Range | None = None) -> Found | str:
     """Decode an image file and describe it; return a sentence if it cannot be read."""
     try:
-        image, mode = load_image(path, 3), image_mode(path)
-        return Found(path, sha256(path), (image.shape[2], image.shape[1]), mode, coarse_colours(image))
+        found = read_raster(path)
+        values, full = stored_values(found)
+        extent = Extent.of(values, full, value_range)
+        if isinstance(found, Image.Image):
+            image, kind = to_tensor(found, 3, str(path)), found.mode
+        else:
+            channels = found.values.shape[2]
+            fractions = to_fraction(values, value_range or full or (extent.low, extent.high or 1))
+            image = torch.from_numpy(fractions[..., [0, 1, 2] if values.shape[2] > 2 else [0, 0, 0]]).permute(2, 0, 1)
+            kind = found.kind if channels == 1 else f"{found.kind} of {channels} channels"
+        file, page = split_page(path)
+        digest = sha256(file) + (f" page {page}" if file != path else "")
+        return Found(path, digest, (image.shape[2], image.shape[1]), kind, coarse_colours(image), extent,
+                     1 if file != path else count_pages(path))
     except BadImage as error:
         return str(error)
     except OSError as error:
@@ -139,7 +174,7 @@ def coarse_colours(image: Tensor) -> Tensor:
 
 
 def describe(folder: Folder) -> Iterator[str]:
-    """Describe a folder in a few lines: number of images, sizes, modes, copies."""
+    """Describe a folder in a few lines: number of images, sizes, kinds, values, copies, and what is left out."""
     readable = len(folder.images)
     yield f"{folder.name}: {counted(readable, 'image')}" + (
         f", {len(folder.unreadable)} unreadable" * bool(folder.unreadable))
@@ -149,8 +184,13 @@ def describe(folder: Folder) -> Iterator[str]:
         (width, height), count = sizes.most_common(1)[0]
         yield (f"  {counted(len(sizes), 'size')}, width {min(widths)} to {max(widths)}, "
                f"height {min(heights)} to {max(heights)}; most often {width}x{height} ({count})")
-        modes = Counter(found.mode for found in folder.images)
-        yield "  " + ", ".join(f"{mode}: {count}" for mode, count in modes.most_common())
+        kinds = Counter(found.kind for found in folder.images)
+        yield "  " + ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
+        extent = extent_of(folder)
+        if folder.value_range or any(found.extent.full != (0, 255) for found in folder.images):
+            yield f"  values from {number_text(extent.low)} to {number_text(extent.high)}"
+    if folder.left_out:
+        yield f"  {folder.left_out}"
     if same := groups_of_equals(folder.images):
         yield f"  copies of other images ({sum(map(len, same)) - len(same)}): {examples(map(name_equals, same))}"
 
@@ -160,6 +200,35 @@ def find_unreadable(folders: Sequence[Folder]) -> Iterator[str]:
     for folder in folders:
         if folder.unreadable:
             yield f"unreadable files in {folder.name} ({len(folder.unreadable)}): {examples(folder.unreadable)}"
+
+
+def extent_of(folder: Folder) -> Extent:
+    """Join the extents of the images of a folder."""
+    extent = Extent()
+    for found in folder.images:
+        extent.join(found.extent)
+    return extent
+
+
+def find_without_range(folders: Sequence[Folder]) -> Iterator[str]:
+    """Find signed and floating values without a range."""
+    for folder in folders:
+        if folder.value_range is None and any(found.extent.full is None for found in folder.images):
+            extent = extent_of(folder)
+            yield str(range_needed(f"images of {folder.name} hold values", (extent.low, extent.high), folder.flag))
+
+
+def find_narrow(folders: Sequence[Folder]) -> Iterator[str]:
+    """Find values outside the range, and values that use a small part of it."""
+    for folder in folders:
+        if folder.images:
+            yield from extent_of(folder).notes(f"images of {folder.name}", folder.flag, folder.value_range)
+
+
+def find_pages(folders: Sequence[Folder]) -> Iterator[str]:
+    """Find files with pages that are not read."""
+    for folder in folders:
+        yield from pages_note(folder.name, {found.path: found.pages for found in folder.images})
 
 
 def find_small(folders: Sequence[Folder]) -> Iterator[str]:

@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from options import DataFlags, Options
-from util.images import find_images
+from util.image_folders import pages_of
 
-from .base import ImageDataset, Reading, raw_entries
+from .base import Domain, ImageDataset, Reading, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
@@ -24,9 +24,13 @@ class SingleDataset(ImageDataset):
         super().__init__(options, training=training)
         flags = options[DataFlags]
         root = Path(flags.dataroot)
-        self.paths = [root] if root.is_file() else find_images(root, "--dataroot", flags.max_dataset_size)
+        if root.is_file():
+            self.paths = list(pages_of(root))[:flags.max_dataset_size] if self.pages == "all" else [root]
+        else:
+            self.paths = self.find(root, flags.max_dataset_size)
         self.root = root.parent if root.is_file() else root
         self.reading_of_files, _ = Reading.of(flags)
+        self.domains = [Domain(root.name, self.paths, self.reading_of_files)]
         self.items = len(self.paths)
 
     def __len__(self) -> int:

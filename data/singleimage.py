@@ -6,7 +6,6 @@ from typing import Any
 
 from options import DataFlags, Options
 from util.errors import UserError
-from util.images import find_images
 
 from .unaligned import UnalignedDataset
 
@@ -29,15 +28,14 @@ class SingleImageDataset(UnalignedDataset):
         super().__init__(options, training=training)
         self.patches = (options[DataFlags].max_dataset_size or EPOCH) if training else 1
 
-    @staticmethod
-    def find(folder: Path, limit: int | None) -> list[Path]:
+    def find(self, folder: Path, limit: int | None = None) -> list[Path]:
         """Find the one image in ``folder``; ``limit`` counts patches, not images.
 
         Raises:
             UserError: there are several.
         """
         del limit
-        images = find_images(folder, "--dataroot")
+        images = super().find(folder)
         if len(images) > 1:
             raise UserError(f"--dataroot: --dataset_mode singleimage needs one image in {folder}, which holds "
                             f"{len(images)}; remove the others or use --dataset_mode unaligned")

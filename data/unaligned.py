@@ -9,9 +9,8 @@ from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
-from util.images import find_images
 
-from .base import AugmentFlags, Reading, TwoDomainDataset, raw_entries
+from .base import AugmentFlags, Domain, Reading, TwoDomainDataset, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
@@ -44,13 +43,10 @@ class UnalignedDataset(TwoDomainDataset):
         self.paths_b = paths_b[0] if training else []
         self.items, self.root = len(self.paths_a) + len(self.paths_b), folder_a
         self.of_a, self.of_b = Reading.of(flags)
+        self.domains = [Domain(folder.name, paths, reading) for folder, paths, reading in
+                        zip(folders, (self.paths_a, self.paths_b), (self.of_a, self.of_b), strict=False)]
         self.serial = flags.serial_batches
         self.augment = training and options[AugmentFlags].augment
-
-    @staticmethod
-    def find(folder: Path, limit: int | None) -> list[Path]:
-        """Find the images of a domain, at most ``limit``."""
-        return find_images(folder, "--dataroot", limit)
 
     def __len__(self) -> int:
         return max(len(self.paths_a), len(self.paths_b))

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from util.errors import UserError
+from util.image_files import FORMATS
 from util.images import find_images, image_size, load_image, load_normalized
 from util.value_ranges import from_unit
 
@@ -63,7 +64,8 @@ def test_big_endian_16_bit_greyscale_is_read_like_little_endian(tmp_path):
     GREY_16.astype(np.int32), np.linspace(-0.01, 1.01, 35, dtype=np.float32).reshape(5, 7)])
 def test_signed_integers_and_floats_need_a_range_and_are_clipped_to_it(tmp_path, values):
     path = save(values, tmp_path / "a.tif")
-    with pytest.raises(UserError, match=rf"a\.tif holds values from {values.min():.9g} to .*: type --range_A "):
+    sentence = rf"a\.tif \(\w+ TIFF\) holds values from {values.min():.6g} to .*: type --range_A "
+    with pytest.raises(UserError, match=sentence):
         load_image(path, 3, flag="--range_A")
     middle = float(np.median(values))
     image = load_image(path, 3, (0, middle))
@@ -178,6 +180,41 @@ def test_the_size_is_that_of_the_upright_image(tmp_path, name, orientation):
     exif[ORIENTATION] = orientation
     path = save(smooth(), tmp_path / name, exif=exif)
     assert image_size(path) == load_image(path, 1).shape[1:]
+
+
+def wide_gamut() -> bytes:
+    """A profile whose red and green are those of sRGB exchanged."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
+    profile[red:red + 4], profile[green:green + 4] = b"gXYZ", b"rXYZ"
+    text = profile.index("sRGB".encode("utf-16-be"))
+    profile[text:text + 8] = "test".encode("utf-16-be")
+    return bytes(profile)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L"])
+def test_colours_of_another_profile_become_those_of_srgb(tmp_path, name, mode):
+    if (name, mode) in {("a.jpg", "RGBA"), ("a.jpg", "P")}:
+        pytest.skip("there are none")
+    red = Image.new("RGB", (16, 16), (250, 10, 10)).convert(mode)
+    how = {"lossless": True} if name == "a.webp" else {"quality": 100, "subsampling": 0} if name == "a.jpg" else {}
+    path = save(red, tmp_path / name, icc_profile=wide_gamut(), **how)
+    plain = load_image(save(red, tmp_path / f"plain_{name}", **how), 3)
+    exchanged = plain if mode == "L" else plain[[1, 0, 2]]
+    assert (load_image(path, 3).float() - exchanged.float()).abs().max() <= 4
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (srgb, b"damaged"):
+        assert torch.equal(load_image(save(red, path, icc_profile=profile, **how), 3), plain)
+
+
+def test_every_format_of_pillow_is_decoded_but_for_those_that_run_programs_or_come_out_wrongly():
+    Image.init()
+    known = {name for name in Image.registered_extensions().values() if name in Image.OPEN}
+    assert known - FORMATS.keys() <= {"EPS", "WMF", "FITS", "BUFR", "GRIB", "HDF5", "MPEG"}
+    assert FORMATS.keys() <= Image.OPEN.keys()
+    for suffix, name in Image.registered_extensions().items():
+        assert suffix in FORMATS.get(name, (suffix,)), suffix
 
 
 def test_missing_file_is_named(tmp_path):

@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from data import DATASETS, Loader, band_notes, keep_in_memory
+from data import DATASETS, Loader, band_notes, keep_in_memory, survey
 from models import MODELS, Model
 from models.building import discriminator_notes
 from models.precision import prepare
@@ -88,6 +88,7 @@ def train_in(
     options = options.replacing({"seed": seed})  # a drawn one is recorded
 
     dataset = DATASETS[data.dataset_mode](options, training=True)
+    found = [*dataset.notes, *survey(dataset)]
     if loading.cache == "ram":
         keep_in_memory(dataset, TerminalSink(dataset.items) if world.is_first else Sink())
     loader = Loader(dataset, batch_size=data.batch_size, num_workers=data.num_threads, seed=seed,
@@ -110,7 +111,7 @@ def train_in(
                         f"epoch has {len(loader)}; continue with the images and --max_dataset_size of its training")
     total = start.images - start.images_in_epoch + max(0, last_epoch - start.epoch + 1) * len(loader)
     total = min(total, flags.max_iters or total)
-    lines = [f"note: {note}" for note in notes]
+    lines = [f"note: {note}" for note in [*found, *notes]]
     if run.is_finished(total, len(loader)):
         if "epoch_count" in changes:
             raise UserError(f"{changes['epoch_count']}, and {nothing_left(run)}")

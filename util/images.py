@@ -1,9 +1,8 @@
-"""Find image files, decode them to tensors, and write PNG files."""
+"""Decode image files to tensors, and write PNG files."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,18 +10,20 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
+from util.colour_profiles import to_srgb
 from util.errors import UserError
 from util.files import replacing
 from util.image_files import SUFFIXES, BadImage, opened
+from util.image_folders import find_images, is_image
 from util.rasters import Raster, as_planes, raster_of, read_raster
 from util.shown import picture
-from util.value_ranges import Range, full_range, to_fraction
+from util.value_ranges import Range, full_range, number_text, to_fraction
 from util.words import counted
 
 __all__ = [
-    "SUFFIXES", "BadImage", "RangeNeeded", "decode", "decode_array", "find_images", "first_image", "image_mode",
-    "image_size", "is_image", "levels", "load_image", "load_normalized", "load_picture", "load_values", "normalized",
-    "save_image", "save_thumbnail", "to_uint8",
+    "SUFFIXES", "BadImage", "OtherChannels", "RangeNeeded", "decode", "decode_array", "find_images", "first_image",
+    "image_mode", "image_size", "is_image", "levels", "load_image", "load_normalized", "load_picture", "load_values",
+    "normalized", "range_needed", "save_image", "save_thumbnail", "to_tensor", "to_uint8",
 ]
 
 _WHITE = (255, 255, 255, 255)
@@ -33,37 +34,15 @@ class RangeNeeded(UserError):  # noqa: N818 - as UserError, told to people
     """Signed integers or floats without the range that becomes [-1, 1]."""
 
 
-def is_image(path: Path) -> bool:
-    """Check whether the name has the suffix of an image and is not hidden (``._x.png`` of macOS is no image)."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+class OtherChannels(BadImage):
+    """An image with another number of channels than asked for."""
 
 
-def find_images(folder: Path, flag: str, limit: int | None = None) -> list[Path]:
-    """Find the images in a folder and its subfolders, sorted by path.
-
-    Hidden files and folders and links to folders are left out.
-
-    Args:
-        folder: the folder.
-        flag: the flag that names the folder, such as ``--dataroot``; error messages begin with it.
-        limit: return only the first images; None: all.
-
-    Raises:
-        UserError: the folder is missing, cannot be read, or holds no image.
-    """
-
-    def refuse(error: OSError) -> NoReturn:
-        raise UserError(f"{flag}: cannot read the folder {error.filename} ({error.strerror})") from None
-
-    if not folder.is_dir():
-        raise UserError(f"{flag}: there is no folder {folder}; it should hold the images")
-    found: list[Path] = []
-    for parent, inner, names in os.walk(folder, onerror=refuse):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        found += [path for name in names if is_image(path := Path(parent, name))]
-    if not found:
-        raise UserError(f"{flag}: no images in {folder}; expected files such as .png, .jpg, .webp, .tif, .npy")
-    return sorted(found, key=Path.as_posix)[:limit]
+def range_needed(what: str, found: Range, flag: str) -> RangeNeeded:
+    """Return the error for values without a range: ``what`` holds those between the ends of ``found``."""
+    low, high = map(number_text, found)
+    return RangeNeeded(f"{what} from {low} to {high}, and signed integers and floats have no range of their own: type "
+                       f"{flag} {low},{high}, or wider to fit all images")
 
 
 def load_image(
@@ -76,7 +55,7 @@ def load_image(
     as the others. Colour becomes greyscale by its luminance (ITU-R 601), greyscale becomes colour by repetition.
 
     Args:
-        path: the file; of several frames the first is read.
+        path: the file, or a page of it (`page_path`); of several frames the first is read.
         channels: number of channels to return.
         value_range: the stored values that become 0 and 1; None: all of the stored type.
         flag: the flag that gives the range; errors name it.
@@ -89,10 +68,17 @@ def load_image(
             of channels, or holds values that are no numbers.
         RangeNeeded: the values are signed or floats, and there is no range.
     """
-    found = read_raster(path)
+    return to_tensor(read_raster(path), channels, str(path), value_range, flag=flag)
+
+
+def to_tensor(
+    found: Raster | Image.Image, channels: int, name: str, value_range: Range | None = None, *,
+    flag: str = "--range_A",
+) -> Tensor:
+    """Convert what `read_raster` returns, as `load_image` does."""
     if isinstance(found, Image.Image):
-        return decode(found, channels, str(path), value_range, flag=flag)
-    return _from_raster(found, channels, str(path), value_range, flag)
+        return decode(found, channels, name, value_range, flag=flag)
+    return _from_raster(found, channels, name, value_range, flag)
 
 
 def decode(
@@ -117,6 +103,8 @@ def decode(
     if image.mode == "LAB":
         raise BadImage(f"{name} is a kind of image that is not read: CIE L*a*b*; convert it to RGB")
     upright = ImageOps.exif_transpose(image)
+    if profile := upright.info.get("icc_profile"):
+        upright = to_srgb(upright, profile)
     if channels in (1, 3):
         pixels = _from_8_bit(upright, channels)
     elif channels == len(upright.getbands()) and upright.mode in ("LA", "RGBA"):
@@ -319,9 +307,7 @@ def _from_raster(raster: Raster, channels: int, name: str, value_range: Range | 
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise BadImage(f"{name} has values that are not finite numbers; replace them")
     if limits is None:
-        low, high = (f"{end.item():.9g}" for end in (values.min(), values.max()))
-        raise RangeNeeded(f"{name} holds values from {low} to {high} ({raster.kind}), and signed integers and floats "
-                          f"have no range of their own: type {flag} {low},{high}, or wider to fit all images")
+        raise range_needed(f"{name} ({raster.kind}) holds values", (values.min().item(), values.max().item()), flag)
     stored = values.shape[2]
     plain = values.dtype == np.uint8 and limits == raster.full == (0, 255) and not raster.inverted
     if plain and channels in (1, 3) and (stored == 1 or (raster.colour and not raster.alpha)):
@@ -356,6 +342,6 @@ def _with_channels(fractions: NDArray[np.float32], raster: Raster, channels: int
     raise _other_channels(name, stored, channels)
 
 
-def _other_channels(name: str, stored: int, channels: int) -> BadImage:
-    return BadImage(f"{name} has {counted(stored, 'channel')}, but {channels} are expected; give --input_nc {stored}, "
-                    f"or --output_nc {stored} for images of the target domain")
+def _other_channels(name: str, stored: int, channels: int) -> OtherChannels:
+    return OtherChannels(f"{name} has {counted(stored, 'channel')}, but {channels} are expected; give --input_nc "
+                         f"{stored}, or --output_nc {stored} for images of the target domain")

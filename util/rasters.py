@@ -12,6 +12,7 @@ from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
 from util.image_files import ARRAYS, BadImage, opened, reading, refuse_bomb
+from util.image_folders import split_page
 from util.value_ranges import Range, full_range
 from util.words import counted
 
@@ -47,12 +48,11 @@ class Raster:
     inverted: bool = False
 
 
-def read_raster(path: Path, page: int = 0) -> Raster | Image.Image:
+def read_raster(path: Path) -> Raster | Image.Image:
     """Decode a file.
 
     Args:
-        path: the file.
-        page: number of the page of a TIFF file, from 0.
+        path: the file, or a page of a TIFF file (`page_path`).
 
     Returns:
         The image of Pillow, not turned upright, where it holds the stored values: up to 8 bits a channel. Otherwise a
@@ -61,6 +61,7 @@ def read_raster(path: Path, page: int = 0) -> Raster | Image.Image:
     Raises:
         BadImage: the file is unreadable, truncated, no image, too large, or of a kind that is not read.
     """
+    path, page = split_page(path)
     if path.suffix.lower() in ARRAYS:
         return _read_array(path)
     identified = False
@@ -197,7 +198,11 @@ def _deep_jpeg2000(path: Path, bits: int) -> Raster:
 
 def _tiff_through_pillow(path: Path, image: ImageFile, page: int) -> Raster | Image.Image | None:
     """Decode a page with Pillow if it does so rightly: up to 8 bits, or one channel."""
-    image.seek(page)
+    if page:
+        try:
+            image.seek(page)
+        except EOFError:
+            raise BadImage(f"{path} has no page {page + 1}; restore it") from None
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     bits, formats = set(tags.get(258, (1,))), set(tags.get(339, (1,)))
     samples, planar = tags.get(277, 1), tags.get(284, 1) == 2
@@ -236,7 +241,7 @@ def _read_tiff(path: Path, number: int) -> Raster:
 
     with reading(path), tifffile.TiffFile(path) as file:
         if number >= len(file.pages):
-            raise BadImage(f"{path} has no page {number + 1}, but {len(file.pages)}; restore it")
+            raise BadImage(f"{path} has no page {number + 1}; restore it")
         page: Any = file.pages[number]
         refuse_bomb(path, page.imagewidth, page.imagelength * page.samplesperpixel)
         photometric = 1 if page.photometric is None else int(page.photometric)

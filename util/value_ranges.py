@@ -17,6 +17,16 @@ def full_range(dtype: DTypeLike) -> Range | None:
     return (0, int(np.iinfo(kind).max)) if kind.kind == "u" else None
 
 
+def number_text(number: float) -> str:
+    """Format a number as it is typed."""
+    return str(int(number)) if number == int(number) else f"{number:.6g}"
+
+
+def range_text(value_range: Range) -> str:
+    """Format a range as it is typed."""
+    return ",".join(map(number_text, value_range))
+
+
 def to_fraction(values: NDArray[Any], value_range: Range) -> NDArray[np.float32]:
     """Map ``value_range`` to [0, 1], and clip values outside.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from cli import ROOT, Outcome, run
 from PIL import Image
 from tiny import save_noise
@@ -53,6 +54,31 @@ def test_images_too_small_for_networks_are_a_note(tmp_path: Path) -> None:
 
 def test_the_bundled_data_set_has_no_problems() -> None:
     assert look(ROOT / "datasets/lineart2color").code == 0
+
+
+def test_values_that_need_or_hardly_use_a_range_are_named_with_the_flag_to_type(tmp_path: Path) -> None:
+    for domain, low, high, dtype in (("A", -1024, 3000, np.int16), ("B", 0, 4000, np.uint16)):
+        (tmp_path / f"train{domain}").mkdir()
+        np.save(tmp_path / f"train{domain}/x.npy", np.linspace(low, high, 2500).reshape(50, 50).astype(dtype))
+    (tmp_path / "trainB/x.dcm").touch()
+    outcome = look(tmp_path)
+    assert outcome.code == 2
+    assert "  int16 array: 1\n  values from -1024 to 3000\n" in outcome.out
+    assert "  left out: 1 file of kinds that are not read (.dcm: 1)\n" in outcome.out
+    assert "problem: images of trainA hold values from -1024 to 3000, and signed integers and floats" in outcome.out
+    assert "looks nearly flat; type --range_B 0,4095\n" in outcome.out
+    outcome = look(tmp_path, "--range_A=-1024,2000", "--range_B=0,4095")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "24.8 % of them lie outside --range_A -1024,2000 and are clipped" in outcome.out
+    assert "flat" not in outcome.out
+
+
+def test_pages_that_are_not_read_are_named(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "s.tif", np.zeros((5, 40, 40), np.uint8), photometric="minisblack")
+    assert "have several pages (s.tif: 5), of which the first is read; --pages all" in look(tmp_path).out
+    outcome = look(tmp_path, "--pages", "all").out
+    assert f"{tmp_path.name}: 5 images" in outcome
+    assert "copies" not in outcome
 
 
 def test_unreadable_files_are_named(root: Path) -> None:
