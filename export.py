@@ -18,7 +18,7 @@ from evaluation.hub_export import export_hub_folder
 from inference import Translator
 from models import MODELS, Model
 from models.exporting import FORMATS, Translation, largest_difference
-from models.munit_sc import MultiModalModel
+from models.styles import StyledModel
 from options import EXPORT, DataFlags, ExportFlags, FlagOwner, Options, RunFlags, parse
 from util.errors import UserError, run_program
 from util.files import replacing
@@ -82,8 +82,8 @@ def export_file(options: Options, translator: Translator) -> None:
 
 
 def styles(model: Model) -> list[Tensor]:
-    """Inputs of the generator beside images: for munit_sc the style, of which an export has one."""
-    return list(model.styles.values())[:1] if isinstance(model, MultiModalModel) else []
+    """Inputs of the generator beside images: for munit and munit_sc the style, of which an export has one."""
+    return list(model.styles.values())[:1] if isinstance(model, StyledModel) else []
 
 
 if __name__ == "__main__":

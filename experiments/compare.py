@@ -156,7 +156,7 @@ def run(method: str, seed: int, flags: CompareFlags) -> None:
     call("train.py", *where, *shlex.split(f"{COMMON} {KNOWN[method]} {flags.extra}"), "--seed", str(seed),
          "--n_epochs", constant, "--n_epochs_decay", decay, *resumed, threads=flags.threads)
     model = shlex.split(KNOWN[method])[1]
-    styles = ["--n_styles", str(STYLES)] if model == "munit_sc" else []
+    styles = ["--n_styles", str(STYLES)] if model.startswith("munit") else []
     call("test.py", *where, "--model", model, "--dataset_mode", "aligned", "--num_test", "inf", "--use_ema",
          "--results_dir", str(flags.results_dir), *styles, threads=flags.threads)
     images, truth = translations(name, flags), str(data / "testB")

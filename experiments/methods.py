@@ -23,6 +23,7 @@ MORE = {
         ("QS-Attn", "--lambda_NCE 3 --query_by entropy"))},
     "gc_gan": "--model gc_gan --geometry rot",
     "gc_gan-FSeSim": f"--model gc_gan --geometry rot {STRUCTURE} --use_norm --structure fsesim",
+    "munit": "--model munit --lambda_cycle 10",
 }
 """Methods that docs' table does not have: name them with ``--methods``."""
 VARIANTS = {

@@ -90,7 +90,7 @@ class Translator:
 
     @property
     def styles(self) -> int:
-        """The number of translations that an image has; 1 but for ``munit_sc``."""
+        """The number of translations that an image has; 1 but for ``munit_sc`` and ``munit``."""
         return len(self.model.translators())
 
     def load(self, folder: Path, tag: str) -> None:
@@ -223,10 +223,10 @@ def _load(folder: Path, epoch: str, flags: Mapping[str, Any]) -> Translator:
     folder = folder.resolve()  # "." has no name
     recorded, half = recorded_flags(folder) or {}, flags.get("model_suffix", "")
     own: dict[str, Any] = {"model": "test"}
-    if recorded.get("model") == "munit_sc":
+    if "style_dim" in recorded:
         if half:
             raise ValueError(f"model_suffix {half}: {folder} has one generator, with several styles; leave it out")
-        own = {"model": "munit_sc", "n_styles": STYLES}
+        own = {"model": recorded.get("model", "munit_sc"), "n_styles": STYLES}
     elif half == "_B" and {"input_nc", "output_nc"} <= recorded.keys():  # it translates the other way
         own |= {"input_nc": recorded["output_nc"], "output_nc": recorded["input_nc"],
                 "direction": "AtoB" if recorded.get("direction") == "BtoA" else "BtoA"}

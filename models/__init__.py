@@ -4,6 +4,7 @@ from .base import Model
 from .cut import ContrastiveModel
 from .cycle_gan import CycleModel
 from .gc_gan import GeometryModel
+from .munit import MunitModel
 from .munit_sc import MultiModalModel
 from .pix2pix import PairedModel
 from .sc import SpatialCorrelativeModel
@@ -17,6 +18,7 @@ MODELS: dict[str, type[Model]] = {
     "cut": ContrastiveModel,
     "gc_gan": GeometryModel,
     "pix2pix": PairedModel,
+    "munit": MunitModel,
     "munit_sc": MultiModalModel,
     "test": TestModel,
 }

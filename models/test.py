@@ -42,9 +42,11 @@ class TestModel(Model):
             raise UserError("--model test only translates; choose another model to train")
         values = options.as_dict()
         folder = Path(values["checkpoints_dir"]) / values["name"]
-        if (recorded_flags(folder) or {}).get("model") == "munit_sc":
-            raise UserError(f"{folder} was trained with --model munit_sc, whose generator needs a style: add --model "
-                            "munit_sc (and --dataset_mode single for a plain folder or a file)")
+        recorded = recorded_flags(folder) or {}
+        if "style_dim" in recorded:
+            model = recorded.get("model")
+            raise UserError(f"{folder} was trained with --model {model}, whose generator needs a style: add --model "
+                            f"{model} (and --dataset_mode single for a plain folder or a file)")
         tag, average = options[RunFlags].tag, AVERAGE * options[TestFlags].use_ema
         whole, *halves = (has_network(folder, tag, f"G{half}{average}") for half in ("", "_A", "_B"))
         if not values["model_suffix"] and not whole and any(halves):

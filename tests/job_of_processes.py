@@ -12,8 +12,8 @@ from torch import Tensor
 
 from data import DATASETS
 from models import MODELS
-from models.munit_sc import MultiModalModel
 from models.precision import prepare
+from models.styles import StyledModel
 from options import TRAIN, RunFlags, SpeedFlags, TrainFlags, parse
 from training.job import train_in
 from training.step import build_step
@@ -23,9 +23,9 @@ from util.signals import Signals
 IMAGES = 4  # in a step, of all processes
 
 
-def drawn_together(images: Tensor, style_dim: int) -> Tensor:
-    """Two styles, each for all images."""
-    return torch.randn(2, style_dim, dtype=images.dtype).repeat_interleave(len(images), dim=0)
+def drawn_together(images: Tensor, style_dim: int, each: int = 1) -> Tensor:
+    """``each`` styles, each for all images."""
+    return torch.randn(each, style_dim, dtype=images.dtype).repeat_interleave(len(images), dim=0)
 
 
 def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
@@ -37,8 +37,8 @@ def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
         network.double()
     prepare(model, torch.device("cpu"), options[SpeedFlags])
     train_step = build_step(model, torch.device("cpu"), options, world)
-    if isinstance(model, MultiModalModel):  # draws for each image; processes of one seed all draw the same
-        model.draw_styles = lambda images: drawn_together(images, model.style_dim)
+    if isinstance(model, StyledModel):  # draws for each image; processes of one seed all draw the same
+        model.draw_styles = lambda images, each=1: drawn_together(images, model.style_dim, each)
     found: dict[str, Tensor] = {}
     for step in range(2):
         generator = torch.Generator().manual_seed(step)

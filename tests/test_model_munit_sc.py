@@ -16,7 +16,8 @@ from tiny import METHODS, NETWORKS, SIZES, save_folders, save_noise, train_optio
 from torch import Tensor
 
 from models.losses.mode_seeking import mode_seeking_loss
-from models.munit_sc import ChosenStyleFlags, MultiModalModel, StyleFlags
+from models.munit_sc import MultiModalModel, StyleFlags
+from models.styles import ChosenStyleFlags, StyleDimFlags
 from options import TrainFlags
 from test import translate
 from train import train
@@ -124,7 +125,8 @@ def test_steps_work_with(tmp_path: Path, flags: str) -> None:
 
 def test_defaults(tmp_path: Path) -> None:
     options = train_options(tmp_path, "--model munit_sc", defaults=())
-    assert options[StyleFlags] == StyleFlags(style_dim=8, lambda_style_rec=1, lambda_ms=0.02, lambda_identity=1)
+    assert options[StyleFlags] == StyleFlags(lambda_style_rec=1, lambda_ms=0.02, lambda_identity=1)
+    assert options[StyleDimFlags] == StyleDimFlags(style_dim=8)
     assert options[TrainFlags].pool_size == 0
     assert ChosenStyleFlags not in options
 

@@ -73,7 +73,7 @@ def test_flag_of_another_model_or_data_set_is_unknown() -> None:
 
 @pytest.mark.parametrize(("typed", "meant"), [
     ("LSeSim", "sc --learned_attn --augment"), ("CUT", "cut"), ("cyclegan", "cycle_gan"),
-    ("FastCUT", "cut --CUT_mode FastCUT"), ("munit", "munit_sc"), ("pix2pixx", "pix2pix"),
+    ("FastCUT", "cut --CUT_mode FastCUT"), ("GcGAN", "gc_gan"), ("pix2pixx", "pix2pix"),
 ])
 def test_a_model_by_another_name_is_refused_with_what_to_type(typed: str, meant: str) -> None:
     assert f"did you mean --model {meant}? choose one of" in refusal(TRAIN, *HERE, "--model", typed)

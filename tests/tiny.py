@@ -37,6 +37,7 @@ METHODS = {
     "CUT with SRC and QS-Attn": "--model cut --nce_layers 0,4,12 --num_patches 16 --netF_nc 8 --nce_loss src "
                                 "--query_by entropy",
     "pix2pix": "--model pix2pix",
+    "plain MUNIT": "--model munit --style_dim 3 --lambda_cycle 10",
     "MUNIT": f"--model munit_sc {LOSSES} --style_dim 3",
 }
 """Every method, for tests of what all must do."""

@@ -50,15 +50,20 @@ class MunitGenerator(nn.Module):
             *_double(channels, antialias_up), *_double(2 * ngf, antialias_up),
             nn.ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh())
 
-    def forward(self, images: Tensor, styles: Tensor) -> Tensor:
-        """Draw each image in one style, or in several, for which it is encoded once.
+    def forward(self, images: Tensor, styles: Tensor | None = None, of_contents: bool = False) -> Tensor:
+        """Draw each image in one style, or in several, for which it is encoded once; without styles, encode only.
 
         Args:
-            images: [B, input_nc, H, W] in [-1, 1].
+            images: [B, input_nc, H, W] in [-1, 1]; with ``of_contents`` their contents, [B, 4 * ngf, H / 4, W / 4].
             styles: [N, style_dim] with N a multiple of B; style n is for image n modulo B.
         """
-        require_sides(images, least=self.least_size, multiple=self.multiple, network="the generator of munit")
-        x: Tensor = self.encoder(images)
+        if of_contents:
+            x = images
+        else:
+            require_sides(images, least=self.least_size, multiple=self.multiple, network="the generator of munit")
+            x = self.encoder(images)
+        if styles is None:
+            return x
         x = x.repeat(styles.shape[0] // images.shape[0], 1, 1, 1)  # `len` would bind an exported graph to it
         for block, parameters in zip(self.blocks, self.mlp(styles).chunk(len(self.blocks), dim=1), strict=True):
             x = block(x, parameters)
