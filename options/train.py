@@ -25,6 +25,9 @@ class TrainFlags:
     lr_policy: str = flag("linear", "schedule of the learning rate; cosine reaches zero after n_epochs and rises again "
                           "in n_epochs_decay", choices=("linear", "step", "plateau", "cosine"))
     lr_decay_iters: int = flag(50, "epochs between two steps of the step policy", minimum=1)
+    schedule_by: str = flag("epochs", "lower the learning rate at the end of each epoch, or before each step by the "
+                            "images seen: the same rates at the ends of epochs; for linear and cosine",
+                            choices=("epochs", "images"))
     gan_mode: str = flag("lsgan", "adversarial objective", choices=GAN_MODES)
     grad_accum: int = flag(1, "batches whose gradients are added up for one step: a batch this many times larger, in "
                            "the memory of one", minimum=1)

@@ -48,6 +48,7 @@ def loop(
         for group in saved_first(groups(batches, run.options[TrainFlags].grad_accum), run, monitor, signals):
             finished = [finish(to_device(batch, device)) for batch in group]
             monitor.before(device)
+            run.anneal(len(loader))
             step_losses = step(finished)
             run.losses.add(step_losses, step.left_out)
             run.epoch_losses.add({"G": step_losses["G"]}, step.left_out)

@@ -11,7 +11,7 @@ from data import Batch, Loader
 from models import Model
 from options import DisplayFlags, EvalFlags, LoadingFlags, Options, RunFlags, SpeedFlags, TrainFlags
 from training.meter import LossMeter
-from training.schedulers import Scheduler, resume_schedule, skip_epochs
+from training.schedulers import Scheduler, end_epoch, go_to, resume_schedule
 from util.distributed import World
 from util.errors import UserError
 from util.files import move_aside
@@ -125,11 +125,12 @@ class Run:
             self.losses.load_state_dict(state.get("losses", {"sums": {}, "counts": {}}))  # older states have none
             self.epoch_losses.load_state_dict(state["epoch_losses"])
             notes += self.evaluation.load_state_dict(state.get("evaluation", {"last": 0, "best": None}))
+            went_on = state["options"].get("schedule_by", "epochs") == self.options[TrainFlags].schedule_by
             for name, scheduler in self.schedulers.items():
-                if name in state["schedulers"]:
+                if went_on and name in state["schedulers"]:
                     resume_schedule(scheduler, state["schedulers"][name])
                 else:
-                    skip_epochs(scheduler, self.progress.epoch - self.first_epoch)
+                    go_to(scheduler, self.progress.epoch - self.first_epoch)
             if not {"dataset_mode", "phase", "max_dataset_size"} & changes.keys():
                 notes += changed_data(self.data, state.get("data"))  # older states have none
         return [*changed, *notes]
@@ -140,14 +141,26 @@ class Run:
         return (progress.images >= total and progress.images_in_epoch != images_an_epoch
                 and not self.evaluation.is_due(progress.images))
 
+    @property
+    def by_images(self) -> bool:
+        """True with ``--schedule_by images``."""
+        return self.options[TrainFlags].schedule_by == "images"
+
+    def anneal(self, images_an_epoch: int) -> None:
+        """With ``--schedule_by images``, set the learning rates of the next step; they depend only on the progress."""
+        if self.by_images:
+            epochs = self.progress.epoch - self.first_epoch + self.progress.images_in_epoch / images_an_epoch
+            for scheduler in self.schedulers.values():
+                go_to(scheduler, epochs)
+
     def end_epoch(self) -> None:
         """Step the schedulers, and begin the next epoch."""
         loss = self.world.mean(self.epoch_losses.means()).get("G", 0.0)
         for scheduler in self.schedulers.values():
             if isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step(loss)
-            else:
-                skip_epochs(scheduler, 1)  # without torch's warning where a resumed run has only this left to do
+            elif not self.by_images:
+                end_epoch(scheduler)
         self.progress.epoch, self.progress.images_in_epoch = self.progress.epoch + 1, 0
 
 

@@ -40,6 +40,7 @@ class TerminalSink(Sink):
         self.total, self.initial, self.seen = total, initial, initial
         self._start = time.monotonic()
         self._smoothed: dict[str, float] = {}
+        self._rate: float | None = None  # learning rate of the last line
         self._bar = self._open_bar()
 
     def _open_bar(self) -> Any:
@@ -62,14 +63,16 @@ class TerminalSink(Sink):
             self._bar.update(images)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Print a line of values at ``step`` images seen, without `DETAILS`."""
+        """Print a line of values at ``step`` images seen, without `DETAILS`, but with a new learning rate of G."""
+        rate = values.get("lr/G", self._rate)
+        new_rate, self._rate = {} if rate is None or rate == self._rate else {"lr": rate}, rate
         values = {name: value for name, value in values.items()
                   if name == "data_wait" or group_of(name) not in DETAILS}
         for name, value in values.items():
             past = self._smoothed.get(name, value)
             # A value that is not finite must not hide later ones.
             self._smoothed[name] = SMOOTHING * past + (1 - SMOOTHING) * value if math.isfinite(past) else value
-        self.message(f"{step}/{self.total}  {self._pace(step)}  {format_values(values)}".rstrip())
+        self.message(f"{step}/{self.total}  {self._pace(step)}  {format_values({**values, **new_rate})}".rstrip())
 
     def message(self, text: str) -> None:
         """Print a line above the bar."""
