@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -35,16 +36,27 @@ class InstanceNorm(nn.InstanceNorm2d):
     The images of a batch become channels of one, for batch normalisation, which is the same and keeps the layout of one
     image. torch's instance normalisation makes channels first, and in torch 2.15 computes wrong gradients on a CPU for
     a batch of one whose gradients are channels last. On a CPU batch normalisation is inaccurate where channels are
-    last: there it is `standardize`.
+    last: there it is `standardize`. On a GPU it is one kernel of cuDNN instead of four of torch if there are a scale
+    and a shift, except in bf16.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        last = is_channels_last(x)
-        if last and x.device.type == "cpu" and not torch.compiler.is_compiling():
+        last, compiling = is_channels_last(x), torch.compiler.is_compiling()
+        if last and x.device.type == "cpu" and not compiling:
             return standardize(x, self.eps)
-        channels = x.reshape(1, -1, *x.shape[2:])  # a copy, channels first, for several images whose channels are last
-        output = F.batch_norm(channels, None, None, training=True, eps=self.eps).view_as(x)
+        affine = () if x.device.type != "cuda" or compiling else ones_and_zeros(x.shape[0] * x.shape[1], x.device)
+        if len(x) == 1:  # without a view: a ReLU that changes one in place makes the backward pass copy
+            return F.batch_norm(x, None, None, *affine, training=True, eps=self.eps)
+        channels = x.reshape(1, -1, *x.shape[2:])  # a copy, channels first, where channels are last
+        output = F.batch_norm(channels, None, None, *affine, training=True, eps=self.eps).view_as(x)
         return output.contiguous(memory_format=torch.channels_last) if last else output
+
+
+@cache
+def ones_and_zeros(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scales and shifts that change nothing, [count] each, made once."""
+    with torch.inference_mode(False):
+        return torch.ones(count, device=device), torch.zeros(count, device=device)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -63,6 +75,25 @@ class GroupNorm(nn.GroupNorm):
         if not (x.device.type == "cpu" and is_channels_last(x)):
             return super().forward(x)
         return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
+class ReflectionPad(nn.ReflectionPad2d):
+    """Mirror the border of [B, C, H, W], see `pad`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pad(x, self.padding, "reflect")
+
+
+def pad(x: Tensor, sides: tuple[int, int, int, int], mode: str) -> Tensor:
+    """Pad [B, C, H, W] by (left, right, top, bottom) in the mode ``reflect`` or ``replicate``; keep the memory layout.
+
+    On a GPU torch pads two dimensions channels first only. So channels that are last become the last dimension of
+    three, and are not padded: the same numbers without a copy.
+    """
+    if x.device.type != "cuda" or not is_channels_last(x) or torch.compiler.is_compiling():
+        return F.pad(x, sides, mode=mode)
+    volume = x.permute(0, 2, 3, 1).unsqueeze(1)  # [B, 1, H, W, C]
+    return F.pad(volume, (0, 0, *sides), mode=mode).squeeze(1).permute(0, 3, 1, 2)
 
 
 def is_channels_last(x: Tensor) -> bool:
@@ -109,7 +140,7 @@ class Downsample(nn.Module):
         self.register_buffer("filt", _outer(torch.tensor([1.0, 2.0, 1.0]), channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return blur(F.conv2d, F.pad(x, (1, 1, 1, 1), mode="reflect"), self.filt, stride=2)
+        return blur(F.conv2d, pad(x, (1, 1, 1, 1), "reflect"), self.filt, stride=2)
 
 
 class Upsample(nn.Module):
@@ -127,7 +158,7 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():  # of replicated padding, torch 2.15 compiles a wrong backward pass
             return F.interpolate(x, scale_factor=2, mode="bilinear")
-        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        x = pad(x, (1, 1, 1, 1), "replicate")
         # bilinear interpolation is the same, but on a CPU its backward pass takes up to twice as long
         return blur(F.conv_transpose2d, x, self.filt, stride=2, padding=3)
 

@@ -7,7 +7,7 @@ a vector off an image.
 
 from torch import Tensor, nn
 
-from .blocks import GroupNorm, InstanceNorm, Upsample, require_sides
+from .blocks import GroupNorm, InstanceNorm, ReflectionPad, Upsample, require_sides
 from .resnet import ResnetBlock, halve
 
 
@@ -39,7 +39,7 @@ class MunitGenerator(nn.Module):
         super().__init__()
         channels = 4 * ngf
         self.encoder = nn.Sequential(
-            nn.ReflectionPad2d(3), nn.Conv2d(input_nc, ngf, 7), InstanceNorm(ngf), nn.ReLU(True),
+            ReflectionPad(3), nn.Conv2d(input_nc, ngf, 7), InstanceNorm(ngf), nn.ReLU(True),
             *halve(ngf, "instance", antialias), *halve(2 * ngf, "instance", antialias),
             *(ResnetBlock(channels, norm="instance", dropout=False) for _ in range(blocks)))
         self.mlp = nn.Sequential(
@@ -48,7 +48,7 @@ class MunitGenerator(nn.Module):
         self.blocks = nn.ModuleList(AdaptiveBlock(channels) for _ in range(blocks))
         self.decoder = nn.Sequential(
             *_double(channels, antialias_up), *_double(2 * ngf, antialias_up),
-            nn.ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh())
+            ReflectionPad(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh())
 
     def forward(self, images: Tensor, styles: Tensor | None = None, of_contents: bool = False) -> Tensor:
         """Draw each image in one style, or in several, for which it is encoded once; without styles, encode only.
@@ -77,7 +77,7 @@ class AdaptiveBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
-            nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), InstanceNorm(channels))
+            nn.Sequential(ReflectionPad(1), nn.Conv2d(channels, channels, 3), InstanceNorm(channels))
             for _ in range(2))
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
@@ -106,9 +106,9 @@ class StyleEncoder(nn.Module):
 
     def __init__(self, *, input_nc: int = 3, nsf: int = 64, style_dim: int = 8) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(input_nc, nsf, 7), nn.ReLU(True)]
+        layers: list[nn.Module] = [ReflectionPad(3), nn.Conv2d(input_nc, nsf, 7), nn.ReLU(True)]
         for before, after in ((nsf, 2 * nsf), (2 * nsf, 4 * nsf), (4 * nsf, 4 * nsf), (4 * nsf, 4 * nsf)):
-            layers += [nn.ReflectionPad2d(1), nn.Conv2d(before, after, 4, stride=2), nn.ReLU(True)]
+            layers += [ReflectionPad(1), nn.Conv2d(before, after, 4, stride=2), nn.ReLU(True)]
         self.model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Conv2d(4 * nsf, style_dim, 1), nn.Flatten())
 
     def forward(self, images: Tensor) -> Tensor:
@@ -120,5 +120,5 @@ class StyleEncoder(nn.Module):
 def _double(channels: int, antialias: bool) -> list[nn.Module]:
     """Layers that double height and width and halve ``channels``."""
     out = channels // 2
-    return [Upsample(channels) if antialias else nn.Upsample(scale_factor=2), nn.ReflectionPad2d(2),
+    return [Upsample(channels) if antialias else nn.Upsample(scale_factor=2), ReflectionPad(2),
             nn.Conv2d(channels, out, 5), GroupNorm(1, out), nn.ReLU(True)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from .blocks import Downsample, Upsample, norm_layer, norm_needs_bias, require_sides
+from .blocks import Downsample, ReflectionPad, Upsample, norm_layer, norm_needs_bias, require_sides
 
 
 class ResnetGenerator(nn.Module):
@@ -37,7 +37,7 @@ class ResnetGenerator(nn.Module):
         super().__init__()
         self.input_nc = input_nc
         bias = norm_needs_bias(norm)
-        layers = [nn.ReflectionPad2d(3), nn.Conv2d(input_nc, ngf, 7, bias=bias), norm_layer(norm, ngf),
+        layers = [ReflectionPad(3), nn.Conv2d(input_nc, ngf, 7, bias=bias), norm_layer(norm, ngf),
                   nn.ReLU(True)]
         for channels in (ngf, 2 * ngf):
             layers += halve(channels, norm, antialias)
@@ -45,7 +45,7 @@ class ResnetGenerator(nn.Module):
         self.encoder_depth = len(layers)
         for channels in (4 * ngf, 2 * ngf):
             layers += _double(channels, norm, antialias_up)
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
+        layers += [ReflectionPad(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
     def forward(
@@ -88,9 +88,9 @@ class ResnetBlock(nn.Module):
         super().__init__()
         bias = norm_needs_bias(norm)
         self.conv_block = nn.Sequential(
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels),
+            ReflectionPad(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels),
             nn.ReLU(True), *([nn.Dropout(0.5)] if dropout else []),
-            nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels),
+            ReflectionPad(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
