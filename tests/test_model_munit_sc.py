@@ -67,8 +67,8 @@ class PlainStep:
         return sum(distances) / len(distances)
 
     def descend(self, name: str, loss: Tensor) -> None:
-        for parameter, gradient in zip(self.parameters[name], torch.autograd.grad(loss, self.parameters[name]),
-                                       strict=True):
+        gradients = torch.autograd.grad(loss, self.parameters[name], materialize_grads=True)
+        for parameter, gradient in zip(self.parameters[name], gradients, strict=True):
             parameter.grad = gradient
         self.optimizers[name].step()
 

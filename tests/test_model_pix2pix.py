@@ -37,7 +37,8 @@ class PlainStep:
 
     def descend(self, name: str, loss: Tensor) -> None:
         parameters = list(self.networks[name].parameters())
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimizers[name].step()
 

@@ -91,7 +91,7 @@ class PlainStep:
         return sum(loss(*layer) for layer in layers) / 2
 
     def descend(self, name: str, loss: Tensor) -> None:
-        gradients = torch.autograd.grad(loss, list(self.networks[name].parameters()))
+        gradients = torch.autograd.grad(loss, list(self.networks[name].parameters()), materialize_grads=True)
         for parameter, gradient in zip(self.networks[name].parameters(), gradients, strict=True):
             parameter.grad = gradient
         self.optimizers[name].step()

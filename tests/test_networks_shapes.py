@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MethodType
+
 import pytest
 import torch
 from torch import nn
@@ -81,3 +83,24 @@ def test_generators_refuse_sides_that_they_would_change() -> None:
         create_generator("resnet_6blocks", ngf=1)(torch.zeros(1, 3, 20, 30))
     with pytest.raises(UserError, match=r"multiples of 128, but got 128x160"):
         create_generator("unet_128", ngf=1)(torch.zeros(1, 3, 128, 160))
+
+
+@pytest.mark.parametrize("network", [
+    create_generator("resnet_6blocks", ngf=2), create_generator("resnet_6blocks", ngf=2, antialias_up=False),
+    create_generator("unet_128", ngf=2), create_discriminator("basic", ndf=4), create_discriminator("pixel", ndf=4),
+], ids=["resnet", "resnet-transposed", "unet", "patch", "pixel"])
+def test_a_bias_that_instance_norm_would_remove_changes_nothing_and_gets_no_gradient(network: nn.Module) -> None:
+    network.double()
+    images = torch.rand(2, 3, 128, 128, dtype=torch.float64)
+    before = network(images)
+    before.sum().backward()
+    idle = [parameter for parameter in network.parameters() if parameter.grad is None]
+    assert idle
+    for bias in idle:
+        nn.init.normal_(bias)
+    assert torch.equal(network(images), before)
+    for module in network.modules():  # the published formula adds them
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            plain = nn.Conv2d if isinstance(module, nn.Conv2d) else nn.ConvTranspose2d
+            module.forward = MethodType(plain.forward, module)  # type: ignore[method-assign]
+    torch.testing.assert_close(network(images), before, rtol=0, atol=1e-10)

@@ -101,14 +101,44 @@ def is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def norm_needs_bias(norm: str) -> bool:
-    """Return whether a convolution before the normalisation has a bias.
+class UnbiasedConv2d(nn.Conv2d):
+    """A convolution before instance normalisation, which removes any bias: the bias is not added, and not trained.
 
-    Batch normalisation has a bias itself. Instance normalisation removes any bias, but published checkpoints contain
-    one. Without normalisation, nothing else shifts the activations. The published code has no bias there: its
-    checkpoints load with biases of 0.
+    It is a parameter because published checkpoints contain one. `biased` adds it, for the output before the
+    normalisation.
     """
-    return norm != "batch"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight, None)
+
+    def biased(self, x: Tensor) -> Tensor:
+        """The convolution with its bias."""
+        return super().forward(x)
+
+
+class UnbiasedConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution before instance normalisation, see `UnbiasedConv2d`."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        del output_size
+        geometry = (self.stride, self.padding, self.output_padding, self.groups, self.dilation)
+        return F.conv_transpose2d(x, self.weight, None, *geometry)  # type: ignore[arg-type]
+
+
+def conv_before(norm: str, *sizes: int, **geometry: int) -> nn.Conv2d:
+    """Return the convolution before a `norm_layer`; arguments as of `nn.Conv2d`.
+
+    Batch normalisation has a bias itself, instance normalisation removes any. Without normalisation, nothing else
+    shifts the activations. The published code has no bias there: its checkpoints load with biases of 0.
+    """
+    return UnbiasedConv2d(*sizes, **geometry) if norm == "instance" else (
+        nn.Conv2d(*sizes, bias=norm != "batch", **geometry))
+
+
+def transposed_conv_before(norm: str, *sizes: int, **geometry: int) -> nn.ConvTranspose2d:
+    """Return the transposed convolution before a `norm_layer`, as `conv_before` does."""
+    return UnbiasedConvTranspose2d(*sizes, **geometry) if norm == "instance" else (
+        nn.ConvTranspose2d(*sizes, bias=norm != "batch", **geometry))
 
 
 def require_sides(images: Tensor, *, least: int, multiple: int = 1, network: str) -> None:

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from .blocks import Downsample, norm_layer, norm_needs_bias, require_sides
+from .blocks import Downsample, conv_before, norm_layer, require_sides
 
 
 class PatchDiscriminator(nn.Module):
@@ -44,11 +44,10 @@ class PixelDiscriminator(nn.Module):
     def __init__(self, *, input_nc: int = 3, ndf: int = 64, n_layers: int = 3, norm: str = "instance",
                  antialias: bool = False) -> None:
         super().__init__()
-        bias = norm_needs_bias(norm)
         self.net = nn.Sequential(
             nn.Conv2d(input_nc, ndf, 1), nn.LeakyReLU(0.2, True),
-            nn.Conv2d(ndf, 2 * ndf, 1, bias=bias), norm_layer(norm, 2 * ndf), nn.LeakyReLU(0.2, True),
-            nn.Conv2d(2 * ndf, 1, 1, bias=bias),
+            conv_before(norm, ndf, 2 * ndf, 1), norm_layer(norm, 2 * ndf), nn.LeakyReLU(0.2, True),
+            nn.Conv2d(2 * ndf, 1, 1, bias=norm != "batch"),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -82,7 +81,6 @@ class MultiScaleDiscriminator(nn.Module):
 
 def patch_layers(input_nc: int, ndf: int, n_layers: int, norm: str, antialias: bool) -> nn.Sequential:
     """The PatchGAN's layers: ``n_layers`` halvings, one convolution more, and the score."""
-    bias = norm_needs_bias(norm)
     stride = 1 if antialias else 2
     layers: list[nn.Module] = [nn.Conv2d(input_nc, ndf, 4, stride=stride, padding=1), nn.LeakyReLU(0.2, True)]
     channels = ndf
@@ -91,7 +89,7 @@ def patch_layers(input_nc: int, ndf: int, n_layers: int, norm: str, antialias: b
             layers.append(Downsample(channels))
         before, channels = channels, ndf * min(2**layer, 8)
         last = layer == n_layers
-        layers += [nn.Conv2d(before, channels, 4, stride=1 if last else stride, padding=1, bias=bias),
+        layers += [conv_before(norm, before, channels, 4, stride=1 if last else stride, padding=1),
                    norm_layer(norm, channels), nn.LeakyReLU(0.2, True)]
     return nn.Sequential(*layers, nn.Conv2d(channels, 1, 4, padding=1))
 

@@ -7,7 +7,7 @@ a vector off an image.
 
 from torch import Tensor, nn
 
-from .blocks import GroupNorm, InstanceNorm, ReflectionPad, Upsample, require_sides
+from .blocks import GroupNorm, InstanceNorm, ReflectionPad, UnbiasedConv2d, Upsample, require_sides
 from .resnet import ResnetBlock, halve
 
 
@@ -39,7 +39,7 @@ class MunitGenerator(nn.Module):
         super().__init__()
         channels = 4 * ngf
         self.encoder = nn.Sequential(
-            ReflectionPad(3), nn.Conv2d(input_nc, ngf, 7), InstanceNorm(ngf), nn.ReLU(True),
+            ReflectionPad(3), UnbiasedConv2d(input_nc, ngf, 7), InstanceNorm(ngf), nn.ReLU(True),
             *halve(ngf, "instance", antialias), *halve(2 * ngf, "instance", antialias),
             *(ResnetBlock(channels, norm="instance", dropout=False) for _ in range(blocks)))
         self.mlp = nn.Sequential(
@@ -77,7 +77,7 @@ class AdaptiveBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
-            nn.Sequential(ReflectionPad(1), nn.Conv2d(channels, channels, 3), InstanceNorm(channels))
+            nn.Sequential(ReflectionPad(1), UnbiasedConv2d(channels, channels, 3), InstanceNorm(channels))
             for _ in range(2))
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:

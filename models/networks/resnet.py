@@ -4,7 +4,16 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from .blocks import Downsample, ReflectionPad, Upsample, norm_layer, norm_needs_bias, require_sides
+from .blocks import (
+    Downsample,
+    ReflectionPad,
+    UnbiasedConv2d,
+    Upsample,
+    conv_before,
+    norm_layer,
+    require_sides,
+    transposed_conv_before,
+)
 
 
 class ResnetGenerator(nn.Module):
@@ -36,8 +45,7 @@ class ResnetGenerator(nn.Module):
                  antialias_up: bool = True) -> None:
         super().__init__()
         self.input_nc = input_nc
-        bias = norm_needs_bias(norm)
-        layers = [ReflectionPad(3), nn.Conv2d(input_nc, ngf, 7, bias=bias), norm_layer(norm, ngf),
+        layers = [ReflectionPad(3), conv_before(norm, input_nc, ngf, 7), norm_layer(norm, ngf),
                   nn.ReLU(True)]
         for channels in (ngf, 2 * ngf):
             layers += halve(channels, norm, antialias)
@@ -66,7 +74,7 @@ class ResnetGenerator(nn.Module):
         for number, layer in enumerate(self.model[: layers[-1] + 1] if encode_only else self.model):
             if isinstance(layer, nn.ReLU) and features and x is features[-1]:  # it would change them in place
                 x = x.clone()
-            x = layer(x)
+            x = layer.biased(x) if number in layers and isinstance(layer, UnbiasedConv2d) else layer(x)
             if number in layers:
                 features.append(x)
         return features if encode_only else [x, *features]
@@ -86,11 +94,10 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, channels: int, *, norm: str, dropout: bool) -> None:
         super().__init__()
-        bias = norm_needs_bias(norm)
         self.conv_block = nn.Sequential(
-            ReflectionPad(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels),
+            ReflectionPad(1), conv_before(norm, channels, channels, 3), norm_layer(norm, channels),
             nn.ReLU(True), *([nn.Dropout(0.5)] if dropout else []),
-            ReflectionPad(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels),
+            ReflectionPad(1), conv_before(norm, channels, channels, 3), norm_layer(norm, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,16 +108,16 @@ class ResnetBlock(nn.Module):
 def halve(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
     """Layers that halve height and width and double ``channels``."""
     stride = 1 if antialias else 2
-    convolution = nn.Conv2d(channels, 2 * channels, 3, stride=stride, padding=1, bias=norm_needs_bias(norm))
+    convolution = conv_before(norm, channels, 2 * channels, 3, stride=stride, padding=1)
     layers: list[nn.Module] = [convolution, norm_layer(norm, 2 * channels), nn.ReLU(True)]
     return [*layers, Downsample(2 * channels)] if antialias else layers
 
 
 def _double(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
-    out, bias = channels // 2, norm_needs_bias(norm)
+    out = channels // 2
     layers: list[nn.Module]
     if antialias:
-        layers = [Upsample(channels), nn.Conv2d(channels, out, 3, padding=1, bias=bias)]
+        layers = [Upsample(channels), conv_before(norm, channels, out, 3, padding=1)]
     else:
-        layers = [nn.ConvTranspose2d(channels, out, 3, stride=2, padding=1, output_padding=1, bias=bias)]
+        layers = [transposed_conv_before(norm, channels, out, 3, stride=2, padding=1, output_padding=1)]
     return [*layers, norm_layer(norm, out), nn.ReLU(True)]

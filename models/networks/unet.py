@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .blocks import norm_layer, norm_needs_bias, require_sides
+from .blocks import conv_before, norm_layer, require_sides, transposed_conv_before
 
 
 class UnetGenerator(nn.Module):
@@ -49,13 +49,13 @@ class UnetBlock(nn.Module):
     def __init__(self, outer: int, inner: int, *, norm: str, inside: nn.Module | None = None,
                  dropout: bool = False) -> None:
         super().__init__()
-        bias = norm_needs_bias(norm)
-        halve = nn.Conv2d(outer, inner, 4, stride=2, padding=1, bias=bias)
+        halve = (nn.Conv2d(outer, inner, 4, 2, 1, bias=norm != "batch") if inside is None
+                 else conv_before(norm, outer, inner, 4, stride=2, padding=1))
         layers: list[nn.Module] = [nn.LeakyReLU(0.2), halve]
         if inside is not None:
             layers += [norm_layer(norm, inner), inside]
         from_below = inner if inside is None else 2 * inner
-        layers += [nn.ReLU(True), nn.ConvTranspose2d(from_below, outer, 4, stride=2, padding=1, bias=bias),
+        layers += [nn.ReLU(True), transposed_conv_before(norm, from_below, outer, 4, stride=2, padding=1),
                    norm_layer(norm, outer)]
         if dropout:
             layers.append(nn.Dropout(0.5))
@@ -70,7 +70,7 @@ class _Outermost(nn.Module):
 
     def __init__(self, input_nc: int, output_nc: int, ngf: int, *, norm: str, inside: nn.Module) -> None:
         super().__init__()
-        halve = nn.Conv2d(input_nc, ngf, 4, stride=2, padding=1, bias=norm_needs_bias(norm))
+        halve = nn.Conv2d(input_nc, ngf, 4, stride=2, padding=1, bias=norm != "batch")
         double = nn.ConvTranspose2d(2 * ngf, output_nc, 4, stride=2, padding=1)
         self.model = nn.Sequential(halve, inside, nn.ReLU(True), double, nn.Tanh())
 
