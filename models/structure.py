@@ -256,15 +256,18 @@ class Structure:
         return [[seen[image][layer] for layer in self.layers] for image in images]
 
     def _contrast(self, seen: Mapping[str, Features]) -> Tensor:
-        """The contrastive loss of one pair, at one draw of positions."""
-        positions = self.loss.sample(self._at_layers(seen, "source")[0])
-        names = [name for name in Pair._fields if name in seen]
-        maps = {name: self.loss.maps(of, positions)
-                for name, of in zip(names, self._at_layers(seen, *names), strict=True)}
-        loss = self.loss.contrast_maps(maps["source"], maps["target"], maps["other"])
-        if "source_aug" in maps:
-            loss = (loss + self.loss.contrast_maps(maps["source"], maps["source_aug"], maps["other_aug"])) / 2
-        return loss
+        """The contrastive loss of one pair, at one draw of positions.
+
+        All images are one batch, and the comparisons of source with target and with its jittered copy are another.
+        """
+        names = ("source", "target", "source_aug", "other", "other_aug")
+        if "source_aug" not in seen:
+            names = ("source", "target", "other")
+        layers = [torch.cat(images) for images in zip(*self._at_layers(seen, *names), strict=True)]
+        maps = self.loss.maps(layers, self.loss.sample(layers))  # of each layer, [images * B, N, P]
+        count, pairs = len(layers[0]) // len(names), len(names) // 2
+        sources, positives, others = zip(*(of.split([count, pairs * count, pairs * count]) for of in maps), strict=True)
+        return self.loss.contrast_maps([of.repeat(pairs, 1, 1) for of in sources], positives, others)
 
 
 def layer_names(layers: Sequence[str], network: str = VGG16) -> tuple[str, ...]:

@@ -232,10 +232,15 @@ def structure_cosine(source: Tensor, target: Tensor, *, whole_rows: bool = False
 def _strongest(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Both maps [B, N, P] with zeros wherever the target is not among its row's strongest quarter."""
     _require_maps(source, target)
-    quarter = target.shape[-1] // 4
-    strongest = target.detach().topk(quarter + 1, sorted=False).values  # kthvalue is missing on Apple GPUs
-    kept = target >= strongest.amin(dim=-1, keepdim=True)
+    kept = target >= _kth_largest(target.detach(), target.shape[-1] // 4 + 1)
     return source * kept, target * kept
+
+
+def _kth_largest(maps: Tensor, k: int) -> Tensor:
+    """The k-th largest entry of each row: [B, N, P] -> [B, N, 1]."""
+    if maps.device.type == "cuda":  # one kernel instead of seven; it is missing on Apple GPUs
+        return maps.kthvalue(maps.shape[-1] - k + 1, keepdim=True).values
+    return maps.topk(k, sorted=False).values.amin(dim=-1, keepdim=True)
 
 
 def _require_maps(*maps: Tensor) -> None:
@@ -278,22 +283,22 @@ def contrastive_loss(
     _require_maps(source, positive, other)
     batch, count, _ = source.shape
     with _no_autocast(source):
-        logits = torch.cat([_cosines(source, positive), _cosines(source, other), _cosines(positive, other)], dim=2)
+        logits = (_cosines(source, positive, other) / temperature).flatten(0, 1)  # [B * N, 3 * N]
     answers = torch.arange(count, device=source.device).repeat(batch)
-    logits = logits.flatten(0, 1) / temperature
     if weights is None and reduction == "mean":
         return F.cross_entropy(logits, answers)
     return _reduce(F.cross_entropy(logits, answers, reduction="none").view(batch, count), weights, reduction)
 
 
-def _cosines(first: Tensor, second: Tensor) -> Tensor:
-    """The cosine of each row of ``first`` with each of ``second``: [B, N, P] twice -> [B, N, N].
+def _cosines(source: Tensor, positive: Tensor, other: Tensor) -> Tensor:
+    """The cosines of all rows of source and positive, source and other, positive and other: [B, N, 3 * N].
 
     Products are divided by norms, which costs less than to normalise the rows, each longer than there are rows.
     """
-    norms = [rows.norm(dim=2).clamp(min=1e-12) for rows in (first, second)]  # [B, N]
-    cosines: Tensor = first @ second.mT / (norms[0][:, :, None] * norms[1][:, None])
-    return cosines
+    s, p, o = (rows.norm(dim=2).clamp(min=1e-12) for rows in (source, positive, other))  # [B, N]
+    norms = torch.stack([s, s, p], dim=2)[..., None] * torch.stack([p, o, o], dim=1)[:, None]  # [B, N, 3, N]
+    products = torch.stack([source @ positive.mT, source @ other.mT, positive @ other.mT], dim=2)
+    return (products / norms).flatten(2)
 
 
 def _require_features(**images: Sequence[Tensor]) -> None:
