@@ -70,3 +70,16 @@ def test_adding_never_reads_a_value():
     meter.add({"G": torch.ones((), device="meta")})
     with pytest.raises((RuntimeError, NotImplementedError)):
         meter.means()
+
+
+def test_a_meter_that_is_loaded_goes_on_with_the_same_sums():
+    losses = [{name: torch.rand(()) for name in ("G", "D")} for _ in range(20)]
+    whole, first, second = LossMeter(), LossMeter(), LossMeter()
+    for step in losses:
+        whole.add(step)
+    for step in losses[:9]:
+        first.add(step)
+    second.load_state_dict(first.state_dict())
+    for step in losses[9:]:
+        second.add(step)
+    assert second.means() == whole.means()

@@ -1,9 +1,10 @@
 """Mean losses between two reports, without waiting for the device."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from util.distributed import ALONE, World
@@ -13,8 +14,7 @@ class LossMeter:
     """Sums losses on their own device; the host waits for the device only in `means`."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, Tensor | float] = {}
+        self._sums: dict[tuple[str, ...], Tensor] = {}  # of losses that come together, and last the number of steps
 
     def add(self, losses: Mapping[str, Tensor], left_out: Tensor | int = 0) -> None:
         """Add one step's losses; one that has several elements counts with their mean.
@@ -25,26 +25,48 @@ class LossMeter:
             losses: by name.
             left_out: the scalar 1 for a step that was left out, whose losses are then not added.
         """
-        for name, loss in losses.items():
-            # mean() gives a tensor of our own: a loss of a captured graph is overwritten by the next replay.
-            value = loss.detach().float().mean()
-            value = value if isinstance(left_out, int) else value.where(left_out == 0, 0)
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + (1 - left_out)
+        names, row = tuple(losses), stacked(losses.values())  # one tensor: each operation launches one kernel
+        row = torch.cat([row, row.new_ones(1)])
+        row = row if isinstance(left_out, int) else row.where(left_out == 0, 0)
+        earlier = self._earlier(names)
+        self._sums[names] = row if earlier is None else row + earlier.to(row.device)
+
+    def _earlier(self, names: tuple[str, ...]) -> Tensor | None:
+        """The sums of losses that have come together, or that are the first after `load_state_dict`."""
+        single = [self._sums[(name,)] for name in names if (name,) in self._sums]
+        if names in self._sums or len(single) < len(names) or len({float(row[1]) for row in single}) > 1:
+            return self._sums.get(names)
+        for name in names:
+            del self._sums[(name,)]
+        return torch.cat([torch.stack([row[0] for row in single]), single[0][1:]])
 
     def means(self) -> dict[str, float]:
         """The means since the last call, by name in order of appearance; NaN where every step was left out."""
-        means = {name: float(total) / count if (count := float(self._counts[name])) else math.nan
-                 for name, total in self._sums.items()}
+        sums, counts = self._totals()
         self._sums.clear()
-        self._counts.clear()
-        return means
+        return {name: total / counts[name] if counts[name] else math.nan for name, total in sums.items()}
+
+    def _totals(self) -> tuple[dict[str, float], dict[str, float]]:
+        """The sums of the losses and their numbers of steps, by name."""
+        sums, counts = dict[str, float](), dict[str, float]()
+        for names, row in self._sums.items():
+            *values, count = row.tolist()
+            for name, value in zip(names, values, strict=True):
+                sums[name], counts[name] = sums.get(name, 0.0) + value, counts.get(name, 0.0) + count
+        return sums, counts
 
     def state_dict(self, world: World = ALONE) -> dict[str, Any]:
         """The sums since the last report, averaged over all processes. All must call it."""
-        sums = {name: float(total) for name, total in self._sums.items()}
-        return {"sums": world.mean(sums), "counts": {name: float(count) for name, count in self._counts.items()}}
+        sums, counts = self._totals()
+        return {"sums": world.mean(sums), "counts": counts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`; a sum becomes a tensor on the losses' device when one is added to it."""
-        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+        """Go on from `state_dict`."""
+        self._sums = {(name,): torch.tensor([total, state["counts"][name]]) for name, total in state["sums"].items()}
+
+
+def stacked(values: Iterable[Tensor]) -> Tensor:
+    """One tensor of the means of some tensors, float32: [N], on the device of the first one."""
+    means = [value.detach().float() for value in values]
+    means = [value.mean() if value.dim() else value for value in means]
+    return torch.stack([value.to(means[0].device) for value in means])

@@ -14,6 +14,7 @@ from util.errors import UserError
 from util.files import replacing
 from util.state_dicts import on_cpu
 
+from .meter import stacked
 from .random_states import random_states
 
 LAG = 2  # steps after which a GPU's numbers are read: they have arrived by then, and the host need not wait
@@ -79,8 +80,7 @@ class Monitor:
         Raises:
             UserError: a step was faulty, and the training should end.
         """
-        values = [value.detach().float().mean() for value in (*losses.values(), scale, left_out)]
-        numbers = torch.stack([value.to(values[0].device) for value in values])
+        numbers = stacked((*losses.values(), scale, left_out))
         ready = None
         if numbers.device.type == "cuda":
             numbers, ready = numbers.to("cpu", non_blocking=True), torch.cuda.Event()

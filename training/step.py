@@ -86,7 +86,7 @@ class TrainingStep:
         self.model, self.world, self.stop_at_fault, self.frozen = model, world, stop_at_fault, frozenset(frozen)
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
         self.left_out = torch.zeros(())
-        self._earlier = torch.zeros(())  # NaN after a fault at which to stop, else 0; so are all faults here
+        self._earlier: Tensor | None = None  # NaN after a fault at which to stop, else 0; so are all faults here
         self._faults: dict[str, Tensor] = {}  # of this step, by optimizer
         self._losses: dict[str, Tensor] = {}
         self._share, self._is_last = 1.0, True
@@ -127,13 +127,15 @@ class TrainingStep:
         for parameter in parameters:
             parameter.requires_grad_(True)
         loss, terms = objective()
-        fault = self._faults.get(name, 0) + self._earlier + 0 * loss.detach()
+        fault = 0 * loss.detach()
+        for earlier in (self._faults.get(name), self._earlier):
+            fault = fault if earlier is None else fault + earlier
         if parameters:
-            self.scaler.scale(loss * (self._share + fault)).backward()
+            self.scaler.scale(loss).backward(fault + self._share)
         for parameter in parameters:
             parameter.requires_grad_(name == "G")
         for term, value in terms.items():
-            part = value.detach() * self._share
+            part = value.detach() if self._share == 1 else value.detach() * self._share
             self._losses[term] = self._losses[term] + part if term in self._losses else part
         if self._is_last:
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -151,7 +153,7 @@ class TrainingStep:
             self.scaler.step(optimizer)
             return fault
         # Adam squares the gradients: the norm overflows where its moments would.
-        fault = fault + 0 * get_total_norm(gradients)
+        fault = fault.add(get_total_norm(gradients), alpha=0)
         if fault.device.type == "cuda":
             optimizer.found_inf = fault.isnan().float()  # type: ignore[attr-defined]  # fused steps read it
             optimizer.step()
