@@ -136,7 +136,8 @@ def test_values_of_ct_come_back_within_a_unit_through_the_identity(
     data = make(tmp_path, "ct2mr", count=2)
     hounsfield = np.arange(-1024, 3072, dtype=np.int16).reshape(64, 64)  # every value
     tifffile.imwrite(data / "trainA" / "0000.tif", hounsfield)
-    trained(data, "ct", "--input_nc", "1", "--output_nc", "1", "--range_A", "-1024,3071", *flags[:2], "--max_iters", "1")
+    trained(data, "ct", "--input_nc", "1", "--output_nc", "1", "--max_iters", "1", "--range_A", "-1024,3071",
+            *flags[:2])
     monkeypatch.setattr("models.test.translate_any_size", lambda generator, images: images)
     outcome = run("test.py", "--dataroot", data / "trainA", "--checkpoints_dir", tmp_path / "checkpoints", "--name",
                   "ct", "--results_dir", tmp_path / "results", *TINY_TEST, "--output_format", "tiff", *flags[2:])
