@@ -20,17 +20,20 @@ from options import DeviceFlags, flag, parse_flags
 from util.device import choose_device
 from util.errors import UserError, run_program
 from web.checkpoints import find_checkpoints
+from web.events import no_checkpoints
 from web.hosts import HostCheck, own_names
-from web.page import CSS, build_page, no_checkpoints
+from web.page import CSS, build_page
 from web.pictures import Studio
 
 RELOAD = """<script>
+const reload = () => location.replace("?" + new URLSearchParams(["checkpoint", "compared"].map(
+    name => [name, document.querySelector(`#${name} input`)?.value ?? ""])));
 const reloadAfterRestart = () => fetch("run").then(answer => answer.ok ? answer.text() : "RUN").then(
-    run => run === "RUN" || location.reload()).catch(() => null);
+    run => run === "RUN" || reload()).catch(() => null);
 setInterval(reloadAfterRestart, 1000);
 addEventListener("focus", reloadAfterRestart);
 </script>"""
-"""Reloads an open page after a restart, since its lists and uploads belong to the earlier process."""
+"""Reloads an open page after a restart with its choice, since its lists and uploads belong to the earlier process."""
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,12 @@ def share(start: int, samples: int, length: int, *, rank: int, world_size: int) 
     return [position % length for position in range(first, first + each)]
 
 
+def spread(count: int, of: int) -> list[int]:
+    """Return at most ``count`` numbers below ``of``, evenly spread."""
+    count = min(count, of)
+    return [(2 * number + 1) * of // (2 * count) for number in range(count)]
+
+
 def mix(seed: int, *path: int) -> int:
     """Return an independent 32-bit seed for each path of non-negative integers, the same on every platform.
 

@@ -21,8 +21,8 @@ from models.networks.vgg import VGG16Features
 from util.errors import UserError
 from util.images import load_normalized
 from web.checkpoints import Checkpoint, find_checkpoints, load_generator
+from web.events import INPUT, Events, captions
 from web.hosts import allowed, own_names
-from web.page import INPUT, Events, captions
 from web.pictures import Studio, read_image
 from web.similarity import LAYERS, draw, feature_names, similarity
 

@@ -160,7 +160,12 @@ def test_an_image_is_dropped_translated_compared_clicked_and_downloaded(app: App
         output = picture(window, "output")
         assert output.shape == (200, 300, 3), "small images are shown at a multiple of their size"
         assert output.std() > 0
-        assert np.array_equal(picture(window, "input")[::5, ::5], np.asarray(Image.open(photo)))
+        plain, addresses = picture(window, "input"), [source(window, name) for name in ("input", "output")]
+        assert np.array_equal(plain[::5, ::5], np.asarray(Image.open(photo)))
+        note = "return document.querySelector('#note textarea, #note input').value"
+        assert window.execute_script(note).startswith("60x40 pixels, translated in ")
+        order = "return [...document.querySelectorAll('#upload, #slider, #input, #map_input')].map(part => part.id)"
+        assert window.execute_script(order) == ["upload", "slider", "input", "map_input"]
 
         image = window.find_element("css selector", "#input img")
         ActionChains(window).move_to_element_with_offset(image, 75, -50).click().perform()  # from its middle
@@ -168,6 +173,9 @@ def test_an_image_is_dropped_translated_compared_clicked_and_downloaded(app: App
         assert picture(window, "map_output").shape == (200, 300, 3)
         middle = np.argwhere(ring).mean(axis=0)
         assert np.abs(middle - [50, 225]).max() <= 1, f"the ring is around {middle}, the click was at [50, 225]"
+        for name, before, unringed in zip(("input", "output"), addresses, (plain, output), strict=True):
+            changed = (picture(window, name, unlike=before) != unringed).any(axis=2)
+            assert np.abs(np.argwhere(changed).mean(axis=0) - [50, 225]).max() <= 2, f"no ring in {name}"
         assert "bright points are similar to the point" in window.find_element("css selector", "body").text
         before = source(window, "map_input")
         choose(window, "features", "relu4_1")
@@ -185,6 +193,14 @@ def test_an_image_is_dropped_translated_compared_clicked_and_downloaded(app: App
         saved = until(lambda: list((tmp_path / "downloads").glob("*.png")), "the download")[0]
         assert saved.name == "my_photo_mine_latest.png"
         assert np.array_equal(np.asarray(Image.open(saved)), output[::5, ::5])
+
+        window.find_element("css selector", "#cancel").click()  # nothing runs
+        before = source(window, "slider")
+        shown = until(lambda: window.find_elements("css selector", "#examples .grid-container button"), "examples")
+        assert len(shown) == 2
+        window.execute_script("arguments[0].click()", shown[1])
+        picture(window, "slider", unlike=before)
+        assert window.execute_script(note).startswith("32x32 pixels, translated in ")
         assert faults_of(window) == {}
         assert window.execute_script(FOREIGN) == []
     assert not app.asked.exists(), f"app.py asked for {app.asked.read_text()}"
@@ -235,7 +251,7 @@ def test_a_narrow_window_shows_everything_and_says_what_is_missing(app: App, tmp
         until(lambda: window.find_elements("css selector", "#upload input[type=file]"), "room for another file")
         window.find_element("css selector", "#translate").click()
         until(lambda: len(messages()) > 1, "another message")
-        assert messages() == [text, "Choose an image first: drop one, or click its field"]
+        assert messages() == [text, "Choose an image first: drop one, click its field, or take an example"]
 
         upload(window, save_noise(tmp_path / "a.png", 1, (90, 30), "RGBA"))
         first, address = picture(window, "output"), source(window, "output")
@@ -245,7 +261,8 @@ def test_a_narrow_window_shows_everything_and_says_what_is_missing(app: App, tmp
         window.execute_script("document.querySelector('#translate').click()")  # messages may lie above it
         assert not np.array_equal(picture(window, "output", unlike=address), first)
         assert faults_of(window) == {}
-        for name in ("checkpoint", "upload", "translate", "input", "output", "slider", "download"):
+        for name in ("checkpoint", "upload", "translate", "cancel", "examples", "input", "output", "slider",
+                     "download"):
             box = window.find_element("css selector", f"#{name}").rect
             assert box["x"] >= 0, name
             assert box["x"] + box["width"] <= 400, name
@@ -258,6 +275,7 @@ def test_an_open_tab_survives_a_restart_and_pictures_do_not(app: App, folder: Pa
     photo = save_noise(tmp_path / "photo.png", 1)
     with browser() as window:
         opened(window, app)
+        choose(window, "checkpoint", "styles, latest")
         upload(window, photo)
         picture(window, "output")
         window.execute_script("window.old = true")
@@ -267,7 +285,7 @@ def test_an_open_tab_survives_a_restart_and_pictures_do_not(app: App, folder: Pa
         assert list(app.files.glob("app-*")) == []
         with running(folder, app.port) as restarted:
             until(lambda: not window.execute_script("return window.old"), "the tab to be loaded again")
-            until(lambda: window.execute_script(CHOSEN), "a checkpoint to be chosen")
+            until(lambda: window.execute_script(CHOSEN) == "styles, latest", "the choice before the restart")
             (folder / "checkpoints" / "new").mkdir()
             shutil.copy(folder / "checkpoints/mine/latest_net_G.pth", folder / "checkpoints/new/3_net_G.pth")
             window.find_element("css selector", "#refresh").click()

@@ -9,9 +9,10 @@ import torch
 from tiny import METHODS, NETWORKS, SIZES, save_folders, save_noise, train_options
 from torch import Tensor
 
+from data.sampler import spread
 from models import MODELS
 from options import RunFlags
-from training.samples import FixedSamples, spread
+from training.samples import FixedSamples
 
 CPU = torch.device("cpu")
 

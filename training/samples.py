@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data import DATASETS, ImageDataset, SampleKey, collate, finish
+from data.sampler import spread
 from evaluation.experiments import mode_for_test, options_for_test
 from inference import Translator
 from models import Model
@@ -127,12 +128,6 @@ def sample_set(options: Options, *, averaged: bool) -> tuple[Options, ImageDatas
         return opened(root, scores.eval_phase, mode_for_test(trained, root, scores.eval_phase, "auto"))
     except UserError:
         return opened(Path(data.dataroot), data.phase, data.dataset_mode)
-
-
-def spread(count: int, of: int) -> list[int]:
-    """Return at most ``count`` numbers below ``of``, evenly spread."""
-    count = min(count, of)
-    return [(2 * number + 1) * of // (2 * count) for number in range(count)]
 
 
 def scaled_down(images: Tensor, longest: int | None) -> Tensor:

@@ -15,7 +15,7 @@ from util.loggers.json_lines import last_time
 from util.loggers.registry import LOG
 from util.state_dicts import AVERAGE, BEST, LATEST, generator_of, weights_path
 
-KEPT = 4  # generators in memory
+KEPT = 6  # generators in memory
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _place(tag: str) -> tuple[int, int]:
 
 
 @lru_cache(KEPT)
-def load_generator(checkpoint: Checkpoint, changed: int, gpu_ids: str, tile: int) -> Translator:
+def load_generator(checkpoint: Checkpoint, changed: int, gpu_ids: str, tile: int, *, long: bool = False) -> Translator:
     """Load a generator as test.py does, with the architecture in the experiment's options file.
 
     Args:
@@ -110,10 +110,11 @@ def load_generator(checkpoint: Checkpoint, changed: int, gpu_ids: str, tile: int
         changed: `Checkpoint.changed`, so that a replaced file is loaded again.
         gpu_ids: see `choose_device`.
         tile: ``--tile`` of test.py; tiles overlap by half of it, at most 128 pixels.
+        long: of long translations, which have a generator of their own: a translator is used by one thread at a time.
 
     Raises:
         UserError: the file is missing, damaged or of another architecture, or the tile does not fit it.
     """
-    del changed
+    del changed, long
     way, average, _ = checkpoint.suffix.partition(AVERAGE)
     return load(checkpoint.folder, epoch=checkpoint.tag, ema=bool(average), model_suffix=way, device=gpu_ids, tile=tile)

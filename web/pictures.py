@@ -1,22 +1,29 @@
 """Translate an uploaded file, and write the pictures for the page. Independent of Gradio."""
 
 import re
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from inference import Translator
 from util.errors import UserError
-from util.images import load_normalized, save_image
+from util.images import image_size, load_normalized, save_image
 from util.shown import picture
 
 from .checkpoints import Checkpoint, load_generator
-from .similarity import draw, similarity
+from .jobs import LONG, Check, Jobs, interruptible
+from .similarity import draw, ringed, similarity
 
 VIEW = 320  # side of an enlarged picture on the page, in pixels, at most
+LARGE = 2**21  # pixels of an image that may need --tile
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 class Shown(NamedTuple):
@@ -30,16 +37,20 @@ class Shown(NamedTuple):
     """Input and output, enlarged if small."""
     styles: int
     """Number of translations that the checkpoint has for an image."""
+    note: str
+    """Its size and the time that it took."""
 
 
 class Studio:
     """Translates images with checkpoints into ``folder``; ``gpu_ids`` and ``tile`` are as in test.py."""
 
     def __init__(self, folder: Path, gpu_ids: str, tile: int) -> None:
-        self.folder, self.gpu_ids, self.tile = folder, gpu_ids, tile
+        self.folder, self.gpu_ids, self.tile, self.jobs = folder, gpu_ids, tile, Jobs()
+        self._paces: dict[Checkpoint, float] = {}  # seconds per pixel
 
     def translate(
         self, upload: Path, into: Path, checkpoint: Checkpoint, other: Checkpoint | None, *, style: int, side: int,
+        page: str = "",
     ) -> Shown:
         """Translate an uploaded image, and write input, translation and comparison as PNG into a folder.
 
@@ -47,24 +58,71 @@ class Studio:
             other: generator to compare with; without it the input is the comparison.
             style: number of the style, from 1; the last one where there are fewer.
             side: larger images are scaled down to this side.
+            page: the page that wants the image; an earlier translation for it is cancelled.
 
         Raises:
             UserError: the file is no image, or a checkpoint cannot be loaded.
+            Cancelled: the page no longer wants the image.
         """
-        generator = load_generator(checkpoint, checkpoint.changed(), self.gpu_ids, self.tile)
+        height, width = size_of_upload(upload, side)[1]
+        long = height * width > LONG
+        with self.jobs.job(page, long=long) as check:
+            return self._translate(upload, into, checkpoint, other, style=style, side=side, long=long, check=check)
+
+    def _translate(
+        self, upload: Path, into: Path, checkpoint: Checkpoint, other: Checkpoint | None, *, style: int, side: int,
+        long: bool, check: Check,
+    ) -> Shown:
+        generator = self._load(checkpoint, long=long)
         image = read_image(upload, generator.read, side)
+        start = time.monotonic()
+        with interruptible(generator, check):
+            output = generator(image, style=min(style, generator.styles))
+        seconds, (height, width) = time.monotonic() - start, image.shape[1:]
+        self._paces[checkpoint] = seconds / (height * width)
         name = re.sub(r"[^\w.-]+", "_", f"{upload.stem}_{checkpoint.label}")[-60:]  # at most 240 bytes
-        shown = Shown(into / "input.png", into / f"{name}.png", into / ("other.png" if other else "input.png"),
-                      (into / "view_input.png", into / "view_output.png"), generator.styles)
-        output = generator(image, style=min(style, shown.styles))
+        shown = Shown(
+            into / "input.png", into / f"{name}.png", into / ("other.png" if other else "input.png"),
+            (into / "view_input.png", into / "view_output.png"), generator.styles,
+            f"{width}x{height} pixels, translated in {seconds:.2g} s")
         for made, path, view in zip((image, output), (shown.input, shown.output), shown.views, strict=True):
-            save_image(picture(made, generator.bands), path)
-            save_image(enlarged(picture(made, generator.bands)), view)
+            seen = picture(made, generator.bands)
+            save_image(seen, path)
+            save_image(enlarged(seen), view)
         if other:
-            generator = load_generator(other, other.changed(), self.gpu_ids, self.tile)
-            output = generator(read_image(upload, generator.read, side), style=min(style, generator.styles))
-            save_image(picture(output, generator.bands), shown.other)
+            generator = self._load(other, long=long)
+            image = read_image(upload, generator.read, side)
+            with interruptible(generator, check):
+                made = generator(image, style=min(style, generator.styles))
+            save_image(picture(made, generator.bands), shown.other)
         return shown
+
+    def _load(self, checkpoint: Checkpoint, *, long: bool) -> Translator:
+        return load_generator(checkpoint, checkpoint.changed(), self.gpu_ids, self.tile, long=long)
+
+    def note(self, upload: Path, checkpoint: Checkpoint | None, side: int) -> str:
+        """Say how large an uploaded image is, at which size it is translated, how long that takes, and if it is large.
+
+        Raises:
+            UserError: the file is no image.
+        """
+        (height, width), (down, across) = size_of_upload(upload, side)
+        parts = [f"{width}x{height} pixels"]
+        if (height, width) != (down, across):
+            parts.append(f"scaled down to {across}x{down}")
+        if checkpoint in self._paces:
+            parts.append(f"about {self._paces[checkpoint] * down * across:.2g} s")
+        if down * across > LARGE and not self.tile:
+            parts.append("if the memory is too small, start app.py with --tile 512")
+        return ", ".join(parts)
+
+    def ringed(self, shown: Shown, point: tuple[float, float]) -> list[Path]:
+        """Draw a ring around a point of input and output, and return the files."""
+        made = []
+        for view in shown.views:
+            made.append(view.with_name(f"ring_{uuid.uuid4().hex}.png"))
+            save_image(ringed(load_normalized(view, 3), point), made[-1])
+        return made
 
     def maps(self, shown: Shown, point: tuple[float, float], features: str, checkpoint: Checkpoint) -> list[Path]:
         """Draw the self-similarity of a point in input and output, and return the files; see `similarity`."""
@@ -89,12 +147,37 @@ def read_image(path: Path, read: Callable[[Path], Tensor], side: int) -> Tensor:
     Raises:
         UserError: the file is no image for this generator; the message does not name the folder.
     """
-    try:
+    with named_without_folder(path):
         image = read(path)
+    height, width = image.shape[1:]
+    if (size := scaled((height, width), side)) == (height, width):
+        return image
+    return F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(-1, 1)
+
+
+def size_of_upload(path: Path, side: int) -> tuple[Size, Size]:
+    """Read the size of an uploaded image from its header; return it, and its size scaled down to ``side``.
+
+    Raises:
+        UserError: the file is no image; the message does not name the folder.
+    """
+    with named_without_folder(path):
+        size = image_size(path)
+    return size, scaled(size, side)
+
+
+def scaled(size: Size, side: int) -> Size:
+    """Return a size scaled down so that no side is longer than ``side``."""
+    height, width = size
+    if (longest := max(height, width)) <= side:
+        return size
+    return max(round(height * side / longest), 1), max(round(width * side / longest), 1)
+
+
+@contextmanager
+def named_without_folder(path: Path) -> Iterator[None]:
+    """Name only the file in errors about an uploaded image."""
+    try:
+        yield
     except UserError as error:
         raise UserError(str(error).replace(str(path), path.name)) from None
-    height, width = image.shape[1:]
-    if (longest := max(height, width)) <= side:
-        return image
-    size = [max(round(length * side / longest), 1) for length in (height, width)]
-    return F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(-1, 1)

@@ -69,11 +69,18 @@ def draw(similarity: Tensor, image: Tensor, point: tuple[float, float]) -> Tenso
     height, width = image.shape[1:]
     values = F.interpolate(similarity[None, None].cpu(), (height, width), mode="bilinear")[0, 0]
     colours = torch.from_numpy(colormaps["inferno"](values.numpy() / 2 + 0.5)[..., :3]).float().permute(2, 0, 1) * 2 - 1
-    picture = OPACITY * colours + (1 - OPACITY) * image.mean(0)
+    return ringed(OPACITY * colours + (1 - OPACITY) * image.mean(0), point)
+
+
+def ringed(image: Tensor, point: tuple[float, float]) -> Tensor:
+    """Draw a white ring with black edges around a point of an image [C, H, W] in [-1, 1]; see `similarity`."""
+    height, width = image.shape[1:]
     down, right = torch.arange(height)[:, None] + 0.5, torch.arange(width) + 0.5
     distance = ((down - point[0] * height) ** 2 + (right - point[1] * width) ** 2).sqrt()  # [H, W]
     radius = max(3, max(height, width) / 50)
-    return torch.where((distance - radius).abs() < radius / 6 + 0.5, torch.ones(()), picture)
+    away, line = (distance - radius).abs(), radius / 6 + 0.5
+    edged = torch.where(away < line + 1, -torch.ones(()), image)
+    return torch.where(away < line, torch.ones(()), edged)
 
 
 @lru_cache(len(LAYERS))
