@@ -24,7 +24,7 @@ from util.device import choose_device
 from util.errors import UserError, run_program
 from util.files import locked, move_aside, sha256
 from util.outputs import OutputFormat
-from util.state_dicts import network_path
+from util.state_dicts import weights_path
 from util.terminal import TerminalSink
 from util.words import counted
 
@@ -84,7 +84,7 @@ def output_format(options: Options) -> OutputFormat:
 def conditions(options: Options, translator: SetTranslator) -> dict[str, Any]:
     """List what the translations depend on, except their inputs."""
     everything, run = options.as_dict(), options[RunFlags]
-    return {"sha256": {name: sha256(network_path(run.folder, run.tag, name)) for name in translator.networks},
+    return {"sha256": {name: sha256(weights_path(run.folder, run.tag, name)) for name in translator.networks},
             **{name: show(everything[name]) for name in SETTINGS if name in everything}}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from metrics.scores import SCORES
 from util.errors import UserError
 from util.files import sha256
-from util.state_dicts import network_path
+from util.state_dicts import weights_path
 from util.terminal import with_progress
 
 from .experiments import Experiment
@@ -72,7 +72,7 @@ def load_checkpoint(experiment: Experiment, tag: str, translator: SetTranslator)
         UserError: a file is missing, damaged, or of another architecture.
     """
     translator.load(experiment.folder, tag)
-    return {name: sha256(network_path(experiment.folder, tag, name)) for name in translator.networks}
+    return {name: sha256(weights_path(experiment.folder, tag, name)) for name in translator.networks}
 
 
 def _key(digests: Mapping[str, str]) -> str:

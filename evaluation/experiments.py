@@ -14,7 +14,7 @@ from models import MODELS
 from options import TEST, Options, parse, recorded_flags
 from util.errors import UserError
 from util.images import image_size
-from util.state_dicts import LATEST, NUMBERED, load_state, network_path
+from util.state_dicts import LATEST, NUMBERED, has_network, load_state
 
 from .flags import ExperimentFlags
 
@@ -47,7 +47,7 @@ class Experiment:
         found = [path.name.removesuffix(f"_net_{network}.pth") for path in self.folder.glob(f"*_net_{network}.pth")]
         numbered = [tag for pattern in NUMBERED for tag in found if re.fullmatch(pattern, tag)]
         numbered.sort(key=lambda tag: (tag.startswith("iter"), int(tag.removeprefix("iter_"))))
-        return numbered + [LATEST] * network_path(self.folder, LATEST, network).exists()
+        return numbered + [LATEST] * has_network(self.folder, LATEST, network)
 
     def progress(self, tag: str) -> dict[str, int]:
         """Return the progress of the training: complete ``epochs`` and ``images`` seen, as far as they are known.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from inference import Translator, load
-from inference.hub import upload
+from inference.hub import require_client, upload
 from models import MODELS
 from options import EXPORT, DataFlags, ExportFlags, HubFlags, Options, RunFlags, TestFlags, recorded_flags
 from util.errors import UserError
@@ -31,10 +31,12 @@ def export_hub_folder(options: Options, translator: Translator) -> None:
         translator: the generator, in evaluation mode on the CPU.
 
     Raises:
-        UserError: the folder holds something else, the weights exceed float16, an example image cannot be read, or the
-            upload fails.
+        UserError: the folder holds something else, the weights exceed float16, an example image cannot be read, a
+            package is missing, or the upload fails.
     """
     run, flags = options[RunFlags], options[HubFlags]
+    if flags.push:
+        require_client()
     folder = Path(options[ExportFlags].output or Path("hub", run.name))
     if folder.exists() and not (folder.is_dir() and (is_hub_folder(folder) or not any(folder.iterdir()))):
         raise UserError(f"{folder} is there, and is no folder of an earlier export: choose another --output")

@@ -52,13 +52,23 @@ def download(name: str) -> Path:
     return config.parent
 
 
+def require_client() -> Any:
+    """Import huggingface_hub for `upload`.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    return _client(f"--push needs the package huggingface_hub: {INSTALL}")
+
+
 def upload(folder: Path, name: str) -> str:
     """Send a hub folder to the Hub as the model ``name``, which is made if there is none; returns its address.
 
     Raises:
-        UserError: the user is not logged in or may not write there, or the Hub cannot be reached.
+        UserError: the user is not logged in or may not write there, the Hub refuses the model card, or it cannot be
+            reached.
     """
-    hub = _client(f"--push needs the package huggingface_hub: {INSTALL}")
+    hub = require_client()
     with _for_users(name):
         address = hub.create_repo(name, exist_ok=True)
         hub.upload_folder(repo_id=name, folder_path=folder, commit_message="Add the generator")
@@ -93,8 +103,8 @@ def _for_users(name: str) -> Iterator[None]:
         raise UserError(f"there is no {name}, neither here nor at {place}; check the name, or if the model is private "
                         f"{login}") from error
     except errors.LocalEntryNotFoundError as error:
-        raise UserError(f"there is no {name} here, and {constants.ENDPOINT} cannot be reached; check the network, or "
-                        "name a folder") from error
+        raise UserError(f"there is no {name} here, and {constants.ENDPOINT} cannot be reached ({error.__cause__}); "
+                        "check the network, or name a folder") from error
     except errors.EntryNotFoundError as error:
         raise UserError(f"{place} is no generator of this project, for it lacks {CONFIG} or {WEIGHTS}") from error
     except errors.HfHubHTTPError as error:
@@ -102,3 +112,5 @@ def _for_users(name: str) -> Iterator[None]:
         raise UserError(f"{place} answers {error.response.status_code}{denied}") from error
     except errors.HFValidationError as error:
         raise UserError(f"{name} is no name of a model on the Hugging Face Hub; it should be owner/name") from error
+    except Exception as error:  # refused cards and connections are errors of several libraries
+        raise UserError(f"{place}: {error}") from error

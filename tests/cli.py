@@ -8,7 +8,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -50,9 +50,9 @@ def run(program: str, *arguments: object) -> Outcome:
             return Outcome(int(end.code or 0), out.getvalue(), err.getvalue())
 
 
-def run_process(*arguments: object, cwd: Path = ROOT) -> Outcome:
-    """Run the interpreter with these arguments in a new process."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def run_process(*arguments: object, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Outcome:
+    """Run the interpreter with these arguments, and more variables of the environment, in a new process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     done = subprocess.run(
         [sys.executable, *(str(argument) for argument in arguments)], cwd=cwd, env=environment, capture_output=True,
         text=True, timeout=600, check=False,
