@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags, has_crop
 from util.errors import UserError
@@ -40,8 +41,10 @@ def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.
         UserError: the crops are too small for it.
     """
     data, flags = options[DataFlags], options[NetworkFlags]
+    norm = flags.normD or flags.norm
     discriminator = create_discriminator(
-        flags.netD, input_nc=input_nc or data.output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D, norm=flags.norm,
+        flags.netD, input_nc=input_nc or data.output_nc, ndf=flags.ndf, n_layers=flags.n_layers_D,
+        norm="none" if norm == "spectral" else norm,
         antialias=not flags.no_antialias, size=flags.stylegan2_size or data.crop_size, tile_size=flags.D_patch_size,
         feature_net=flags.D_feature_net, layers=flags.D_layers, weights=flags.D_weights,
     )
@@ -51,6 +54,9 @@ def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.
                         "pixels: enlarge it or choose another --netD or --n_layers_D")
     if not isinstance(discriminator, ProjectedDiscriminator):  # whose frozen layers stay as they are
         initialize(discriminator, flags.init_type, flags.init_gain)
+    if norm == "spectral" and not isinstance(discriminator, ProjectedDiscriminator):  # which has it anyway
+        for layer in [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d)]:
+            spectral_norm(layer)
     return discriminator
 
 

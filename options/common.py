@@ -109,6 +109,9 @@ class NetworkFlags:
     ndf: int = flag(64, "channels after the first convolution of the discriminator", minimum=1)
     n_layers_D: int = flag(3, "layers of the n_layers and multi discriminators", minimum=1, maximum=10)
     norm: str = flag("instance", "normalisation", choices=("instance", "batch", "none"))
+    normD: str | None = flag(  # noqa: N815 - CUT's name
+        None, "normalisation of the discriminator: as --norm, or spectral (of the weights). Instance normalisation "
+        "hides colours from it", choices=("instance", "batch", "none", "spectral"), unset="that of --norm")
     init_type: str = flag("xavier", "initialisation", choices=("normal", "xavier", "kaiming", "orthogonal"))
     init_gain: float = flag(0.02, "scale of the normal, xavier and orthogonal initialisation", above=0)
     no_dropout: bool = flag(True, "no dropout in the generator")

@@ -18,7 +18,7 @@ FORMER = {
     "batchSize": "batch_size", "loadSize": "load_size", "fineSize": "crop_size", "nThreads": "num_threads",
     "niter": "n_epochs", "niter_decay": "n_epochs_decay", "how_many": "num_test", "ntest": "num_test",
     "which_direction": "direction", "which_epoch": "epoch", "which_model_netG": "netG", "which_model_netD": "netD",
-    "resize_or_crop": "preprocess", "identity": "lambda_identity", "normG": "norm", "normD": "norm",
+    "resize_or_crop": "preprocess", "identity": "lambda_identity", "normG": "norm",
     "no_lsgan": "gan_mode vanilla", "use_dropout": "no_dropout false",
     "use_wandb": "loggers terminal,json,html,wandb",
 }

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from tiny import train_options
 from torch import nn
 
+from models.building import build_discriminator
 from models.networks import create_discriminator, create_generator, initialize
+from models.networks.blocks import InstanceNorm
 from options.common import NetworkFlags
 from options.flag import flags_of
 
@@ -72,3 +76,24 @@ def test_every_choice_of_the_flag_is_an_initialisation_and_others_are_refused() 
         initialize(nn.Conv2d(3, 3, 3), choice)
     with pytest.raises(ValueError, match=r"init_type 'zero' is not one of normal, xavier, kaiming, orthogonal"):
         initialize(nn.Conv2d(3, 3, 3), "zero")
+
+
+@pytest.mark.parametrize("name", ["basic", "n_layers", "pixel", "multi"])
+def test_spectral_normalisation_is_of_every_convolution_and_replaces_the_other(name: str, tmp_path: Path) -> None:
+    options = train_options(tmp_path, f"--netD {name} --normD spectral --load_size 48 --crop_size 48")
+    discriminator = build_discriminator(options)
+    convolutions = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) >= 3
+    for layer in convolutions:
+        assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2).item() == pytest.approx(1, rel=0.1)
+    assert not any(isinstance(layer, InstanceNorm) for layer in discriminator.modules())
+
+
+def test_the_discriminator_has_the_normalisation_of_the_generator_or_its_own(tmp_path: Path) -> None:
+    def norms(flags: str) -> set[str]:
+        discriminator = build_discriminator(train_options(tmp_path, f"{flags} --load_size 48 --crop_size 48"))
+        return {type(layer).__name__ for layer in discriminator.modules() if "Norm" in type(layer).__name__}
+
+    assert norms("--norm batch") == {"BatchNorm"}
+    assert norms("--norm batch --normD instance") == {"InstanceNorm"}
+    assert norms("--norm batch --normD none") == set()
