@@ -15,6 +15,7 @@ import torch
 from cli import ROOT
 from states import content, differing
 from steps import batch, build_model
+from test_distributed import torchrun
 from tiny import LOSSES, NETWORKS, SIZES, train_options, train_step
 
 from data import DATASETS
@@ -126,6 +127,31 @@ def test_it_runs_in_a_thread(root: Path) -> None:
     thread.start()
     thread.join()
     assert [state["state.progress.images"] for state in states] == [2]
+
+
+@pytest.mark.slow
+def test_the_first_of_two_processes_reports_and_stops_both(root: Path, tmp_path: Path) -> None:
+    flags = {**TINY, **FLAGS, "dataroot": str(root), "checkpoints_dir": str(root / "checkpoints"), "load_size": 20,
+             "num_threads": 0, "loggers": ["json"]}
+    (tmp_path / "script.py").write_text(f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from training import train
+
+def fail(report):
+    raise ZeroDivisionError(report.images)
+
+rank, flags = os.environ["RANK"], {flags!r}
+print("stopped", rank, train(**flags, on_report=lambda report: print("report", rank, report.images) or True).name)
+train(**flags, continue_train=True, on_report=fail)
+""")
+    done = torchrun(2, tmp_path / "script.py")
+    assert done.returncode == 1
+    assert re.findall(r"report \d+ \d+", done.stdout) == ["report 0 2"]
+    assert sorted(re.findall(r"stopped \d \w+", done.stdout)) == [
+        "stopped 0 experiment_name", "stopped 1 experiment_name"]
+    assert "ZeroDivisionError: 7" in done.stderr
+    assert content(root / "checkpoints" / "experiment_name")["state.progress.images"] == 9, "a step later"
 
 
 # --- batches of one's own -------------------------------------------------------------------------------------------

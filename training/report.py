@@ -65,6 +65,7 @@ class ReportSink(Sink):
 
     def __init__(self, call: OnReport | None, run: Run, total: int, signals: Signals) -> None:
         self._error: Exception | None = None
+        self._stopped = False  # of several processes, all stop one step later
         self._call, self._run, self._total, self._signals = call, run, total, signals
         self._values: dict[str, float] = {}
 
@@ -72,7 +73,7 @@ class ReportSink(Sink):
         """Keep the values, and call the function."""
         self._values |= values
         report = Report(step, self._total, self._run.progress.epoch, dict(self._values), self._run.model)
-        if not self._call or self._error or not report.losses:  # no losses: a score that a signal had put off
+        if not self._call or self._stopped or not report.losses:  # no losses: a score that a signal had put off
             return
         try:
             answer = self._call(report)
@@ -82,6 +83,7 @@ class ReportSink(Sink):
         except Exception as error:
             self._error, answer = error, True
         if answer:
+            self._stopped = True
             self._signals.ask()
 
     def raise_error(self) -> None:
