@@ -61,7 +61,8 @@ def translate(options: Options) -> None:
             print(f"the earlier results are now in {move_aside(folder)}")
         if not adding:
             options.save(folder, "test_opt")
-        print("\n".join([options.as_text(changed_only=not run.verbose), *band_notes(options)]))
+        notes = [f"note: {note}" for note in translator.dataset.notes]
+        print("\n".join([options.as_text(changed_only=not run.verbose), *band_notes(options), *notes]))
         save(translator, results, options, f"{run.name}, {phase}, {run.tag}{half}", output, adding=adding)
 
 

@@ -26,6 +26,7 @@ from options import REQUIRED, flag, parse_flags
 from options.flag import value_range
 from util.errors import UserError, run_program
 from util.files import sha256
+from util.image_files import reading
 from util.image_folders import Listing, count_pages, list_images, split_page
 from util.images import BadImage, range_needed, to_tensor
 from util.rasters import read_raster
@@ -147,7 +148,8 @@ def examine(path: Path, value_range: Range | None = None) -> Found | str:
         values, full = stored_values(found)
         extent = Extent.of(values, full, value_range)
         if isinstance(found, Image.Image):
-            image, kind = to_tensor(found, 3, str(path)), found.mode
+            with reading(path):
+                image, kind = to_tensor(found, 3, str(path)), found.mode
         else:
             channels = found.values.shape[2]
             fractions = to_fraction(values, value_range or full or (extent.low, extent.high or 1))

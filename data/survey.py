@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from util.image_files import reading as reading_file
 from util.image_folders import count_pages
 from util.images import BadImage, OtherChannels, RangeNeeded, range_needed, to_tensor
 from util.rasters import Raster, read_raster
@@ -95,7 +96,8 @@ def _survey_domain(domain: Domain) -> Iterator[str]:
     for path in files:
         try:
             found = read_raster(path)
-            to_tensor(found, reading.channels, str(path), reading.value_range, flag=reading.flag)
+            with reading_file(path):
+                to_tensor(found, reading.channels, str(path), reading.value_range, flag=reading.flag)
         except RangeNeeded:
             needs = True
         except OtherChannels as error:

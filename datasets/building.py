@@ -13,7 +13,9 @@ from PIL import Image
 
 from options import flag
 from util.errors import UserError
-from util.images import load_normalized, to_uint8
+from util.images import BadImage, normalized, to_tensor, to_uint8
+from util.rasters import Raster, read_raster
+from util.words import counted
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -63,9 +65,13 @@ def picture(path: Path, size: tuple[int, int] | None = None,
     """Read an image file as training does, in 8-bit colour, and scale it to ``size`` (width, height) if given.
 
     Raises:
-        BadImage: it cannot be read.
+        BadImage: it cannot be read, or has more than 8 bits or other channels.
     """
-    image = Image.fromarray(to_uint8(load_normalized(path, 3)))
+    found = read_raster(path)
+    if isinstance(found, Raster):
+        raise BadImage(f"{path} ({found.kind}, {counted(found.values.shape[2], 'channel')}) has more than a picture of "
+                       "8-bit colour can hold; training scales files as they are")
+    image = Image.fromarray(to_uint8(normalized(to_tensor(found, 3, str(path)))))
     return image if size in (None, image.size) else image.resize(size or image.size, resample)
 
 

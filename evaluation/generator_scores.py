@@ -16,6 +16,7 @@ from options.flag import show
 from util.distributed import ALONE, World
 from util.errors import UserError
 from util.files import sha256
+from util.image_folders import split_page
 from util.images import levels
 from util.shown import picture
 
@@ -172,4 +173,4 @@ def images_of(dataset: ImageDataset, entry: str, count: int, world: World = ALON
 
 def digest(files: Iterable[Path]) -> str:
     """Hash the contents of files in this order: SHA-256, hexadecimal."""
-    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+    return hashlib.sha256("".join(sha256(split_page(file)[0]) for file in files).encode()).hexdigest()

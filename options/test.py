@@ -62,8 +62,9 @@ class TestProgram(Program):
                    "--preprocess is resize_and_crop unless given; with --load_size alone, --crop_size is the same.")
     training = False
     flags: ClassVar[tuple[type, ...]] = (RunFlags, DataFlags, NetworkFlags, TestFlags, SpeedFlags)
-    inherited = ("input_nc", "output_nc", "rgb_bands", "range_A", "range_B", "direction", "netG", "ngf", "norm",
-                 "no_dropout", "no_antialias", "no_antialias_up", "stylegan2_G_num_downsampling", "stylegan2_size")
+    inherited = (
+        "input_nc", "output_nc", "rgb_bands", "range_A", "range_B", "pages", "direction", "netG", "ngf", "norm",
+        "no_dropout", "no_antialias", "no_antialias_up", "stylegan2_G_num_downsampling", "stylegan2_size")
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """Open image files: their formats, their errors, and a limit of their size."""
 
 import errno
+import logging
 import os
 import struct
 import zipfile
@@ -8,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
@@ -38,8 +40,8 @@ MOST_PIXELS = 178_956_970
 Image.MAX_IMAGE_PIXELS = None  # `refuse_bomb` raises an error; Pillow would warn
 
 # Exceptions of decoders for damaged, foreign or absurdly large files.
-_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error,
-               zipfile.BadZipFile)
+_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, RuntimeError, ArithmeticError,
+               AttributeError, struct.error, zlib.error, zipfile.BadZipFile)
 
 
 class BadImage(UserError):  # noqa: N818 - as UserError, told to people
@@ -49,8 +51,6 @@ class BadImage(UserError):  # noqa: N818 - as UserError, told to people
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Convert errors of decoders during the block to a `BadImage` that names the file."""
-    if path.exists() and not path.is_file():
-        raise BadImage(f"{path} is no regular file but a folder, a pipe or a device; remove it")
     try:
         yield
     except FileNotFoundError:
@@ -62,12 +62,27 @@ def reading(path: Path) -> Iterator[None]:
         raise BadImage(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
 
 
+def refuse_no_file(path: Path) -> None:
+    """Raise `BadImage` for a folder, a pipe or a device."""
+    if path.exists() and not path.is_file():
+        raise BadImage(f"{path} is no regular file but a folder, a pipe or a device; remove it")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[ImageFile]:
     """Open a file with Pillow and read its header; convert errors, also during the block, to a `BadImage`."""
+    refuse_no_file(path)
     with reading(path), Image.open(path, formats=list(FORMATS)) as image:
         refuse_bomb(path, *image.size)
         yield image
+
+
+def open_tiff(path: Path) -> Any:
+    """Open a file with tifffile."""
+    import tifffile  # noqa: PLC0415 - most data sets need no TIFF
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its errors and ours say it
+    return tifffile.TiffFile(path)
 
 
 def refuse_bomb(path: Path, width: int, height: int) -> None:

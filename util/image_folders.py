@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from util.errors import UserError
-from util.image_files import FORMATS, SUFFIXES
+from util.image_files import FORMATS, SUFFIXES, BadImage, open_tiff, reading
 from util.words import counted
 
 EXAMPLES = 3
@@ -150,12 +150,10 @@ def pages_of(path: Path) -> Sequence[Path]:
 
 def count_pages(path: Path) -> int:
     """Count the pages of a TIFF file; 1 for a file of another kind, or that cannot be read."""
-    import tifffile  # noqa: PLC0415 - most data sets need no TIFF
-
     if path.suffix.lower() not in FORMATS["TIFF"] or not path.is_file():
         return 1
     try:
-        with tifffile.TiffFile(path) as file:
+        with reading(path), open_tiff(path) as file:
             return len(file.pages)
-    except (OSError, ValueError, tifffile.TiffFileError):  # named when it is read
+    except BadImage:  # named when it is read
         return 1

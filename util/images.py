@@ -13,7 +13,7 @@ from torch import Tensor
 from util.colour_profiles import to_srgb
 from util.errors import UserError
 from util.files import replacing
-from util.image_files import SUFFIXES, BadImage, opened
+from util.image_files import SUFFIXES, BadImage, opened, reading
 from util.image_folders import find_images, is_image
 from util.rasters import Raster, as_planes, raster_of, read_raster
 from util.shown import picture
@@ -68,7 +68,9 @@ def load_image(
             of channels, or holds values that are no numbers.
         RangeNeeded: the values are signed or floats, and there is no range.
     """
-    return to_tensor(read_raster(path), channels, str(path), value_range, flag=flag)
+    found = read_raster(path)
+    with reading(path):
+        return to_tensor(found, channels, str(path), value_range, flag=flag)
 
 
 def to_tensor(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
-from util.image_files import ARRAYS, BadImage, opened, reading, refuse_bomb
+from util.image_files import ARRAYS, BadImage, open_tiff, opened, reading, refuse_bomb, refuse_no_file
 from util.image_folders import split_page
 from util.value_ranges import Range, full_range
 from util.words import counted
@@ -237,9 +237,7 @@ def _begins_as_tiff(path: Path) -> bool:
 
 def _read_tiff(path: Path, number: int) -> Raster:
     """Decode a page with tifffile."""
-    import tifffile  # noqa: PLC0415 - most data sets need no TIFF
-
-    with reading(path), tifffile.TiffFile(path) as file:
+    with reading(path), open_tiff(path) as file:
         if number >= len(file.pages):
             raise BadImage(f"{path} has no page {number + 1}; restore it")
         page: Any = file.pages[number]
@@ -272,6 +270,7 @@ def _read_tiff(path: Path, number: int) -> Raster:
 
 def _read_array(path: Path) -> Raster:
     """Read [H, W] or [H, W, C] of numpy."""
+    refuse_no_file(path)
     with reading(path):
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.lib.npyio.NpzFile):

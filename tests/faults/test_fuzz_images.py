@@ -13,20 +13,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from image_bytes import COMPRESSIONS, png, tiff
 from PIL import Image
 
 from util.images import BadImage, image_mode, image_size, load_image
 
-SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".bmp")
+SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".bmp", ".npy", ".npz", ".jp2")
 KINDS = {  # Pillow's name of a format: modes that it can hold
     "PNG": ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"), "JPEG": ("RGB", "L", "CMYK"), "WEBP": ("RGB", "RGBA"),
     "TIFF": ("RGB", "RGBA", "L", "I;16", "F", "CMYK", "LAB", "YCbCr", "1", "P", "I"), "BMP": ("RGB", "L", "P", "1"),
     "GIF": ("P",), "PPM": ("RGB",), "ICO": ("RGBA",), "TGA": ("RGB",), "EPS": ("RGB",), "PDF": ("RGB",),
+    "JPEG2000": ("RGB", "L"), "SGI": ("RGB", "L"), "AVIF": ("RGB",), "DDS": ("RGBA",), "PCX": ("RGB",),
 }
+DEEP = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
 
 
 def image_file(chance: random.Random) -> bytes:
     """A good file of any format, mode and size."""
+    if chance.random() < 0.3:
+        return deep_file(chance)
     kind = chance.choice(list(KINDS))
     size = (chance.randrange(1, 50), chance.randrange(1, 50))
     pixels = np.random.default_rng(chance.randrange(2**32)).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
@@ -45,6 +50,21 @@ def image_file(chance: random.Random) -> bytes:
         how = {"progressive": chance.random() < 0.5}  # type: ignore[dict-item]
     file = io.BytesIO()
     image.save(file, format=kind, **how)
+    return file.getvalue()
+
+
+def deep_file(chance: random.Random) -> bytes:
+    """A good file of numbers: TIFF or an array, of any type and number of channels."""
+    shape = (chance.randrange(1, 40), chance.randrange(1, 40), chance.randrange(1, 6))
+    values = np.random.default_rng(chance.randrange(2**32)).integers(0, 200, shape).astype(chance.choice(DEEP))
+    kind = chance.choice(("TIFF", "npy", "npz", "PNG"))
+    if kind == "TIFF":
+        return tiff(values, 8 * values.itemsize, order=chance.choice("<>"), planar=chance.random() < 0.5,
+                    photometric=chance.choice((0, 1)), compression=chance.choice(list(COMPRESSIONS)))
+    if kind == "PNG":
+        return png(values[..., :1].repeat(3, axis=2).astype(np.uint16), 16, 2)
+    file = io.BytesIO()
+    (np.save if kind == "npy" else np.savez)(file, values)
     return file.getvalue()
 
 
@@ -101,11 +121,12 @@ def test_a_broken_file_loads_or_is_one_sentence(
         damage = chance.choice(DAMAGES)
         path = tmp_path / f"{number}{chance.choice(SUFFIXES)}"  # the name need not fit
         path.write_bytes(damage(image_file(chance), chance))
-        channels = chance.choice((1, 3))
+        channels = chance.choice((1, 3, 4))
         what = f"seed {seed}, {path.name}, {damage.__name__}"
         read: list[Any] = []
         said = []
-        for function in (load_image, lambda file, _: image_size(file), lambda file, _: image_mode(file)):
+        for function in (lambda file, count: load_image(file, count, (0, 200)), lambda file, _: image_size(file),
+                         lambda file, _: image_mode(file)):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # Pillow's, about odd tags
