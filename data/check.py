@@ -215,9 +215,9 @@ def extent_of(folder: Folder) -> Extent:
 def find_without_range(folders: Sequence[Folder]) -> Iterator[str]:
     """Find signed and floating values without a range."""
     for folder in folders:
-        if folder.value_range is None and any(found.extent.full is None for found in folder.images):
-            extent = extent_of(folder)
-            yield str(range_needed(f"images of {folder.name} hold values", (extent.low, extent.high), folder.flag))
+        if folder.value_range is None and (found := [of.extent for of in folder.images if of.extent.full is None]):
+            limits = min(extent.low for extent in found), max(extent.high for extent in found)
+            yield str(range_needed(f"{counted(len(found), 'image')} of {folder.name}", limits, folder.flag))
 
 
 def find_narrow(folders: Sequence[Folder]) -> Iterator[str]:

@@ -59,7 +59,7 @@ class Extent:
 
     def notes(self, images: str, flag: str, value_range: Range | None) -> Iterator[str]:
         """Say that values of ``images`` are clipped, or use a small part of the range."""
-        found = f"{images} hold values from {number_text(self.low)} to {number_text(self.high)}"
+        found = f"the values of {images} go from {number_text(self.low)} to {number_text(self.high)}"
         if self.outside and value_range:
             yield (f"{found}; {100 * self.outside / self.count:.3g} % of them lie outside {flag} "
                    f"{range_text(value_range)} and are clipped")
@@ -109,7 +109,7 @@ def _survey_domain(domain: Domain) -> Iterator[str]:
     if len(others) == len(files):
         raise others[0]
     if needs:
-        raise range_needed(f"{images} hold values", (extent.low, extent.high), reading.flag)
+        raise range_needed(images, (extent.low, extent.high), reading.flag)
     yield from extent.notes(images, reading.flag, reading.value_range) if extent.count else ()
     yield from pages_note(domain.name, {path: count_pages(path) for path in files})
 

@@ -31,7 +31,7 @@ def test_twelve_bits_in_sixteen_are_named_with_the_flag_to_type(tmp_path):
     root = save_arrays(tmp_path, values)
     notes = survey(dataset(root, "--input_nc 1 --output_nc 1"))
     assert len(notes) == 2
-    assert "3 images of trainA hold values from 0 to 4002, less than an eighth" in notes[0]
+    assert "the values of 3 images of trainA go from 0 to 4002, less than an eighth" in notes[0]
     assert notes[0].endswith("type --range_A 0,4095")
     assert notes[1].endswith("type --range_B 0,4095")
     assert survey(dataset(root, "--input_nc 1 --output_nc 1 --range_A 0,4095 --range_B 0,4095")) == []
@@ -40,13 +40,13 @@ def test_twelve_bits_in_sixteen_are_named_with_the_flag_to_type(tmp_path):
 def test_values_outside_the_range_are_counted(tmp_path):
     root = save_arrays(tmp_path, np.repeat(np.uint16([0, 900]), 200).reshape(20, 20))
     notes = survey(dataset(root, "--input_nc 1 --output_nc 1 --range_A 0,901 --range_B 0,902"))
-    assert notes == ["3 images of trainA hold values from 0 to 902; 16.7 % of them lie outside --range_A 0,901 and are "
-                     "clipped"]
+    assert notes == ["the values of 3 images of trainA go from 0 to 902; 16.7 % of them lie outside --range_A 0,901 "
+                     "and are clipped"]
 
 
 def test_the_range_of_the_sample_is_named_where_one_is_needed(tmp_path):
     root = save_arrays(tmp_path, np.arange(-1024, -624, dtype=np.int16).reshape(20, 20))
-    with pytest.raises(UserError, match=r"trainA hold values from -1024 to -623, and .*type --range_A -1024,-623"):
+    with pytest.raises(UserError, match=r"trainA go from -1024 to -623, and .*type --range_A -1024,-623"):
         survey(dataset(root, "--input_nc 1 --output_nc 1"))
     with pytest.raises(UserError, match="type --range_B -1024,-623"):
         survey(dataset(root, "--input_nc 1 --output_nc 1 --direction BtoA"))

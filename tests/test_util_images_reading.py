@@ -64,7 +64,7 @@ def test_big_endian_16_bit_greyscale_is_read_like_little_endian(tmp_path):
     GREY_16.astype(np.int32), np.linspace(-0.01, 1.01, 35, dtype=np.float32).reshape(5, 7)])
 def test_signed_integers_and_floats_need_a_range_and_are_clipped_to_it(tmp_path, values):
     path = save(values, tmp_path / "a.tif")
-    sentence = rf"a\.tif \(\w+ TIFF\) holds values from {values.min():.6g} to .*: type --range_A "
+    sentence = rf"a\.tif \(\w+ TIFF\) go from {values.min():.6g} to .*: type --range_A "
     with pytest.raises(UserError, match=sentence):
         load_image(path, 3, flag="--range_A")
     middle = float(np.median(values))

@@ -39,10 +39,10 @@ class OtherChannels(BadImage):
 
 
 def range_needed(what: str, found: Range, flag: str) -> RangeNeeded:
-    """Return the error for values without a range: ``what`` holds those between the ends of ``found``."""
+    """Return the error for the values of ``what``, between the ends of ``found``, without a range."""
     low, high = map(number_text, found)
-    return RangeNeeded(f"{what} from {low} to {high}, and signed integers and floats have no range of their own: type "
-                       f"{flag} {low},{high}, or wider to fit all images")
+    return RangeNeeded(f"the values of {what} go from {low} to {high}, and signed integers and floats have no range of "
+                       f"their own: type {flag} {low},{high}, or wider to fit all images")
 
 
 def load_image(
@@ -309,7 +309,7 @@ def _from_raster(raster: Raster, channels: int, name: str, value_range: Range | 
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise BadImage(f"{name} has values that are not finite numbers; replace them")
     if limits is None:
-        raise range_needed(f"{name} ({raster.kind}) holds values", (values.min().item(), values.max().item()), flag)
+        raise range_needed(f"{name} ({raster.kind})", (values.min().item(), values.max().item()), flag)
     stored = values.shape[2]
     plain = values.dtype == np.uint8 and limits == raster.full == (0, 255) and not raster.inverted
     if plain and channels in (1, 3) and (stored == 1 or (raster.colour and not raster.alpha)):

@@ -65,7 +65,7 @@ def test_values_that_need_or_hardly_use_a_range_are_named_with_the_flag_to_type(
     assert outcome.code == 2
     assert "  int16 array: 1\n  values from -1024 to 3000\n" in outcome.out
     assert "  left out: 1 file of kinds that are not read (.dcm: 1)\n" in outcome.out
-    assert "problem: images of trainA hold values from -1024 to 3000, and signed integers and floats" in outcome.out
+    assert "problem: the values of 1 image of trainA go from -1024 to 3000, and signed integers" in outcome.out
     assert "looks nearly flat; type --range_B 0,4095\n" in outcome.out
     outcome = look(tmp_path, "--range_A=-1024,2000", "--range_B=0,4095")
     assert (outcome.code, outcome.err) == (0, "")
