@@ -79,6 +79,10 @@ def export_file(options: Options, translator: Translator) -> None:
     images = "[B, H, W, {}] of uint8" if flags.uint8 else "[B, {}, H, W] of float32 in [-1, 1]"
     print(f"{path}: {images.format(data.input_nc)} -> {images.format(data.output_nc)}; any batch, any sides from "
           f"{translation.least_side} pixels")
+    for name, of in zip(("input", "output"), data.ranges, strict=True):
+        if of:
+            print(f"{'0 and 255' if flags.uint8 else '-1 and 1'} of the {name} stand for the values {of[0]:g} and "
+                  f"{of[1]:g}")
 
 
 def styles(model: Model) -> list[Tensor]:

@@ -70,7 +70,8 @@ class StyledModel(Model):
         if self.chosen.style_image:
             if not Path(self.chosen.style_image).is_file():
                 raise UserError(f"--style_image: there is no file {self.chosen.style_image}")
-            self.style_image = load_normalized(Path(self.chosen.style_image), data.output_nc)[None]
+            self.style_image = load_normalized(
+                Path(self.chosen.style_image), data.output_nc, data.ranges[1], flag="--range_B")[None]
 
     def translate(self, images: Tensor) -> Tensor:
         """In the first of the styles."""

@@ -108,6 +108,7 @@ def test_a_generator_of_five_bands_is_exported(bands: Path) -> None:
                   "--output", bands / "bands.onnx")
     assert outcome.code == 0, outcome.err
     assert "[B, 5, H, W] of float32 in [-1, 1] -> [B, 3, H, W]" in outcome.out
+    assert "-1 and 1 of the input stand for the values 0 and 4500" in outcome.out
     images = torch.rand(2, 5, 21, 38) * 2 - 1
     session = onnxruntime.InferenceSession(str(bands / "bands.onnx"), providers=["CPUExecutionProvider"])
     expected = load(bands / "checkpoints" / "whole", device="-1")(images)

@@ -257,3 +257,11 @@ def test_weights_of_parts_without_normalisation_are_large_whatever_init_type_say
         first, second = (model.generator(images, torch.randn(2, 3)) for _ in range(2))
         assert model.encode_style(images).std() > 0.05
     assert (first - second).abs().mean() > 0.01 * first.abs().mean()
+
+
+def test_the_picture_of_a_style_is_read_by_the_range_of_its_domain(tmp_path: Path) -> None:
+    np.save(tmp_path / "style.npy", np.array([[-1024, 3071], [1023.5, -1024]], dtype=np.float32))
+    options = translate_options(tmp_path, tmp_path, "--model munit_sc --output_nc 1 --range_B -1024,3071 "
+                                f"--dataset_mode single --style_image {tmp_path / 'style.npy'}")
+    model = MultiModalModel(options, training=False)
+    assert model.style_image.tolist() == [[[[-1, 1], [0, -1]]]]
