@@ -19,6 +19,7 @@ from inference import load
 from util.images import load_normalized
 from util.value_ranges import to_unit
 from web.checkpoints import find_checkpoints
+from web.examples import reader, thumbnails
 from web.pictures import Studio
 
 BANDS = ("--input_nc", "5", "--range_A", "0,4500", "--rgb_bands", "3,2,1")
@@ -123,6 +124,8 @@ def test_the_app_takes_a_file_of_five_bands(bands: Path, tmp_path: Path) -> None
     bands_of_input = to_unit(np.load(bands / "data" / "testA" / "0000.npy"), (0, 4500))[..., [2, 1, 0]]
     assert np.abs(picture(shown.input) - (bands_of_input + 1) * 127.5).max() <= 0.51
     assert picture(shown.output).shape == (40, 40, 3)
+    [(thumbnail, _)] = thumbnails([bands / "data" / "testA" / "0000.npy"], tmp_path, reader(checkpoint))
+    assert np.abs(picture(thumbnail) - picture(shown.input)).mean() < 5
     assert [picture(path).shape[-1] for path in studio.maps(shown, (0.5, 0.5), "relu3_1", checkpoint)] == [3, 3]
 
 

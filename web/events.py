@@ -12,7 +12,7 @@ from util.images import BadImage, image_size
 from util.rasters import read_raster
 
 from .checkpoints import Checkpoint, find_checkpoints
-from .examples import copied, examples, thumbnails
+from .examples import copied, examples, reader, thumbnails
 from .jobs import Cancelled
 from .pictures import Shown, Studio
 from .similarity import feature_names
@@ -93,7 +93,7 @@ class Events:
         import gradio  # noqa: PLC0415
 
         checkpoint = find_checkpoints(self.root).get(label or "")
-        found = thumbnails(examples(checkpoint), self.studio.folder) if checkpoint else []
+        found = thumbnails(examples(checkpoint), self.studio.folder, reader(checkpoint)) if checkpoint else []
         gallery = gradio.Gallery([str(thumbnail) for thumbnail, _ in found], selected_index=None)
         return gradio.Column(visible=bool(found)), gallery, [str(file) for _, file in found]
 

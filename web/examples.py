@@ -4,9 +4,12 @@ import shutil
 import uuid
 from pathlib import Path
 
+import torch.nn.functional as F
+
 from data.sampler import spread
+from evaluation.reading import AS_STORED, PictureReader
 from util.errors import UserError
-from util.images import BadImage, is_image, save_thumbnail
+from util.images import is_image, save_image
 from util.state_dicts import AVERAGE
 
 from .checkpoints import Checkpoint
@@ -21,9 +24,7 @@ def examples(checkpoint: Checkpoint) -> list[Path]:
 
     A hub folder does not say where its data set is: a bundled one is taken whose name is a part of the folder's name.
     """
-    recorded = checkpoint.recorded()
-    half = checkpoint.suffix.removesuffix(AVERAGE)
-    domain = "B" if (recorded.get("direction") == "BtoA") != (half == "_B") else "A"
+    recorded, domain = checkpoint.recorded(), input_domain(checkpoint)
     named = [folder for folder in DATASETS.iterdir() if folder.is_dir() and folder.name in checkpoint.name]
     roots = [Path(root) for root in (recorded.get("dataroot"), recorded.get("eval_dataroot")) if root] or named
     for phase in ("test", recorded.get("phase", "train")):
@@ -34,15 +35,31 @@ def examples(checkpoint: Checkpoint) -> list[Path]:
     return []
 
 
-def thumbnails(files: list[Path], folder: Path) -> list[tuple[Path, Path]]:
+def input_domain(checkpoint: Checkpoint) -> str:
+    """Return the domain of the inputs of a generator, A or B."""
+    half = checkpoint.suffix.removesuffix(AVERAGE)
+    return "B" if (checkpoint.recorded().get("direction") == "BtoA") != (half == "_B") else "A"
+
+
+def reader(checkpoint: Checkpoint) -> PictureReader:
+    """Return the reader of the inputs of a generator, with the range and bands of its training."""
+    recorded, flag = checkpoint.recorded(), f"range_{input_domain(checkpoint)}"
+    low_high, bands = (tuple(recorded.get(name) or ()) for name in (flag, "rgb_bands"))
+    return PictureReader((low_high[0], low_high[1]) if low_high else None, bands, f"--{flag}")
+
+
+def thumbnails(files: list[Path], folder: Path, read: PictureReader = AS_STORED) -> list[tuple[Path, Path]]:
     """Write thumbnails into ``folder``; return each with its file. Files that are no images are left out."""
     made = []
     for file in files:
         thumbnail = folder / f"example_{uuid.uuid4().hex}.webp"
         try:
-            save_thumbnail(file, thumbnail, SIDE)
-        except BadImage:
+            image = read(file)
+        except UserError:
             continue
+        scale = min(SIDE / max(image.shape[1:]), 1)
+        size = [max(round(side * scale), 1) for side in image.shape[1:]]
+        save_image(F.interpolate(image[None], size, mode="bilinear", antialias=True)[0], thumbnail)
         made.append((thumbnail, file))
     return made
 
