@@ -15,6 +15,7 @@ from cli import ROOT, run_process
 from PIL import Image
 
 
+@pytest.mark.slow
 def test_a_training_is_watched_stopped_and_resumed(tmp_path: Path) -> None:
     outcome = run_process(ROOT / "examples" / "train_and_watch.py", 16, cwd=tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
