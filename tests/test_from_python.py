@@ -14,7 +14,7 @@ import pytest
 import torch
 from cli import ROOT
 from states import content, differing
-from steps import batch, build_model
+from steps import batch, build_model, weights
 from test_distributed import torchrun
 from tiny import LOSSES, NETWORKS, SIZES, train_options, train_step
 
@@ -172,6 +172,18 @@ def test_a_step_on_tensors_is_that_of_a_training(root: Path) -> None:
         for ours, theirs in zip(model.networks[name].parameters(), network.parameters(), strict=True):
             assert torch.equal(ours, theirs), name
     assert model.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("on_nan", "learns"), [("stop", False), ("skip", True)])
+def test_after_a_step_with_nan_the_weights_change_only_if_it_is_skipped(on_nan: str, learns: bool) -> None:
+    model, step = build(**TINY, on_nan=on_nan)
+    before = weights(model.networks["G"])
+    step([batch() | {"A": torch.full((1, 3, 16, 16), torch.nan)}])
+    assert step.left_out == 1
+    assert all(map(torch.equal, before, weights(model.networks["G"])))
+    step([batch()])
+    assert step.left_out == (0 if learns else 1)
+    assert all(map(torch.equal, before, weights(model.networks["G"]))) != learns
 
 
 def test_the_seed_of_a_model_is_that_of_its_weights() -> None:

@@ -35,7 +35,7 @@ class Report:
 
     @property
     def losses(self) -> dict[str, float]:
-        """Mean losses since the report before, by name."""
+        """Latest losses by name: means between two reports."""
         return {name: value for name, value in self.values.items() if group_of(name) == "losses"}
 
     @property
