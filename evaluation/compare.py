@@ -73,6 +73,9 @@ def run(flags: Flags) -> None:
                         f"{flags.results_dir / flags.name}: choose another name for the comparison")
     folder = flags.results_dir / flags.name
     require_place(folder / "compare.json")
+    if others := sorted(path for path in folder.glob("*/") if path.is_dir() and not path.name.isdecimal()):
+        raise UserError(f"--name {flags.name}: {others[0]} is no part of an earlier comparison, and would be moved "
+                        "aside with it: choose another name for the comparison")
     if earlier := move_aside(folder):
         print(f"the earlier comparison is now in {earlier}")
     compared = [compare(flags, experiment, root, folder, number) for number, experiment in enumerate(experiments)]

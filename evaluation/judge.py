@@ -1,12 +1,12 @@
 """``evaluate.py judge``: scores of a network that was trained on true pairs of ``datasets/atlas2satellite``."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metrics.frechet import frechet_distance
 from metrics.segmentation import merge_classes, segmentation_scores, total_confusion
@@ -25,7 +25,6 @@ from .relief_labels import NAMES, WATER, relief_labels
 from .reports import aligned, require_place, write_json
 from .scoring import program_conditions
 from .segmentation_report import scores_json, scores_text
-from .segmenter import Segmenter
 
 WEIGHTS = Path(__file__).resolve().parent / "weights" / "atlas2satellite_judge.safetensors"
 PAIRS = Path(__file__).resolve().parents[1] / "datasets" / "atlas2satellite"
@@ -49,10 +48,12 @@ def run(flags: Flags) -> None:
     """Score, print, write."""
     if flags.json:
         require_place(flags.json)
-    scores = judge_folder(flags.outputs, flags.labels, flags.truth, weights=flags.weights,
-                          device=choose_device(flags.gpu_ids))
-    if taken := sorted(dict(flags.record).keys() & scores.keys()):
+    device = choose_device(flags.gpu_ids)
+    results = {*(f"{score}_{column}" for score in SCORES for column in COLUMNS), *conditions(flags.weights, device),
+               "segmentation", "images"}
+    if taken := sorted(dict(flags.record).keys() & results):
         raise UserError(f"--record {taken[0]}=... would replace a result of that name; choose another key")
+    scores = judge_folder(flags.outputs, flags.labels, flags.truth, weights=flags.weights, device=device)
     counts = torch.tensor(scores["segmentation"]["outputs"]["confusion"])
     print(scores_text(segmentation_scores(counts), counts, NAMES), judge_table(scores), sep="\n\n")
     if flags.json:
@@ -87,18 +88,29 @@ def judge_folder(
     columns = dict(zip(COLUMNS, (sheets, files, partners(files, outputs, truth, "--truth")), strict=True))
     network = load_judge(weights).to(device)
     true_labels = [relief_labels(load_normalized(sheet, 3)) for sheet in with_progress(sheets, "sheets labelled")]
-    features = {name: judge_features(network, paths, device) for name, paths in columns.items()}
-    segment = Segmenter(str(weights), _FromLevels(network), len(NAMES), device)
+    judged = {name: [judge_image(network, path, device) for path in with_progress(paths, f"{name} segmented")]
+              for name, paths in columns.items()}
+    features = {name: torch.stack([of for _, of in images]) for name, images in judged.items()}
     found: dict[str, Any] = {"segmentation": {}}
-    for name, paths in columns.items():
-        counts = total_confusion(zip(true_labels, _segmented(segment, paths, name), strict=True), len(NAMES))
+    for name, images in judged.items():
+        counts = total_confusion(zip(true_labels, (labels for labels, _ in images), strict=True), len(NAMES))
         scores = segmentation_scores(counts)
         found |= {f"pixel_accuracy_{name}": scores.pixel_accuracy, f"class_accuracy_{name}": scores.class_accuracy,
                   f"mean_iou_{name}": scores.mean_iou, f"water_iou_{name}": water_iou(counts)}
         if name != "truth":
             found[f"judge_frechet_{name}"] = frechet_distance(features[name], features["truth"])
         found["segmentation"][name] = scores_json(scores, counts, NAMES)
-    return found | {"images": len(files), "judge_weights_sha256": sha256(weights), **program_conditions(device)}
+    return found | {"images": len(files), **conditions(weights, device)}
+
+
+def conditions(weights: Path, device: torch.device | str) -> dict[str, Any]:
+    """List what the scores depend on, except the images.
+
+    Raises:
+        UserError: there are no weights.
+    """
+    require_weights(weights)
+    return {"judge_weights_sha256": sha256(weights), **program_conditions(device)}
 
 
 def judge_table(scores: Mapping[str, Any]) -> str:
@@ -118,8 +130,7 @@ def load_judge(weights: Path = WEIGHTS) -> SegmentationUNet:
     """
     from safetensors.torch import load_file  # noqa: PLC0415 - only where such a file is read
 
-    if not weights.is_file():
-        raise UserError(f"--weights: there is no file {weights}; name one that experiments/train_judge.py has written")
+    require_weights(weights)
     try:
         state = load_file(weights)
     except Exception as error:  # the reader raises many kinds
@@ -135,32 +146,28 @@ def load_judge(weights: Path = WEIGHTS) -> SegmentationUNet:
     return network.eval()
 
 
+def require_weights(weights: Path) -> None:
+    """Refuse a missing file of weights.
+
+    Raises:
+        UserError: it is missing.
+    """
+    if not weights.is_file():
+        raise UserError(f"--weights: there is no file {weights}; name one that experiments/train_judge.py has written")
+
+
 @torch.no_grad()
-def judge_features(
-    network: SegmentationUNet, paths: Sequence[Path], device: torch.device | str = "cpu"
-) -> Tensor:
-    """Average the deepest features of the network over the positions of each image: [N, D]."""
-    return torch.cat([network.features(load_normalized(path, 3)[None].to(device))[0].mean(dim=(2, 3)).cpu()
-                      for path in paths])
+def judge_image(network: SegmentationUNet, path: Path, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Segment an image file.
+
+    Returns:
+        Its labels [H, W], and the deepest features of the network, averaged over the positions: [D].
+    """
+    maps = network.features(load_normalized(path, 3)[None].to(device))
+    return network.classifier(maps[-1])[0].argmax(dim=0).cpu(), maps[0].mean(dim=(2, 3))[0].cpu()
 
 
 def water_iou(counts: Tensor) -> float:
     """Compute the IoU of water, the seas together against land, from a confusion matrix; 0 if neither is found."""
     merged = merge_classes(counts, [int(index >= WATER) for index in range(len(NAMES))])
     return float(segmentation_scores(merged).iou[0].nan_to_num())
-
-
-class _FromLevels(nn.Module):
-    """The network for images in [0, 1]."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Any:
-        return self.network(2 * images - 1)
-
-
-def _segmented(segment: Segmenter, paths: Sequence[Path], name: str) -> Iterator[Tensor]:
-    for path in with_progress(paths, f"{name} segmented"):
-        yield segment(load_normalized(path, 3))

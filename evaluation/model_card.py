@@ -128,7 +128,7 @@ def save_pictures(translator: Translator, files: Sequence[Path], path: Path) -> 
             size = [max(round(side * factor), 1) for side in image.shape[1:]]
             image = F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(-1, 1)
         styles = range(1, min(translator.styles, MOST_STYLES) + 1)
-        pictures = [Image.fromarray(to_uint8(picture(of, translator.model.bands)))
+        pictures = [Image.fromarray(to_uint8(picture(of, translator.bands)))
                     for of in (image, *(translator(image, style=number) for number in styles))]
         height = max(round(WIDTH * image.shape[1] / image.shape[2]), 1)
         rows.append([of.resize((WIDTH, height), Image.Resampling.BICUBIC) for of in pictures])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from metrics.error_maps import cosine_error, perceptual_error, pixel_error, similarity_error, similarity_map
 from models.networks.features import VGG16, create_features, distinct_layers
+from models.networks.vgg import VGG16Features
 from util.errors import UserError
 from util.files import sha256
 
@@ -106,6 +107,9 @@ class StructureMeasures:
             self.modules = [self.heads.module(layer).to(self.device) for layer in self.layers]
             if self.heads.features is not None:
                 self.learned_network = self.heads.feature_network().to(self.device)
+        for module in (self.network, self.learned_network):
+            if isinstance(module, VGG16Features):
+                module.advice = "use larger images, or earlier --layers"
 
     @torch.no_grad()
     def features(self, image: Tensor) -> ImageFeatures:

@@ -176,7 +176,8 @@ def structure_distance(
 
     Raises:
         ValueError: an unknown mode or reduction, maps of different shape or other than [B, N, P], empty ones, weights
-            of another shape, or fewer than four keys in mode ``l1``.
+            of another shape or below 0, or fewer than four keys in mode ``l1``. Compiled code and vmap do not check
+            the sign of weights.
     """
     source, target = _strongest(source, target)
     criterion = F.l1_loss if normalize else F.smooth_l1_loss
@@ -206,10 +207,20 @@ def _reduce(losses: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
     if weights.shape not in (losses.shape, losses.shape[1:]):
         raise ValueError(f"weights must be [N] or [B, N], with [B, N] = {list(losses.shape)} here, not of shape "
                          f"{list(weights.shape)}")
+    if not torch.compiler.is_compiling() and _has_negative(weights):
+        raise ValueError("weights must be at least 0, but some are negative")
     weights = weights.to(losses.dtype).expand_as(losses)
     if reduction == "none":
         return weights * losses
     return (weights * losses).sum() / weights.sum().clamp(min=torch.finfo(losses.dtype).tiny)
+
+
+def _has_negative(weights: Tensor) -> bool:
+    """Check whether some weights are below 0; False where values cannot be asked, as under vmap and on meta devices."""
+    try:
+        return bool((weights < 0).any())
+    except RuntimeError:
+        return False
 
 
 def structure_cosine(source: Tensor, target: Tensor, *, whole_rows: bool = False) -> Tensor:
@@ -278,7 +289,7 @@ def contrastive_loss(
 
     Raises:
         ValueError: maps of different shape or other than [B, N, P], empty ones, an unknown reduction, or weights of
-            another shape.
+            another shape or below 0.
     """
     _require_maps(source, positive, other)
     batch, count, _ = source.shape

@@ -256,6 +256,9 @@ def test_experiments_stand_side_by_side(root: Path) -> None:
 
 def test_a_comparison_has_a_name_that_is_no_experiment(root: Path) -> None:
     says(evaluate("compare", root, "one", "two", "--name", "one"), "--name one is an experiment", "another name")
+    (of_another := root / "results" / "group" / "member").mkdir(parents=True)
+    says(evaluate("compare", root, "one", "two", "--name", "group"), f"--name group: {of_another} is no part of",
+         "another name")
     flags = json.loads((root / "checkpoints" / "one" / "train_opt.json").read_text(encoding="utf-8"))
     shutil.copytree(root / "checkpoints" / "one", root / "checkpoints" / "again")
     (root / "checkpoints" / "again" / "train_opt.json").write_text(json.dumps({**flags, "seed": 4, "name": "again"}))

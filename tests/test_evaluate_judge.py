@@ -130,7 +130,7 @@ def test_odd_requests_end_with_a_sentence(tmp_path: Path) -> None:
     says(run(*given, photographs, "--weights", tmp_path / "odd.safetensors"), "--weights", "odd.safetensors")
     says(run(*given, photographs, "--weights", ROOT / "spatial_correlative" / "weights" / "vgg16_features.safetensors"),
          "--weights", "holds another network", "train_judge.py")
-    says(run(*given, photographs, "--record", "water_iou_outputs=1"), "--record water_iou_outputs", "another key")
+    says(run(*given, tmp_path / "none", "--record", "water_iou_outputs=1"), "--record water_iou_outputs", "another key")
     image = torch.zeros(3, 8, 8)
     alone = tmp_path / "alone"
     alone.mkdir()

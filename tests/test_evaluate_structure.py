@@ -176,7 +176,8 @@ def test_heads_that_are_missing_are_named(images: Path, trained: Path) -> None:
 
 def test_an_image_too_small_for_the_layer_is_named(images: Path) -> None:
     save_noise(images / "tiny.png", 0, (5, 5))
-    says(look(images, "--points", "3,4", "--layers", "relu4_1", source="tiny.png"), "tiny.png", "relu4_1")
+    says(look(images, "--points", "3,4", "--layers", "relu4_1", source="tiny.png"), "tiny.png", "relu4_1",
+         "use larger images, or earlier --layers")
 
 
 def test_folders_without_pairs_are_one_sentence(folders: Path) -> None:

@@ -130,10 +130,15 @@ def test_what_cannot_be_translated_is_refused_by_name(root: Path, tmp_path: Path
         (np.zeros((8, 8, 3), np.int16), ValueError, r"without a range \(--range_A\)"),
         (np.zeros((0, 8, 3), np.uint8), ValueError, "with pixels"), (torch.zeros(0, 3, 8, 8), ValueError, "not empty"),
         (torch.zeros(1, 8, 8), ValueError, r"\[3, H, W\]"),
+        (torch.full((3, 8, 8), torch.nan), ValueError, r"values from nan to nan: they should be in \[-1, 1\]"),
+        (torch.linspace(0, 255, 192).view(3, 8, 8), ValueError, "values from 0 to 255: .* image / 127.5 - 1"),
         (7, TypeError, "int is no image"), (tmp_path / "none.png", UserError, "no such file"),
     ):
         with pytest.raises(error, match=words):
             translator(image)
+    assert translator(torch.full((3, 8, 8), 1.05)).shape == (3, 8, 8), "resampling overshoots a little"
+    with pytest.raises(ValueError, match=r"model_suffix _A: .*munit has one generator, with several styles"):
+        load(root / "checkpoints" / "munit", model_suffix="_A", device="-1")
     with pytest.raises(ValueError, match="styles 1 to 1"):
         translator(torch.zeros(3, 8, 8), style=2)
     with pytest.raises(UserError, match=r"there is no .*missing"):

@@ -267,6 +267,10 @@ def test_queries_may_have_weights(name: str) -> None:
         expected = sum(w * v for w, v in zip(weights.expand(2, 3).flatten(), losses.flatten(), strict=True))
         torch.testing.assert_close(loss(*maps, weights=weights), expected / weights.expand(2, 3).sum())
     assert loss(*maps, weights=torch.zeros(3)) == 0
+    several = torch.func.vmap(lambda of: loss(*maps, weights=of))(torch.stack([shared, shared]))
+    torch.testing.assert_close(several[0], loss(*maps, weights=shared))
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*maps, weights=shared), loss(*maps, weights=shared))
     assert torch.autograd.gradcheck(lambda *of: loss(*of, weights=own.double()), [of.requires_grad_() for of in maps])
 
 
@@ -274,6 +278,8 @@ def test_queries_may_have_weights(name: str) -> None:
 def test_wrong_weights_and_reductions_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"weights must be .* with \[B, N\] = \[2, 3\] here, .*\[2, 1\]"):
         LOSSES[name](*some_maps(name), weights=torch.ones(2, 1))
+    with pytest.raises(ValueError, match="weights must be at least 0, but some are negative"):
+        LOSSES[name](*some_maps(name), weights=torch.tensor([1.0, -0.1, 1.0]))
     with pytest.raises(ValueError, match="reduction 'sum' is unknown; choose one of: mean, none"):
         LOSSES[name](*some_maps(name), reduction="sum")
 

@@ -15,7 +15,13 @@ __all__ = ["BUNDLED", "IMAGENET_MEAN", "IMAGENET_STD", "IMAGENET_URL", "LAYERS",
 
 
 class VGG16Features(vgg.VGG16Features):
-    """The same features; raises `UserError` in place of `ValueError`, and names the flags."""
+    """The same features; raises `UserError` in place of `ValueError`, and names the flags.
+
+    Attributes:
+        advice: what to do about images that do not fit.
+    """
+
+    advice = "change --crop_size, --load_size, --input_nc or --output_nc, or use no loss on VGG16 features"
 
     def __init__(self, layers: Sequence[str], weights: str = "bundled", *, frozen: bool = True) -> None:
         layer_channels(layers)  # errors of the layers are not errors of --vgg_weights
@@ -26,8 +32,7 @@ class VGG16Features(vgg.VGG16Features):
         try:  # torch.compile does not take a context manager here
             super().check_images(images, deepest)
         except ValueError as error:
-            raise UserError(f"{error}: change --crop_size, --load_size, --input_nc or --output_nc, or use no loss on "
-                            "VGG16 features") from error
+            raise UserError(f"{error}: {self.advice}") from error
 
 
 def layer_index(layer: str) -> int:
