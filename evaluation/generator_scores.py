@@ -31,6 +31,17 @@ SETTINGS = ("dataset_mode", "direction", "preprocess", "load_size", "crop_size",
 """Flags of the translation that its scores depend on."""
 
 
+VALUES = ("range_A", "range_B", "rgb_bands")
+"""The same, where they are set: earlier results do not name them."""
+
+
+def settings(options: Options) -> dict[str, Any]:
+    """List the flags of the translation that its scores depend on."""
+    everything = options.as_dict()
+    return {name: everything[name] for name in SETTINGS} | {
+        name: show(everything[name]) for name in VALUES if everything[name]}
+
+
 class GeneratorScorer:
     """Translates a test set and scores the translations against real images of the target domain.
 
@@ -70,13 +81,11 @@ class GeneratorScorer:
         files = [dataset.files(item) for dataset, most in ((self.translator.dataset, self.translator.total),
                                                            (self._real_set, self._count))
                  for item in range(min(dataset.items, most))]
-        everything = options.as_dict()
         self.conditions: dict[str, Any] = {
             "images_outputs": self.translator.total, "images_real": self._count,
             "test_set_sha256": digest(itertools.chain.from_iterable(files)),
             **self._scorer.extractors["vgg16"].conditions, "line_threshold": self._scorer.conditions["line_threshold"],
-            **{name: everything[name] for name in SETTINGS},
-            **({"rgb_bands": show(self._bands)} if self._bands else {}),
+            **settings(options),
         }
 
     def read_everything(self) -> None:

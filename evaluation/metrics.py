@@ -26,7 +26,7 @@ from .feature_cache import default_folder
 from .feature_extractors import RESIZERS
 from .flags import BatchFlags, BootstrapFlags, CheckpointFlags, LPIPSFlags, RecordFlags, VGGFlags
 from .folder_scores import Folders, score_folders, score_table
-from .generator_scores import SETTINGS, images_of, real_images
+from .generator_scores import images_of, real_images, settings
 from .reading import PictureReader, ValueFlags
 from .reports import require_place, warn, write_json
 from .scoring import ScoreOptions
@@ -151,7 +151,7 @@ def translate_folders(
     folders = Folders([images / min(label for label in labels if label.startswith("fake_B"))],
                       real=given or truth or images / "real", inputs=images / "real_A", truth=truth)
     return folders, {"experiment": experiment.name, "checkpoint": tag, "sha256": digests, **experiment.progress(tag),
-                     **{name: everything[name] for name in ("dataroot", "phase", "use_ema", *SETTINGS)}}
+                     **{name: everything[name] for name in ("dataroot", "phase", "use_ema")}, **settings(options)}
 
 
 def save_all(dataset: ImageDataset, entry: str, folder: Path, bands: Sequence[int]) -> None:

@@ -126,8 +126,8 @@ def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int)
 class Names:
     """Unique names of results: paths of images relative to ``root``, without the suffix.
 
-    Those of ``a.png`` and ``a.jpg`` are ``a`` and ``a.jpg``. ``known`` are the names of earlier results, by the absolute
-    paths of their inputs.
+    Those of ``a.png`` and ``a.jpg`` are ``a`` and ``a.jpg``. ``known`` are the names of earlier results, by the
+    absolute paths of their inputs.
     """
 
     def __init__(self, root: Path, known: Mapping[str, str] | None = None) -> None:

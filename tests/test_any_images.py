@@ -98,6 +98,7 @@ def test_translations_of_five_bands_are_scored(bands: Path) -> None:
     assert outcome.code == 0, outcome.err
     scores = json.loads((bands / "scores.json").read_text(encoding="utf-8"))
     assert {"frechet_outputs", "frechet_inputs", "psnr_outputs", "psnr_inputs"} <= scores.keys()
+    assert (scores["translation"]["range_A"], scores["translation"]["rgb_bands"]) == ("0,4500", "3,2,1")
 
 
 @pytest.mark.slow
