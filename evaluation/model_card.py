@@ -107,11 +107,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def example_files(places: Iterable[Path]) -> list[Path]:
-    """Return the first images of the first place, a file or a folder, that has any."""
+    """Choose images, spread evenly over the first place, a file or a folder with its subfolders, that has any."""
     for place in places:
-        files = sorted(place.iterdir()) if place.is_dir() else [place]
+        files = sorted(place.rglob("*")) if place.is_dir() else [place]
         if found := [path for path in files if is_image(path) and path.is_file()]:
-            return found[:MOST_PICTURES]
+            count = min(len(found), MOST_PICTURES)
+            return [found[number * len(found) // count] for number in range(count)]
     return []
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tiny import METHODS, save_folders, save_noise, train_options
 
 from evaluation.checkpoint_scores import HEADINGS
+from evaluation.model_card import example_files
 from inference import load
 from models import MODELS
 from training.checkpoints import save_checkpoint
@@ -85,6 +86,21 @@ def test_test_py_and_the_app_take_a_hub_folder_for_an_experiment(
     generator = load_generator(chosen, chosen.changed(), "-1", 0)
     assert np.array_equal(generator(root / "photo.png"), expected)
     assert {"fsesim, latest", "cyclegan, latest, G_B"} <= find_checkpoints(root / "hub").keys()
+
+
+def test_a_bundled_generator_is_loaded_by_its_name(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference.hub.BUNDLED", root / "hub")
+    found = load("fsesim", device="-1")(root / "photo.png")
+    assert np.array_equal(found, load(root / "hub" / "fsesim", device="-1")(root / "photo.png"))
+    with pytest.raises(UserError, match=r"there is no \.\./hub/fsesim: name the folder"):
+        load("../hub/fsesim", device="-1")
+
+
+def test_pictures_are_spread_over_a_folder(tmp_path: Path) -> None:
+    for number in range(10):
+        save_noise(tmp_path / f"{number % 2}" / f"{number}.png", number)
+    files = example_files([tmp_path / "none", tmp_path])
+    assert [path.name for path in files] == ["0.png", "4.png", "1.png", "5.png"]
 
 
 def test_a_training_starts_from_a_hub_folder_but_not_inside_of_one(root: Path) -> None:
