@@ -84,6 +84,8 @@ def write_card(options: Options, folder: Path, generators: Sequence[str], record
         "method": f"`--model {method}`",
         "training images": flags.dataset or Path(str(recorded.get("dataroot", ""))).name or "not stated",
         "licence": flags.license or "not stated", "channels": f"{data.input_nc} to {data.output_nc}",
+        **{f"values of {domain}": f"{of[0]:g} to {of[1]:g}" for domain, of in (("A", data.range_A), ("B", data.range_B))
+           if of},
         "checkpoint": run.tag + ", moving average" * bool(average)}
     pictures, calls = [], []
     for name in generators:

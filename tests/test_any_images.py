@@ -117,6 +117,17 @@ def test_a_generator_of_five_bands_is_exported(bands: Path) -> None:
     assert np.abs(session.run(None, {"images": images.numpy()})[0] - expected.numpy()).max() < 1e-4
 
 
+def test_a_folder_to_share_has_the_range_and_the_bands(bands: Path) -> None:
+    outcome = run("export.py", "--name", "whole", "--checkpoints_dir", bands / "checkpoints", "--gpu_ids", "-1",
+                  "--format", "hub", "--output", bands / "hub", "--dataroot", bands / "data" / "testA")
+    assert outcome.code == 0, outcome.err
+    assert "values of A | 0 to 4500" in (bands / "hub" / "README.md").read_text(encoding="utf-8")
+    shared, own = (load(bands / place, device="-1") for place in ("hub", "checkpoints/whole"))
+    assert (shared.reading, shared.bands) == (own.reading, own.bands) == ((5, (0, 4500), "--range_A"), (3, 2, 1))
+    values = np.load(bands / "data" / "testA" / "0000.npy")
+    assert np.array_equal(shared(values), own(values))
+
+
 def test_the_app_takes_a_file_of_five_bands(bands: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     checkpoint = find_checkpoints(bands / "checkpoints")["whole, latest"]

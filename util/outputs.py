@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class OutputFormat:
         bands: ``--rgb_bands``, for pictures.
 
     Raises:
-        UserError: the format has no such values.
+        UserError: the format has no such values, or needs a package.
     """
 
     name: str = "png"
@@ -43,6 +44,8 @@ class OutputFormat:
         typed = f"--output_format {self.name} --output_bits {self.bits}"
         if self.is_picture:
             return
+        if self.name == "tiff" and find_spec("tifffile") is None:
+            raise UserError("--output_format tiff needs the package tifffile: pip install tifffile")
         if self.name in ("jpg", "webp"):
             raise UserError(f"{typed}: {self.name} has 8 bits; choose png, tiff or npy")
         if self.name == "png" and (self.bits == 32 or self.dtype.kind != "u"):
