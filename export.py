@@ -18,6 +18,7 @@ from evaluation.hub_export import export_hub_folder
 from inference import Translator
 from models import MODELS, Model
 from models.exporting import FORMATS, Translation, largest_difference
+from models.sb import BridgeModel
 from models.styles import StyledModel
 from options import EXPORT, DataFlags, ExportFlags, FlagOwner, Options, RunFlags, parse
 from util.errors import UserError, run_program
@@ -66,6 +67,8 @@ def export_file(options: Options, translator: Translator) -> None:
     checkpoint = weights_path(run.folder, run.tag, next(iter(translator.networks)))
     path = Path(flags.output) if flags.output else checkpoint.with_suffix(f".{flags.format}")
     model = translator.model
+    if isinstance(model, BridgeModel):
+        raise UserError("--model sb translates in several steps, and a file would hold one of them: use --format hub")
     translation = Translation(next(iter(model.networks.values())), *styles(model), uint8=flags.uint8)
     with replacing(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the exporters have to say about versions to come

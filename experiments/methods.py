@@ -23,6 +23,8 @@ MORE = {
         ("QS-Attn", "--lambda_NCE 3 --query_by entropy"))},
     "gc_gan": "--model gc_gan --geometry rot",
     "gc_gan-FSeSim": f"--model gc_gan --geometry rot {STRUCTURE} --use_norm --structure fsesim",
+    "sb": "--model sb --nce_layers 0,4,7 --lambda_NCE 3 --pool_size 0",
+    "sb-LSeSim": f"--model sb {STRUCTURE} --structure lsesim --augment --pool_size 0",
     "munit": "--model munit --lambda_cycle 10",
 }
 """Methods that docs' table does not have: name them with ``--methods``."""

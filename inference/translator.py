@@ -227,6 +227,8 @@ def _load(folder: Path, epoch: str, flags: Mapping[str, Any]) -> Translator:
         if half:
             raise ValueError(f"model_suffix {half}: {folder} has one generator, with several styles; leave it out")
         own = {"model": recorded.get("model", "munit_sc"), "n_styles": STYLES}
+    elif recorded.get("model") == "sb":
+        own = {"model": "sb"}
     elif half == "_B" and {"input_nc", "output_nc"} <= recorded.keys():  # it translates the other way
         own |= {"input_nc": recorded["output_nc"], "output_nc": recorded["input_nc"],
                 "direction": "AtoB" if recorded.get("direction") == "BtoA" else "BtoA"}

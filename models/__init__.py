@@ -7,6 +7,7 @@ from .gc_gan import GeometryModel
 from .munit import MunitModel
 from .munit_sc import MultiModalModel
 from .pix2pix import PairedModel
+from .sb import BridgeModel
 from .sc import SpatialCorrelativeModel
 from .sinsc import SingleImageModel
 from .test import TestModel
@@ -20,6 +21,7 @@ MODELS: dict[str, type[Model]] = {
     "pix2pix": PairedModel,
     "munit": MunitModel,
     "munit_sc": MultiModalModel,
+    "sb": BridgeModel,
     "test": TestModel,
 }
 """The models that ``--model`` names."""

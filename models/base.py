@@ -118,7 +118,8 @@ class Model(FlagOwner, ABC):
         return {name: image for draw in self.drawings for name, image in draw(images).items()}
 
     def discriminator_loss(
-        self, name: str, real: Tensor, fake: Tensor, *, gan_mode: str, penalty: float = 0.0, r1: float = 0.0
+        self, name: str, real: Tensor, fake: Tensor, *, gan_mode: str, penalty: float = 0.0, r1: float = 0.0,
+        given: tuple[Tensor, ...] = (),
     ) -> Objective:
         """The adversarial loss of a discriminator, with its gradient penalties.
 
@@ -129,6 +130,7 @@ class Model(FlagOwner, ABC):
             gan_mode: see `gan_loss`.
             penalty: weight of the gradient penalty, see `gradient_penalty`.
             r1: weight of the gradient penalty at real images, see `r1_penalty`.
+            given: further inputs of the discriminator, the same for all images.
 
         Returns:
             The mean of ``D_real`` and ``D_fake`` plus, where weighted, ``D_penalty`` and ``D_R1``, for a
@@ -136,7 +138,7 @@ class Model(FlagOwner, ABC):
         """
         discriminator = self.networks[name]
         real, fake = self.augment(real), self.augment(fake.detach())
-        of_real, of_fake = judge(discriminator, real, fake)
+        of_real, of_fake = judge(discriminator, real, fake, *given)
         terms = {f"{name}_real": gan_loss(of_real, True, mode=gan_mode, for_discriminator=True),
                  f"{name}_fake": gan_loss(of_fake, False, mode=gan_mode, for_discriminator=True)}
         loss = torch.stack(list(terms.values())).mean()
@@ -150,14 +152,15 @@ class Model(FlagOwner, ABC):
             loss = loss + terms[f"{name}_R1"]
         return Objective(loss, terms)
 
-    def adversarial(self, name: str, fake: Tensor, *, gan_mode: str) -> Tensor:
+    def adversarial(self, name: str, fake: Tensor, *, gan_mode: str, given: tuple[Tensor, ...] = ()) -> Tensor:
         """The generator's adversarial loss against the discriminator ``name``.
 
         Args:
             fake: [B, C, H, W]; gradients reach it, through ``--diff_augment``.
             gan_mode: see `gan_loss`.
+            given: see `discriminator_loss`.
         """
-        scores = self.networks[name](self.augment(fake))
+        scores = self.networks[name](self.augment(fake), *given)
         return gan_loss(scores, True, mode=gan_mode, for_discriminator=False)
 
     def augment(self, images: Tensor) -> Tensor:
@@ -230,7 +233,7 @@ def pad_to_fit(images: Tensor, multiple: int, least: int) -> Tensor:
     return F.pad(images, (0, right, 0, down), mode="reflect" if down < height and right < width else "replicate")
 
 
-def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list[Prediction]:
+def judge(discriminator: nn.Module, real: Tensor, fake: Tensor, *given: Tensor) -> list[Prediction]:
     """The scores of real and of generated images, in one pass where that is faster and changes nothing.
 
     That is, not on CPUs, whose caches prefer one image after the other; and where both have one size and no layer
@@ -238,13 +241,13 @@ def judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list[Predicti
     """
     beyond = any(isinstance(module, nn.BatchNorm2d | MinibatchDeviation) for module in discriminator.modules())
     if beyond or real.shape[1:] != fake.shape[1:] or real.device.type == "cpu":
-        return [discriminator(real), discriminator(fake)]
-    return judge_together(discriminator, real, fake)
+        return [discriminator(real, *given), discriminator(fake, *given)]
+    return judge_together(discriminator, real, fake, *given)
 
 
-def judge_together(discriminator: nn.Module, real: Tensor, fake: Tensor) -> list[Prediction]:
+def judge_together(discriminator: nn.Module, real: Tensor, fake: Tensor, *given: Tensor) -> list[Prediction]:
     """The scores of images of one size, in one pass."""
-    scores, sizes = discriminator(torch.cat([real, fake])), [len(real), len(fake)]
+    scores, sizes = discriminator(torch.cat([real, fake]), *given), [len(real), len(fake)]
     if isinstance(scores, Tensor):
         return list(scores.split(sizes))
     return [list(scales) for scales in zip(*(scale.split(sizes) for scale in scores), strict=True)]

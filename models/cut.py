@@ -48,11 +48,9 @@ def ascending_numbers(text: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class PatchFlags:
-    """Contrastive unpaired translation."""
+class ContrastFlags:
+    """The adversarial and the patch-wise contrastive loss."""
 
-    CUT_mode: str = flag("CUT", "CUT, or FastCUT: the defaults --lambda_NCE 10 --nce_idt false --flip_equivariance "
-                         "--n_epochs 150 --n_epochs_decay 50", choices=("CUT", "FastCUT"))
     lambda_GAN: float = flag(1.0, "weight of the generator's adversarial loss", minimum=0)
     lambda_NCE: float = flag(1.0, "weight of the patch-wise contrastive loss", minimum=0)
     nce_idt: bool = flag(True, "the contrastive loss also between real B images and their translations")
@@ -62,6 +60,14 @@ class PatchFlags:
     netF_nc: int = flag(256, "channels of the heads", minimum=1)
     num_patches: int = flag(256, "patches a layer", minimum=1)
     nce_T: float = flag(0.07, "temperature of the contrastive loss", above=0)
+
+
+@dataclass(frozen=True)
+class PatchFlags(ContrastFlags):
+    """Contrastive unpaired translation."""
+
+    CUT_mode: str = flag("CUT", "CUT, or FastCUT: the defaults --lambda_NCE 10 --nce_idt false --flip_equivariance "
+                         "--n_epochs 150 --n_epochs_decay 50", choices=("CUT", "FastCUT"))
     flip_equivariance: bool = flag(False, "mirror half of the inputs before the generator, and its features after it")
     nce_loss: str = flag("patchnce", "the contrastive loss: patchnce; monce, with negatives weighted by optimal "
                          "transport; hdce, decoupled with hard negatives; src, the same and --lambda_SRC. hdce and src "

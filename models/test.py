@@ -16,6 +16,9 @@ from .base import Model, translate_any_size
 from .building import build_generator, is_reversed, refuse_way_back
 from .objective import Minimize
 
+MORE_INPUTS = {"style_dim": "a style", "num_timesteps": "steps"}
+"""Flags of models whose generators take more than images, and what these need."""
+
 
 @dataclass(frozen=True)
 class SuffixFlags:
@@ -43,9 +46,9 @@ class TestModel(Model):
         values = options.as_dict()
         folder = Path(values["checkpoints_dir"]) / values["name"]
         recorded = recorded_flags(folder) or {}
-        if "style_dim" in recorded:
+        if missing := next((what for flag, what in MORE_INPUTS.items() if flag in recorded), None):
             model = recorded.get("model")
-            raise UserError(f"{folder} was trained with --model {model}, whose generator needs a style: add --model "
+            raise UserError(f"{folder} was trained with --model {model}, whose generator needs {missing}: add --model "
                             f"{model} (and --dataset_mode single for a plain folder or a file)")
         tag, average = options[RunFlags].tag, AVERAGE * options[TestFlags].use_ema
         whole, *halves = (has_network(folder, tag, f"G{half}{average}") for half in ("", "_A", "_B"))

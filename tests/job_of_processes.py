@@ -13,6 +13,7 @@ from torch import Tensor
 from data import DATASETS
 from models import MODELS
 from models.precision import prepare
+from models.sb import BridgeModel
 from models.styles import StyledModel
 from options import TRAIN, RunFlags, SpeedFlags, TrainFlags, parse
 from training.job import train_in
@@ -39,6 +40,8 @@ def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
     train_step = build_step(model, torch.device("cpu"), options, world)
     if isinstance(model, StyledModel):  # draws for each image; processes of one seed all draw the same
         model.draw_styles = lambda images, each=1: drawn_together(images, model.style_dim, each)
+    if isinstance(model, BridgeModel):
+        model.draw = lambda like, *shape: torch.randn(1, *shape, dtype=like.dtype).expand(len(like), *shape)
     found: dict[str, Tensor] = {}
     for step in range(2):
         generator = torch.Generator().manual_seed(step)

@@ -29,7 +29,8 @@ GENERATORS = {
 BATCHES = ((1, 16, 16), (1, 5, 7), (3, 9, 30), (2, 128, 129))
 NEEDS_ONNX = pytest.mark.skipif(not all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))), reason="no ONNX")
 KINDS = [pytest.param("onnx", marks=NEEDS_ONNX), pytest.param("pt2", marks=pytest.mark.slow)]
-SPECIAL = {flags.split()[1]: flags for flags in METHODS.values() if flags.split()[1] not in ("sc", "cut", "pix2pix", "gc_gan")}
+USUAL = ("sc", "cut", "pix2pix", "gc_gan", "sb")
+SPECIAL = {flags.split()[1]: flags for flags in METHODS.values() if flags.split()[1] not in USUAL}
 ARGUMENTS = ("--gpu_ids", "-1", "--name", "run")
 
 
@@ -126,6 +127,13 @@ def test_models_with_other_networks_are_exported(tmp_path: Path, name: str) -> N
     assert (outcome.code, outcome.err) == (0, "")
     generator = "G_A" if "G_A" in model.networks else "G"
     assert (tmp_path / "checkpoints" / "run" / f"latest_net_{generator}.pt2").is_file()
+
+
+def test_a_bridge_of_several_steps_is_no_file(tmp_path: Path) -> None:
+    saved(tmp_path, METHODS["UNSB"])
+    outcome = export(tmp_path, "--model", "sb")
+    assert outcome.code == 2
+    assert "--model sb translates in several steps, and a file would hold one of them: use --format hub" in outcome.err
 
 
 @pytest.mark.slow

@@ -209,8 +209,8 @@ def test_defaults_are_the_published_ones(tmp_path: Path) -> None:
         assert (options[TrainFlags].lr, options[TrainFlags].pool_size) == (0.0002, 0)
         return options[PatchFlags], (options[TrainFlags].n_epochs, options[TrainFlags].n_epochs_decay)
 
-    slow = PatchFlags("CUT", 1.0, 1.0, True, (0, 4, 8, 12, 16), 256, 256, 0.07, False)
-    fast = PatchFlags("FastCUT", 1.0, 10.0, False, (0, 4, 8, 12, 16), 256, 256, 0.07, True)
+    slow = PatchFlags(1.0, 1.0, True, (0, 4, 8, 12, 16), 256, 256, 0.07, "CUT", False)
+    fast = PatchFlags(1.0, 10.0, False, (0, 4, 8, 12, 16), 256, 256, 0.07, "FastCUT", True)
     assert values("") == values("--CUT_mode CUT") == (slow, (200, 200))
     assert values("--CUT_mode FastCUT") == (fast, (150, 50))
     assert values("--CUT_mode FastCUT --lambda_NCE 3 --n_epochs 7")[0].lambda_NCE == 3

@@ -39,7 +39,7 @@ class PlainStep:
 
     def descend(self, name: str, loss: Tensor) -> None:
         parameters = list(self.networks[name].parameters())
-        gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimizers[name].step()

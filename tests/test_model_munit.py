@@ -61,7 +61,7 @@ class PlainStep:
                            for name, of in self.parameters.items()}
 
     def descend(self, name: str, loss: Tensor) -> None:
-        gradients = torch.autograd.grad(loss, self.parameters[name], retain_graph=True)
+        gradients = torch.autograd.grad(loss, self.parameters[name], retain_graph=True, materialize_grads=True)
         for parameter, gradient in zip(self.parameters[name], gradients, strict=True):
             parameter.grad = gradient
         self.optimizers[name].step()

@@ -36,6 +36,9 @@ METHODS = {
     "CUT with MoNCE": "--model cut --nce_layers 0,4,8,12 --num_patches 16 --netF_nc 8 --nce_loss monce",
     "CUT with SRC and QS-Attn": "--model cut --nce_layers 0,4,12 --num_patches 16 --netF_nc 8 --nce_loss src "
                                 "--query_by entropy",
+    "UNSB": "--model sb --ngf 4 --num_timesteps 3 --nce_layers 0,4,8,12 --num_patches 16 --netF_nc 8",
+    # Rounding grows from step to step of a walk.
+    "UNSB with LSeSim": f"--model sb --ngf 4 --num_timesteps 2 {LOSSES} --structure lsesim --augment",
     "pix2pix": "--model pix2pix",
     "plain MUNIT": "--model munit --style_dim 3 --lambda_cycle 10",
     "MUNIT": f"--model munit_sc {LOSSES} --style_dim 3",

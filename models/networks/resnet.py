@@ -52,7 +52,7 @@ class ResnetGenerator(nn.Module):
         layers += [ResnetBlock(4 * ngf, norm=norm, dropout=dropout) for _ in range(blocks)]
         self.encoder_depth = len(layers)
         for channels in (4 * ngf, 2 * ngf):
-            layers += _double(channels, norm, antialias_up)
+            layers += double(channels, norm, antialias_up)
         layers += [ReflectionPad(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
         self.model = nn.Sequential(*layers)
 
@@ -113,7 +113,8 @@ def halve(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
     return [*layers, Downsample(2 * channels)] if antialias else layers
 
 
-def _double(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
+def double(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
+    """Layers that double height and width and halve ``channels``."""
     out = channels // 2
     layers: list[nn.Module]
     if antialias:
