@@ -51,7 +51,7 @@ def _lay_out(side: int) -> SimpleNamespace:
             parts.upload = gr.File(label="Image: drop it here", file_types=list(SUFFIXES), height=140, elem_id="upload")
             with gr.Column(visible=False) as parts.examples:
                 gr.Markdown("Or take an image of the checkpoint's own test set:")
-                parts.gallery = gr.Gallery(show_label=False, columns=EXAMPLES, height=110, allow_preview=False,
+                parts.gallery = gr.Gallery(show_label=False, columns=EXAMPLES, height=140, allow_preview=False,
                                            object_fit="contain", buttons=[], elem_id="examples")
         with gr.Column():
             parts.largest = gr.Slider(min(64, side), max(4096, side), side, step=1,

@@ -92,6 +92,7 @@ class HtmlSink(Sink):
         self.refresh_seconds, self.update_every = refresh_seconds, update_every
         self._warn, self._step, self._resumed = warn, resume_step, resume_step
         self._start, self._status = time.monotonic(), "running"
+        self._saved: set[Path] = set()  # images that do not change
         self._latest: dict[str, float] = {}
         self._curves: Curves | None = Curves()
         self._charts: dict[str, str] = {}
@@ -127,7 +128,11 @@ class HtmlSink(Sink):
         for name, image in images.items():
             row, label = row_and_label(name)
             path = self._images / row / f"{quote(label, safe='')}.png"
-            if row != TRAINING and label not in FIXED:
+            if path in self._saved:
+                continue
+            if row != TRAINING and label in FIXED:
+                self._saved.add(path)
+            elif row != TRAINING:
                 path = path.with_name(f"{path.stem}_{step:08d}.png")
                 steps = self._frames.setdefault(path.parent.name, {}).setdefault(label, [])
                 steps += [step] if step not in steps else []
