@@ -2,6 +2,7 @@
 
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from data.sampler import spread
 from evaluation.reading import AS_STORED, PictureReader
 from util.errors import UserError
-from util.images import is_image, save_image
+from util.images import find_images, save_image
 from util.state_dicts import AVERAGE
 
 from .checkpoints import Checkpoint
@@ -30,8 +31,10 @@ def examples(checkpoint: Checkpoint) -> list[Path]:
     for phase in ("test", recorded.get("phase", "train")):
         for root in roots:
             folder = root / f"{phase}{domain}"
-            if folder.is_dir() and (found := sorted(path for path in folder.iterdir() if is_image(path))):
-                return [found[place] for place in spread(EXAMPLES, len(found))]
+            if folder.is_dir():
+                with suppress(UserError):  # there are none
+                    found = find_images(folder, "--dataroot")
+                    return [found[place] for place in spread(EXAMPLES, len(found))]
     return []
 
 
