@@ -249,7 +249,11 @@ def test_an_incomplete_cityscapes_is_refused(cityscapes: Path, lost: str, said: 
 
 # --- videos
 
-needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="ffmpeg is not installed")
+try:
+    FFMPEG = find_ffmpeg()
+except UserError:
+    FFMPEG = ""
+needs_ffmpeg = pytest.mark.skipif(not FFMPEG, reason="ffmpeg is not installed")
 
 
 @pytest.fixture
@@ -257,7 +261,7 @@ def video(tmp_path: Path) -> Path:
     """40 frames at 10 a second: grey levels 0, 6, 12 and so on, but the second half stands still."""
     frames = b"".join(np.full((16, 24, 3), 6 * min(number, 20), np.uint8).tobytes() for number in range(40))
     path = tmp_path / "a'%d b.mkv"
-    subprocess.run(["ffmpeg", "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "24x16", "-r", "10", "-i",
+    subprocess.run([FFMPEG, "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "24x16", "-r", "10", "-i",
                     "-", "-c:v", "ffv1", f"file:{path}"], input=frames, check=True, timeout=60)
     return path
 
@@ -318,7 +322,7 @@ def test_what_is_no_video_is_one_sentence(
 def film(tmp_path: Path) -> Path:
     """A second at 30000/1001 frames a second, with a tone from half a second on."""
     path = tmp_path / "film.mkv"
-    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=22x16:rate=30000/1001:duration=1",
+    subprocess.run([FFMPEG, "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=22x16:rate=30000/1001:duration=1",
                     "-f", "lavfi", "-i", "sine=frequency=440:duration=1,volume=0:enable='lt(t,0.5)'", "-c:v", "ffv1",
                     "-c:a", "pcm_s16le", f"file:{path}"], check=True, timeout=60)
     return path
@@ -326,7 +330,7 @@ def film(tmp_path: Path) -> Path:
 
 def raw(path: Path, kind: str, *flags: str) -> np.ndarray:
     """Frames [N, H, W, 3] or samples [N] of a video."""
-    made = subprocess.run(["ffmpeg", "-v", "error", "-i", f"file:{path}", *flags, "-"], check=True, timeout=60,
+    made = subprocess.run([FFMPEG, "-v", "error", "-i", f"file:{path}", *flags, "-"], check=True, timeout=60,
                           capture_output=True).stdout
     return np.frombuffer(made, np.uint8 if kind == "v" else np.int16)
 
@@ -339,7 +343,7 @@ def test_frames_become_a_video_of_the_sources_rate_and_sound(tmp_path: Path, fil
     assert "30 frames at 29.97 a second, the sound of" in outcome.out
     made = tmp_path / "new" / "film.mkv"
     assert [path.name for path in made.parent.iterdir()] == ["film.mkv"]
-    source = probe("ffmpeg", made)
+    source = probe(FFMPEG, made)
     assert (source.rate, source.has_sound) == (Fraction(30000, 1001), True)
     frames = raw(made, "v", "-f", "rawvideo", "-pix_fmt", "rgb24").reshape(-1, 16, 22, 3)
     assert len(frames) == 30

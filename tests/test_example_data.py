@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from cli import ROOT, TINY, run
 from doc_pages import Page, commands
 from PIL import Image
 
+from datasets.from_video import find_ffmpeg
 from datasets.make_example import KINDS
+from util.errors import UserError
 
 PAGE = Page(ROOT / "docs" / "datasets.md")
 SMALL = {
@@ -49,6 +52,25 @@ def test_the_commands_of_a_section_run(kind: str, tmp_path: Path, monkeypatch: p
         values = tifffile.imread(results / "outputs" / "fake_B" / "0000.tif")
         assert (values.dtype, values.shape) == (np.uint16, (40, 40))
         assert values.max() <= 4095
+
+
+def test_the_commands_of_the_video_section_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        ffmpeg = find_ffmpeg()
+    except UserError:
+        pytest.skip("ffmpeg is not installed")
+    monkeypatch.chdir(tmp_path)
+    for name in ("day.mp4", "night.mp4", "drive.mp4"):
+        subprocess.run([ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=48x40:rate=30:duration=1", "-f",
+                        "lavfi", "-i", "sine=duration=1", name], check=True, timeout=60)
+    small = SMALL | {"datasets/from_video.py": (), "datasets/to_video.py": ()}
+    section = PAGE.path.read_text(encoding="utf-8").split("### Video\n")[1].split("\n## ")[0]
+    found = [words[1:] for block in PAGE.blocks if block.text in section for _, words in commands(block)]
+    assert len(found) == 6
+    for program, *arguments in found:
+        outcome = run(program.replace("/", "."), *arguments, *small[program])
+        assert outcome.code == 0, outcome.err
+    assert outcome.out == "translated.mp4: 30 frames at 30 a second, the sound of drive.mp4\n"
 
 
 def test_examples_have_pairs_to_test_with_and_depend_on_the_seed(tmp_path: Path) -> None:
