@@ -150,14 +150,17 @@ class HtmlSink(Sink):
 
     def _draw(self) -> None:
         """Draw the curves, if enough time has passed."""
-        start = time.monotonic()
-        if self._curves is None or start < self._next_drawing:
+        if self._curves is None or not self._latest or time.monotonic() < self._next_drawing:
             return
         try:
+            import matplotlib.figure  # noqa: F401, PLC0415 - optional, and slow only the first time
+
+            start = time.monotonic()
             self._charts = self._curves.charts()
         except ImportError:
             self._curves = None
             self._warn("no curves on the web page: the package matplotlib is not installed (pip install matplotlib)")
+            return
         end = time.monotonic()
         self._next_drawing = end + max(self.refresh_seconds, (end - start) / SHARE)
 
