@@ -24,6 +24,7 @@ from util.errors import UserError
 from util.shown import picture
 
 from .building import adam
+from .losses.patch_nce import lowest_entropy
 from .networks import VGG16Features, initialize
 from .networks.backbones import library_and_name
 from .networks.features import VGG16, create_features, distinct_layers, feature_shapes
@@ -59,6 +60,9 @@ class StructureFlags:
                             "of torchvision or timm, downloaded once), random, or a file")
     vgg_lr_scale: float = flag(0.0, "learning rate of LSeSim's --feature_net, as a multiple of --lr; 0: frozen",
                                minimum=0)
+    query_by: str = flag("random", "query positions of the generator's loss: random ones, or those of the input whose "
+                         "attention, the softmax of cosines over --T, has the lowest entropy; the heads of LSeSim "
+                         "always learn from random ones", choices=("random", "entropy"))
 
 
 class Pair(NamedTuple):
@@ -194,12 +198,14 @@ class Structure:
     def distance(self, features: PairFeatures) -> Tensor:
         """Structure distance between a pair's ``source`` and ``target``, by ``--loss_mode``."""
         if self.flags.loss_mode == "info":
-            return self.loss.contrast(*self._at_layers(features.by_image, "source", "target", "other"))
+            layers = self._at_layers(features.by_image, "source", "target", "other")
+            return self.loss.contrast(*layers, positions=self._queries(layers[0]))
         return self.between(features["source"], features["target"])
 
     def between(self, source: Features, target: Features) -> Tensor:
         """Structure distance between the features of an image and of its translation, both from `extract`."""
-        distance: Tensor = self.loss(*self._at_layers({"source": source, "target": target}, "source", "target"))
+        layers = self._at_layers({"source": source, "target": target}, "source", "target")
+        distance: Tensor = self.loss(*layers, positions=self._queries(layers[0]))
         return distance
 
     def extract(self, images: Mapping[str, Tensor], *, compiled: bool = True) -> dict[str, Features]:
@@ -250,6 +256,14 @@ class Structure:
         if for_heads and pair.source_aug is not None and pair.other_aug is not None:
             real |= {"source_aug": pair.source_aug, "other_aug": negative(pair.other_aug, like=pair.source)}
         return self.extract(real) | self.extract({"target": pair.target})
+
+    @torch.no_grad()
+    def _queries(self, source: Sequence[Tensor]) -> list[Tensor] | None:
+        """Query positions [B, N] of each layer's features by ``--query_by``; None: random ones, or all."""
+        if self.flags.query_by == "random" or self.flags.patch_nums is None:
+            return None
+        rows = (F.normalize(features.flatten(2).mT, dim=2) / self.flags.T ** 0.5 for features in source)
+        return [lowest_entropy(of, self.flags.patch_nums) for of in rows]
 
     def _at_layers(self, seen: Mapping[str, Features], *images: str) -> list[list[Tensor]]:
         """The features at ``--attn_layers`` of each image."""

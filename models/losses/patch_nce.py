@@ -130,14 +130,28 @@ def attention_rows(features: Tensor, count: int, *, chunk: int = 1024) -> Tensor
     """
     with torch.autocast(features.device.type, enabled=False):
         rows = features.flatten(2).mT if features.dtype == torch.float64 else features.flatten(2).mT.float()
-        entropies = []
-        for part in rows.split(chunk, dim=1):
-            logs = (part @ rows.mT).log_softmax(dim=2)
-            entropies.append(-(logs.exp() * logs).sum(dim=2))
-        entropy = torch.cat(entropies, dim=1)  # [B, H * W]
-        places = entropy.topk(min(count, entropy.shape[1]), dim=1, largest=False).indices  # [B, N]
+        places = lowest_entropy(rows, count, chunk=chunk)
         chosen = rows.gather(1, places[:, :, None].expand(-1, -1, rows.shape[2]))
         return (chosen @ rows.mT).softmax(dim=2)
+
+
+def lowest_entropy(rows: Tensor, count: int, *, chunk: int = 1024) -> Tensor:
+    """The places whose attention, the softmax of the products of their rows with all rows, has the lowest entropy.
+
+    Args:
+        rows: [B, M, C], of the M places of an image.
+        count: number of places, at most M of which there are.
+        chunk: places whose attention is in memory at a time.
+
+    Returns:
+        LongTensor [B, N], lowest entropy first.
+    """
+    entropies = []
+    for part in rows.split(chunk, dim=1):
+        logs = (part @ rows.mT).log_softmax(dim=2)
+        entropies.append(-(logs.exp() * logs).sum(dim=2))
+    entropy = torch.cat(entropies, dim=1)  # [B, M]
+    return entropy.topk(min(count, entropy.shape[1]), dim=1, largest=False).indices
 
 
 def attend(attention: Tensor, features: Tensor) -> Tensor:
