@@ -40,6 +40,9 @@ def export_hub_folder(options: Options, translator: Translator) -> None:
     folder = Path(options[ExportFlags].output or Path("hub", run.name))
     if folder.exists() and not (folder.is_dir() and (is_hub_folder(folder) or not any(folder.iterdir()))):
         raise UserError(f"{folder} is there, and is no folder of an earlier export: choose another --output")
+    if folder.resolve() == run.folder.resolve():
+        raise UserError(f"{folder} would replace itself, and its model card would lose the training and the scores: "
+                        "choose another --output")
     average = AVERAGE if options[TestFlags].use_ema else ""
     networks = {name.removesuffix(AVERAGE): network.state_dict() for name, network in translator.networks.items()}
     for name in MODELS[run.model].shared:

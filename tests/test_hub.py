@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -21,15 +22,18 @@ from util.errors import UserError
 pytest.importorskip("huggingface_hub")
 from hub_server import Hub, running_hub
 
+PAGE = (ROOT / "docs" / "export.md").read_text(encoding="utf-8").replace("OWNER", "owner")
+SNIPPET, = re.findall(r"```python unchecked\n(.*owner/mine.*?)```", PAGE, re.DOTALL)
 LOADS = """
 import json, sys
 sys.path.insert(0, {root!r})
 from inference import load
 from util.errors import UserError
+{snippet}
 found = {{}}
 for name in {names!r}:
     try:
-        load(name, device="-1")("photo.png").save(name.replace("/", "_") + ".png")
+        load(name, device="-1")("photo.jpg").save(name.replace("/", "_") + ".png")
     except UserError as error:
         found[name] = str(error)
 print(json.dumps(found))
@@ -40,7 +44,7 @@ print(json.dumps(found))
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An experiment in ``checkpoints/mine``, and a photograph."""
     root = save_folders(tmp_path_factory.mktemp("hub"), "test")
-    save_noise(root / "photo.png", 0, (37, 26))
+    save_noise(root / "photo.jpg", 0, (37, 26))
     torch.manual_seed(1)
     options = train_options(root, "--name mine --init_gain 0.2")
     save_checkpoint(root / "checkpoints" / "mine", "latest", MODELS["sc"](options, training=True), {})
@@ -55,9 +59,13 @@ def export(hub: Hub, root: Path, *flags: str, **variables: str) -> Outcome:
 
 
 def loads(hub: Hub, root: Path, *names: str, **variables: str) -> dict[str, str]:
-    """Load models in a process of their own, since the client reads its variables once; returns the errors."""
-    outcome = run_process("-c", LOADS.format(root=str(ROOT), names=names), cwd=root,
-                          env={**hub.environment(root / "home"), **variables})
+    """Run the lines of the page and load models, in a process, since the client reads its variables once.
+
+    Returns:
+        The errors by name.
+    """
+    outcome = run_process("-c", LOADS.format(root=str(ROOT), names=names, snippet=SNIPPET), cwd=root,
+                          env={**hub.environment(root / "home"), "CUDA_VISIBLE_DEVICES": "", **variables})
     assert outcome.code == 0, outcome.err
     errors: dict[str, str] = json.loads(outcome.out.splitlines()[-1])
     return errors
@@ -78,9 +86,10 @@ def test_a_model_is_uploaded_downloaded_and_found_without_a_network(root: Path) 
         errors = loads(hub, root, "owner/mine", "owner/bert", "owner/empty", "owner/none", "owner/gated",
                        "checkpoints/none")
     assert "owner/mine" not in errors, errors
-    expected = load(root / "checkpoints" / "mine", device="-1")(root / "photo.png")
-    with Image.open(root / "owner_mine.png") as picture:
-        assert np.array_equal(picture, expected)
+    expected = load(root / "checkpoints" / "mine", device="-1")(root / "photo.jpg")
+    for made in ("owner_mine.png", "painting.png"):
+        with Image.open(root / made) as picture:
+            assert np.array_equal(picture, expected)
     for name, words in (
         ("owner/bert", "config.json describes no generator of this project"),
         ("owner/empty", f"{hub.url}/owner/empty is no generator of this project, for it lacks config.json or model"),

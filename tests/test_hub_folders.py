@@ -188,6 +188,10 @@ def test_an_earlier_export_is_replaced_and_another_folder_is_not(root: Path, tmp
     assert outcome.code == 2
     assert f"{other} is there, and is no folder of an earlier export: choose another --output" in outcome.err
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    outcome = run("export.py", "--checkpoints_dir", root / "hub", "--name", "fsesim", "--format", "hub", "--output",
+                  root / "hub" / "fsesim")
+    assert outcome.code == 2
+    assert "fsesim would replace itself, and its model card would lose the training" in outcome.err
     folder = shutil.copytree(root / "hub" / "munit", tmp_path / "shared")
     assert export(root, "--name", "fsesim", "--output", folder).code == 0
     assert load(folder, device="-1").styles == 1
