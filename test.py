@@ -29,7 +29,7 @@ from util.terminal import TerminalSink
 from util.words import counted
 
 REPORT_EVERY = 100  # images between two lines of progress
-SETTINGS = ("preprocess", "load_size", "crop_size", "direction", "input_nc", "output_nc", "rgb_bands", "eval", "seed",
+CONDITIONS = ("preprocess", "load_size", "crop_size", "direction", "input_nc", "output_nc", "rgb_bands", "eval", "seed",
             "n_styles", "range_A", "range_B", "output_format", "output_bits", "aspect_ratio", "tile",
             "tile_overlap", "tile_statistics", "amp", "pages")
 """Flags that the results depend on."""
@@ -86,7 +86,7 @@ def conditions(options: Options, translator: SetTranslator) -> dict[str, Any]:
     """List what the translations depend on, except their inputs."""
     everything, run = options.as_dict(), options[RunFlags]
     return {"sha256": {name: sha256(weights_path(run.folder, run.tag, name)) for name in translator.networks},
-            **{name: show(everything[name]) for name in SETTINGS if name in everything}}
+            **{name: show(everything[name]) for name in CONDITIONS if name in everything}}
 
 
 def save(

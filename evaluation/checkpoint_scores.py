@@ -3,14 +3,16 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from metrics.bootstrap import Estimate
 from metrics.scores import SCORES
 from util.errors import UserError
 from util.files import sha256
 from util.state_dicts import weights_path
 from util.terminal import with_progress
 
+from .checkpoint_pictures import CheckpointPictures
 from .experiments import Experiment
 from .generator_scores import GENERATOR_SCORES, GeneratorScorer
 from .reports import warn
@@ -18,7 +20,8 @@ from .scoring import program_conditions
 from .set_translator import SetTranslator
 
 Entry = dict[str, Any]
-"""A checkpoint: ``tag``, ``epochs`` and ``images`` if known, ``sha256`` of its networks, and scores."""
+"""A checkpoint: ``tag``, ``epochs`` and ``images`` if known, ``sha256`` of its networks, scores (``frechet``, say, and
+``frechet_interval``), and ``shown``, see `CheckpointPictures.of`."""
 
 PLACE = ("tag", "epochs", "images", "sha256")
 """Keys of an entry that describe the file, not its scores."""
@@ -28,7 +31,7 @@ HEADINGS = {name: SCORES[name].heading for name in GENERATOR_SCORES}
 
 def score_checkpoints(
     experiment: Experiment, tags: Sequence[str], scorer: GeneratorScorer, known: Mapping[str, Entry], *,
-    keep: Callable[[list[Entry]], None] = lambda entries: None,
+    keep: Callable[[list[Entry]], None] = lambda entries: None, pictures: CheckpointPictures | None = None,
 ) -> list[Entry]:
     """Score checkpoints; a damaged one is left out with a warning.
 
@@ -37,6 +40,7 @@ def score_checkpoints(
         scorer: made for this experiment; its weights are replaced.
         known: earlier entries, see `known_scores`.
         keep: called after each new score with all entries so far, so that an interrupted run loses nothing.
+        pictures: shows each checkpoint.
 
     Raises:
         UserError: all are damaged, or an image of the test set cannot be read.
@@ -54,7 +58,9 @@ def score_checkpoints(
         key = _key(digests)
         new = key not in scored
         if new:
-            scored[key] = {**(scorer.scores() or {}), **program_conditions(scorer.translator.device)}
+            scored[key] = {**flat(scorer.estimates() or {}), **program_conditions(scorer.translator.device)}
+        if pictures:
+            scored[key] = {**scored[key], "shown": pictures.of(key, scored[key].get("shown", {}))}
         entries.append({"tag": tag, **progress, "sha256": digests,
                         **{name: value for name, value in scored[key].items() if name not in PLACE}})
         if new:
@@ -100,19 +106,56 @@ def best_of(entries: Sequence[Mapping[str, Any]], score: str) -> int | None:
     return min(found, key=lambda number: sign * entries[number][score], default=None)
 
 
-def score_rows(
-    entries: Sequence[Mapping[str, Any]], first: Sequence[str]
-) -> tuple[list[str], list[list[str]], set[tuple[int, int]]]:
-    """Format entries for a table: columns, rows of cells, and the (row, column) of the best values.
+def ties_of(entries: Sequence[Mapping[str, Any]], score: str) -> list[int]:
+    """Find the entries that tie with the best one: their intervals overlap, or, without intervals, they are equal."""
+    best = best_of(entries, score)
+    if best is None:
+        return []
+    low, high = _interval(entries[best], score)
+    return [number for number, entry in enumerate(entries) if number != best and score in entry
+            and _interval(entry, score)[0] <= high and _interval(entry, score)[1] >= low]
 
-    The columns before the scores have the keys ``first``.
-    """
+
+def flat(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    """Return the values and, under ``NAME_interval``, the intervals."""
+    found: dict[str, Any] = {}
+    for name, of in estimates.items():
+        found |= {name: of.value, **({f"{name}_interval": list(of.interval)} if of.interval else {})}
+    return found
+
+
+class ScoreTable(NamedTuple):
+    """Entries for a table."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    best: set[tuple[int, int]]
+    """(row, column) of the best value of each score."""
+    tied: set[tuple[int, int]]
+    """(row, column) of the values that tie with it."""
+
+
+def score_rows(entries: Sequence[Mapping[str, Any]], first: Sequence[str], *, intervals: bool = False) -> ScoreTable:
+    """Format entries for a table, with their intervals if asked for; the columns before the scores are ``first``."""
     scores = [name for name in HEADINGS if any(name in entry for entry in entries)]
-    rows = [[*(str(entry.get(name, "")) for name in first),
-             *(f"{entry[name]:.4g}" if name in entry else "" for name in scores)] for entry in entries]
+
+    def cell(entry: Mapping[str, Any], name: str) -> str:
+        if name not in entry:
+            return ""
+        low, high = _interval(entry, name)
+        return f"{entry[name]:.4g}" + f" ({low:.4g} to {high:.4g})" * (intervals and f"{name}_interval" in entry)
+
+    rows = [[*(str(entry.get(name, "")) for name in first), *(cell(entry, name) for name in scores)]
+            for entry in entries]
     best = {(row, len(first) + column) for column, name in enumerate(scores)
             if (row := best_of(entries, name)) is not None}
-    return [*first, *(HEADINGS[name] for name in scores)], rows, best
+    tied = {(row, len(first) + column) for column, name in enumerate(scores) for row in ties_of(entries, name)}
+    return ScoreTable([*first, *(HEADINGS[name] for name in scores)], rows, best, tied)
+
+
+def _interval(entry: Mapping[str, Any], score: str) -> tuple[float, float]:
+    low, high = entry.get(f"{score}_interval") or (entry[score], entry[score])
+    return low, high
 
 
 def score_curve(entries: Sequence[Mapping[str, Any]], score: str, axis: str) -> list[tuple[float, float]]:

@@ -1,9 +1,8 @@
 """``evaluate.py compare``: several experiments on one page."""
 
-import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,24 @@ from util.files import move_aside
 from util.loggers.curves import Curves
 from util.loggers.json_lines import read_values
 from util.loggers.registry import LOG
-from util.pages import charts, image_rows, new_page, text_table, write_page
+from util.pages import fill_page
 from util.plots import Points, line_chart
 from util.starts import read_starts
 
+from .checkpoint_pictures import CheckpointPictures, checkpoint_grid, choose_images
 from .checkpoint_scores import HEADINGS, Entry, known_scores, score_checkpoints, score_curve, score_rows
 from .epochs import conditions_text, score_text, scores_file
 from .experiments import Experiment, experiment_options
-from .flags import CheckpointFlags, VGGFlags
+from .flags import BootstrapFlags, CheckpointFlags, PictureFlags, VGGFlags
 from .generator_scores import GeneratorScorer
+from .image_scores import STRUCTURE
 from .reports import aligned, require_place, warn, write_json
 from .seeds import over_seeds, seed_rows
-from .set_translator import SetTranslator, Translated
 
 FIRST = ("experiment", "tag", "epochs", "images")
 START_COLUMNS = ("experiment", "start", "commit", "torch", "device", "command")
+PARTS = ("images", "small")
+"""Folders of a comparison; earlier ones have numbers."""
 SILENT = {
     "name", "suffix", "checkpoints_dir", "gpu_ids", "verbose", "num_threads", "continue_train", "epoch", "load_iter",
     *(of.name for of in (*fields(DisplayFlags), *fields(LoadingFlags)))}
@@ -46,16 +48,15 @@ class Compared:
     earlier: list[Entry]
     """The scores of other checkpoints, as far as ``evaluate.py epochs`` has computed them."""
     conditions: dict[str, Any]
-    pictures: list[tuple[str, dict[str, str]]]
-    """Names of some test images, and their files by label, relative to the page."""
+    names: list[str]
+    """Of the test images on the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flags(CheckpointFlags, VGGFlags):
+class Flags(CheckpointFlags, VGGFlags, BootstrapFlags, PictureFlags):
     """Show several experiments side by side, on a page."""
 
     names: tuple[str, ...] = flag(REQUIRED, "the experiments, at least two", positional=True, several=True)
-    num_images: int = flag(8, "number of test images on the page", minimum=1)
     name: str = flag("compare", "name of the result, a folder in results_dir", parse=plain_name)
 
 
@@ -73,12 +74,13 @@ def run(flags: Flags) -> None:
                         f"{flags.results_dir / flags.name}: choose another name for the comparison")
     folder = flags.results_dir / flags.name
     require_place(folder / "compare.json")
-    if others := sorted(path for path in folder.glob("*/") if path.is_dir() and not path.name.isdecimal()):
+    if others := sorted(path for path in folder.glob("*/")
+                        if path.is_dir() and path.name not in PARTS and not path.name.isdecimal()):
         raise UserError(f"--name {flags.name}: {others[0]} is no part of an earlier comparison, and would be moved "
                         "aside with it: choose another name for the comparison")
     if earlier := move_aside(folder):
         print(f"the earlier comparison is now in {earlier}")
-    compared = [compare(flags, experiment, root, folder, number) for number, experiment in enumerate(experiments)]
+    compared = [compare(flags, experiment, root, folder) for experiment in experiments]
     differences = differing_flags(experiments)
     entries = [{"experiment": of.experiment.name, **of.entry} for of in compared]
     seeds = over_seeds(experiments, entries, SILENT)
@@ -89,33 +91,19 @@ def run(flags: Flags) -> None:
     if seeds:
         columns, rows = seed_rows(seeds)
         print(f"\n{aligned([columns, *rows], left=1)}")
-    try:
-        write_html(folder / "index.html", compared, differences, seeds)
-        print(folder / "index.html")
-    except ImportError as error:
-        warn(f"no page: the package {error.name} is not installed (pip install {error.name})")
+    write_html(folder / "index.html", compared, differences, seeds)
+    print(folder / "index.html")
 
 
-def compare(
-    flags: Flags, experiment: Experiment, root: Path, folder: Path, number: int
-) -> Compared:
-    """Score an experiment's checkpoint, and write some of its translations to ``folder/NUMBER``."""
+def compare(flags: Flags, experiment: Experiment, root: Path, folder: Path) -> Compared:
+    """Score an experiment's checkpoint, and write some of its translations into the folder."""
     options = experiment_options(flags, experiment, root)
-    scorer = GeneratorScorer(options, choose_device(flags.gpu_ids), layer=flags.layer, weights=flags.vgg_weights)
+    scorer = GeneratorScorer(options, choose_device(flags.gpu_ids), layer=flags.layer, weights=flags.vgg_weights,
+                             bootstrap=flags.bootstrap, seed=flags.seed)
     known = known_scores(scores_file(flags, experiment), scorer.conditions)
-    entry, = score_checkpoints(experiment, [flags.epoch], scorer, known)
-    shown = some_translations(scorer.translator, flags.num_images, with_inputs=number == 0)
-    pictures = [(Path(translated.path).name, {label: f"{number}/{file}" for label, file in files.items()})
-                for translated, files in scorer.translator.save(shown, folder / str(number))]
-    return Compared(experiment, entry, list(known.values()), scorer.conditions, pictures)
-
-
-def some_translations(translator: SetTranslator, count: int, *, with_inputs: bool) -> Iterator[Translated]:
-    """Translate the first ``count`` images; leave out inputs and truths unless ``with_inputs``."""
-    for translated in itertools.islice(translator.translations(), count):
-        images = {label: image for label, image in translated.images.items()
-                  if with_inputs or label not in ("real_A", "real_B")}
-        yield replace(translated, images=images)
+    pictures = CheckpointPictures(scorer.translator, folder, choose_images(scorer.translator, flags), experiment.name)
+    entry, = score_checkpoints(experiment, [flags.epoch], scorer, known, pictures=pictures)
+    return Compared(experiment, entry, list(known.values()), scorer.conditions, list(pictures.names.values()))
 
 
 def differing_flags(experiments: Sequence[Experiment]) -> dict[str, list[str | None]]:
@@ -142,34 +130,25 @@ def write_html(
     path: Path, compared: Sequence[Compared], differences: Mapping[str, Sequence[str | None]],
     seeds: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write the page.
-
-    Raises:
-        ImportError: dominate or matplotlib is not installed.
-    """
-    names = [of.experiment.name for of in compared]
-    page = new_page(" / ".join(names), conditions_text(compared[0].conditions), image_width=192)
-    columns, rows, marked = score_rows([{"experiment": of.experiment.name, **of.entry} for of in compared], FIRST)
-    page.add(text_table("Scores; the best of each column stands out", columns, rows, marked))
-    if seeds:
-        page.add(text_table("Experiments that differ in their seed alone", *seed_rows(seeds)))
-    if differences:
-        cells = [[f"--{flag}", *("—" if value is None else value for value in values)]
-                 for flag, values in differences.items()]
-        page.add(text_table("Flags that differ; — where a model has no such flag", ["flag", *names], cells))
-    for number, (name, pictures) in enumerate(compared[0].pictures):
-        outputs = {of.experiment.name: of.pictures[number][1] for of in compared if number < len(of.pictures)}
-        row = {"input": pictures["real_A"]} | {
-            label: next(file for key, file in files.items() if key.startswith("fake_B"))
-            for label, files in outputs.items()}
-        page.add(image_rows(name, row | ({"truth": pictures["real_B"]} if "real_B" in pictures else {})))
-    if scores := score_charts(compared):
-        page.add(charts("Scores of the checkpoints", scores))
-    if losses := loss_charts(compared):
-        page.add(charts("Training", losses))
-    if starts := start_rows([of.experiment for of in compared]):
-        page.add(text_table("Starts of the trainings", START_COLUMNS, starts))
-    write_page(page, path)
+    """Write the page; without matplotlib it has no curves."""
+    experiments = [of.experiment for of in compared]
+    names = [of.name for of in experiments]
+    cells = [[f"--{flag}", *("—" if value is None else value for value in values)]
+             for flag, values in differences.items()]
+    grid = checkpoint_grid(path.parent, compared[0].names, {of.experiment.name: of.entry["shown"] for of in compared},
+                           256, best=STRUCTURE)
+    of_scores: list[str] = []
+    of_losses: list[str] = []
+    try:
+        of_scores, of_losses = score_charts(compared), loss_charts(compared)
+    except ImportError as error:
+        warn(f"no curves: the package {error.name} is not installed (pip install {error.name})")
+    fill_page(
+        path, "compare.html", f"comparison of {' and '.join(names)}", [of.folder for of in experiments],
+        title=" / ".join(names), note=conditions_text(compared[0].conditions), grid=grid,
+        scores=score_rows([{"experiment": of.experiment.name, **of.entry} for of in compared], FIRST, intervals=True),
+        seeds=seed_rows(seeds) if seeds else None, differences=(["flag", *names], cells) if cells else None,
+        score_charts=of_scores, loss_charts=of_losses, starts=start_rows(experiments), start_columns=START_COLUMNS)
 
 
 def score_charts(compared: Sequence[Compared]) -> list[str]:

@@ -43,6 +43,15 @@ class BootstrapFlags:
 
 
 @dataclass(frozen=True)
+class PictureFlags:
+    """Pictures on the page."""
+
+    num_images: int = flag(8, "number of test images on the page, evenly spread over the test set", minimum=1)
+    images: tuple[str, ...] = flag((), "show these test images instead: names of files, with or without folder and "
+                                   "suffix", several=True)
+
+
+@dataclass(frozen=True)
 class ReportFlags:
     """Report."""
 

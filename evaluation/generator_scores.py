@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from data import ImageDataset, Loader, SampleKey, SingleDataset
+from metrics.bootstrap import Estimate
 from options import DataFlags, Options, RunFlags, TestFlags
 from options.flag import show
 from util.distributed import ALONE, World
@@ -53,6 +54,7 @@ class GeneratorScorer:
         device: of all networks.
         world: processes that share the work; all must call the same methods at the same time.
         layer, weights: of VGG16, see `VGG16Features`.
+        bootstrap, seed: replicates of the intervals (0: no intervals), and their seed.
 
     Attributes:
         translator: its weights are set from outside.
@@ -64,14 +66,15 @@ class GeneratorScorer:
 
     def __init__(
         self, options: Options, device: torch.device, world: World = ALONE, *, layer: str = "relu4_3",
-        weights: str = "bundled",
+        weights: str = "bundled", bootstrap: int = 0, seed: int = 0,
     ) -> None:
         self.translator, self._world = SetTranslator(options, device, world), world
         self._bands = options[DataFlags].rgb_bands
         if self.translator.total < 2:
             raise UserError("--dataroot: the test set has a single image, and the Fréchet distance needs at least two")
         self._scorer = Scorer(GENERATOR_SCORES, ScoreOptions(
-            layer=layer, vgg_weights=weights, device=device, bootstrap=0, batch_size=options[DataFlags].batch_size))
+            layer=layer, vgg_weights=weights, device=device, bootstrap=bootstrap, seed=seed,
+            batch_size=options[DataFlags].batch_size))
         self._real_set, self._entry = real_images(options, self.translator.dataset)
         if len(self._real_set) < 2:
             raise UserError(f"--dataroot: {self._real_set.files(0)[0]} is the only real image of the target domain, "
@@ -86,6 +89,7 @@ class GeneratorScorer:
             "test_set_sha256": digest(itertools.chain.from_iterable(files)),
             **self._scorer.extractors["vgg16"].conditions, "line_threshold": self._scorer.conditions["line_threshold"],
             **settings(options),
+            **({"bootstrap": bootstrap, "bootstrap_seed": seed} if bootstrap else {}),
         }
 
     def read_everything(self) -> None:
@@ -111,6 +115,11 @@ class GeneratorScorer:
         Raises:
             UserError: an image cannot be read.
         """
+        estimates = self.estimates(stopped)
+        return None if estimates is None else {name: of.value for name, of in estimates.items()}
+
+    def estimates(self, stopped: Callable[[], bool] = lambda: False) -> dict[str, Estimate] | None:
+        """Return the `scores` with their intervals."""
         self._real = self._real or self._measure_real()
         numbers: list[int] = []
 
@@ -128,8 +137,8 @@ class GeneratorScorer:
         scores = None
         if parts and sum(len(of) for of, _ in parts) == self.translator.total:
             found = self._scorer.scores(Measured.joined(parts), self._real.features)
-            scores = {name: found[name].value for name in GENERATOR_SCORES if name in found}
-        shared: dict[str, float] | None = self._world.same(scores)
+            scores = {name: found[name] for name in GENERATOR_SCORES if name in found}
+        shared: dict[str, Estimate] | None = self._world.same(scores)
         return shared
 
     def _measure_real(self) -> Measured:

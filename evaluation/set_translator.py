@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from data import DATASETS, Batch, Loader
+from data import DATASETS, Batch, Loader, SampleKey, collate, finish
 from inference import Translator
 from options import DataFlags, Options, RunFlags, TestFlags
 from util.distributed import ALONE, World
@@ -79,11 +79,25 @@ class SetTranslator(Translator):
         torch.manual_seed(self.seed)
         numbers = itertools.count(self.world.rank, self.world.size)
         for batch in equal_neighbours(self.batches(), ("A", "B"), self.batch_size):
-            pictures = {"real_A": batch["A"]} | self.translate(batch["A"])
-            if "B" in batch:
-                pictures["real_B"] = batch["B"]
-            for index, path in enumerate(batch["A_paths"]):
-                yield Translated(next(numbers), path, {label: image[index] for label, image in pictures.items()})
+            yield from self._translated(batch, numbers)
+
+    @torch.inference_mode()
+    def translations_of(self, numbers: Iterable[int]) -> Iterator[Translated]:
+        """Translate some images of the test set, by their indices. Seeded: each call gives the same images.
+
+        Raises:
+            UserError: an image cannot be read.
+        """
+        torch.manual_seed(self.seed)
+        for number in numbers:
+            yield from self._translated(finish(collate([self.dataset[SampleKey(number, 0)]])), iter([number]))
+
+    def _translated(self, batch: Batch, numbers: Iterator[int]) -> Iterator[Translated]:
+        pictures = {"real_A": batch["A"]} | self.translate(batch["A"])
+        if "B" in batch:
+            pictures["real_B"] = batch["B"]
+        for index, path in enumerate(batch["A_paths"]):
+            yield Translated(next(numbers), path, {label: image[index] for label, image in pictures.items()})
 
     def save(
         self, translations: Iterable[Translated], folder: Path, output: OutputFormat | None = None,

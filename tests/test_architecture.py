@@ -34,7 +34,7 @@ MAY_IMPORT = {
                     "datasets", "metrics", "evaluation", "benchmarks"},
 }
 PROGRAMS = ("train", "test", "evaluate", "app", "export", "hubconf")
-OPTIONAL = ("visdom", "dominate", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
+OPTIONAL = ("visdom", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
             "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "onnxscript", "gradio",
             "imageio_ffmpeg", "tornado", "tifffile", "imagecodecs", "huggingface_hub")
 
@@ -120,7 +120,7 @@ def test_training_runs_without_optional_packages(tmp_path: Path) -> None:
     data = make_images(tmp_path / "data", "trainA", "trainB")
     (tmp_path / "run.py").write_text(f"""
 import runpy, sys
-for name in ("visdom", "dominate", "requests", "h5py", "cv2", "scipy", "skimage", "timm", "matplotlib", "tensorboard",
+for name in ("visdom", "requests", "h5py", "cv2", "scipy", "skimage", "timm", "matplotlib", "tensorboard",
              "wandb"):
     sys.modules[name] = None  # `import` raises ImportError
 sys.path.insert(0, {str(ROOT)!r})
@@ -128,7 +128,7 @@ runpy.run_path({str(ROOT / "train.py")!r}, run_name="__main__")
 """)
     arguments = [argument for argument in TINY if argument != "--no_html"]
     outcome = run_process(tmp_path / "run.py", "--dataroot", data, "--checkpoints_dir", tmp_path / "checkpoints",
-                          "--name", "run", "--display_id", "1", *arguments)
+                          "--name", "run", "--display_id", "1", "--print_freq", "1", *arguments)
     assert (outcome.code, outcome.err) == (0, "")
     assert (tmp_path / "checkpoints" / "run" / "web" / "index.html").is_file()
     assert "warning: the logger visdom cannot run: the package visdom is not installed" in outcome.out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cli import Outcome, run
 from test_user_errors import says
 from tiny import save_folders, save_noise, train_options, translate_options
 
-from evaluation.checkpoint_scores import best_of, known_scores
+from evaluation.checkpoint_scores import best_of, known_scores, score_rows, ties_of
 from evaluation.compare import (
     Compared,
     differing_flags,
@@ -30,6 +31,7 @@ from evaluation.folder_scores import Folders, score_folders
 from evaluation.generator_scores import GeneratorScorer
 from evaluation.scoring import ScoreOptions
 from evaluation.seeds import over_seeds, seed_rows
+from evaluation.set_translator import SetTranslator, Translated
 from test import translate
 from train import train
 from util.starts import read_starts
@@ -68,13 +70,13 @@ def epochs_of(root: Path, *flags: object, kind: str = "test_epochs") -> dict[str
 
 def count_scores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that grows with each checkpoint that is scored."""
-    scores, calls = GeneratorScorer.scores, list[int]()
+    scores, calls = GeneratorScorer.estimates, list[int]()
 
     def counted(self: GeneratorScorer) -> Any:
         calls.append(1)
         return scores(self)
 
-    monkeypatch.setattr(GeneratorScorer, "scores", counted)
+    monkeypatch.setattr(GeneratorScorer, "estimates", counted)
     return calls
 
 
@@ -104,6 +106,57 @@ def test_scores_are_those_of_the_files_that_test_py_writes(root: Path) -> None:
                                      truth=root / "testB"), ScoreOptions(bootstrap=0), {})
     for measure in ("frechet", "line_iou", "colour_error"):
         assert entry[measure] == pytest.approx(expected[f"{measure}_outputs"], rel=1e-4), measure
+
+
+def test_each_checkpoint_is_shown_and_translated_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    translated, some = list[int](), SetTranslator.translations_of
+
+    def count(self: SetTranslator, numbers: Iterable[int]) -> Iterator[Translated]:
+        translated.extend(numbers)
+        return some(self, numbers)
+
+    monkeypatch.setattr(SetTranslator, "translations_of", count)
+    book = epochs_of(root, "--num_images", "2")
+    folder = root / "results" / "one" / "test_epochs"
+    assert translated == [0, 2] * 6
+    for entry in book["checkpoints"]:
+        assert list(entry["shown"]) == ["0", "2"]
+        assert all((folder / of["file"]).is_file() for of in entry["shown"].values())
+    assert book["checkpoints"][2]["shown"] == book["checkpoints"][-1]["shown"], "latest is the third epoch"
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    for entry in book["checkpoints"]:
+        label = f"{'epoch ' * entry['tag'].isdecimal()}{entry['tag']}{' (best)' * (entry['tag'] == book['best'])}"
+        assert page.count(f'alt="{label}"') == 2
+    assert page.count('<td class="marked"><a') == 2
+    assert [page.count(f'alt="{label}"') for label in ("input", "truth")] == [2, 2]
+    assert epochs_of(root, "--num_images", "2") == book
+    assert len(translated) == 12
+    (folder / book["checkpoints"][0]["shown"]["2"]["file"]).unlink()
+    assert epochs_of(root, "--num_images", "2") == book
+    assert translated[12:] == [0, 2]
+
+
+def test_test_images_are_chosen_by_name(root: Path) -> None:
+    save_noise(root / "testA" / "p" / "0.png", 5)
+    save_noise(root / "testB" / "p" / "0.png", 6)
+    book = epochs_of(root, "--images", "2", "p/0.png")
+    assert list(book["checkpoints"][0]["shown"]) == ["2", "p/0"]
+    assert list(epochs_of(root, "--images", "0.png")["checkpoints"][0]["shown"]) == ["0"], "the whole path counts first"
+    says(evaluate("epochs", root, "--name", "one", "--images", "9"), "--images 9: no test image has this name")
+    save_noise(root / "testA" / "q" / "x.png", 5)
+    save_noise(root / "testA" / "p" / "x.png", 5)
+    says(evaluate("compare", root, "one", "two", "--pairs", "no", "--images", "x"), "--images x: several images")
+
+
+def test_scores_whose_intervals_overlap_are_ties() -> None:
+    entries = [{"frechet": value, "frechet_interval": [value - 1, value + 1]} for value in (5, 3, 4.5, 9)]
+    entries.append({"frechet": 3})
+    assert ties_of(entries, "frechet") == [0, 2, 4]
+    assert ties_of(entries, "line_iou") == []
+    assert ties_of([{"frechet": 1.0}, {"frechet": 1.0}, {"frechet": 1.1}], "frechet") == [1]
+    table = score_rows(entries, (), intervals=True)
+    assert [row[0] for row in table.rows] == ["5 (4 to 6)", "3 (2 to 4)", "4.5 (3.5 to 5.5)", "9 (8 to 10)", "3"]
+    assert (table.best, table.tied) == ({(1, 0)}, {(0, 0), (2, 0), (4, 0)})
 
 
 def test_what_has_not_changed_is_not_scored_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +247,7 @@ def test_what_cannot_be_scored_is_one_sentence(root: Path, tmp_path: Path) -> No
 
 
 def test_a_run_that_is_broken_off_keeps_its_scores(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, scores = count_scores(monkeypatch), GeneratorScorer.scores
+    calls, scores = count_scores(monkeypatch), GeneratorScorer.estimates
 
     def interrupted(self: GeneratorScorer) -> Any:
         if len(calls) == 2:
@@ -202,7 +255,7 @@ def test_a_run_that_is_broken_off_keeps_its_scores(root: Path, monkeypatch: pyte
         return scores(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(GeneratorScorer, "scores", interrupted)
+        patch.setattr(GeneratorScorer, "estimates", interrupted)
         assert evaluate("epochs", root, "--name", "one").code == 130
     epochs_of(root)
     assert len(calls) == 6, "two before and four after"
@@ -241,8 +294,13 @@ def test_experiments_stand_side_by_side(root: Path) -> None:
     assert "name" not in found["differences"]
     assert found["conditions"][0]["test_set_sha256"] == found["conditions"][1]["test_set_sha256"]
     page = (folder / "index.html").read_text(encoding="utf-8")
-    for label, count in {"input": 2, "one": 2, "two": 2, "truth": 2}.items():
-        assert page.count(f"<figcaption>{label}<") == count
+    for label in ("input", "one", "two", "truth"):
+        assert page.count(f'alt="{label}"') == 2
+    measured = {"structure_error", "colour_error", "ssim"}
+    for of in found["experiments"]:
+        assert [set(each["scores"]) for each in of["shown"].values()] == [measured] * 2
+        assert of["frechet_interval"][0] <= of["frechet"] <= of["frechet_interval"][1]
+    assert page.count('<td class="marked"><a') == 2, "the least structure error of each image"
     assert ">G_spatial<" in page, "a curve of the training"
     assert ">eval_frechet<" in page, "a score of the training"
     assert "Scores of the checkpoints" in page
@@ -322,10 +380,10 @@ def test_a_flag_of_the_method_differs_between_trainings_that_have_it(tmp_path: P
     experiments = [Experiment(name, tmp_path, of) for name, of in flags.items()]
     differences = differing_flags(experiments)
     assert differences == {"both": ["1", "2", None], "T": ["0.1", None, "0.2"]}
-    pytest.importorskip("dominate", reason="needs dominate: pip install dominate")
     conditions = {"images_outputs": 1, "images_real": 1, "feature_layer": "", "vgg_weights": ""}
-    write_html(tmp_path / "page.html", [Compared(of, {}, [], conditions, []) for of in experiments], differences, [])
-    cells = re.findall("<td>(.*)</td>", (tmp_path / "page.html").read_text(encoding="utf-8"))
+    compared = [Compared(of, {"shown": {}}, [], conditions, []) for of in experiments]
+    write_html(tmp_path / "page.html", compared, differences, [])
+    cells = re.findall("<td>(.*?)</td>", (tmp_path / "page.html").read_text(encoding="utf-8"))
     assert cells[-8:] == ["--both", "1", "2", "—", "--T", "0.1", "—", "0.2"]
 
 
@@ -349,11 +407,14 @@ def test_an_earlier_comparison_and_scores_of_other_conditions_are_kept(root: Pat
     kept = {path: path.read_bytes() for path in (folder / "index.html", folder / "compare.json", book)}
     assert f"now in {folder}.1\n" in evaluate("compare", root, "two", "one").out
     assert "the earlier" not in evaluate("epochs", root, "--name", "one").out
-    assert f"other conditions, and are now in {book}.1\n" in evaluate(
+    kept[book] = book.read_bytes()
+    assert f"other conditions, and are now in {book.parent}.1\n" in evaluate(
         "epochs", root, "--name", "one", "--layer", "relu2_1").out
     for path in (folder / "index.html", folder / "compare.json"):
         assert (folder.with_name("compare.1") / path.name).read_bytes() == kept[path]
-    assert book.with_name("epochs.json.1").read_bytes() == kept[book]
+    for path in (book, book.with_name("index.html")):
+        assert (book.parent.with_name("test_epochs.1") / path.name).is_file()
+    assert (book.parent.with_name("test_epochs.1") / book.name).read_bytes() == kept[book]
 
 
 def test_what_cannot_be_compared_is_one_sentence(root: Path) -> None:
@@ -395,14 +456,11 @@ def test_pages_are_whole_in_a_browser(root: Path, width: int) -> None:
         assert look(page / "index.html", width=width) == {}, page
 
 
-@pytest.mark.parametrize("missing", ["dominate", "matplotlib"])
-def test_without_a_package_there_is_a_warning_instead(
-    root: Path, monkeypatch: pytest.MonkeyPatch, missing: str
-) -> None:
+def test_without_matplotlib_the_pages_have_no_curves(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     for command in (("epochs", "--name", "one"), ("compare", "one", "two")):
         outcome = evaluate(command[0], root, *command[1:])
         assert outcome.code == 0
-        assert f"the package {missing} is not installed (pip install {missing})" in outcome.err
+        assert "no curves: the package matplotlib is not installed (pip install matplotlib)" in outcome.err

@@ -32,6 +32,8 @@ class Picture:
     height: int
     lines: Sequence[str] = ()
     """Text below the picture, such as its scores."""
+    marked: bool = False
+    """Whether it stands out in its row."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class Grid:
         return max((round(of.height / of.width, 3) for of in pictures), default=1)
 
 
-def make_picture(folder: Path, file: str, side: int, lines: Sequence[str] = ()) -> Picture:
+def make_picture(
+    folder: Path, file: str, side: int, lines: Sequence[str] = (), *, marked: bool = False
+) -> Picture:
     """Make a `Picture` of an image file, with a thumbnail of at most ``side`` pixels.
 
     The thumbnail of ``images/fake_B/x.png`` is ``small/fake_B/x.png.webp``; small files need none.
@@ -77,7 +81,7 @@ def make_picture(folder: Path, file: str, side: int, lines: Sequence[str] = ()) 
     Args:
         folder: of the page.
         file: the path relative to it.
-        lines: see `Picture`.
+        lines, marked: see `Picture`.
 
     Raises:
         BadImage: the file is no image.
@@ -85,10 +89,10 @@ def make_picture(folder: Path, file: str, side: int, lines: Sequence[str] = ()) 
     path = folder / file
     if path.stat().st_size <= SMALL:
         height, width = image_size(path)
-        return Picture(file, file, width, height, lines)
+        return Picture(file, file, width, height, lines, marked)
     thumbnail = f"small/{file.removeprefix('images/')}.webp"
     width, height = save_thumbnail(path, folder / thumbnail, side)
-    return Picture(file, thumbnail, width, height, lines)
+    return Picture(file, thumbnail, width, height, lines, marked)
 
 
 def fill_page(path: Path, template: str, name: str, runs: Sequence[Path] = (), **values: Any) -> None:
@@ -167,109 +171,3 @@ def _environment() -> Environment:
         "url": lambda path: quote(os.fsencode(path)),
     }
     return environment
-
-
-STYLE = """
-body{margin:0;background:#fff;color:#222;font:15px/1.4 system-ui,sans-serif}
-header{position:sticky;top:0;z-index:1;padding:8px 16px;background:#f3f4f6;border-bottom:1px solid #d4d7dc}
-h1{margin:0;font-size:18px}
-header p{margin:0;color:#555;font-size:13px}
-section{padding:12px 16px;border-bottom:1px solid #e5e7eb}
-h2{margin:0 0 8px;font-size:14px;font-weight:600}
-h1,h2,p,figcaption,td{overflow-wrap:anywhere}
-.row{display:flex;flex-wrap:wrap;gap:8px}
-.row+.row{margin-top:8px}
-figure{margin:0;flex:0 1 var(--width);min-width:0}
-figure img{display:block;width:100%;height:auto;background:#f3f4f6}
-figcaption{padding-top:2px;font-size:12px;color:#555}
-dl{display:flex;flex-wrap:wrap;gap:6px 20px;margin:0}
-dt{font-size:12px;color:#555}
-dd{margin:0;font-variant-numeric:tabular-nums}
-.wide{overflow-x:auto;background:
-linear-gradient(90deg,#fff 16px,#fff0) left/48px 100% no-repeat local,
-linear-gradient(270deg,#fff 16px,#fff0) right/48px 100% no-repeat local,
-linear-gradient(90deg,#0004,#0000) left/14px calc(100% - 2px) no-repeat,
-linear-gradient(270deg,#0004,#0000) right/14px calc(100% - 2px) no-repeat}
-.wide td{overflow-wrap:normal}
-.wide td:first-child{white-space:nowrap}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr));gap:8px}
-table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
-th,td{padding:3px 10px 3px 0;text-align:left;border-bottom:1px solid #e5e7eb}
-.marked{font-weight:700;background:#009b121c}
-@media(max-width:640px){header,section{padding:8px}figure{flex-basis:calc((100% - 16px)/3)}}
-"""
-
-
-def new_page(title: str, note: str, *, image_width: int, refresh_seconds: int = 0) -> Any:
-    """Return an empty page whose header shows the title and a note; add sections with ``page.add``.
-
-    Images are ``image_width`` pixels wide if the window is wide enough. With ``refresh_seconds`` the page refreshes
-    itself.
-
-    Raises:
-        ImportError: ``dominate`` is not installed.
-    """
-    import dominate  # noqa: PLC0415 - optional
-    from dominate import tags  # noqa: PLC0415
-    from dominate.util import raw  # noqa: PLC0415
-
-    document = dominate.document(title=title, lang="en")
-    document.head.add(tags.meta(charset="utf-8"))
-    document.head.add(tags.meta(name="viewport", content="width=device-width, initial-scale=1"))
-    if refresh_seconds:
-        document.head.add(tags.meta(http_equiv="refresh", content=str(refresh_seconds)))
-    document.head.add(tags.style(raw(f":root{{--width:{image_width}px}}{STYLE}")))
-    document.header.add(tags.header(tags.h1(title), tags.p(note)))
-    return document
-
-
-def image_rows(name: str, *rows: Mapping[str, str]) -> Any:
-    """Return a section of images side by side; ``rows`` map labels to paths relative to the page, unquoted."""
-    from dominate import tags  # noqa: PLC0415
-
-    section = tags.section(tags.h2(name))
-    for images in rows:
-        row = section.add(tags.div(cls="row"))
-        for label, path in images.items():
-            picture = tags.img(src=quote(os.fsencode(path)), alt=f"{label} of {name}", loading="lazy")
-            row.add(tags.figure(picture, tags.figcaption(label)))
-    return section
-
-
-def value_table(name: str, values: Mapping[str, float]) -> Any:
-    """Return a section of named values, to four digits."""
-    from dominate import tags  # noqa: PLC0415
-
-    items = [tags.div(tags.dt(key), tags.dd(f"{value:.4g}")) for key, value in values.items()]
-    return tags.section(tags.h2(name), tags.dl(*items))
-
-
-def text_table(
-    name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], marked: Collection[tuple[int, int]] = ()
-) -> Any:
-    """Return a section with a table that scrolls where the window is narrower; a shadow at its edge shows that.
-
-    Cells whose (row, column) from 0 is ``marked`` are highlighted.
-    """
-    from dominate import tags  # noqa: PLC0415
-
-    head = tags.thead(tags.tr(*(tags.th(column) for column in columns)))
-    body = tags.tbody(*(
-        tags.tr(*(tags.td(cell, cls="marked") if (row, column) in marked else tags.td(cell)
-                  for column, cell in enumerate(cells))) for row, cells in enumerate(rows)))
-    return tags.section(tags.h2(name), tags.div(tags.table(head, body), cls="wide"))
-
-
-def charts(name: str, drawings: Sequence[str]) -> Any:
-    """Return a section of plots, SVG elements of `util.plots.line_chart`."""
-    from dominate import tags  # noqa: PLC0415
-    from dominate.util import raw  # noqa: PLC0415
-
-    return tags.section(tags.h2(name), tags.div(*(raw(drawing) for drawing in drawings), cls="charts"))
-
-
-def write_page(page: Any, path: Path) -> None:
-    """Write a page, whole or not at all."""
-    with replacing(path) as temporary:
-        # File names may hold bytes that are no text; they are escaped.
-        temporary.write_text(page.render(), encoding="utf-8", errors="backslashreplace")
