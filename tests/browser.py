@@ -16,6 +16,12 @@ for (const image of images) image.loading = "eager";  // those further down, too
 Promise.allSettled(images.map(image => image.decode())).then(
     outcomes => done(images.filter((_, place) => outcomes[place].status === "rejected").map(image => image.src)));
 """
+SHIFTS = """
+window.shifts = 0;
+new PerformanceObserver(list => { for (const entry of list.getEntries()) window.shifts += entry.value; })
+    .observe({type: "layout-shift", buffered: true});
+"""
+"""Sums up the layout shifts of a page; to be run before its own scripts."""
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import browser, faults_of
+from browser import SHIFTS, browser, faults_of
 from PIL import Image
 
 from metrics.scores import SCORES
@@ -19,11 +19,6 @@ from util.pages import Grid, Row, fill_page, make_picture
 LABELS = ("input", "output", "truth")
 KINDS = [SCORES["colour_error"], SCORES["ssim"]]
 VALUES = [(0.3, 0.5), (0.1, 0.9), (None, None), (0.9, 0.7)]
-SHIFTS = """
-window.shifts = 0;
-new PerformanceObserver(list => { for (const entry of list.getEntries()) window.shifts += entry.value; })
-    .observe({type: "layout-shift", buffered: true});
-"""
 
 
 def write_images(folder: Path, name: str, side: int = 64) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser import browser, faults_of
+from browser import SHIFTS, browser, faults_of
 from torch import Tensor
 
 from util.loggers.html_page import About, HtmlSink, frames_until
@@ -122,8 +122,11 @@ def test_every_control_does_what_it_says(tmp_path: Path) -> None:
         def outputs(step: int) -> list[str]:
             return [f"images/samples/{name}/output_{step:08d}.png" for name in "xy"]
 
+        window.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SHIFTS})
         window.get((tmp_path / "index.html").as_uri())
+        window.execute_script("window.scrollTo(0, 9999)")
         assert shown() == outputs(1100)
+        assert look("window.shifts") <= 0.1
         click("[data-move='-1']")
         assert shown() == outputs(1000)
         assert look("document.getElementById('time-text').textContent") == "1,000 images seen"
