@@ -198,8 +198,8 @@ class Structure:
     def distance(self, features: PairFeatures) -> Tensor:
         """Structure distance between a pair's ``source`` and ``target``, by ``--loss_mode``."""
         if self.flags.loss_mode == "info":
-            layers = self._at_layers(features.by_image, "source", "target", "other")
-            return self.loss.contrast(*layers, positions=self._queries(layers[0]))
+            source, target, other = self._at_layers(features.by_image, "source", "target", "other")
+            return self.loss.contrast(source, target, other, self._queries(source))
         return self.between(features["source"], features["target"])
 
     def between(self, source: Features, target: Features) -> Tensor:
