@@ -84,8 +84,8 @@ def export_file(options: Options, translator: Translator) -> None:
           f"{translation.least_side} pixels")
     for name, of in zip(("input", "output"), data.ranges, strict=True):
         if of:
-            print(f"{'0 and 255' if flags.uint8 else '-1 and 1'} of the {name} stand for the values {of[0]:g} and "
-                  f"{of[1]:g}")
+            print(f"{'0 and 255' if flags.uint8 else '-1 and 1'} of the {name} stand for the values {of[0]:.9g} and "
+                  f"{of[1]:.9g}")
 
 
 def styles(model: Model) -> list[Tensor]:

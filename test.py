@@ -62,6 +62,7 @@ def translate(options: Options) -> None:
         if not adding:
             options.save(folder, "test_opt")
         notes = [f"note: {note}" for note in translator.dataset.notes]
+        notes += [f"note: {note}" for note in output.notes(options[DataFlags].output_nc)]
         print("\n".join([options.as_text(changed_only=not run.verbose), *band_notes(options), *notes]))
         save(translator, results, options, f"{run.name}, {phase}, {run.tag}{half}", output, adding=adding)
 

@@ -62,6 +62,17 @@ def test_png_of_16_bits_holds_the_values_of_the_picture(tmp_path: Path, channels
     assert torch.equal((read * 65535).round().long(), torch.from_numpy(VALUES[shown]))
 
 
+@pytest.mark.parametrize(("output", "channels", "lost"), [
+    (OutputFormat(), 3, ""), (OutputFormat("tiff", 16, (0, 4095)), 5, ""), (OutputFormat("png", 16, (0, 4095)), 3, ""),
+    (OutputFormat("jpg", 8, (0, 4095)), 1, "the units of --range_B"),
+    (OutputFormat("png", 16), 5, "other channels than those shown"),
+    (OutputFormat("png", 8, (0, 4095)), 2, "the units of --range_B and other channels than those shown"),
+])
+def test_what_a_format_leaves_out_is_said(output: OutputFormat, channels: int, lost: str) -> None:
+    said = f"{output.name} files of {output.bits} bits leave out {lost}; --output_format tiff or npy keeps them"
+    assert output.notes(channels) == [said] * bool(lost)
+
+
 @pytest.mark.parametrize(("name", "kind"), [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP")])
 def test_pictures_have_8_bits_whatever_the_range(tmp_path: Path, name: str, kind: str) -> None:
     output = OutputFormat(name, 8, (-1024, 3071), bands=(4,))

@@ -52,7 +52,7 @@ class OutputFormat:
             raise UserError(f"{typed}: png has no floats and no values below 0; choose tiff or npy")
         low, high = self.stored_range
         if self.dtype.kind != "f" and not (limits := np.iinfo(self.dtype)).min <= low <= high <= limits.max:
-            raise UserError(f"{typed}: {self.dtype} does not hold the range {low:g},{high:g}; raise --output_bits")
+            raise UserError(f"{typed}: {self.dtype} does not hold the range {low:.9g},{high:.9g}; raise --output_bits")
 
     @property
     def is_picture(self) -> bool:
@@ -80,7 +80,14 @@ class OutputFormat:
     def describe(self) -> str:
         """Describe the values of the files."""
         low, high = self.stored_range
-        return f"{self.dtype} from {low:g} to {high:g}"
+        return f"{self.dtype} from {low:.9g} to {high:.9g}"
+
+    def notes(self, channels: int) -> list[str]:
+        """Say what the files leave out of translations of so many channels, and how to keep it."""
+        lost = ["the units of --range_B"] * (self.is_picture and self.value_range is not None)
+        lost += ["other channels than those shown"] * (self.name not in ("tiff", "npy") and channels not in (1, 3))
+        return [f"{self.name} files of {self.bits} bits leave out {' and '.join(lost)}; --output_format tiff or npy "
+                "keeps them"] if lost else []
 
     def save(self, image: Tensor, path: Path) -> None:
         """Write an image [C, H, W] in [-1, 1], whole or not at all; ``path`` has the `suffix`."""
