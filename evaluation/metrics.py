@@ -16,6 +16,7 @@ from util.device import choose_device
 from util.errors import UserError
 from util.files import locked
 from util.images import save_image
+from util.pages import link_page
 from util.shown import picture
 from util.state_dicts import AVERAGE
 from util.terminal import with_progress
@@ -73,7 +74,9 @@ def run(flags: Flags) -> None:
         read_input, read_output = readers(flags, options[DataFlags])
         folders = replace(made, inputs=flags.inputs or made.inputs, truth=flags.truth or made.truth,
                           paired=flags.paired, read_input=read_input, read_output=read_output)
-        _score(flags, folders, flags.json or folder / "metrics.json", translation=translation)
+        file = flags.json or folder / "metrics.json"
+        _score(flags, folders, file, translation=translation)
+    link_page(experiment.folder, f"metrics of {flags.phase}_{flags.epoch}", file)
     print(folder)
 
 

@@ -26,6 +26,7 @@ from test import translate
 from train import train
 from util.errors import UserError
 from util.images import find_images, load_normalized
+from util.pages import Grid, fill_page
 
 COUNT = 4
 PAIRED = ("line_iou", "colour_error", "ssim", "psnr")
@@ -250,6 +251,14 @@ def scores_of(root: Path, *flags: object, folder: str = "test_latest_metrics") -
     outcome = metrics(root, *flags)
     assert outcome.code == 0, outcome.err
     return dict(json.loads((root / "results" / "one" / folder / "metrics.json").read_text(encoding="utf-8")))
+
+
+def test_the_pages_of_the_experiment_link_the_scores(root: Path) -> None:
+    fill_page(root / "page.html", "results.html", "results", [root / "checkpoints" / "one"], title="t", note="",
+              grid=Grid((), [], 64))
+    scores_of(root)
+    assert 'href="results/one/test_latest_metrics/metrics.json">metrics of test_latest<' in (
+        root / "page.html").read_text(encoding="utf-8")
 
 
 def unpair(root: Path) -> None:

@@ -207,6 +207,26 @@ def test_rows_are_ordered_worst_first_and_filtered(page: Any) -> None:
     assert text(page, "#viewer-place") == "1 of 1"
 
 
+@pytest.mark.parametrize("width", [1280, pytest.param(390, marks=pytest.mark.slow)])
+def test_many_columns_scroll_below_fixed_heads(tmp_path: Path, width: int) -> None:
+    file, *_ = write_images(tmp_path, "x.png")
+    columns = ["input", *(f"epoch {number}" for number in range(1, 20))]
+    rows = [Row(f"{row}.png", [make_picture(tmp_path, file, 192)] * 20) for row in range(12)]
+    fill_page(tmp_path / "index.html", "results.html", "epochs", title="t", note="n",
+              grid=Grid(columns, rows, 192, marked=["epoch 3"]))
+    with browser(width=width) as window:
+        window.get((tmp_path / "index.html").as_uri())
+        window.execute_script("document.querySelector('.grid').scrollTo(1500, 500)")
+        grid, head, name = (window.execute_script(
+            "const box = document.querySelector(arguments[0]).getBoundingClientRect(); return [box.x, box.y]", part)
+            for part in (".grid", ".grid thead", ".grid tbody tr:nth-child(8) th"))
+        assert head[1] == pytest.approx(grid[1], abs=2)
+        assert name[0] == pytest.approx(grid[0], abs=2)
+        assert faults_of(window) == {}
+        marked = window.find_elements("css selector", "tbody td.marked")
+        assert len(marked) == len(rows)
+
+
 @pytest.mark.parametrize(("width", "height"), [pytest.param(1280, 800, marks=pytest.mark.slow), (390, 844)])
 def test_three_thousand_images_are_light_and_do_not_move(tmp_path: Path, width: int, height: int) -> None:
     folder = tmp_path / "page"

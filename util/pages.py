@@ -105,11 +105,10 @@ def fill_page(path: Path, template: str, name: str, runs: Sequence[Path] = (), *
         runs: folders of the experiments that the page is about.
         values: of the template: ``title``, ``note`` and others; all are escaped.
     """
-    pages = {run: pages_of(run) | {name: path.resolve()} for run in runs}
-    links = {run.name: addresses(of, path) for run, of in pages.items()}
+    links = {run.name: addresses(pages_of(run) | {name: path.resolve()}, path) for run in runs}
     write_text(path, render(template, links=links, own=path.name, **values))
-    for run, of in pages.items():
-        list_pages(run, of)
+    for run in runs:
+        link_page(run, name, path)
 
 
 def pages_of(run: Path) -> dict[str, Path]:
@@ -122,9 +121,14 @@ def pages_of(run: Path) -> dict[str, Path]:
     return {name: page for name, page in pages.items() if page.is_file()}
 
 
-def list_pages(run: Path, pages: Mapping[str, Path]) -> None:
-    """Write the list of an experiment's pages, and links to all of them on each, if the list has changed."""
-    if pages_of(run) == pages:
+def link_page(run: Path, name: str, path: Path) -> None:
+    """Add a page, or another file, to the list of an experiment's pages, and link it on all of them.
+
+    Nothing is written if it is listed already.
+    """
+    known = pages_of(run)
+    pages = known | {name: path.resolve()}
+    if pages == known:
         return
     write_text(run / LIST, json.dumps(addresses(pages, run / LIST), indent=2) + "\n")
     for page in pages.values():
