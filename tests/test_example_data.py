@@ -19,6 +19,7 @@ from util.errors import UserError
 PAGE = Page(ROOT / "docs" / "datasets.md")
 SMALL = {
     "datasets/make_example.py": ("--count", "2", "--size", "40"),
+    "data.check": (),
     "train.py": TINY,
     "test.py": ("--gpu_ids", "-1", "--num_threads", "0"),
     "evaluate.py": ("--gpu_ids", "-1", "--layer", "relu1_2", "--vgg_weights", "random", "--bootstrap", "0",
@@ -28,9 +29,10 @@ SMALL = {
 
 
 def commands_of(kind: str) -> list[list[str]]:
-    """Return the commands of the page that name a kind of images, without ``python``; those of the section first."""
-    found = [words[1:] for block in PAGE.blocks for _, words in commands(block) if kind in " ".join(words)]
-    return sorted(found, key=lambda words: "--outputs" in words)
+    """Return the commands of the page that name a kind of images, without ``python``: those of its section, others."""
+    found = [words[2 if words[1] == "-m" else 1:] for block in PAGE.blocks for _, words in commands(block)
+             if kind in " ".join(words)]
+    return sorted(found, key=lambda words: "--outputs" in words or words[0] == "data.check")
 
 
 @pytest.mark.parametrize("kind", KINDS)
