@@ -204,3 +204,29 @@ def test_compressions_of_pillow(tmp_path, mode, compression):
     image = load_image(tmp_path / "a.tif", 3)
     scale = 65535 if mode == "I;16" else 1
     assert (image[:, 3, 3] * scale).tolist() == pytest.approx(flat if mode == "RGB" else [flat] * 3, abs=2)
+
+
+KINDS = Path(__file__).parent / "data" / "kinds"
+
+
+def test_the_same_slice_as_hounsfield_units_and_as_12_bits_in_16():
+    signed = load_image(KINDS / "ct_hounsfield_int16.tif", 1, (-1024, 3071))
+    unsigned = load_image(KINDS / "dicom12bit_as_16bit.png", 1, (0, 4095))
+    torch.testing.assert_close(signed, unsigned, rtol=0, atol=1.01 / 4095)  # one unit: the files round differently
+    assert signed.min() == 0
+    assert signed.max() > 0.95
+    with pytest.raises(UserError, match="go from -1024 to 3018, and signed"):
+        load_image(KINDS / "ct_hounsfield_int16.tif", 1)
+    assert load_image(KINDS / "dicom12bit_as_16bit.png", 1).max() < 1 / 16
+
+
+def test_the_same_picture_as_ppm_jfif_and_gif():
+    first, *others = (load_image(KINDS / name, 3).float() for name in ("p0.ppm", "j0.jfif", "g0.gif"))
+    assert first.shape == (3, 64, 64)
+    assert all((other - first).abs().mean() < 8 for other in others)
+
+
+def test_four_bands_are_four_channels_and_no_colour():
+    assert load_image(KINDS / "ms4.tif", 4).shape == (4, 48, 64)
+    with pytest.raises(UserError, match="has 4 channels, but 3 are expected; give --input_nc 4"):
+        load_image(KINDS / "ms4.tif", 3)
