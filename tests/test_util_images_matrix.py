@@ -206,6 +206,12 @@ def test_compressions_of_pillow(tmp_path, mode, compression):
     assert (image[:, 3, 3] * scale).tolist() == pytest.approx(flat if mode == "RGB" else [flat] * 3, abs=2)
 
 
+def test_integers_of_a_rare_format_are_not_taken_for_16_bits(tmp_path):
+    Image.fromarray(np.full((4, 5), -70000, np.int32)).save(tmp_path / "a.im")
+    with pytest.raises(UserError, match="go from -70000 to -70000, and signed"):
+        load_image(tmp_path / "a.im", 1)
+
+
 KINDS = Path(__file__).parent / "data" / "kinds"
 
 

@@ -83,9 +83,10 @@ def _through_pillow(path: Path, image: ImageFile, page: int) -> Raster | Image.I
     if (deep := _deeper_than_pillow(path, image)) is not None:
         return deep
     image.load()
-    if image.mode.startswith("I"):  # greyscale PNG, whose mode has changed with Pillow's versions
-        return _upright(np.asarray(image).astype(np.uint16), image, f"uint16 {image.format}")
-    return _upright(np.asarray(image), image, "float32 netpbm") if image.mode == "F" else image
+    if image.mode.startswith("I"):  # the mode of greyscale PNG has changed with Pillow's versions
+        dtype = np.int32 if image.mode == "I" and image.format != "PNG" else np.uint16
+        return _upright(np.asarray(image).astype(dtype), image, f"{np.dtype(dtype)} {image.format}")
+    return _upright(np.asarray(image), image, f"float32 {image.format}") if image.mode == "F" else image
 
 
 def _deeper_than_pillow(path: Path, image: ImageFile) -> Raster | None:
