@@ -130,7 +130,7 @@ def test_features_of_the_same_content_are_extracted_once(
     first = scorer.measure_files(files, "", cached=True).features["vgg16"]
     (kept,) = (tmp_path / "cache").iterdir()
     renamed = [path.rename(path.with_name(f"moved{path.name}")) for path in files]
-    monkeypatch.setattr("evaluation.scoring.load_normalized", pytest.fail)
+    monkeypatch.setattr("evaluation.reading.load_picture", pytest.fail)
     assert torch.equal(scorer.measure_files(renamed, "", cached=True).features["vgg16"], first)
     monkeypatch.undo()
     cache = FeatureCache(tmp_path / "cache", pytest.fail)
