@@ -274,9 +274,8 @@ class Structure:
 
         All images are one batch, and the comparisons of source with target and with its jittered copy are another.
         """
-        names = ("source", "target", "source_aug", "other", "other_aug")
-        if "source_aug" not in seen:
-            names = ("source", "target", "other")
+        names = ["source", "target", "source_aug", "other", "other_aug"]
+        names = names if "source_aug" in seen else ["source", "target", "other"]
         layers = [torch.cat(images) for images in zip(*self._at_layers(seen, *names), strict=True)]
         maps = self.loss.maps(layers, self.loss.sample(layers))  # of each layer, [images * B, N, P]
         count, pairs = len(layers[0]) // len(names), len(names) // 2

@@ -64,8 +64,8 @@ class VGG16Features(nn.Module):
         ValueError: no or unknown layer, or weights that are missing or do not reach it.
     """
 
-    mean: Tensor
-    std: Tensor
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, layers: Sequence[str], weights: str | Path = "bundled", *, frozen: bool = True) -> None:
         super().__init__()
@@ -78,8 +78,9 @@ class VGG16Features(nn.Module):
             self.features = _convolutions(self.depth)
         self.load_state_dict(_load_weights(weights, self.state_dict()), assign=True)
         self.to(memory_format=torch.channels_last)  # the faster layout for these convolutions, on CPUs too
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        mean, std = (torch.tensor(of, dtype=torch.float64).view(1, 3, 1, 1) for of in (IMAGENET_MEAN, IMAGENET_STD))
+        self.register_buffer("scale", (0.5 / std).float(), persistent=False)
+        self.register_buffer("shift", ((0.5 - mean) / std).float(), persistent=False)
         self.requires_grad_(not frozen)
         self.train(not frozen)
 
@@ -103,7 +104,7 @@ class VGG16Features(nn.Module):
         if deepest >= self.depth:
             raise ValueError(f"these VGG16 features end at {LAYERS[self.depth - 1]}, before {LAYERS[deepest]}")
         self.check_images(images, deepest)
-        x = (images.expand(-1, 3, -1, -1) * 0.5 + 0.5 - self.mean) / self.std
+        x = torch.addcmul(self.shift, images.expand(-1, 3, -1, -1), self.scale)  # (images / 2 + 0.5 - mean) / std
         found: list[Tensor] = []
         for layer in self.features:
             x = layer(x)

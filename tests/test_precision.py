@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 
 from models import Model
 from models.base import judge, judge_together
-from models.networks import create_discriminator
-from models.precision import set_precision
+from models.networks import create_discriminator, create_generator
+from models.precision import in_half_precision, set_precision
 from options import SpeedFlags
 from train import train
 from training.checkpoints import restore, save_checkpoint
@@ -50,6 +51,32 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out(tmp_path: Path) -> N
     TrainingStep(model, scaler)([batch()])
     assert all(torch.equal(a, b) for a, b in zip(before, model.networks["G"].parameters(), strict=True))
     assert scaler.get_scale() < 2.0**100
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_that_are_halved_together_compute_as_those_of_autocast(dtype: torch.dtype) -> None:
+    network = create_generator("resnet_6blocks", ngf=2)
+    images = torch.rand(2, 3, 16, 16)
+    whole = list(network.parameters())
+
+    def results(function: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        network.zero_grad()
+        output = function(images)
+        output.square().sum().backward()
+        return [output, *(p.grad for p in whole if p.grad is not None)]
+
+    def plain(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype):
+            return network(x).float()
+
+    expected = results(plain)
+    halved = partial(in_half_precision(type(network).forward, "cpu", dtype), network)
+    found = results(halved)
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+    assert all(value.dtype == torch.float32 for value in found)
+    with pytest.raises(UserError):
+        halved(images[..., :3])
+    assert all(a is b for a, b in zip(network.parameters(), whole, strict=True))
 
 
 @pytest.mark.parametrize("no_tf32", [False, True])

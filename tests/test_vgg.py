@@ -100,7 +100,8 @@ def test_keys_and_features_are_torchvisions(photos: Tensor, tmp_path: Path) -> N
     torch.save(state | {"classifier.0.bias": torch.zeros(4096)}, tmp_path / "vgg16.pth")
     network = VGG16Features(["relu5_3", "relu3_1"], str(tmp_path / "vgg16.pth"))
     assert set(network.state_dict()) == set(state)
-    x = (photos * 0.5 + 0.5 - network.mean) / network.std
+    mean, std = (torch.tensor(of).view(1, 3, 1, 1) for of in (vgg.IMAGENET_MEAN, vgg.IMAGENET_STD))
+    x = (photos * 0.5 + 0.5 - mean) / std
     with torch.no_grad():
         torch.testing.assert_close(network(photos)[0], reference[:30](x), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(network(photos)[1], reference[:12](x), rtol=1e-4, atol=1e-5)

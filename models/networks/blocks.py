@@ -44,11 +44,12 @@ class InstanceNorm(nn.InstanceNorm2d):
         last, compiling = is_channels_last(x), torch.compiler.is_compiling()
         if last and x.device.type == "cpu" and not compiling:
             return standardize(x, self.eps)
-        affine = () if x.device.type != "cuda" or compiling else ones_and_zeros(x.shape[0] * x.shape[1], x.device)
+        scale, shift = (ones_and_zeros(x.shape[0] * x.shape[1], x.device) if x.device.type == "cuda" and not compiling
+                        else (None, None))
         if len(x) == 1:  # without a view: a ReLU that changes one in place makes the backward pass copy
-            return F.batch_norm(x, None, None, *affine, training=True, eps=self.eps)
+            return F.batch_norm(x, None, None, scale, shift, training=True, eps=self.eps)
         channels = x.reshape(1, -1, *x.shape[2:])  # a copy, channels first, where channels are last
-        output = F.batch_norm(channels, None, None, *affine, training=True, eps=self.eps).view_as(x)
+        output = F.batch_norm(channels, None, None, scale, shift, training=True, eps=self.eps).view_as(x)
         return output.contiguous(memory_format=torch.channels_last) if last else output
 
 
@@ -81,7 +82,8 @@ class ReflectionPad(nn.ReflectionPad2d):
     """Mirror the border of [B, C, H, W], see `pad`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return pad(x, self.padding, "reflect")
+        left, right, top, bottom = self.padding
+        return pad(x, (left, right, top, bottom), "reflect")
 
 
 def pad(x: Tensor, sides: tuple[int, int, int, int], mode: str) -> Tensor:
@@ -109,7 +111,8 @@ class UnbiasedConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight, None)
+        output: Tensor = self._conv_forward(x, self.weight, None)
+        return output
 
     def biased(self, x: Tensor) -> Tensor:
         """The convolution with its bias."""
@@ -125,20 +128,25 @@ class UnbiasedConvTranspose2d(nn.ConvTranspose2d):
         return F.conv_transpose2d(x, self.weight, None, *geometry)  # type: ignore[arg-type]
 
 
-def conv_before(norm: str, *sizes: int, **geometry: int) -> nn.Conv2d:
-    """Return the convolution before a `norm_layer`; arguments as of `nn.Conv2d`.
+def conv_before(
+    norm: str, inputs: int, outputs: int, kernel_size: int, *, stride: int = 1, padding: int = 0
+) -> nn.Conv2d:
+    """Return the convolution before a `norm_layer`.
 
     Batch normalisation has a bias itself, instance normalisation removes any. Without normalisation, nothing else
     shifts the activations. The published code has no bias there: its checkpoints load with biases of 0.
     """
-    return UnbiasedConv2d(*sizes, **geometry) if norm == "instance" else (
-        nn.Conv2d(*sizes, bias=norm != "batch", **geometry))
+    if norm == "instance":
+        return UnbiasedConv2d(inputs, outputs, kernel_size, stride, padding)
+    return nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=norm != "batch")
 
 
-def transposed_conv_before(norm: str, *sizes: int, **geometry: int) -> nn.ConvTranspose2d:
+def transposed_conv_before(norm: str, inputs: int, outputs: int, kernel_size: int, *, stride: int, padding: int,
+                           output_padding: int = 0) -> nn.ConvTranspose2d:
     """Return the transposed convolution before a `norm_layer`, as `conv_before` does."""
-    return UnbiasedConvTranspose2d(*sizes, **geometry) if norm == "instance" else (
-        nn.ConvTranspose2d(*sizes, bias=norm != "batch", **geometry))
+    if norm == "instance":
+        return UnbiasedConvTranspose2d(inputs, outputs, kernel_size, stride, padding, output_padding)
+    return nn.ConvTranspose2d(inputs, outputs, kernel_size, stride, padding, output_padding, bias=norm != "batch")
 
 
 def require_sides(images: Tensor, *, least: int, multiple: int = 1, network: str) -> None:
