@@ -23,8 +23,9 @@ LSeSim passes the features through learned heads first. Create the loss with ``h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Literal
 
 import torch
@@ -309,7 +310,7 @@ def _cosines(source: Tensor, positive: Tensor, other: Tensor) -> Tensor:
 
     Products are divided by norms, which costs less than to normalise the rows, each longer than there are rows.
     """
-    s, p, o = (rows.norm(dim=2).clamp(min=1e-12) for rows in (source, positive, other))  # [B, N]
+    s, p, o = torch.stack([rows.norm(dim=2) for rows in (source, positive, other)]).clamp(min=1e-12)  # [B, N] each
     norms = torch.stack([s, s, p], dim=2)[..., None] * torch.stack([p, o, o], dim=1)[:, None]  # [B, N, 3, N]
     products = torch.stack([source @ positive.mT, source @ other.mT, positive @ other.mT], dim=2)
     return (products / norms).flatten(2)
@@ -331,6 +332,17 @@ def _require_features(**images: Sequence[Tensor]) -> None:
     if any(size != next(iter(sizes.values())) for size in sizes.values()):
         raise ValueError("the images' features must agree in layers, batch, height and width, but [B, H, W] of each "
                          f"layer is {', '.join(f'{size} in {name}' for name, size in sizes.items())}")
+
+
+def _mean_over_layers(loss: Callable[..., Tensor], *images: Sequence[Tensor]) -> Tensor:
+    """The mean over the layers of a loss of the images' maps. Layers whose maps have one shape are one batch."""
+    layers_of: dict[tuple[int, ...], list[tuple[Tensor, ...]]] = {}
+    for maps in zip(*images, strict=True):
+        layers_of.setdefault(tuple(maps[0].shape), []).append(maps)
+    losses: list[Tensor] = []
+    for layers in layers_of.values():
+        losses += len(layers) * [loss(*(of[0] if len(of) == 1 else torch.cat(of) for of in zip(*layers, strict=True)))]
+    return torch.stack(losses).mean()
 
 
 def similarity_head(channels: int) -> nn.Sequential:
@@ -376,9 +388,8 @@ class SpatialCorrelativeLoss(nn.Module):
         """
         _require_features(source=source, target=target)
         positions = self.sample(source) if positions is None else positions
-        maps = zip(self.maps(source, positions), self.maps(target, positions), strict=True)
-        distances = [structure_distance(s, t, mode=self.mode, normalize=self.normalize) for s, t in maps]
-        return torch.stack(distances).mean()
+        distance = partial(structure_distance, mode=self.mode, normalize=self.normalize)
+        return _mean_over_layers(distance, self.maps(source, positions), self.maps(target, positions))
 
     def contrast(
         self, source: Sequence[Tensor], positive: Sequence[Tensor], other: Sequence[Tensor],
@@ -391,8 +402,7 @@ class SpatialCorrelativeLoss(nn.Module):
 
     def contrast_maps(self, source: Sequence[Tensor], positive: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
         """`contrast` of self-similarity maps, for a map that takes part in several comparisons."""
-        layers = zip(source, positive, other, strict=True)
-        return torch.stack([contrastive_loss(s, p, o, temperature=self.temperature) for s, p, o in layers]).mean()
+        return _mean_over_layers(partial(contrastive_loss, temperature=self.temperature), source, positive, other)
 
     def sample(self, features: Sequence[Tensor]) -> list[Tensor | None]:
         """Random query positions for each layer's map."""
