@@ -41,11 +41,10 @@ class InstanceNorm(nn.InstanceNorm2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        last, compiling = is_channels_last(x), torch.compiler.is_compiling()
-        if last and x.device.type == "cpu" and not compiling:
+        last = is_channels_last(x)
+        if last and x.device.type == "cpu" and not torch.compiler.is_compiling():
             return standardize(x, self.eps)
-        scale, shift = (ones_and_zeros(x.shape[0] * x.shape[1], x.device) if x.device.type == "cuda" and not compiling
-                        else (None, None))
+        scale, shift = ones_and_zeros(x.shape[0] * x.shape[1], x.device) if on_gpu(x) else (None, None)
         if len(x) == 1:  # without a view: a ReLU that changes one in place makes the backward pass copy
             return F.batch_norm(x, None, None, scale, shift, training=True, eps=self.eps)
         channels = x.reshape(1, -1, *x.shape[2:])  # a copy, channels first, where channels are last
@@ -92,10 +91,15 @@ def pad(x: Tensor, sides: tuple[int, int, int, int], mode: str) -> Tensor:
     On a GPU torch pads two dimensions channels first only. So channels that are last become the last dimension of
     three, and are not padded: the same numbers without a copy.
     """
-    if x.device.type != "cuda" or not is_channels_last(x) or torch.compiler.is_compiling():
+    if not on_gpu(x) or not is_channels_last(x):
         return F.pad(x, sides, mode=mode)
     volume = x.permute(0, 2, 3, 1).unsqueeze(1)  # [B, 1, H, W, C]
     return F.pad(volume, (0, 0, *sides), mode=mode).squeeze(1).permute(0, 3, 1, 2)
+
+
+def on_gpu(x: Tensor) -> bool:
+    """Check whether torch's own kernels for CUDA compute ``x``, not compiled ones."""
+    return x.device.type == "cuda" and not torch.compiler.is_compiling()
 
 
 def is_channels_last(x: Tensor) -> bool:
