@@ -166,7 +166,7 @@ def test_large_photographs_are_no_bombs(tmp_path: Path, recwarn: pytest.Warnings
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("name", ["EPS", "PDF", "GIF", "ICO", "PPM"])
+@pytest.mark.parametrize("name", ["EPS", "PDF"])
 def test_a_file_of_another_format_is_not_decoded_whatever_its_name_says(tmp_path: Path, name: str) -> None:
     with (tmp_path / "a.png").open("wb") as file:
         Image.new("RGB", (9, 9)).save(file, format=name)
