@@ -28,7 +28,8 @@ start() {
     fi
 }
 
-# The size at which a CPU learns drawings in minutes; quickstart.sh says why.
+# The size at which a CPU learns drawings in minutes: small networks and a high rate; whole drawings at their own size,
+# because a crop does not tell inside from outside.
 small=(--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99
     --n_epochs 2 --n_epochs_decay 2 --print_freq 200 --save_latest_freq 800)
 
