@@ -24,10 +24,10 @@ def build_step(model: Model, device: torch.device, options: Options, world: Worl
     Raises:
         UserError: ``--on_nan skip`` with batch normalisation, or ``--freeze`` matches no parameter or all of them.
     """
-    flags = options[TrainFlags]
-    if flags.on_nan == "skip" and options[NetworkFlags].norm == "batch":
-        raise UserError("--on_nan skip does not go with --norm batch, whose running statistics a faulty step would "
-                        "spoil: use --norm instance or --on_nan stop")
+    flags, networks = options[TrainFlags], options[NetworkFlags]
+    if flags.on_nan == "skip" and "batch" in (networks.norm, networks.normD):
+        raise UserError("--on_nan skip does not go with batch normalisation (--norm, --normD), whose running statistics "
+                        "a faulty step would spoil: use --norm instance or --on_nan stop")
     scaler = torch.amp.GradScaler(device.type, enabled=options[SpeedFlags].amp == "fp16")
     if scaler.is_enabled():
         model.memory["scaler"] = scaler
