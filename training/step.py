@@ -26,8 +26,8 @@ def build_step(model: Model, device: torch.device, options: Options, world: Worl
     """
     flags, networks = options[TrainFlags], options[NetworkFlags]
     if flags.on_nan == "skip" and "batch" in (networks.norm, networks.normD):
-        raise UserError("--on_nan skip does not go with batch normalisation (--norm, --normD), whose running statistics "
-                        "a faulty step would spoil: use --norm instance or --on_nan stop")
+        raise UserError("--on_nan skip does not go with batch normalisation (--norm, --normD), whose running "
+                        "statistics a faulty step would spoil: use --norm instance or --on_nan stop")
     scaler = torch.amp.GradScaler(device.type, enabled=options[SpeedFlags].amp == "fp16")
     if scaler.is_enabled():
         model.memory["scaler"] = scaler
