@@ -68,8 +68,11 @@ def test_gradient_penalty_and_its_second_derivatives_are_the_published_ones(mode
     largest = max(value.abs().max().item() for value in expected.values())
     assert expected
     for key, value in expected.items():
-        scale = max(value.abs().max().item(), 1e-3 * largest)  # biases before a normalisation: rounding noise
-        torch.testing.assert_close(parameters[key].grad, value, rtol=0, atol=1e-3 * scale, msg=key)
+        found = parameters[key].grad
+        if found is None:  # a bias that the normalisation removes: the published gradient is rounding noise
+            assert value.abs().max() < 1e-3 * largest, key
+        else:
+            torch.testing.assert_close(found, value, rtol=0, atol=1e-3 * value.abs().max().item(), msg=key)
 
 
 def test_r1_penalty_and_its_derivative_of_a_parabola() -> None:

@@ -49,7 +49,7 @@ def test_first_image_takes_the_first_of_a_batch_and_leaves_a_single_image():
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
 def test_saved_images_read_back_pixel_by_pixel(tmp_path, channels, mode):
     image = torch.rand(channels, 3, 5) * 2 - 1
-    path = tmp_path / "made on demand" / "näme #1%.jpg"  # PNG whatever the name says
+    path = tmp_path / "made on demand" / "näme #1%.picture"  # PNG, if the name says nothing
     save_image(image, path)
     with Image.open(path) as saved:
         assert (saved.format, saved.mode) == ("PNG", mode)

@@ -52,7 +52,7 @@ def model_of(save: int) -> Any:
     for network in networks.values():
         for parameter in network.parameters():
             torch.nn.init.constant_(parameter, save)
-    return SimpleNamespace(networks=networks, published=("G", "D"), memory={}, optimizers={
+    return SimpleNamespace(networks=networks, published=("G", "D"), memory={}, device=torch.device("cpu"), optimizers={
         "G": torch.optim.SGD(networks["G"].parameters(), lr=float(save))})
 
 
