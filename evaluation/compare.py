@@ -17,6 +17,7 @@ from util.loggers.registry import LOG
 from util.pages import fill_page
 from util.plots import Points, line_chart
 from util.starts import read_starts
+from util.words import listed
 
 from .checkpoint_pictures import CheckpointPictures, checkpoint_grid, choose_images
 from .checkpoint_scores import HEADINGS, Entry, known_scores, score_checkpoints, score_curve, score_rows
@@ -144,7 +145,7 @@ def write_html(
     except ImportError as error:
         warn(f"no curves: the package {error.name} is not installed (pip install {error.name})")
     fill_page(
-        path, "compare.html", f"comparison of {' and '.join(names)}", [of.folder for of in experiments],
+        path, "compare.html", f"comparison of {listed(names)}", [of.folder for of in experiments],
         title=" / ".join(names), note=conditions_text(compared[0].conditions), grid=grid,
         scores=score_rows([{"experiment": of.experiment.name, **of.entry} for of in compared], FIRST, intervals=True),
         seeds=seed_rows(seeds) if seeds else None, differences=(["flag", *names], cells) if cells else None,

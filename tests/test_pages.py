@@ -15,6 +15,7 @@ from PIL import Image
 
 from util.images import image_size, save_image
 from util.pages import Grid, Picture, Row, fill_page, make_picture
+from util.words import listed
 
 HOSTILE = [
     "two words.png", "a#b?c=d&e.png", "100%41.png", "näme 猫.png", "\"><img src=x onerror='alert(1)'>.png",
@@ -123,3 +124,7 @@ def test_a_damaged_list_of_pages_is_made_again(tmp_path: Path, text: str) -> Non
     (run / "pages.json").write_text(text, encoding="utf-8")
     assert Page(page_of(run, "training", run / "index.html")).links == ["index.html"]
     assert json.loads((run / "pages.json").read_text(encoding="utf-8")) == {"training": "index.html"}
+
+
+def test_names_are_listed_with_commas_and_one_and() -> None:
+    assert [listed(names) for names in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]

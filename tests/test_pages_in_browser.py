@@ -227,6 +227,21 @@ def test_many_columns_scroll_below_fixed_heads(tmp_path: Path, width: int) -> No
         assert len(marked) == len(rows)
 
 
+def test_pictures_shrink_to_fit_the_window_but_stay_above_the_least_width(tmp_path: Path) -> None:
+    file, *_ = write_images(tmp_path, "x.png")
+    with browser(width=1280) as window:
+        for columns, expected in ((5, (0, 212)), (20, (1, 144))):
+            page = tmp_path / f"{columns}.html"
+            row = Row("x.png", [make_picture(tmp_path, file, 256)] * columns)
+            fill_page(page, "results.html", "epochs", title="t", note="n",
+                      grid=Grid([f"epoch {number}" for number in range(columns)], [row], 256))
+            window.get(page.as_uri())
+            beyond, side = window.execute_script(
+                "const grid = document.querySelector('.grid');"
+                "return [grid.scrollWidth - grid.clientWidth, grid.querySelector('img').clientWidth]")
+            assert (min(beyond, 1), side) == expected
+
+
 @pytest.mark.parametrize(("width", "height"), [pytest.param(1280, 800, marks=pytest.mark.slow), (390, 844)])
 def test_three_thousand_images_are_light_and_do_not_move(tmp_path: Path, width: int, height: int) -> None:
     folder = tmp_path / "page"
