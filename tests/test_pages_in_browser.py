@@ -115,6 +115,16 @@ def test_arrows_and_buttons_lead_to_other_images_and_pictures(page: Any) -> None
     assert page.find_element("css selector", "[data-label=truth]").get_attribute("aria-pressed") == "true"
 
 
+def test_buttons_that_lead_nowhere_are_disabled_and_look_so(page: Any) -> None:
+    open_view(page)
+    for disabled in ([True, False], [False, False], [False, False], [False, True]):
+        buttons = [page.find_element("css selector", f"[data-do={way}]") for way in ("previous", "next")]
+        assert [not each.is_enabled() for each in buttons] == disabled
+        assert [float(each.value_of_css_property("opacity")) < 1 for each in buttons] == disabled
+        press(page, "ArrowRight")
+    assert text(page, "#viewer-place") == "4 of 4"
+
+
 def test_holding_the_mouse_a_number_or_a_letter_flips(page: Any) -> None:
     from selenium.webdriver import ActionChains
 

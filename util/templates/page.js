@@ -43,6 +43,8 @@ function largeView() {
     part("name").textContent = rowName(row);
     const all = rows(), number = all.indexOf(row);
     part("place").textContent = `${number + 1} of ${all.length}`;
+    dialog.querySelector("[data-do=previous]").disabled = !all[number - 1];
+    dialog.querySelector("[data-do=next]").disabled = !all[number + 1];
     for (const near of [row, all[number + 1], all[number - 1]])
       if (near) for (const link of linksOf(near).slice(0, 9)) new Image().src = link.href;
     draw();
