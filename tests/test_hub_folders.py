@@ -72,10 +72,12 @@ def test_test_py_and_the_app_take_a_hub_folder_for_an_experiment(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = load(root / "checkpoints" / "munit", device="-1")(root / "photo.png")
+    before = sorted((root / "hub" / "munit").iterdir())
     outcome = run("test.py", "--dataroot", root / "photo.png", "--checkpoints_dir", root / "hub", "--name", "munit",
                   "--model", "munit_sc", "--dataset_mode", "single", "--results_dir", tmp_path, "--gpu_ids", "-1",
                   "--num_threads", "0", "--style_image", root / "photo.png")
     assert outcome.code == 0, outcome.err  # the style encoder is there, too
+    assert sorted((root / "hub" / "munit").iterdir()) == before, "a folder to share stays as it is"
     monkeypatch.setattr("web.checkpoints.BUNDLED", root / "hub")
     (tmp_path / "mine" / "broken").mkdir(parents=True)
     (tmp_path / "mine" / "broken" / "config.json").write_text("no JSON")

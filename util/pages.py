@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from util.files import replacing
+from util.hub_folders import is_hub_folder
 from util.images import image_size, save_thumbnail
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -124,8 +125,10 @@ def pages_of(run: Path) -> dict[str, Path]:
 def link_page(run: Path, name: str, path: Path) -> None:
     """Add a page, or another file, to the list of an experiment's pages, and link it on all of them.
 
-    Nothing is written if it is listed already.
+    Nothing is written if it is listed already, or if the folder is a generator to share, which stays as it is.
     """
+    if is_hub_folder(run):
+        return
     known = pages_of(run)
     pages = known | {name: path.resolve()}
     if pages == known:
