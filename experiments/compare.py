@@ -5,9 +5,9 @@
     python -m experiments.compare --measure                           # the costs of a step too: on a quiet machine
     python -m experiments.compare --records_dir docs/records/compare --extra="--amp bf16"  # docs' table
 
-Size and length are the quickstart's. Runs lie in checkpoints/compare and results/compare; one that is finished is not
-run again, one that was interrupted goes on, and one of other settings is refused. Methods and seeds may be divided
-among several calls at the same time.
+Size and length are those of the scripts with --demo. Runs lie in checkpoints/compare and results/compare; one that is
+finished is not run again, one that was interrupted goes on, and one of other settings is refused. Methods and seeds may
+be divided among several calls at the same time.
 """
 
 import os
