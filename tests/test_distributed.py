@@ -89,6 +89,7 @@ def test_two_processes_train_as_one_with_twice_the_batch_and_resume(
     tuned = load_state(root / "checkpoints" / "tuned", "latest")["networks"]
     stayed = {f"{name}.{key}" for name in tuned for key in tuned[name]
               if torch.equal(tuned[name][key], whole["networks"][name][key])}
+    stayed.remove("D.model.3.bias")  # instance normalisation removes it: nothing trains it
     assert {key for key in stayed if "filt" not in key} == {
         f"{name}.{key}" for name in tuned for key in tuned[name]
         if "filt" not in key and (name == "G" or key.startswith("model.0."))}

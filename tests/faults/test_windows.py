@@ -34,7 +34,7 @@ def test_training_saves_resumes_and_translates(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints" / "run"
     assert {path.name for path in folder.glob("*_net_G.pth")} == {f"{tag}_net_G.pth" for tag in (
         "latest", "iter_4", "best")}
-    assert list((tmp_path / "results").rglob("fake_B/*.png"))
+    assert list((tmp_path / "results").rglob("fake_B/**/*.png"))
     assert not list(tmp_path.rglob(".*.tmp"))
 
 
