@@ -52,9 +52,10 @@ def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.
     if has_crop(data.preprocess) and data.crop_size < least:
         raise UserError(f"--crop_size {data.crop_size} is too small for --netD {flags.netD}, which needs {least} "
                         "pixels: enlarge it or choose another --netD or --n_layers_D")
-    if not isinstance(discriminator, ProjectedDiscriminator):  # whose frozen layers stay as they are
-        initialize(discriminator, flags.init_type, flags.init_gain)
-    if norm == "spectral" and not isinstance(discriminator, ProjectedDiscriminator):  # which has it anyway
+    if isinstance(discriminator, ProjectedDiscriminator):  # its frozen layers stay, its heads are spectral anyway
+        return discriminator
+    initialize(discriminator, flags.init_type, flags.init_gain)
+    if norm == "spectral":
         for layer in [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d)]:
             spectral_norm(layer)
     return discriminator
@@ -69,6 +70,18 @@ def discriminator_notes(options: Options) -> list[str]:
             "the same network, or of one that was trained on the same images: " + (
                 "--eval_freq and evaluate.py metrics use VGG16" if flags.D_feature_net == VGG16 else
                 "FID and KID use Inception, trained on ImageNet")]
+
+
+def refuse_identity_of_other_channels(options: Options) -> None:
+    """Refuse identities, translations of real B images by G, if inputs and outputs differ in their channels.
+
+    Raises:
+        UserError: they differ.
+    """
+    data = options[DataFlags]
+    if data.input_nc != data.output_nc:
+        raise UserError("--lambda_identity translates real B images: it needs --input_nc equal to --output_nc, or "
+                        "--lambda_identity 0")
 
 
 def refuse_pool_and_penalty(options: Options) -> None:

@@ -21,11 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from options import DataFlags, Options, TrainFlags, flag
-from util.errors import UserError
+from options import Options, TrainFlags, flag
 
 from .base import Model, translate_any_size
-from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty, refuse_way_back
+from .building import (
+    adam,
+    build_discriminator,
+    build_generator,
+    refuse_identity_of_other_channels,
+    refuse_one_domain,
+    refuse_penalty,
+    refuse_way_back,
+)
 from .image_pool import ImagePool
 from .objective import Minimize, total
 from .structure import Pair, PairFeatures, Structure, StructureFlags
@@ -63,16 +70,15 @@ class GeometryModel(Model):
 
     @classmethod
     def check(cls, options: Options) -> None:
-        flags, data = options[GeometryFlags], options[DataFlags]
+        flags = options[GeometryFlags]
         check_choice(flags.structure, options)
         if TrainFlags not in options:
             refuse_way_back(options)
             return
         refuse_one_domain(options)
         refuse_penalty(options)
-        if flags.lambda_identity and flags.lambda_AB and data.input_nc != data.output_nc:
-            raise UserError("--lambda_identity translates real B images: it needs --input_nc equal to --output_nc, or "
-                            "--lambda_identity 0")
+        if flags.lambda_identity and flags.lambda_AB:
+            refuse_identity_of_other_channels(options)
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)

@@ -19,10 +19,9 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from options import DataFlags, Options, TrainFlags, flag
-from util.errors import UserError
+from options import Options, TrainFlags, flag
 
-from .building import adam, build_discriminator
+from .building import adam, build_discriminator, refuse_identity_of_other_channels
 from .image_pool import ImagePool
 from .losses.mode_seeking import mode_seeking_loss
 from .objective import Minimize, total
@@ -58,10 +57,8 @@ class MultiModalModel(StyledModel):
     def check(cls, options: Options) -> None:
         check_structure(options)
         super().check(options)
-        data = options[DataFlags]
-        if TrainFlags in options and options[StyleFlags].lambda_identity and data.input_nc != data.output_nc:
-            raise UserError("--lambda_identity translates real B images: it needs --input_nc equal to --output_nc, or "
-                            "--lambda_identity 0")
+        if TrainFlags in options and options[StyleFlags].lambda_identity:
+            refuse_identity_of_other_channels(options)
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
