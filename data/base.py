@@ -23,8 +23,9 @@ from util.value_ranges import Range
 from util.words import counted
 
 from .batch import CHOICES, Choices
+from .jitter import plan_jitter
 from .sampler import SampleKey
-from .transforms import Crop, Policy, cut, plan_jitter, scale
+from .transforms import Crop, Policy, cut, scale
 from .workers import LoadingError
 
 

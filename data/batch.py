@@ -1,7 +1,7 @@
 """Samples to raw batches, raw batches to network inputs. Pure functions.
 
-A raw batch holds uint8 crops and, as plain numbers, their random choices. `finish` applies these to whole batches, in
-the process and on the device of the batch.
+A raw batch holds uint8 crops and, in one small tensor, their random choices. `finish` applies these to all images at
+once, in the process and on the device of the batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,15 @@ from torchvision.transforms.v2 import functional as F
 
 from util.errors import UserError
 
-from .transforms import Jitter, jitter
+from .jitter import Jitter, jitter, merge
 
 Batch: TypeAlias = dict[str, Any]
-"""Images by name, [B, C, H, W], and lists of B: their paths (``A_paths``), in raw batches their `Choices` too."""
+"""Images by name, [B, C, H, W], and lists of B: their paths (``A_paths``).
 
-CHOICES = "_choices"
+In raw batches also the random choices of the images, float32 [1 + 2 * steps, B]: whether to mirror, and the factors of
+`merge` (``A_choices``); and the steps of `merge`, none without jitter (``A_steps``)."""
+
+CHOICES, STEPS = "_choices", "_steps"
 
 
 class Choices(NamedTuple):
@@ -30,15 +33,33 @@ class Choices(NamedTuple):
 
 
 def collate(samples: Sequence[Mapping[str, Any]]) -> Batch:
-    """Stack images, [C, H, W] to [B, C, H, W], and list everything else.
+    """Stack images, [C, H, W] to [B, C, H, W], put their choices into one tensor, and list everything else.
 
     If 8-bit and 16-bit images meet, all become float32 in [0, 1].
 
     Raises:
         UserError: images differ in size.
     """
-    return {name: _stack(samples, name) if isinstance(value, Tensor) else [sample[name] for sample in samples]
-            for name, value in samples[0].items()}
+    batch: Batch = {}
+    for name, value in samples[0].items():
+        if isinstance(value, Tensor):
+            batch[name] = _stack(samples, name)
+        elif isinstance(value, Choices):
+            domain = name.removesuffix(CHOICES)
+            batch[name], batch[f"{domain}{STEPS}"] = _join([sample[name] for sample in samples])
+        else:
+            batch[name] = [sample[name] for sample in samples]
+    return batch
+
+
+def _join(choices: Sequence[Choices]) -> tuple[Tensor, tuple[int, ...]]:
+    """Return the choices of a batch and the steps of its jitter, as `Batch` holds them."""
+    mirrors = torch.tensor([[float(of.mirror) for of in choices]])
+    plans = [of.jitter for of in choices if of.jitter]
+    if not plans:
+        return mirrors, ()
+    steps, factors = merge(plans)
+    return torch.cat([mirrors, factors.flatten(0, 1)]), steps
 
 
 def _stack(samples: Sequence[Mapping[str, Any]], name: str) -> Tensor:
@@ -66,15 +87,14 @@ def finish(batch: Mapping[str, Any]) -> Batch:
 
     Args:
         batch: images [B, C, H, W] by name, uint8 or float32 in [0, 1]. Those with an entry ``NAME_choices`` are
-            converted; if a jitter is planned, ``NAME_aug`` is added: the same crops, jittered.
+            converted; if ``NAME_steps`` plans a jitter, ``NAME_aug`` is added: the same crops, jittered.
     """
-    finished = {name: value for name, value in batch.items() if not name.endswith(CHOICES)}
+    finished = {name: value for name, value in batch.items() if not name.endswith((CHOICES, STEPS))}
     for name in [name for name in batch if f"{name}{CHOICES}" in batch]:
-        choices: list[Choices] = batch[f"{name}{CHOICES}"]
-        mirrored = [image.flip(-1) if of.mirror else image for image, of in zip(batch[name], choices, strict=True)]
-        images = F.to_dtype(torch.stack(mirrored), torch.float32, scale=True)
+        stored, choices, steps = batch[name], batch[f"{name}{CHOICES}"], batch[f"{name}{STEPS}"]
+        mirrored = torch.where(choices[0].bool()[:, None, None, None], stored.flip(-1), stored)
+        images = F.to_dtype(mirrored, torch.float32, scale=True)
         finished[name] = 2 * images - 1
-        jittered = [jitter(image, of.jitter) for image, of in zip(images, choices, strict=True) if of.jitter]
-        if jittered:
-            finished[f"{name}_aug"] = 2 * torch.stack(jittered) - 1
+        if steps:
+            finished[f"{name}_aug"] = 2 * jitter(images, steps, choices[1:].unflatten(0, (-1, 2))) - 1
     return finished

@@ -1,4 +1,4 @@
-"""Scaling, cropping and colour jitter of images. Pure functions.
+"""Scaling and cropping of images. Pure functions.
 
 Scaling depends only on the image and the flags. Random choices are planned first, from sizes only, as plain numbers:
 several images can share them, and another process or device can apply them.
@@ -14,9 +14,6 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from options import DataFlags, has_crop
-
-BRIGHTNESS = CONTRAST = SATURATION = 0.5
-HUE = 0.3
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,6 @@ class Crop(NamedTuple):
     """Flip horizontally."""
     resized: tuple[int, int] | None = None
     """(height, width) to scale the box to; None: keep its size."""
-
-
-class Jitter(NamedTuple):
-    """A change of appearance. Steps: 0 brightness, 1 contrast, 2 saturation, 3 hue; strengths in [-1, 1) by step."""
-
-    order: tuple[int, ...]
-    strengths: tuple[float, ...]
 
 
 def size_of(image: Tensor) -> tuple[int, int]:
@@ -133,46 +123,3 @@ def cut(image: Tensor, crop: Crop) -> Tensor:
     """Crop [C, H, W] without flipping it: a view, or resized."""
     box = image[..., crop.top:crop.top + crop.height, crop.left:crop.left + crop.width]
     return box if crop.resized is None else resize(box, crop.resized)
-
-
-def plan_jitter(generator: torch.Generator) -> Jitter:
-    """Draw the strengths of four steps, and their order."""
-    strengths = (2 * torch.rand(4, generator=generator, dtype=torch.float64) - 1).tolist()
-    return Jitter(tuple(torch.randperm(4, generator=generator).tolist()), tuple(strengths))
-
-
-def jitter(image: Tensor, plan: Jitter) -> Tensor:
-    """Change the appearance of an image and keep its structure, without waiting for its device.
-
-    A strength of 1 is that of the paper (0.5, 0.5, 0.5 and, for the hue, 0.3 turns). Only images of three channels
-    have saturation and hue. Brightness and contrast change all channels alike.
-
-    Args:
-        image: [C, H, W], float in [0, 1].
-        plan: order and strengths.
-
-    Returns:
-        The same shape and range.
-    """
-    for step in plan.order:
-        strength = plan.strengths[step]
-        if step == 0:
-            image = (image * (1 + BRIGHTNESS * strength)).clamp(0, 1)  # torchvision takes 1 or 3 channels only
-        elif step == 1:
-            image = adjust_contrast(image, 1 + CONTRAST * strength)
-        elif step == 2 and image.shape[0] == 3:
-            image = F.adjust_saturation(image, 1 + SATURATION * strength)
-        elif step == 3 and image.shape[0] == 3:
-            image = F.adjust_hue(image, HUE * strength)
-    return image
-
-
-def adjust_contrast(image: Tensor, factor: float) -> Tensor:
-    """Blend [C, H, W] in [0, 1] with its mean luminance; of other than three channels, with the mean of all.
-
-    torchvision takes the mean in one reduction, whose rounding depends on the number of threads. With rows first it
-    does not: a worker process (one thread) computes the same as the main process.
-    """
-    grey = F.rgb_to_grayscale(image) if image.shape[0] == 3 else image.mean(0, keepdim=True)
-    mean = grey.mean(-1).mean(-1)[:, None, None]  # [1, 1, 1]
-    return (factor * image + (1 - factor) * mean).clamp(0, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from data.transforms import jitter, plan_jitter
+from data.jitter import jitter, merge, plan_jitter
 from evaluation.pairing import partners
 from models.networks import initialize
 from models.networks.vgg import VGG16Features
@@ -50,7 +50,7 @@ def train_heads(
         chosen, other = torch.randperm(len(sources), generator=generator)[:2].tolist()
         source, own, foreign = (load_normalized(path, 3) for path in (sources[chosen], aligned[chosen], aligned[other]))
         if positive == "jitter":
-            own = 2 * jitter((source + 1) / 2, plan_jitter(generator)) - 1
+            own = 2 * jitter((source[None] + 1) / 2, *merge([plan_jitter(generator)]))[0] - 1
         with torch.no_grad():
             seen = [network(image[None]) for image in (source, own)]
             seen.append(network(negative(foreign[None], like=source[None])))

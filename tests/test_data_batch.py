@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from data import finish
 from data.batch import Choices, collate
-from data.transforms import jitter, plan_jitter
+from data.jitter import jitter, merge, plan_jitter
 from util.errors import UserError
 
 GPU = pytest.param("cuda", marks=[
@@ -18,15 +19,19 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def raw_batch(count: int = 4, *, channels: int = 3, augment: bool = True) -> dict:
-    """A raw batch of both domains, of which every second image is to be mirrored."""
-    plans = [plan_jitter(seeded(seed)) if augment else None for seed in range(2 * count)]
-    batch = {}
-    for domain, name in enumerate("AB"):
-        batch[name] = torch.randint(256, (count, channels, 20, 24), generator=seeded(domain), dtype=torch.uint8)
-        batch[f"{name}_choices"] = [Choices(i % 2 == 0, plans[domain * count + i]) for i in range(count)]
-        batch[f"{name}_paths"] = [f"{name}/{i}.png" for i in range(count)]
-    return batch
+def raw_samples(count: int = 4, *, channels: int = 3, augment: bool = True) -> list[dict]:
+    """Raw samples of both domains, of which every second image is to be mirrored."""
+    samples = []
+    for index in range(count):
+        samples.append({})
+        for domain, name in enumerate("AB"):
+            random = seeded(2 * index + domain)
+            samples[-1] |= {
+                name: torch.randint(256, (channels, 20, 24), generator=random, dtype=torch.uint8),
+                f"{name}_choices": Choices(index % 2 == 0, plan_jitter(random) if augment else None),
+                f"{name}_paths": f"{name}/{index}.png",
+            }
+    return samples
 
 
 def on(device: str, batch: dict) -> dict:
@@ -35,33 +40,33 @@ def on(device: str, batch: dict) -> dict:
 
 @pytest.mark.parametrize("pixels", [torch.tensor([0, 255], dtype=torch.uint8), torch.tensor([0.0, 1.0])])
 def test_finished_images_span_minus_one_to_one(pixels):
-    batch = {"A": pixels.reshape(1, 1, 1, 2), "A_choices": [Choices(False, None)], "A_paths": ["a"]}
-    finished = finish(batch)
+    finished = finish(collate([{"A": pixels.reshape(1, 1, 2), "A_choices": Choices(False, None), "A_paths": "a"}]))
     assert finished["A"].dtype == torch.float32
     assert finished["A"].tolist() == [[[[-1.0, 1.0]]]]
     assert finished.keys() == {"A", "A_paths"}
 
 
 def test_each_image_is_mirrored_and_jittered_by_its_own_choices():
-    batch = raw_batch()
-    finished = finish(batch)
+    samples = raw_samples()
+    finished = finish(collate(samples))
     for name in "AB":
-        for index, (image, choices) in enumerate(zip(batch[name], batch[f"{name}_choices"], strict=True)):
+        for index, sample in enumerate(samples):
+            image, plan = sample[name], sample[f"{name}_choices"].jitter
             crop = (image.flip(2) if index % 2 == 0 else image) / 255
             torch.testing.assert_close(finished[name][index], 2 * crop - 1)
-            torch.testing.assert_close(finished[f"{name}_aug"][index], 2 * jitter(crop, choices.jitter) - 1)
-        assert finished[f"{name}_paths"] == batch[f"{name}_paths"]
+            torch.testing.assert_close(finished[f"{name}_aug"][index], 2 * jitter(crop[None], *merge([plan]))[0] - 1)
+        assert finished[f"{name}_paths"] == [sample[f"{name}_paths"] for sample in samples]
 
 
 def test_no_copies_without_augment():
-    assert finish(raw_batch(augment=False)).keys() == {"A", "B", "A_paths", "B_paths"}
+    assert finish(collate(raw_samples(augment=False))).keys() == {"A", "B", "A_paths", "B_paths"}
 
 
 def test_a_batch_is_finished_as_its_images_would_be_alone():
-    batch = raw_batch()
-    whole = finish(batch)
+    samples = raw_samples()
+    whole = finish(collate(samples))
     for index in range(4):
-        alone = finish({name: value[index:index + 1] for name, value in batch.items()})
+        alone = finish(collate(samples[index:index + 1]))
         assert all(torch.equal(alone[name], whole[name][index:index + 1]) for name in ("A", "B", "A_aug", "B_aug"))
 
 
@@ -69,7 +74,7 @@ def test_a_batch_is_finished_as_its_images_would_be_alone():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_finishing_never_waits_for_the_device(device, channels):
     """A tensor on the meta device has no values: whatever reads one, as .item() or .cpu() does, raises."""
-    batch = on(device, raw_batch(channels=channels))
+    batch = on(device, collate(raw_samples(channels=channels)))
     if device == "cuda":
         torch.cuda.set_sync_debug_mode("error")
     try:
@@ -81,9 +86,29 @@ def test_finishing_never_waits_for_the_device(device, channels):
     assert finished["A_aug"].shape == (4, channels, 20, 24)
 
 
+class Operations(TorchDispatchMode):
+    """Counts operations."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_batch_needs_hardly_more_operations_than_an_image():
+    counts = []
+    for size in (1, 8):
+        batch = on("meta", collate(raw_samples(size)))
+        with Operations() as operations:
+            finish(batch)
+        counts.append(operations.count)
+    assert counts[1] < 2 * counts[0]
+
+
 @pytest.mark.parametrize("device", [GPU])
 def test_device_and_worker_agree_but_for_rounding(device):
-    batch = raw_batch()
+    batch = collate(raw_samples())
     in_worker, on_device = finish(batch), finish(on(device, batch))
     for name in ("A", "B", "A_aug", "B_aug"):
         torch.testing.assert_close(on_device[name].cpu(), in_worker[name], atol=1e-4, rtol=0)
@@ -96,7 +121,8 @@ def test_tensors_are_stacked_and_everything_else_is_listed():
     assert batch["A"].shape == (2, 1, 2, 3)
     assert batch["A"][:, 0, 0, 0].tolist() == [0, 1]
     assert batch["A_paths"] == ["0", "1"]
-    assert batch["A_choices"] == [Choices(False, None)] * 2
+    assert batch["A_choices"].tolist() == [[0, 0]]
+    assert batch["A_steps"] == ()
 
 
 def test_8_bit_and_16_bit_images_share_a_batch():

@@ -1,8 +1,7 @@
-"""Scaling, cropping, mirroring and colour jitter."""
+"""Scaling, cropping and mirroring."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import replace
 
@@ -13,13 +12,9 @@ from hypothesis import strategies as st
 
 from data.transforms import (
     Crop,
-    Jitter,
     Policy,
-    adjust_contrast,
     cut,
-    jitter,
     plan_crop,
-    plan_jitter,
     resize,
     scale,
     scaled_size,
@@ -165,39 +160,3 @@ def test_enlarging_an_edge_stays_in_range(white):
     assert out.min() == 0  # unclamped cubic interpolation would be negative, or wrap round
     assert out.max() == white
     assert out[0, 0].float().diff().min() > -1e-6
-
-
-def test_jitter_is_planned_within_its_range_and_in_every_order():
-    plans = [plan_jitter(seeded(seed)) for seed in range(400)]
-    assert {plan.order for plan in plans} == set(itertools.permutations(range(4)))
-    assert all(-1 <= strength < 1 for plan in plans for strength in plan.strengths)
-    assert max(plan.strengths[3] for plan in plans) > 0.9
-    assert plan_jitter(seeded(3)) == plans[3]
-
-
-def test_jitter_follows_its_plan():
-    image = picture(9, 11)
-    order, strengths = (1, 0, 3, 2), (-0.4, 0.8, 0.0, 0.0)
-    expected = (adjust_contrast(image, 1.4) * 0.8).clamp(0, 1)
-    torch.testing.assert_close(jitter(image, Jitter(order, strengths)), expected)
-    assert not torch.allclose(jitter(image, Jitter((0, 1, 3, 2), strengths)), expected)
-
-
-def test_jitter_of_many_channels_changes_brightness_and_contrast_of_all_together():
-    image, strengths = torch.rand(5, 12, 10, generator=seeded(1)), (0.8, -0.6, 0.9, -0.5)
-    bright = (image * 1.4).clamp(0, 1)
-    expected = (0.7 * bright + 0.3 * bright.mean()).clamp(0, 1)
-    torch.testing.assert_close(jitter(image, Jitter((2, 0, 3, 1), strengths)), expected)
-
-
-def test_jitter_does_not_depend_on_the_number_of_threads():
-    image = picture(400, 500)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        alone = [jitter(image, plan_jitter(seeded(seed))) for seed in range(5)]
-        torch.set_num_threads(3)
-        together = [jitter(image, plan_jitter(seeded(seed))) for seed in range(5)]
-    finally:
-        torch.set_num_threads(threads)
-    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
