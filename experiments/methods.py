@@ -1,4 +1,7 @@
-"""The methods to compare on the same drawings, and variants that change one setting of the losses."""
+"""The methods to compare on the same images, and variants that change one setting of the losses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 STRUCTURE = "--attn_layers relu3_1"
 METHODS = {
@@ -46,3 +49,81 @@ CUT's are both the published ones.
 KNOWN = METHODS | MORE | VARIANTS
 COMMON = ("--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99 "
           "--pool_size 50 --print_freq 200 --no_html --save_latest_freq 400 --save_epoch_freq 1000")
+
+SMALL = ("--load_size 143 --crop_size 128 --cache ram --ngf 16 --ndf 32 --lr 0.0008 --ema 0.99 --print_freq 20 "
+         "--no_html --sample_images 0 --save_latest_freq 400 --save_epoch_freq 1000")
+"""What all trainings on photographs share: small networks and a high rate, for minutes instead of days."""
+FSESIM, LSESIM = "--attn_layers 4,7", "--attn_layers 4,7 --patch_size 32 --augment"
+BESIDE = {
+    "sc-FSeSim": f"--model sc {FSESIM}",
+    "sc-LSeSim": f"--model sc {LSESIM} --learned_attn",
+    "cycle_gan": "--model cycle_gan",
+    "cycle_gan-LSeSim": f"--model cycle_gan {LSESIM} --structure lsesim",
+    "cut": "--model cut",
+    "FastCUT": "--model cut --CUT_mode FastCUT",
+    "munit_sc": f"--model munit_sc {LSESIM} --learned_attn",
+    "pix2pix": "--model pix2pix",
+    "munit": "--model munit",
+    "gc_gan": "--model gc_gan",
+    "gc_gan-FSeSim": f"--model gc_gan {FSESIM} --structure fsesim",
+    "gc_gan-LSeSim": f"--model gc_gan {LSESIM} --structure lsesim",
+    "sb": "--model sb",
+    "sb-FSeSim": f"--model sb {FSESIM} --structure fsesim",
+    "sb-LSeSim": f"--model sb {LSESIM} --structure lsesim",
+    "cut-MoNCE": "--model cut --nce_loss monce",
+    "cut-hDCE": "--model cut --nce_loss hdce",
+    "cut-SRC": "--model cut --nce_loss src",
+    "cut-QS-Attn": "--model cut --query_by entropy",
+    "sc-projected": f"--model sc {FSESIM} --netD projected",
+}
+"""Each method with the weights, layers and pools of its authors, beside `SMALL`."""
+
+
+def with_recipe(name: str, flags: str) -> str:
+    """Add what helps short trainings, as far as the method has such flags; see scripts/quickstart.sh.
+
+    The discriminator sees colours and shifted images; the structure loss compares one layer, FSeSim's by cosines; the
+    identity loss has the weight 5, which cycle_gan and gc_gan have by default.
+    """
+    added = "--diff_augment translation" + (" --normD spectral" if "projected" not in name else "")
+    if "attn_layers" in flags:
+        added += " --attn_layers relu3_1" + ("" if "LSeSim" in name or "munit" in name else " --use_norm")
+    if name.startswith(("sc-", "munit_sc")):
+        added += " --lambda_identity 5"
+    return f"{flags} {added}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared on a data set.
+
+    Attributes:
+        common: flags that all trainings share.
+        methods: flags of each method beside them.
+        default: the methods to run unless others are named.
+        measures: titles in the table, by the names of the scores.
+        costs: titles of what the records tell of the cost.
+        judged: the segmentation network of ``evaluate.py judge`` scores the translations too.
+    """
+
+    common: str
+    methods: Mapping[str, str]
+    default: tuple[str, ...]
+    measures: Mapping[str, str]
+    costs: Mapping[str, str]
+    judged: bool = False
+
+
+COSTS = {"seconds_a_step": "seconds a step", "M_parameters": "M parameters", "memory_GB": "GB"}
+RECIPES = {f"{name}-recipe": with_recipe(name, flags) for name, flags in BESIDE.items()}
+STUDIES = {
+    "lineart2color": Study(
+        COMMON, KNOWN, tuple(METHODS),
+        {"frechet": "Fréchet", "line_iou": "line IoU", "colour_error": "colour error"}, {}),
+    "atlas2satellite": Study(
+        SMALL, BESIDE | RECIPES, (*BESIDE, *RECIPES),
+        {"pixel_accuracy": "pixel accuracy", "mean_iou": "mean IoU", "water_iou": "water IoU",
+         "judge_frechet": "judge's Fréchet", "frechet": "VGG16's Fréchet", "psnr": "PSNR", "ssim": "SSIM",
+         "colour_error": "colour error"}, COSTS, judged=True),
+}
+"""By the name of the data set."""

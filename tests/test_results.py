@@ -12,8 +12,8 @@ import pytest
 from cli import ROOT
 from doc_pages import Page, commands
 
-from experiments import compare
-from experiments.compare import settings
+from experiments import compare, runs
+from experiments.comparison import command_line, settings
 from experiments.records import SETTINGS, record
 
 PAGE = Page(ROOT / "docs" / "results.md")
@@ -31,7 +31,7 @@ def test_a_table_is_what_its_command_prints(
         raise AssertionError(f"the scores of a run are missing; this would make them anew: {command}")
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(compare, "call", refuse)
+    monkeypatch.setattr(runs, "call", refuse)
     compare.main(arguments)
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert len(printed) > 3
@@ -43,7 +43,7 @@ def test_a_table_is_what_its_command_prints(
 def test_every_record_is_in_a_table_and_of_the_run_that_its_name_says() -> None:
     shown = {}
     for arguments in COMMANDS:
-        flags = compare.command_line(arguments)
+        flags = command_line(arguments)
         shown |= {ROOT / record(f"{method}-{seed}", flags.records): settings(method, seed, flags)
                   for method in flags.methods for seed in flags.seeds}
     for path, of in shown.items():
