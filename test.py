@@ -31,7 +31,7 @@ from util.words import counted
 REPORT_EVERY = 100  # images between two lines of progress
 CONDITIONS = ("preprocess", "load_size", "crop_size", "direction", "input_nc", "output_nc", "rgb_bands", "eval", "seed",
             "n_styles", "range_A", "range_B", "output_format", "output_bits", "aspect_ratio", "tile",
-            "tile_overlap", "tile_statistics", "amp", "pages")
+            "tile_overlap", "tile_statistics", "amp", "pages", "mask_A")
 """Flags that the results depend on."""
 
 

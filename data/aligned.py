@@ -9,10 +9,10 @@ from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
-from util.image_folders import find_images, split_page
+from util.image_folders import find_images, images_by_name
 from util.words import counted
 
-from .base import AugmentFlags, Domain, Reading, TwoDomainDataset, raw_entries
+from .base import AugmentFlags, Domain, Reading, TwoDomainDataset, mask_entry, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
@@ -26,6 +26,8 @@ class AlignedDataset(TwoDomainDataset):
     A finished sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels;
     ``A_paths``, ``B_paths``; with --augment ``A_aug``, ``B_aug``.
     """
+
+    takes_masks = True
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
@@ -51,6 +53,7 @@ class AlignedDataset(TwoDomainDataset):
         files = zip(*(self.files(item) for item in range(self.items)), strict=True)
         self.domains = [Domain(*facts) for facts in zip(names, files, self.readings, strict=True)]
         self.augment = training and options[AugmentFlags].augment
+        self.find_masks(options, [self.files(item)[0] for item in range(self.items)])
 
     def __len__(self) -> int:
         return self.items
@@ -63,12 +66,12 @@ class AlignedDataset(TwoDomainDataset):
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         generator = key.generator()
-        item, images = self.load(key.index)
-        crop = plan_crop(size_of(images[0]), self.policy, generator)
+        item, (image_a, image_b, *mask) = self.load(key.index)
+        crop = plan_crop(size_of(image_a), self.policy, generator)
         sample: dict[str, Any] = {}
-        for name, file, image in zip("AB", self.files(item), images, strict=True):
+        for name, file, image in zip("AB", self.files(item), (image_a, image_b), strict=True):
             sample |= raw_entries(name, file, image, crop, generator if self.augment else None)
-        return sample
+        return sample | mask_entry(mask, crop)
 
     def _partners(self, item: int) -> list[Tensor]:
         """Read the two files of a pair, A first."""
@@ -111,7 +114,7 @@ def match_pairs(
         UserError: an image has no partner, or two images of a folder have the same name.
     """
     find = find or partial(find_images, flag=flag)
-    by_name_a, by_name_b = (_by_name(folder, find(folder), flag) for folder in (folder_a, folder_b))
+    by_name_a, by_name_b = (images_by_name(folder, find(folder), flag) for folder in (folder_a, folder_b))
     for present, missing, folder in ((by_name_a, by_name_b, folder_b), (by_name_b, by_name_a, folder_a)):
         lonely = [present[name] for name in present if name not in missing]
         if lonely:
@@ -121,17 +124,3 @@ def match_pairs(
                 " add the partners or remove these"
             )
     return [(by_name_a[name], by_name_b[name]) for name in by_name_a]
-
-
-def _by_name(folder: Path, images: Sequence[Path], flag: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in images:
-        file, page = split_page(path)
-        name = file.relative_to(folder).with_suffix("").as_posix() + ("" if file == path else f"/{page}")
-        if name in found:
-            raise UserError(
-                f"{flag}: {found[name]} and {path} have the same name, so their partner is ambiguous;"
-                " remove one of them"
-            )
-        found[name] = path
-    return found

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,10 +22,11 @@ from util.shown import bands_note
 from util.value_ranges import Range
 from util.words import counted
 
-from .batch import CHOICES, Choices
+from .batch import CHOICES, MASK, Choices
 from .jitter import plan_jitter
+from .masks import FLAG, load_mask, mask_folder, match_masks
 from .sampler import SampleKey
-from .transforms import Crop, Policy, cut, scale
+from .transforms import Crop, Policy, cut, scale, size_of
 from .workers import LoadingError
 
 
@@ -85,7 +86,11 @@ class ImageDataset(FlagOwner, ABC):
         reading: for each worker process the item that it has read last, [workers] in shared memory; -1: none yet.
         domains: files of each domain, for the survey at the start of a training.
         notes: sentences about files that are left out.
+        masks: the mask of each image to translate, with ``--mask_A``.
+        takes_masks: whether the class calls `find_masks`.
     """
+
+    takes_masks: ClassVar[bool] = False
 
     policy: Policy
     items: int
@@ -102,6 +107,7 @@ class ImageDataset(FlagOwner, ABC):
         self.pages = options[DataFlags].pages
         self.domains: list[Domain] = []
         self.notes: list[str] = []
+        self.masks: Mapping[Path, Path] = {}
 
     def find(self, folder: Path, limit: int | None = None) -> list[Path]:
         """Find the images in a folder, at most ``limit``, and note what is left out.
@@ -117,6 +123,19 @@ class ImageDataset(FlagOwner, ABC):
     def check(cls, options: Options) -> None:
         """Raise `UserError` if the flags do not fit each other."""
         check_data_flags(options)
+        if options[DataFlags].mask_A and not cls.takes_masks:
+            raise UserError(f"{FLAG}: --dataset_mode {options[DataFlags].dataset_mode} has no masks; leave it out")
+
+    def find_masks(self, options: Options, images: Sequence[Path]) -> None:
+        """Find the masks of the images to translate, if ``--mask_A`` asks for them.
+
+        Raises:
+            UserError: one is missing, or there is no folder of masks.
+        """
+        if flag := options[DataFlags].mask_A:
+            folder = mask_folder(Path(flag), self.root)
+            masks = list_images(folder, FLAG, pages=self.pages).images
+            self.masks = match_masks(self.root, images, folder, masks)
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -156,7 +175,8 @@ class ImageDataset(FlagOwner, ABC):
         Which one depends only on the files: every process and every resumed run replaces an image by the same one.
 
         Returns:
-            Item index and its images, uint8 or float32 in [0, 1], [C, H, W]. Do not change them.
+            Item index and its images, uint8 or float32 in [0, 1], [C, H, W], and the mask of the first of them, if it
+            has one: bool [1, H, W]. Do not change them.
 
         Raises:
             BadImage: the item is unreadable, and none is replaced.
@@ -188,7 +208,7 @@ class ImageDataset(FlagOwner, ABC):
                 f"{self.max_bad_images}; the last: {reason} (python -m data.check DATAROOT names them all)")
 
     def read(self, item: int) -> list[Tensor]:
-        """Read the images of an item from their files, scaled.
+        """Read the images of an item from their files, and the mask of the first of them, scaled.
 
         Raises:
             BadImage: a file cannot be read.
@@ -196,7 +216,10 @@ class ImageDataset(FlagOwner, ABC):
         """
         if self.reading is not None and (worker := get_worker_info()):
             self.reading[worker.id] = item
-        return [scale(image, self.policy) for image in self.decode(item)]
+        images, (file, *_) = [*self.decode(item)], self.files(item)
+        if file in self.masks:
+            images.append(load_mask(self.masks[file], file, size_of(images[0])))
+        return [scale(image, self.policy) for image in images]
 
 
 def raw_entries(
@@ -213,6 +236,16 @@ def raw_entries(
     """
     choices = Choices(crop.mirror, None if generator is None else plan_jitter(generator))
     return {name: cut(image, crop), f"{name}{CHOICES}": choices, f"{name}_paths": str(file)}
+
+
+def mask_entry(mask: Sequence[Tensor], crop: Crop) -> dict[str, Any]:
+    """Return the entry of the mask of A in a raw sample, if there is one: its crop.
+
+    Args:
+        mask: scaled, bool [1, H, W]; or nothing.
+        crop: that of A.
+    """
+    return {f"A{MASK}": cut(of, crop) for of in mask}
 
 
 class TwoDomainDataset(ImageDataset):
@@ -242,6 +275,8 @@ def check_data_flags(options: Options) -> None:
     if not Path(flags.dataroot).exists():
         raise UserError(f"--dataroot: {flags.dataroot} does not exist; give the folder that holds the images")
     check_bands(flags)
+    if flags.mask_A and flags.input_nc != flags.output_nc:
+        raise UserError(f"{FLAG} keeps parts of the input in the output: it needs --input_nc equal to --output_nc")
     if flags.preprocess.endswith(("_and_crop", "_and_patch")) and flags.crop_size > flags.load_size:
         raise UserError(
             f"--crop_size {flags.crop_size} is larger than --load_size {flags.load_size}, the size that"

@@ -21,7 +21,7 @@ Batch: TypeAlias = dict[str, Any]
 In raw batches also the random choices of the images, float32 [1 + 2 * steps, B]: whether to mirror, and the factors of
 `merge` (``A_choices``); and the steps of `merge`, none without jitter (``A_steps``)."""
 
-CHOICES, STEPS = "_choices", "_steps"
+CHOICES, STEPS, MASK = "_choices", "_steps", "_mask"
 
 
 class Choices(NamedTuple):
@@ -87,14 +87,21 @@ def finish(batch: Mapping[str, Any]) -> Batch:
 
     Args:
         batch: images [B, C, H, W] by name, uint8 or float32 in [0, 1]. Those with an entry ``NAME_choices`` are
-            converted; if ``NAME_steps`` plans a jitter, ``NAME_aug`` is added: the same crops, jittered.
+            converted; if ``NAME_steps`` plans a jitter, ``NAME_aug`` is added: the same crops, jittered. A mask
+            ``NAME_mask``, bool [B, 1, H, W], is mirrored with them.
     """
     finished = {name: value for name, value in batch.items() if not name.endswith((CHOICES, STEPS))}
     for name in [name for name in batch if f"{name}{CHOICES}" in batch]:
-        stored, choices, steps = batch[name], batch[f"{name}{CHOICES}"], batch[f"{name}{STEPS}"]
-        mirrored = torch.where(choices[0].bool()[:, None, None, None], stored.flip(-1), stored)
-        images = F.to_dtype(mirrored, torch.float32, scale=True)
+        choices, steps = batch[f"{name}{CHOICES}"], batch[f"{name}{STEPS}"]
+        images = F.to_dtype(mirrored(batch[name], choices[0]), torch.float32, scale=True)
+        if (mask := f"{name}{MASK}") in batch:
+            finished[mask] = mirrored(batch[mask], choices[0])
         finished[name] = 2 * images - 1
         if steps:
             finished[f"{name}_aug"] = 2 * jitter(images, steps, choices[1:].unflatten(0, (-1, 2))) - 1
     return finished
+
+
+def mirrored(images: Tensor, chosen: Tensor) -> Tensor:
+    """Flip those images of [B, C, H, W] horizontally whose number in ``chosen``, [B], is not 0."""
+    return torch.where(chosen.bool()[:, None, None, None], images.flip(-1), images)

@@ -3,10 +3,11 @@
     python -m data.check datasets/lineart2color
     python -m data.check datasets/pairs --dataset_mode aligned
     python -m data.check datasets/ct2mr --range_A -1024,3071
+    python -m data.check datasets/horse2zebra --mask_A datasets/horse_masks
 
-Exit code 0: no problems. 2: unreadable images, values that need a range, pairs without partner or of two sizes, or
-folders that look swapped or share more than a tenth of their images. Fewer equal images, in two folders or in one, are
-notes.
+Exit code 0: no problems. 2: unreadable images, values that need a range, pairs without partner or of two sizes, images
+without mask or with one of another size, or folders that look swapped or share more than a tenth of their images. Fewer
+equal images, in two folders or in one, and masks without white, are notes.
 """
 
 from collections import Counter, defaultdict
@@ -35,6 +36,7 @@ from util.value_ranges import Range, number_text, to_fraction
 from util.words import counted
 
 from .aligned import match_pairs
+from .masks import look_at_masks, mask_folder
 from .survey import Extent, pages_note, stored_values
 
 PHASES = ("train", "val", "test")
@@ -85,6 +87,7 @@ class CheckFlags:
     range_B: tuple[float, float] | None = flag(
         None, "the range of the values of B, as in training", parse=value_range, metavar="LOW,HIGH", unset="all")
     pages: str = flag("first", "pages of a TIFF file to read, as in training", choices=("first", "all"))
+    mask_A: str = flag("", "the folder of masks, as in training")
     threads: int = flag(4, "files to read at once", minimum=1, maximum=1024)
 
 
@@ -100,14 +103,15 @@ def main() -> None:
     progress.close()
     for folder in folders:
         print("\n".join(describe(folder)))
+    masks = list(find_masks(places, folders, flags)) if flags.mask_A else []
     for note in [*find_small(folders), *find_narrow(folders), *find_pages(folders)]:
         print(f"note: {note}")
     shared = list(find_shared(folders))
-    for is_problem, text in shared:
+    for is_problem, text in [*shared, *masks]:
         if not is_problem:
             print(f"note: {text}")
     problems = [*find_unreadable(folders), *find_without_range(folders),
-                *(text for is_problem, text in shared if is_problem),
+                *(text for is_problem, text in [*shared, *masks] if is_problem),
                 *find_swapped({folder.name: folder for folder in folders})]
     if flags.dataset_mode == "aligned":
         problems += find_unpaired(flags.dataroot, {folder.name: folder for folder in folders})
@@ -250,6 +254,25 @@ def find_shared(folders: Sequence[Folder]) -> Iterator[tuple[bool, str]]:
             smaller = min(len(one.images), len(other.images))
             yield (len(shared) > SHARED * smaller,
                    f"in {one.name} and {other.name} alike ({len(shared)}): {examples(shared)}")
+
+
+def find_masks(
+    places: Mapping[str, Path], folders: Sequence[Folder], flags: CheckFlags
+) -> Iterator[tuple[bool, str]]:
+    """Find images without a fitting mask, and masks without white; yield whether it is a problem, and a sentence.
+
+    Without folders of masks for each folder of A, the masks are those of the training images.
+    """
+    of_a = [folder for folder in folders if not folder.name.endswith("B")]
+    inner = [folder for folder in of_a if (Path(flags.mask_A) / folder.name).is_dir()]
+    for folder in inner or of_a[:1]:
+        sizes = {found.path: found.size[::-1] for found in folder.images}
+        place = mask_folder(Path(flags.mask_A), places[folder.name])
+        faults, black = look_at_masks(places[folder.name], sizes, place, flags.pages)
+        if faults:
+            yield True, f"masks of {folder.name} ({len(faults)}): {examples(faults)}"
+        if black:
+            yield False, f"masks of {folder.name} without white ({len(black)}): {examples(black)}"
 
 
 def find_swapped(folders: Mapping[str, Folder]) -> Iterator[str]:

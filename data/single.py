@@ -9,7 +9,7 @@ from torch import Tensor
 from options import DataFlags, Options
 from util.image_folders import pages_of
 
-from .base import Domain, ImageDataset, Reading, raw_entries
+from .base import Domain, ImageDataset, Reading, mask_entry, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
@@ -19,6 +19,8 @@ class SingleDataset(ImageDataset):
 
     A finished sample: ``A`` [C, H, W] float32 in [-1, 1] with --input_nc channels, ``A_paths``.
     """
+
+    takes_masks = True
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
@@ -32,6 +34,7 @@ class SingleDataset(ImageDataset):
         self.reading_of_files, _ = Reading.of(flags)
         self.domains = [Domain(root.name, self.paths, self.reading_of_files)]
         self.items = len(self.paths)
+        self.find_masks(options, self.paths)
 
     def __len__(self) -> int:
         return self.items
@@ -43,6 +46,6 @@ class SingleDataset(ImageDataset):
         return [self.reading_of_files.load(self.paths[item])]
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
-        item, (image,) = self.load(key.index)
+        item, (image, *mask) = self.load(key.index)
         crop = plan_crop(size_of(image), self.policy, key.generator())
-        return raw_entries("A", self.paths[item], image, crop)
+        return raw_entries("A", self.paths[item], image, crop) | mask_entry(mask, crop)

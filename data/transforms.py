@@ -83,9 +83,15 @@ def scale(image: Tensor, policy: Policy) -> Tensor:
 
 
 def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Scale [C, H, W], uint8 or float in [0, 1], to ``size`` (height, width): bicubic, antialiased; keep the dtype."""
+    """Scale [C, H, W], uint8 or float in [0, 1], to ``size`` (height, width): bicubic, antialiased; keep the dtype.
+
+    A mask, bool, takes the nearest values.
+    """
     if size_of(image) == size:
         return image
+    if image.dtype == torch.bool:
+        mask: Tensor = F.resize(image.byte(), list(size), interpolation=F.InterpolationMode.NEAREST_EXACT).bool()
+        return mask
     if size == (1, 1) and not image.is_floating_point():  # torch's code for 8 bits fails at a single pixel
         values: Tensor = resize(F.to_dtype(image, torch.float32, scale=True), size)
         single: Tensor = F.to_dtype(values, torch.uint8, scale=True)

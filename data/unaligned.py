@@ -10,7 +10,7 @@ from torch import Tensor
 from options import DataFlags, Options
 from util.errors import UserError
 
-from .base import AugmentFlags, Domain, Reading, TwoDomainDataset, raw_entries
+from .base import AugmentFlags, Domain, Reading, TwoDomainDataset, mask_entry, raw_entries
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
@@ -25,6 +25,8 @@ class UnalignedDataset(TwoDomainDataset):
     A finished sample: ``A``, ``B`` [C, H, W] float32 in [-1, 1] with --input_nc and --output_nc channels;
     ``A_paths``, ``B_paths``; with --augment ``A_aug``, ``B_aug``.
     """
+
+    takes_masks = True
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
@@ -47,6 +49,7 @@ class UnalignedDataset(TwoDomainDataset):
                         zip(folders, (self.paths_a, self.paths_b), (self.of_a, self.of_b), strict=False)]
         self.serial = flags.serial_batches
         self.augment = training and options[AugmentFlags].augment
+        self.find_masks(options, self.paths_a)
 
     def __len__(self) -> int:
         return max(len(self.paths_a), len(self.paths_b))
@@ -73,9 +76,10 @@ class UnalignedDataset(TwoDomainDataset):
         if self.paths_b:
             items.append(len(self.paths_a) + (key.index if self.serial else drawn) % len(self.paths_b))
         loaded = [self.load(item) for item in items]
-        crops = [plan_crop(size_of(image), self.policy, generator) for _, (image,) in loaded]
+        crops = [plan_crop(size_of(image), self.policy, generator) for _, (image, *_) in loaded]
         sample: dict[str, Any] = {}
-        for name, (item, (image,)), crop in zip("AB", loaded, crops, strict=False):
+        for name, (item, (image, *_)), crop in zip("AB", loaded, crops, strict=False):
             (file,) = self.files(item)
             sample |= raw_entries(name, file, image, crop, generator if self.augment else None)
-        return sample
+        (_, (_, *mask)), *_ = loaded
+        return sample | mask_entry(mask, crops[0])

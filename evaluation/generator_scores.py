@@ -32,7 +32,7 @@ SETTINGS = ("dataset_mode", "direction", "preprocess", "load_size", "crop_size",
 """Flags of the translation that its scores depend on."""
 
 
-VALUES = ("range_A", "range_B", "rgb_bands")
+VALUES = ("range_A", "range_B", "rgb_bands", "mask_A")
 """The same, where they are set: earlier results do not name them."""
 
 
@@ -177,7 +177,7 @@ def target_images(options: Options, folder: Path, limit: int | None) -> SingleDa
     """
     data = options[DataFlags]
     single = replace(data, dataroot=str(folder), input_nc=data.output_nc, output_nc=data.input_nc,
-                     direction="AtoB" if data.direction == "BtoA" else "BtoA", max_dataset_size=limit)
+                     direction="AtoB" if data.direction == "BtoA" else "BtoA", max_dataset_size=limit, mask_A="")
     return SingleDataset(Options([single, options[RunFlags]], {}), training=False)
 
 

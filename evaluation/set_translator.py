@@ -78,7 +78,7 @@ class SetTranslator(Translator):
         """
         torch.manual_seed(self.seed)
         numbers = itertools.count(self.world.rank, self.world.size)
-        for batch in equal_neighbours(self.batches(), ("A", "B"), self.batch_size):
+        for batch in equal_neighbours(self.batches(), ("A", "B", "A_mask"), self.batch_size):
             yield from self._translated(batch, numbers)
 
     @torch.inference_mode()
@@ -93,7 +93,7 @@ class SetTranslator(Translator):
             yield from self._translated(finish(collate([self.dataset[SampleKey(number, 0)]])), iter([number]))
 
     def _translated(self, batch: Batch, numbers: Iterator[int]) -> Iterator[Translated]:
-        pictures = {"real_A": batch["A"]} | self.translate(batch["A"])
+        pictures = {"real_A": batch["A"]} | self.translate(batch["A"], masks=batch.get("A_mask"))
         if "B" in batch:
             pictures["real_B"] = batch["B"]
         for index, path in enumerate(batch["A_paths"]):

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from data import Reading
-from util.images import decode, decode_array, levels, normalized, to_uint8
+from data.masks import is_white
+from util.images import decode, decode_array, levels, load_image, normalized, to_uint8
 from util.shown import picture
 from util.value_ranges import Range, from_unit, full_range
 
@@ -35,6 +37,41 @@ def as_batch(image: Any, reading: Reading) -> Tensor:
     if isinstance(image, Tensor):
         return _from_tensor(image, reading.channels)
     raise TypeError(f"{type(image).__name__} is no image: give a file, an image of Pillow, an array or a tensor")
+
+
+def as_masks(masks: Any, batches: Sequence[Tensor]) -> list[Tensor]:
+    """Convert the masks of images to bool [B, 1, H, W], False where they are black.
+
+    Args:
+        masks: a list, of the kinds of `Translator.__call__`.
+        batches: the images, [B, C, H, W] each.
+
+    Raises:
+        UserError: a file cannot be read as an image.
+        TypeError: it is no list, or a mask is none of the kinds.
+        ValueError: there are more or fewer than images, or one has another height or width.
+    """
+    if not isinstance(masks, list | tuple):
+        raise TypeError(f"{type(masks).__name__} is no list of masks, one for each image")
+    if len(masks) != len(batches):
+        raise ValueError(f"{len(masks)} masks for {len(batches)} images: give one for each")
+    return [_as_mask(mask, images) for mask, images in zip(masks, batches, strict=True)]
+
+
+def _as_mask(mask: Any, images: Tensor) -> Tensor:
+    if isinstance(mask, str | os.PathLike):
+        mask = load_image(Path(mask), 1)
+    elif isinstance(mask, Image.Image):
+        mask = decode(mask, 1)
+    elif isinstance(mask, np.ndarray):
+        mask = torch.from_numpy(mask)
+    elif not isinstance(mask, Tensor):
+        raise TypeError(f"{type(mask).__name__} is no mask: give a file, an image of Pillow, an array or a tensor")
+    size = images.shape[-2:]
+    if mask.shape[-2:] != size or mask.shape[:-2] not in ((), (1,), (1, 1), (len(images), 1)):
+        raise ValueError(f"a mask with shape {list(mask.shape)} for an image of height {size[0]} and width {size[1]}: "
+                         "it should be [H, W]")
+    return is_white(mask).reshape(-1, 1, *size).expand(len(images), -1, -1, -1)
 
 
 def as_given(output: Tensor, image: Any, value_range: Range | None, bands: Sequence[int]) -> Any:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from data import DATASETS, Reading
 from models import MODELS
+from models.base import composite
 from models.precision import prepare
 from models.tiles import Tiling, translate_images
 from options import TEST, DataFlags, Options, RunFlags, SpeedFlags, TestFlags, parse, recorded_flags
@@ -30,7 +31,7 @@ from util.images import normalized
 from util.state_dicts import AVERAGE, LATEST, generator_of, has_network, load_networks, network_path
 
 from .hub import find
-from .kinds import as_batch, as_given
+from .kinds import as_batch, as_given, as_masks
 
 STYLES = 32  # of a model with several styles: those of test.py --n_styles 32
 
@@ -115,28 +116,34 @@ class Translator:
         return normalized(self.reading.load(path))
 
     @torch.inference_mode()
-    def translate(self, images: Tensor, style: int | None = None) -> dict[str, Tensor]:
+    def translate(
+        self, images: Tensor, style: int | None = None, masks: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Translate a batch.
 
         Args:
             images: [B, C, H, W] in [-1, 1] on any device; B at most ``batch_size``.
             style: number of the only style to translate to, from 1; None: all.
+            masks: bool [B, 1, H, W], on any device; where one is False, the translation is the image.
 
         Returns:
             Every translation [B, C', H, W], by its name in the results of ``test.py``: ``fake_B``, or ``fake_B_1`` and
             so on in several styles.
         """
         with self._lock:
-            return translate_images(self.model, images, self.device, self.tiling, style)
+            made = translate_images(self.model, images, self.device, self.tiling, style)
+        if masks is None:
+            return made
+        return {name: composite(of, images.to(of.device), masks.to(of.device)) for name, of in made.items()}
 
     @overload
-    def __call__(self, images: str | os.PathLike[str], *, style: int = 1) -> Image.Image: ...
+    def __call__(self, images: str | os.PathLike[str], *, style: int = 1, mask: Any = None) -> Image.Image: ...
     @overload
-    def __call__(self, images: Same, *, style: int = 1) -> Same: ...
+    def __call__(self, images: Same, *, style: int = 1, mask: Any = None) -> Same: ...
     @overload
-    def __call__(self, images: Sequence[Any], *, style: int = 1) -> list[Any]: ...
+    def __call__(self, images: Sequence[Any], *, style: int = 1, mask: Any = None) -> list[Any]: ...
 
-    def __call__(self, images: Any, *, style: int = 1) -> Any:
+    def __call__(self, images: Any, *, style: int = 1, mask: Any = None) -> Any:
         """Translate an image, or a list of images of any sizes and kinds.
 
         Args:
@@ -144,6 +151,9 @@ class Translator:
                 tensor [C, H, W] or [B, C, H, W] in [-1, 1]; or a list of those. Neighbours of one size are translated
                 as a batch.
             style: number of the style, from 1 to ``styles``.
+            mask: where it is black, the translation is the image. A file, an image of Pillow, an array [H, W], or a
+                tensor [H, W], [1, H, W] or [B, 1, H, W]; of a list of images a list of masks. Values up to half of the
+                greatest are black. None: translate the whole image.
 
         Returns:
             The same kind as the input, of the same height and width; for a file an image of Pillow. Images of Pillow
@@ -154,18 +164,20 @@ class Translator:
         Raises:
             UserError: a file cannot be read as an image.
             TypeError: another kind of image.
-            ValueError: another shape, type of values or number of channels, values outside of [-1, 1], no pixels, or
-                there is no such style.
+            ValueError: another shape, type of values or number of channels, values outside of [-1, 1], no pixels,
+                there is no such style, or a mask that does not fit its image.
         """
         if not 1 <= style <= self.styles:
             raise ValueError(f"style {style}: this generator has styles 1 to {self.styles}")
         many = isinstance(images, list | tuple)
         given = list(images) if many else [images]
         batches = [as_batch(image, self.reading) for image in given]
+        masks = itertools.chain(*as_masks(mask if many else [mask], batches)) if mask is not None else None
         outputs: list[Tensor] = []
         for _, neighbours in itertools.groupby(itertools.chain(*batches), lambda image: (image.shape, image.device)):
             while some := list(itertools.islice(neighbours, self.batch_size)):
-                translation, = self.translate(torch.stack(some), style).values()
+                chosen = torch.stack(list(itertools.islice(masks, len(some)))) if masks else None
+                translation, = self.translate(torch.stack(some), style, chosen).values()
                 outputs += translation
         parts = iter(outputs)
         results = [
@@ -233,7 +245,7 @@ def _load(folder: Path, epoch: str, flags: Mapping[str, Any]) -> Translator:
         own |= {"input_nc": recorded["output_nc"], "output_nc": recorded["input_nc"],
                 "direction": "AtoB" if recorded.get("direction") == "BtoA" else "BtoA"}
     place = {"checkpoints_dir": folder.parent, "name": folder.name, "epoch": epoch}
-    images = {"dataroot": folder, "dataset_mode": "single"}  # read by nobody
+    images = {"dataroot": folder, "dataset_mode": "single", "mask_A": "none"}  # read by nobody
     chosen = {**place, **images, **flags, **own}
     options = parse(TEST, MODELS, DATASETS, [f"--{name}={value}" for name, value in chosen.items() if value != ""])
     translator = Translator(options, choose_device(str(flags["gpu_ids"])))

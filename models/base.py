@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from options import DataFlags, FlagOwner, Options, TrainFlags
+from options import DataFlags, FlagOwner, Options, RunFlags, TrainFlags
+from util.errors import UserError
 from util.shown import picture
 from util.state_dicts import AVERAGE, load_file, network_path
 
@@ -21,7 +22,7 @@ from .networks.recognition import recognize_generator
 from .objective import Minimize, Objective
 from .structure import Structure
 
-INPUTS = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B"}
+INPUTS = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B", "A_mask": "mask_A"}
 """Names in a batch, and the names of the same images in a model."""
 
 
@@ -51,6 +52,7 @@ class Model(FlagOwner, ABC):
         shared: names of the networks that a hub folder gets beside it.
         augmentation: policies of `diff_augment` for the images that discriminators see.
         bands: ``--rgb_bands``.
+        takes_masks: whether training composes translations by ``--mask_A``.
         judged_channels: channels of each picture, where a discriminator sees several pictures side by side as channels.
     """
 
@@ -59,9 +61,17 @@ class Model(FlagOwner, ABC):
     shared: ClassVar[tuple[str, ...]] = ()
     shown: tuple[str, ...] = ("real_A", "fake_B", "real_B", "idt_B")
     learned_losses: tuple[str, ...] = ()
+    takes_masks: ClassVar[bool] = False
 
     def __init__(self, options: Options, *, training: bool) -> None:
-        """Build everything; with ``training`` also what only training needs."""
+        """Build everything; with ``training`` also what only training needs.
+
+        Raises:
+            UserError: the model does not train with ``--mask_A``.
+        """
+        if training and options[DataFlags].mask_A and not self.takes_masks:
+            raise UserError(f"--mask_A: --model {options[RunFlags].model} does not train with masks; leave it out, or "
+                            "choose another model")
         self.augmentation: tuple[str, ...] = options[TrainFlags].diff_augment if training else ()
         self.bands = options[DataFlags].rgb_bands
         self.judged_channels: tuple[int, ...] = ()
@@ -93,7 +103,10 @@ class Model(FlagOwner, ABC):
         return network_path(Path(values["checkpoints_dir"]) / values["name"], tag, name)
 
     def set_input(self, batch: Mapping[str, Any]) -> None:
-        """Take a batch from the data set; images are [B, C, H, W] in [-1, 1], on the model's device."""
+        """Take a batch from the data set; images are [B, C, H, W] in [-1, 1], on the model's device.
+
+        With ``--mask_A``, ``mask_A`` is bool [B, 1, H, W], False where it is black.
+        """
         self.images = {name: batch[key] for key, name in INPUTS.items() if key in batch}
 
     @abstractmethod
@@ -203,6 +216,14 @@ class Model(FlagOwner, ABC):
         """Move networks to ``device``; optimizers keep their parameters."""
         for network in (*self.networks.values(), *self.constants.values()):
             network.to(device)
+
+
+def composite(translations: Tensor, inputs: Tensor, mask: Tensor | None) -> Tensor:
+    """Put the inputs [B, C, H, W] where a mask, bool [B, 1, H, W], is black (False), and translations elsewhere.
+
+    Without a mask, return the translations.
+    """
+    return translations if mask is None else torch.where(mask, translations, inputs)
 
 
 def translate_any_size(generator: nn.Module, images: Tensor, *more: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from options import DataFlags, NetworkFlags, Options, TrainFlags, flag
 from options.flag import comma_list
 from util.errors import UserError
 
-from .base import Model, pad_to_fit, translate_any_size
+from .base import Model, composite, pad_to_fit, translate_any_size
 from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty, refuse_way_back
 from .image_pool import ImagePool
 from .losses.patch_contrasts import hard_negative_contrast, monce, semantic_relation_loss
@@ -94,6 +94,7 @@ class ContrastiveModel(Model):
     flags: ClassVar[tuple[type, ...]] = (PatchFlags,)
     published = ("G", "D")
     learned_losses = ("F",)
+    takes_masks = True
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:
@@ -188,8 +189,8 @@ class ContrastiveModel(Model):
         """Translate the current images, flipped if ``flip``.
 
         Returns:
-            For each pair the generator's output, flipped and padded as its input was; and the layers' features of the
-            unflipped input, without gradient. Without ``flip`` both come from one pass.
+            For each pair the generator's output, with ``--mask_A`` the composite, flipped and padded as its input was;
+            and the layers' features of the unflipped input, without gradient. Without ``flip`` both come from one pass.
         """
         inputs = [pad_to_fit(self.images[source], self.generator.multiple, self.generator.least_size)
                   for _, source, _ in self.pairs]
@@ -198,6 +199,10 @@ class ContrastiveModel(Model):
         for (_, source, target), output in zip(self.pairs, outputs, strict=True):
             height, width = self.images[source].shape[2:]
             self.images[target] = mirror(output, flip)[..., :height, :width]
+        if "mask_A" in self.images:
+            fake_B = composite(self.images["fake_B"], self.images["real_A"], self.images["mask_A"])
+            self.images["fake_B"] = fake_B
+            outputs[0] = mirror(pad_to_fit(fake_B, self.generator.multiple, self.generator.least_size), flip)
         if flip and self.patch.lambda_NCE:
             with torch.no_grad():
                 return outputs, self._pass(inputs, encode_only=True)

@@ -23,7 +23,7 @@ from torch import Tensor
 from options import DataFlags, Options, TrainFlags, flag
 from util.errors import UserError
 
-from .base import Model, translate_any_size
+from .base import Model, composite, translate_any_size
 from .building import adam, build_discriminator, build_generator, is_reversed, refuse_one_domain, refuse_penalty
 from .image_pool import ImagePool
 from .objective import Minimize, total
@@ -52,6 +52,7 @@ class CycleModel(Model):
     published = ("G_A", "G_B", "D_A", "D_B")
     shown = ("real_A", "fake_B", "rec_A", "idt_B", "real_B", "fake_A", "rec_B", "idt_A")
     learned_losses = ("F",)
+    takes_masks = True
     translator = "G_A"
     shared = ("G_A", "G_B")
 
@@ -112,12 +113,12 @@ class CycleModel(Model):
         """Train F, if there is one, then both discriminators, then both generators, all on the same translations."""
         images = self.images
         real_A, real_B = images["real_A"], images["real_B"]
-        fake_B = images["fake_B"] = self._generate("G_A", real_A)
+        fake_B = images["fake_B"] = composite(self._generate("G_A", real_A), real_A, images.get("mask_A"))
         fake_A = images["fake_A"] = self._generate("G_B", real_B)
         features: list[PairFeatures] = []
         if self.by_structure:
             aug_A, aug_B = images.get("aug_A"), images.get("aug_B")
-            pairs = Pair(real_A, fake_B, real_B, aug_A, aug_B), Pair(real_B, fake_A, real_A, aug_B, aug_A)
+            pairs = Pair.of(images), Pair(real_B, fake_A, real_A, aug_B, aug_A)
             features = [self.structure.features(pair) for pair in pairs]
             if self.structure.learns:
                 minimize("F", lambda: self.structure.contrast(features))
@@ -143,8 +144,9 @@ class CycleModel(Model):
         for name, fake, back, weight in (("A", "fake_B", "G_B", self.cycle.lambda_A),
                                          ("B", "fake_A", "G_A", self.cycle.lambda_B)):
             if weight:
-                restored = self.images[f"rec_{name}"] = self._generate(back, self.images[fake])
-                terms[f"G_cycle_{name}"] = weight * F.l1_loss(restored, self.images[f"real_{name}"])
+                real, mask = self.images[f"real_{name}"], self.images.get(f"mask_{name}")
+                restored = self.images[f"rec_{name}"] = composite(self._generate(back, self.images[fake]), real, mask)
+                terms[f"G_cycle_{name}"] = weight * F.l1_loss(restored, real)
         return terms
 
     def _identities(self) -> dict[str, Tensor]:

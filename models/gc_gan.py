@@ -23,7 +23,7 @@ from torch import Tensor
 
 from options import Options, TrainFlags, flag
 
-from .base import Model, translate_any_size
+from .base import Model, composite, translate_any_size
 from .building import (
     adam,
     build_discriminator,
@@ -59,6 +59,7 @@ class GeometryModel(Model):
     published = ("G", "D", "D_gc")
     shown = ("real_A", "fake_B", "fake_gc_B", "real_B", "idt_B")
     learned_losses = ("F",)
+    takes_masks = True
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:
@@ -105,12 +106,13 @@ class GeometryModel(Model):
         """Train F, if there is one, then D and D_gc, then G, all on the same translations."""
         images, geometry = self.images, self.weights.geometry
         real_A, real_B = images["real_A"], images["real_B"]
-        fake_B = images["fake_B"] = self.translate(real_A)
-        fake_gc_B = images["fake_gc_B"] = self.translate(turn(real_A, geometry))
+        mask, turned = images.get("mask_A"), turn(real_A, geometry)
+        turned_mask = None if mask is None else turn(mask, geometry)
+        fake_B = images["fake_B"] = composite(self.translate(real_A), real_A, mask)
+        fake_gc_B = images["fake_gc_B"] = composite(self.translate(turned), turned, turned_mask)
         features: PairFeatures | None = None
         if self.by_structure:
-            pair = Pair(real_A, fake_B, real_B, images.get("aug_A"), images.get("aug_B"))
-            features = self.structure.features(pair)
+            features = self.structure.features(Pair.of(images))
             if self.structure.learns:
                 minimize("F", lambda: self.structure.contrast([features]))
         minimize("D", lambda: self.discriminator_loss(

@@ -90,7 +90,7 @@ class MultiModalModel(StyledModel):
         fake_B = images["fake_B"] = drawn[:count]
         if self.weights.lambda_ms:
             images["other_B"] = drawn[count:]
-        features = self.structure.features(Pair(real_A, fake_B, real_B, images.get("aug_A"), images.get("aug_B")))
+        features = self.structure.features(Pair.of(images))
         if self.structure.learns:
             minimize("F", lambda: self.structure.contrast([features]))
         minimize("D", lambda: self.discriminator_loss("D", real_B, self.pool.query(fake_B), gan_mode=self.gan_mode))

@@ -196,8 +196,7 @@ class BridgeModel(Model):
             images["idt_B"] = self._guess(from_B, time, self.draw)
         features: PairFeatures | None = None
         if self.by_structure:
-            pair = Pair(real_A, fake_B, real_B, images.get("aug_A"), images.get("aug_B"))
-            features = self.structure.features(pair)
+            features = self.structure.features(Pair.of(images))
             if self.structure.learns:
                 minimize("F", lambda: self.structure.contrast([features]))
         now = moment(real_A, time)

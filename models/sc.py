@@ -15,7 +15,7 @@ from torch import Tensor
 from options import DataFlags, Options, SpeedFlags, TrainFlags, flag
 from util.errors import UserError
 
-from .base import Model, translate_any_size
+from .base import Model, composite, translate_any_size
 from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_way_back
 from .image_pool import ImagePool
 from .losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
@@ -43,6 +43,7 @@ class SpatialCorrelativeModel(Model):
     flags: ClassVar[tuple[type, ...]] = (StructureFlags, SpatialFlags)
     published = ("G", "D")
     learned_losses = ("F",)
+    takes_masks = True
 
     @classmethod
     def check(cls, options: Options) -> None:
@@ -95,10 +96,10 @@ class SpatialCorrelativeModel(Model):
         """Train F, then D, then G, all on the same translations."""
         images = self.images
         real_A, real_B = images["real_A"], images["real_B"]
-        fake_B = images["fake_B"] = self.translate(real_A)
+        fake_B = images["fake_B"] = composite(self.translate(real_A), real_A, images.get("mask_A"))
         if self.weights.lambda_identity or self.weights.lambda_spatial_idt:
             images["idt_B"] = self.translate(real_B)
-        features = self.structure.features(Pair(real_A, fake_B, real_B, images.get("aug_A"), images.get("aug_B")))
+        features = self.structure.features(Pair.of(images))
         if self.structure.learns:
             minimize("F", lambda: self.structure.contrast([features]))
         minimize("D", lambda: self.discriminator_loss(

@@ -60,9 +60,10 @@ class StructureFlags:
                             "of torchvision or timm, downloaded once), random, or a file")
     vgg_lr_scale: float = flag(0.0, "learning rate of LSeSim's --feature_net, as a multiple of --lr; 0: frozen",
                                minimum=0)
-    query_by: str = flag("random", "query positions of the generator's loss: random ones, or those of the input whose "
-                         "attention, the softmax of cosines over --T, has the lowest entropy; the heads of LSeSim "
-                         "always learn from random ones", choices=("random", "entropy"))
+    query_by: str = flag("random", "query positions of the generator's loss: random ones, with --mask_A in its white "
+                         "parts, or those of the input whose attention, the softmax of cosines over --T, has the "
+                         "lowest entropy; the heads of LSeSim always learn from random ones of the whole image",
+                         choices=("random", "entropy"))
 
 
 class Pair(NamedTuple):
@@ -76,6 +77,14 @@ class Pair(NamedTuple):
     source_aug: Tensor | None = None
     other_aug: Tensor | None = None
     """Appearance-jittered copies."""
+    mask: Tensor | None = None
+    """Bool [B, 1, H, W], False where ``target`` is ``source``."""
+
+    @classmethod
+    def of(cls, images: Mapping[str, Tensor]) -> "Pair":
+        """Return the pair of A and its translation, from the images of a model."""
+        return cls(images["real_A"], images["fake_B"], images["real_B"], images.get("aug_A"), images.get("aug_B"),
+                   images.get("mask_A"))
 
 
 def check_structure(options: Options) -> None:
@@ -197,15 +206,19 @@ class Structure:
 
     def distance(self, features: PairFeatures) -> Tensor:
         """Structure distance between a pair's ``source`` and ``target``, by ``--loss_mode``."""
+        mask = features.pair.mask
         if self.flags.loss_mode == "info":
             source, target, other = self._at_layers(features.by_image, "source", "target", "other")
-            return self.loss.contrast(source, target, other, self._queries(source))
-        return self.between(features["source"], features["target"])
+            return self.loss.contrast(source, target, other, self._queries(source, mask))
+        return self.between(features["source"], features["target"], mask)
 
-    def between(self, source: Features, target: Features) -> Tensor:
-        """Structure distance between the features of an image and of its translation, both from `extract`."""
+    def between(self, source: Features, target: Features, mask: Tensor | None = None) -> Tensor:
+        """Structure distance between the features of an image and of its translation, both from `extract`.
+
+        Random query positions are those of the white parts of ``mask``, bool [B, 1, H, W], if there is one.
+        """
         layers = self._at_layers({"source": source, "target": target}, "source", "target")
-        distance: Tensor = self.loss(*layers, positions=self._queries(layers[0]))
+        distance: Tensor = self.loss(*layers, positions=self._queries(layers[0], mask))
         return distance
 
     def extract(self, images: Mapping[str, Tensor], *, compiled: bool = True) -> dict[str, Features]:
@@ -258,12 +271,15 @@ class Structure:
         return self.extract(real) | self.extract({"target": pair.target})
 
     @torch.no_grad()
-    def _queries(self, source: Sequence[Tensor]) -> list[Tensor] | None:
+    def _queries(self, source: Sequence[Tensor], mask: Tensor | None) -> list[Tensor] | None:
         """Query positions [B, N] of each layer's features by ``--query_by``; None: random ones, or all."""
-        if self.flags.query_by == "random" or self.flags.patch_nums is None:
+        count = self.flags.patch_nums
+        if count is None or (mask is None and self.flags.query_by == "random"):
             return None
+        if mask is not None and self.flags.query_by == "random":
+            return [positions_in(mask, of.shape[2], of.shape[3], count) for of in source]
         rows = (F.normalize(features.flatten(2).mT, dim=2) / self.flags.T ** 0.5 for features in source)
-        return [lowest_entropy(of, self.flags.patch_nums) for of in rows]
+        return [lowest_entropy(of, count) for of in rows]
 
     def _at_layers(self, seen: Mapping[str, Features], *images: str) -> list[list[Tensor]]:
         """The features at ``--attn_layers`` of each image."""
@@ -290,6 +306,25 @@ def layer_names(layers: Sequence[str], network: str = VGG16) -> tuple[str, ...]:
         UserError: VGG16 has no such layer, or one is named twice.
     """
     return distinct_layers(network, layers, "--attn_layers")
+
+
+def positions_in(mask: Tensor, height: int, width: int, count: int) -> Tensor:
+    """Draw positions of a map of ``height`` and ``width`` in proportion to the white share of their cells.
+
+    Without white, positions are drawn alike.
+
+    Args:
+        mask: bool [B, 1, H, W], False where it is black.
+        height, width: of the map.
+        count: number of positions, at most all of the map. A position may be drawn several times.
+
+    Returns:
+        LongTensor [B, N].
+    """
+    shares = F.adaptive_avg_pool2d(mask.float(), (height, width)).flatten(1) + 1e-9  # [B, height * width]
+    ends = shares.cumsum(1)
+    drawn = ends[:, -1:] * torch.rand(len(mask), min(count, height * width), device=mask.device)
+    return torch.searchsorted(ends, drawn, right=True).clamp(max=height * width - 1)
 
 
 def negative(images: Tensor, *, like: Tensor) -> Tensor:

@@ -92,6 +92,10 @@ class DataFlags:
     pages: str = flag("first", "pages of a TIFF file to read: the first, or all, each as an image",
                       choices=("first", "all"))
 
+    mask_A: str = flag(
+        "", "folder of masks of the images to translate, by their names, or with a folder trainA and testA of them: "
+        "where a mask is black, the output is the input", parse=lambda text: "" if text.strip() == "none" else text)
+
     @property
     def ranges(self) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
         """The ranges of the source and of the target domain: with --direction BtoA those of B and A."""

@@ -63,8 +63,8 @@ class TestProgram(Program):
     training = False
     flags: ClassVar[tuple[type, ...]] = (RunFlags, DataFlags, NetworkFlags, TestFlags, SpeedFlags)
     inherited = (
-        "input_nc", "output_nc", "rgb_bands", "range_A", "range_B", "pages", "direction", "netG", "ngf", "norm",
-        "no_dropout", "no_antialias", "no_antialias_up", "stylegan2_G_num_downsampling", "stylegan2_size")
+        "input_nc", "output_nc", "rgb_bands", "range_A", "range_B", "pages", "mask_A", "direction", "netG", "ngf",
+        "norm", "no_dropout", "no_antialias", "no_antialias_up", "stylegan2_G_num_downsampling", "stylegan2_size")
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:

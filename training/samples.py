@@ -42,6 +42,7 @@ class FixedSamples:
 
     Attributes:
         samples: by name, ``input`` and, if it is known, ``truth``: [C, H, W] in [-1, 1].
+        masks: of the samples, by ``--mask_A``; None: they have none.
 
     Raises:
         UserError: there are no images, or test.py cannot translate with the options.
@@ -50,6 +51,7 @@ class FixedSamples:
     def __init__(self, options: Options, model: Model, device: torch.device, warn: Callable[[str], None]) -> None:
         self._model, self._device = model, device
         self.samples: dict[str, dict[str, Tensor]] = {}
+        self.masks: list[Tensor] | None = [] if options[DataFlags].mask_A else None
         with undisturbed(device):
             test, dataset = sample_set(options, averaged=bool(model.decays))
             self._translator = Translator(test, device)
@@ -66,6 +68,9 @@ class FixedSamples:
         self.samples[next(name for name in names if name not in self.samples)] = {
             label: scaled_down(batch[name], longest)[0] for name, label in (("A", "input"), ("B", "truth"))
             if name in batch}
+        if self.masks is not None:
+            mask = scaled_down(batch["A_mask"].float(), longest)[0] > 0.5
+            self.masks.append(mask)
 
     def draw(self) -> dict[str, Tensor]:
         """Translate the samples with the present weights.
@@ -78,7 +83,7 @@ class FixedSamples:
         with undisturbed(self._device), torch.no_grad():
             torch.manual_seed(0)  # of dropout, and of the noise of stylegan2
             self._translator.copy_weights(self._model.networks)
-            outputs = self._translator([images["input"] for images in self.samples.values()])
+            outputs = self._translator([images["input"] for images in self.samples.values()], mask=self.masks)
             for (name, images), output in zip(self.samples.items(), outputs, strict=True):
                 pair = {"real_A": images["input"], "fake_B": output}
                 maps = self._model.drawn({label: image[None].to(self._device) for label, image in pair.items()})

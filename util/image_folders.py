@@ -91,6 +91,25 @@ def find_images(folder: Path, flag: str, limit: int | None = None) -> list[Path]
     return list_images(folder, flag, limit).images
 
 
+def images_by_name(folder: Path, images: Sequence[Path], flag: str) -> dict[str, Path]:
+    """Return images of a folder by their names: relative paths without suffix, with the number of a page.
+
+    Raises:
+        UserError: two images have the same name; begins with ``flag``.
+    """
+    found: dict[str, Path] = {}
+    for path in images:
+        file, page = split_page(path)
+        name = file.relative_to(folder).with_suffix("").as_posix() + ("" if file == path else f"/{page}")
+        if name in found:
+            raise UserError(
+                f"{flag}: {found[name]} and {path} have the same name, so their partner is ambiguous;"
+                " remove one of them"
+            )
+        found[name] = path
+    return found
+
+
 def _walk(folder: Path, flag: str, listing: Listing, ancestors: frozenset[tuple[int, int]]) -> None:
     def refuse(error: OSError) -> NoReturn:
         raise UserError(f"{flag}: cannot read the folder {error.filename} ({error.strerror})") from None

@@ -1,0 +1,86 @@
+"""Masks of the images to translate (``--mask_A``): where a mask is black, a translation is its input."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from util.errors import UserError
+from util.image_folders import images_by_name, list_images
+from util.images import BadImage, RangeNeeded, load_image
+from util.words import counted
+
+from .transforms import size_of
+
+FLAG = "--mask_A"
+
+
+def mask_folder(folder: Path, images: Path) -> Path:
+    """Return the folder of the masks of a folder of images: ``folder/trainA`` for ``trainA``, or ``folder`` itself."""
+    return inner if (inner := folder / images.name).is_dir() else folder
+
+
+def match_masks(root: Path, images: Sequence[Path], folder: Path, masks: Sequence[Path]) -> Mapping[Path, Path]:
+    """Return the mask of each image, matched by relative path without suffix; masks of other images are left out.
+
+    Args:
+        root, images: a folder and its images.
+        folder, masks: a folder and its masks.
+
+    Raises:
+        UserError: an image has no mask, or two images of a folder have the same name.
+    """
+    by_name = images_by_name(folder, masks, FLAG)
+    of_images = images_by_name(root, images, "--dataroot")
+    if lonely := [path for name, path in of_images.items() if name not in by_name]:
+        some = ", ".join(str(path) for path in lonely[:3]) + (", ..." if len(lonely) > 3 else "")
+        raise UserError(f"{FLAG}: {counted(len(lonely), 'image')} without a mask of the same name in {folder}: {some}; "
+                        f"add the masks, or type {FLAG} none to translate whole images")
+    return {path: by_name[name] for name, path in of_images.items()}
+
+
+def load_mask(path: Path, image: Path, size: tuple[int, int]) -> Tensor:
+    """Read the mask of an image: bool [1, H, W], False where it is black.
+
+    Args:
+        path: of the mask.
+        image: of its image, for errors.
+        size: (height, width) of the image.
+
+    Raises:
+        BadImage: the mask cannot be read.
+        UserError: it has another size.
+    """
+    try:
+        mask = is_white(load_image(path, 1))
+    except RangeNeeded as error:
+        raise BadImage(f"{path} is a mask of signed integers or floats; save it in 8 bits") from error
+    if size_of(mask) != size:
+        (height, width), (rows, columns) = size_of(mask), size
+        raise UserError(f"{FLAG}: a mask has the size of its image, but {path} is {width}x{height} and {image} is "
+                        f"{columns}x{rows}; scale the mask, without smoothing its edges")
+    return mask
+
+
+def look_at_masks(
+    root: Path, sizes: Mapping[Path, tuple[int, int]], folder: Path, pages: str
+) -> tuple[list[str], list[str]]:
+    """Read the masks of images, given with their (height, width); return faults, and names of masks without white."""
+    faults, black = [], []
+    try:
+        masks = match_masks(root, [*sizes], folder, list_images(folder, FLAG, pages=pages).images)
+    except UserError as error:
+        return [str(error)], []
+    for image, path in masks.items():
+        try:
+            if not load_mask(path, image, sizes[image]).any():
+                black.append(path.name)
+        except UserError as error:
+            faults.append(str(error))
+    return faults, black
+
+
+def is_white(values: Tensor) -> Tensor:
+    """Find values above half of the greatest: bool, of the same shape. Masks of 0 and 1 are as those of 0 and 255."""
+    return values > values.max() / 2 if values.dtype != torch.bool else values
