@@ -36,7 +36,7 @@ MAY_IMPORT = {
 PROGRAMS = ("train", "test", "evaluate", "app", "export", "hubconf")
 OPTIONAL = ("visdom", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
             "torch_fidelity", "lpips", "prdc", "tensorboard", "wandb", "onnx", "onnxruntime", "onnxscript", "gradio",
-            "imageio_ffmpeg", "tornado", "tifffile", "imagecodecs", "huggingface_hub")
+            "imageio_ffmpeg", "tornado", "tifffile", "imagecodecs", "huggingface_hub", "triton")
 
 
 def part_of(module: str) -> str | None:
@@ -100,6 +100,7 @@ def test_programs_are_imported_by_nobody() -> None:
 def test_optional_packages_are_imported_where_they_are_used() -> None:
     for path in sources():
         needed = {"data": {"torchvision"}, "metrics": {"torchvision"}}.get(module_name(path).split(".")[0], set())
+        needed = {"triton"} if module_name(path) == "models.networks.norm_kernels" else needed
         at_start = {module.split(".")[0] for module in imports_at_start(path)}
         assert not at_start & (set(OPTIONAL) - needed), path
 

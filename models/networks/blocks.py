@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from util.errors import UserError
 
+from . import fused
 from .standardize import standardize
 
 NORMS = ("instance", "batch", "none")
@@ -37,10 +38,12 @@ class InstanceNorm(nn.InstanceNorm2d):
     image. torch's instance normalisation makes channels first, and in torch 2.15 computes wrong gradients on a CPU for
     a batch of one whose gradients are channels last. On a CPU batch normalisation is inaccurate where channels are
     last: there it is `standardize`. On a GPU it is one kernel of cuDNN instead of four of torch if there are a scale
-    and a shift, except in bf16.
+    and a shift, except in bf16. `fused` needs one kernel always.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if fused.can_fuse(x):
+            return fused.normalize(x, fused.Work(self.eps))
         last = is_channels_last(x)
         if last and x.device.type == "cpu" and not torch.compiler.is_compiling():
             return standardize(x, self.eps)
@@ -80,17 +83,23 @@ class GroupNorm(nn.GroupNorm):
 class ReflectionPad(nn.ReflectionPad2d):
     """Mirror the border of [B, C, H, W], see `pad`."""
 
+    def __init__(self, border: int) -> None:
+        super().__init__(border)
+        self.border = border
+
     def forward(self, x: Tensor) -> Tensor:
-        left, right, top, bottom = self.padding
-        return pad(x, (left, right, top, bottom), "reflect")
+        return pad(x, self.border, "reflect")
 
 
-def pad(x: Tensor, sides: tuple[int, int, int, int], mode: str) -> Tensor:
-    """Pad [B, C, H, W] by (left, right, top, bottom) in the mode ``reflect`` or ``replicate``; keep the memory layout.
+def pad(x: Tensor, border: int, mode: str) -> Tensor:
+    """Pad each side of [B, C, H, W] in the mode ``reflect`` or ``replicate``; keep the memory layout.
 
     On a GPU torch pads two dimensions channels first only. So channels that are last become the last dimension of
     three, and are not padded: the same numbers without a copy.
     """
+    repeat, sides = mode == "replicate", 4 * (border,)
+    if fused.can_fuse(x) and fused.can_pad(x, border, repeat=repeat):
+        return fused.pad(x, border, repeat=repeat)[0]
     if not on_gpu(x) or not is_channels_last(x):
         return F.pad(x, sides, mode=mode)
     volume = x.permute(0, 2, 3, 1).unsqueeze(1)  # [B, 1, H, W, C]
@@ -176,13 +185,18 @@ class Downsample(nn.Module):
     """
 
     filt: Tensor  # [C, 1, 3, 3], a buffer of published state dicts
+    border = 1
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("filt", _outer(torch.tensor([1.0, 2.0, 1.0]), channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return blur(F.conv2d, pad(x, (1, 1, 1, 1), "reflect"), self.filt, stride=2)
+        return self.blur(pad(x, self.border, "reflect"))
+
+    def blur(self, padded: Tensor) -> Tensor:
+        """Blur and halve a map that is padded already."""
+        return blur(F.conv2d, padded, self.filt, stride=2)
 
 
 class Upsample(nn.Module):
@@ -192,6 +206,7 @@ class Upsample(nn.Module):
     """
 
     filt: Tensor  # [C, 1, 4, 4], a buffer of published state dicts
+    border = 1
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -200,9 +215,12 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_compiling():  # of replicated padding, torch 2.15 compiles a wrong backward pass
             return F.interpolate(x, scale_factor=2, mode="bilinear")
-        x = pad(x, (1, 1, 1, 1), "replicate")
         # bilinear interpolation is the same, but on a CPU its backward pass takes up to twice as long
-        return blur(F.conv_transpose2d, x, self.filt, stride=2, padding=3)
+        return self.blur(pad(x, self.border, "replicate"))
+
+    def blur(self, padded: Tensor) -> Tensor:
+        """Double and blur a map that is padded already."""
+        return blur(F.conv_transpose2d, padded, self.filt, stride=2, padding=3)
 
 
 def blur(convolution: Callable[..., Tensor], x: Tensor, filt: Tensor, **geometry: int) -> Tensor:

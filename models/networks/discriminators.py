@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from .blocks import Downsample, conv_before, norm_layer, require_sides
+from .chain import Chain
 
 
 class PatchDiscriminator(nn.Module):
@@ -44,7 +45,7 @@ class PixelDiscriminator(nn.Module):
     def __init__(self, *, input_nc: int = 3, ndf: int = 64, n_layers: int = 3, norm: str = "instance",
                  antialias: bool = False) -> None:
         super().__init__()
-        self.net = nn.Sequential(
+        self.net = Chain(
             nn.Conv2d(input_nc, ndf, 1), nn.LeakyReLU(0.2, True),
             conv_before(norm, ndf, 2 * ndf, 1), norm_layer(norm, 2 * ndf), nn.LeakyReLU(0.2, True),
             nn.Conv2d(2 * ndf, 1, 1, bias=norm != "batch"),
@@ -79,7 +80,7 @@ class MultiScaleDiscriminator(nn.Module):
         return [self.model_0(images), self.model_1(self.halve(images))]
 
 
-def patch_layers(input_nc: int, ndf: int, n_layers: int, norm: str, antialias: bool) -> nn.Sequential:
+def patch_layers(input_nc: int, ndf: int, n_layers: int, norm: str, antialias: bool) -> Chain:
     """The PatchGAN's layers: ``n_layers`` halvings, one convolution more, and the score."""
     stride = 1 if antialias else 2
     layers: list[nn.Module] = [nn.Conv2d(input_nc, ndf, 4, stride=stride, padding=1), nn.LeakyReLU(0.2, True)]
@@ -91,7 +92,7 @@ def patch_layers(input_nc: int, ndf: int, n_layers: int, norm: str, antialias: b
         last = layer == n_layers
         layers += [conv_before(norm, before, channels, 4, stride=1 if last else stride, padding=1),
                    norm_layer(norm, channels), nn.LeakyReLU(0.2, True)]
-    return nn.Sequential(*layers, nn.Conv2d(channels, 1, 4, padding=1))
+    return Chain(*layers, nn.Conv2d(channels, 1, 4, padding=1))
 
 
 def _least_size(n_layers: int) -> int:

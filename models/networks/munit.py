@@ -8,6 +8,7 @@ a vector off an image.
 from torch import Tensor, nn
 
 from .blocks import GroupNorm, InstanceNorm, ReflectionPad, UnbiasedConv2d, Upsample, require_sides
+from .chain import Chain
 from .resnet import ResnetBlock, halve
 
 
@@ -38,7 +39,7 @@ class MunitGenerator(nn.Module):
                  mlp_width: int = 256, antialias: bool = True, antialias_up: bool = True) -> None:
         super().__init__()
         channels = 4 * ngf
-        self.encoder = nn.Sequential(
+        self.encoder = Chain(
             ReflectionPad(3), UnbiasedConv2d(input_nc, ngf, 7), InstanceNorm(ngf), nn.ReLU(True),
             *halve(ngf, "instance", antialias), *halve(2 * ngf, "instance", antialias),
             *(ResnetBlock(channels, norm="instance", dropout=False) for _ in range(blocks)))

@@ -14,6 +14,7 @@ from .blocks import (
     require_sides,
     transposed_conv_before,
 )
+from .chain import Chain, compute, groups
 
 
 class ResnetGenerator(nn.Module):
@@ -54,7 +55,7 @@ class ResnetGenerator(nn.Module):
         for channels in (4 * ngf, 2 * ngf):
             layers += double(channels, norm, antialias_up)
         layers += [ReflectionPad(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
-        self.model = nn.Sequential(*layers)
+        self.model = Chain(*layers)
 
     def forward(
         self, images: Tensor, layers: Sequence[int] = (), encode_only: bool = False
@@ -70,11 +71,12 @@ class ResnetGenerator(nn.Module):
         if not layers:
             output: Tensor = self.model(images)
             return output
-        x, features = images, list[Tensor]()
-        for number, layer in enumerate(self.model[: layers[-1] + 1] if encode_only else self.model):
-            if isinstance(layer, nn.ReLU) and features and x is features[-1]:  # it would change them in place
+        x, features, number = images, list[Tensor](), -1
+        for group in groups(list(self.model[: layers[-1] + 1] if encode_only else self.model), layers):
+            number += len(group)
+            if isinstance(group[0], nn.ReLU) and features and x is features[-1]:  # it would change them in place
                 x = x.clone()
-            x = layer.biased(x) if number in layers and isinstance(layer, UnbiasedConv2d) else layer(x)
+            x = group[0].biased(x) if number in layers and isinstance(group[0], UnbiasedConv2d) else compute(group, x)
             if number in layers:
                 features.append(x)
         return features if encode_only else [x, *features]
@@ -94,15 +96,14 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, channels: int, *, norm: str, dropout: bool) -> None:
         super().__init__()
-        self.conv_block = nn.Sequential(
+        self.conv_block = Chain(
             ReflectionPad(1), conv_before(norm, channels, channels, 3), norm_layer(norm, channels),
             nn.ReLU(True), *([nn.Dropout(0.5)] if dropout else []),
             ReflectionPad(1), conv_before(norm, channels, channels, 3), norm_layer(norm, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = x + self.conv_block(x)
-        return output
+        return self.conv_block.plus_input(x)
 
 
 def halve(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
