@@ -9,6 +9,7 @@ from .munit_sc import MultiModalModel
 from .pix2pix import PairedModel
 from .sb import BridgeModel
 from .sc import SpatialCorrelativeModel
+from .sincut import SinglePatchModel
 from .sinsc import SingleImageModel
 from .test import TestModel
 
@@ -17,6 +18,7 @@ MODELS: dict[str, type[Model]] = {
     "cycle_gan": CycleModel,
     "sinsc": SingleImageModel,
     "cut": ContrastiveModel,
+    "sincut": SinglePatchModel,
     "gc_gan": GeometryModel,
     "pix2pix": PairedModel,
     "munit": MunitModel,

@@ -1,13 +1,13 @@
 """Build networks and optimizers from flags, and refuse combinations of flags for several models."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags, has_crop
+from options import DataFlags, NetworkFlags, Options, RunFlags, SpeedFlags, TrainFlags, has_crop
 from util.errors import UserError
 
 from .networks import ProjectedDiscriminator, create_discriminator, create_generator, initialize
@@ -105,6 +105,19 @@ def refuse_penalty(options: Options) -> None:
     if options[TrainFlags].gan_mode == "wgangp":
         raise UserError(f"--gan_mode wgangp needs a gradient penalty, which --model {options[RunFlags].model} does not "
                         "have: choose another")
+
+
+def refuse_second_derivatives(options: Options, weights: Mapping[str, float]) -> None:
+    """Refuse gradient penalties, given by flag and weight, together with compiled networks or fp16.
+
+    Raises:
+        UserError: a weight is above 0, and the options ask for one of them.
+    """
+    speed = options[SpeedFlags]
+    for name, weight in weights.items():
+        if weight and (speed.compile or speed.amp == "fp16"):
+            raise UserError(f"--{name} needs second derivatives, which torch.compile has not and which leave the "
+                            "range of fp16: leave out --compile and use --amp bf16 or no")
 
 
 def refuse_one_domain(options: Options) -> None:

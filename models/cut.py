@@ -22,7 +22,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from options import DataFlags, NetworkFlags, Options, TrainFlags, flag
+from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags, flag
 from options.flag import comma_list
 from util.errors import UserError
 
@@ -31,7 +31,7 @@ from .building import adam, build_discriminator, build_generator, refuse_one_dom
 from .image_pool import ImagePool
 from .losses.patch_contrasts import hard_negative_contrast, monce, semantic_relation_loss
 from .losses.patch_nce import PatchNCELoss, mean_over_layers, patch_nce
-from .networks import ResnetGenerator, initialize
+from .networks import ResnetGenerator, StyleGAN2Generator, initialize
 from .objective import Minimize, total
 
 PAIRS = (("G_NCE", "real_A", "fake_B"), ("G_NCE_idt", "real_B", "idt_B"))
@@ -76,6 +76,9 @@ class PatchFlags(ContrastFlags):
     monce_eps: float = flag(1.0, "entropy of monce's transport plan; the smaller, the more similar negatives count",
                             minimum=0.02)
     hdce_gamma: float = flag(0.1, "hardness of the negatives of hdce and src; 0: all alike", minimum=0)
+    nce_includes_all_negatives_from_minibatch: bool = flag(
+        False, "the patches of all images of the batch are negatives, not only those of the same image; with several "
+        "processes those of a process's part of the batch")
     query_by: str = flag("random", "patches of the layers with the smallest maps: random ones, or those of the lowest "
                          "entropy of attention", choices=("random", "entropy"))
 
@@ -89,7 +92,13 @@ class PatchFlags(ContrastFlags):
 
 
 class ContrastiveModel(Model):
-    """``--model cut``. Networks: G, D and F (the heads, which learn with G in one optimizer)."""
+    """``--model cut``. Networks: G, D and F (the heads, which learn with G in one optimizer).
+
+    Attributes:
+        r1: weight of the gradient penalty of D at real images, of subclasses.
+    """
+
+    r1 = 0.0
 
     flags: ClassVar[tuple[type, ...]] = (PatchFlags,)
     published = ("G", "D")
@@ -109,24 +118,25 @@ class ContrastiveModel(Model):
     @classmethod
     def check(cls, options: Options) -> None:
         netG = options[NetworkFlags].netG
-        if not netG.startswith("resnet"):
-            raise UserError(f"--netG {netG} has no encoder for --nce_layers: --model cut needs resnet_9blocks or "
-                            "resnet_6blocks")
+        if netG.startswith("unet"):
+            raise UserError(f"--netG {netG} has no encoder for --nce_layers: choose resnet_9blocks, resnet_6blocks, "
+                            "stylegan2 or smallstylegan2")
         if TrainFlags not in options:
             refuse_way_back(options)
             return
         data, flags = options[DataFlags], options[PatchFlags]
-        if flags.nce_loss != "patchnce" and flags.num_patches < 2:
+        keys = flags.num_patches * (data.batch_size if flags.nce_includes_all_negatives_from_minibatch else 1)
+        if flags.lambda_NCE and keys < 2:
             raise UserError(f"--nce_loss {flags.nce_loss} needs negatives: use --num_patches 2 or more")
         refuse_penalty(options)
         refuse_one_domain(options)
         if data.input_nc != data.output_nc:
-            raise UserError("--model cut encodes translations as it does inputs: it needs --input_nc equal to "
-                            "--output_nc")
+            raise UserError(f"--model {options[RunFlags].model} encodes translations as it does inputs: it needs "
+                            "--input_nc equal to --output_nc")
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
-        self.generator = cast(ResnetGenerator, build_generator(options))
+        self.generator = cast(ResnetGenerator | StyleGAN2Generator, build_generator(options))
         self.networks["G"] = self.generator
         if training:
             self._build_training(options[PatchFlags], options)
@@ -164,10 +174,14 @@ class ContrastiveModel(Model):
         outputs, keys = self._translate(flip)
         fake_B = mirror(images["fake_B"], flip)  # as generated
         minimize("D", lambda: self.discriminator_loss(
-            "D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode))
+            "D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode, r1=self.r1))
         minimize("G", lambda: total("G", {
             "G_GAN": self.patch.lambda_GAN * self.adversarial("D", fake_B, gan_mode=self.gan_mode),
-        } | self._contrasts(outputs, keys, flip)))
+        } | self._contrasts(outputs, keys, flip) | self._more_terms()))
+
+    def _more_terms(self) -> dict[str, Tensor]:
+        """The weighted terms that a subclass adds to the objective of G."""
+        return {}
 
     def _contrasts(self, outputs: list[Tensor], keys: list[list[Tensor]], flip: bool) -> dict[str, Tensor]:
         """The weighted contrastive losses of the pairs; arguments as `_translate` takes and returns them.
@@ -180,6 +194,9 @@ class ContrastiveModel(Model):
         queries = self._pass(outputs, encode_only=True)
         for (name, *_), target, source in zip(self.pairs, queries, keys, strict=True):
             rows = self.nce.rows([mirror(features, flip) for features in target], source)
+            if self.patch.nce_includes_all_negatives_from_minibatch:
+                rows = [(of_target.flatten(0, 1)[None], of_source.flatten(0, 1)[None])
+                        for of_target, of_source in rows]
             terms[name] = self.patch.lambda_NCE / len(self.pairs) * mean_over_layers(self.nce.contrast, rows)
             if self.patch.nce_loss == "src" and name == "G_NCE":
                 terms["G_SRC"] = self.patch.lambda_SRC * mean_over_layers(semantic_relation_loss, rows)

@@ -12,11 +12,18 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from options import DataFlags, Options, SpeedFlags, TrainFlags, flag
+from options import DataFlags, Options, TrainFlags, flag
 from util.errors import UserError
 
 from .base import Model, composite, translate_any_size
-from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_way_back
+from .building import (
+    adam,
+    build_discriminator,
+    build_generator,
+    refuse_one_domain,
+    refuse_second_derivatives,
+    refuse_way_back,
+)
 from .image_pool import ImagePool
 from .losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
 from .networks.features import VGG16
@@ -53,17 +60,14 @@ class SpatialCorrelativeModel(Model):
             refuse_way_back(options)
             return
         refuse_one_domain(options)
-        flags, data, speed = options[SpatialFlags], options[DataFlags], options[SpeedFlags]
+        flags, data = options[SpatialFlags], options[DataFlags]
         for name in ("lambda_perceptual", "lambda_style"):
             if getattr(flags, name) and (network := options[StructureFlags].feature_net) != VGG16:
                 raise UserError(f"--{name} compares features of VGG16: it does not go with --feature_net {network}")
         for name in ("lambda_identity", "lambda_spatial_idt"):
             if getattr(flags, name) and data.input_nc != data.output_nc:
                 raise UserError(f"--{name} translates real B images: it needs --input_nc equal to --output_nc")
-        for name in ("lambda_gradient", "lambda_R1"):
-            if getattr(flags, name) and (speed.compile or speed.amp == "fp16"):
-                raise UserError(f"--{name} needs second derivatives, which torch.compile has not and which leave the "
-                                "range of fp16: leave out --compile and use --amp bf16 or no")
+        refuse_second_derivatives(options, {"lambda_gradient": flags.lambda_gradient, "lambda_R1": flags.lambda_R1})
         if options[TrainFlags].gan_mode == "wgangp" and not flags.lambda_gradient:
             raise UserError("--gan_mode wgangp needs its gradient penalty: add --lambda_gradient 10")
 

@@ -32,7 +32,8 @@ COMMON = ["--gpu_ids", "-1", "--num_threads", "0", "--seed", "1", "--no_html", "
           *shlex.split(f"{NETWORKS} {SIZES}")]
 TINY = [*COMMON, *shlex.split(LOSSES)]
 R1 = "--lambda_gradient 0 --lambda_R1 1"  # draws no random places between images, which differ from process to process
-STEPS = METHODS | {name: f"{METHODS[name]} {R1}" for name in ("single-image FSeSim", "single-image LSeSim")} | {
+OWN = "--nce_includes_all_negatives_from_minibatch false"  # or they are those of a process
+STEPS = METHODS | {"SinCUT": f"{METHODS['SinCUT']} {OWN}"} | {name: f"{METHODS[name]} {R1}" for name in ("single-image FSeSim", "single-image LSeSim")} | {
     "all terms": f"{METHODS['LSeSim']} --lambda_identity 1 --lambda_spatial_idt 1 --lambda_perceptual 1 "
                  "--lambda_style 1",
     "VGG trained": f"{METHODS['FSeSim']} --learned_attn --vgg_lr_scale 0.1",

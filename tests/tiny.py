@@ -31,6 +31,7 @@ METHODS = {
     "GcGAN with LSeSim": f"--model gc_gan {LOSSES} --geometry vf --structure lsesim --augment",
     "single-image FSeSim": f"--model sinsc {SINGLE} {LOSSES}",
     "single-image LSeSim": f"--model sinsc {SINGLE} {LOSSES} --learned_attn --augment",
+    "SinCUT": f"--model sincut {SINGLE} --nce_layers 0,2,3 --num_patches 16 --netF_nc 8",
     "CUT": "--model cut --nce_layers 0,4,8,12 --num_patches 16 --netF_nc 8",
     "FastCUT": "--model cut --CUT_mode FastCUT --num_patches 16 --netF_nc 8",
     "CUT with MoNCE": "--model cut --nce_layers 0,4,8,12 --num_patches 16 --netF_nc 8 --nce_loss monce",

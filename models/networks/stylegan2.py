@@ -26,6 +26,9 @@ class StyleGAN2Generator(nn.Module):
         blocks: number of residual blocks at the lowest resolution, half of them in the encoder.
         noise: learn to add noise after each doubling, in training alone.
 
+    Attributes:
+        encoder_depth: number of the layers of the encoder, 2 + downsamplings + blocks // 2.
+
     Raises:
         UserError: in ``forward``, for images of other sizes.
     """
@@ -39,28 +42,37 @@ class StyleGAN2Generator(nn.Module):
             nn.Identity(), conv_layer(input_nc, widths[0], 1),
             *(ResidualBlock(widths[i], widths[i + 1], halve=True) for i in range(downsamplings)),
             *(ResidualBlock(widths[-1], widths[-1]) for _ in range(blocks // 2)))
+        self.widths = [input_nc, *widths, *[widths[-1]] * (blocks // 2)]  # of the layers of the encoder
+        self.encoder_depth = len(self.widths)
         self.decoder = Layers(
             *(ResidualBlock(widths[-1], widths[-1]) for _ in range(blocks // 2)),
             *(DoublingLayer(widths[i + 1], widths[i], noise=noise) for i in reversed(range(downsamplings))),
             conv_layer(widths[0], output_nc, 1), nn.Tanh())
 
-    def forward(self, images: Tensor) -> Tensor:
-        require_sides(images, least=self.least_size, multiple=self.multiple, network="the stylegan2 generator")
-        output: Tensor = self.decoder(self.encoder(images))
-        return output
+    def forward(
+        self, images: Tensor, layers: Sequence[int] = (), encode_only: bool = False
+    ) -> Tensor | list[Tensor]:
+        """Translate; given ``layers``, return a list: the translation and, in their order, the layers' outputs.
 
-    def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Outputs of the encoder's ``layers``, in ascending order: 0 is the image, 1 the first convolution.
-
-        The last of the 2 + downsamplings + blocks // 2 layers is what ``decoder`` makes the image of.
+        Args:
+            images: [B, input_nc, H, W] in [-1, 1].
+            layers: numbers of layers of the encoder, ascending: 0 is the image, 1 the first convolution.
+            encode_only: go no further than the last of them, and leave the translation out.
         """
         require_sides(images, least=self.least_size, multiple=self.multiple, network="the stylegan2 generator")
-        found = []
-        for number, layer in enumerate(self.encoder.convs[:max(layers) + 1]):
-            images = layer(images)
+        if not layers:
+            output: Tensor = self.decoder(self.encoder(images))
+            return output
+        x, features = images, list[Tensor]()
+        for number, layer in enumerate(self.encoder.convs[: layers[-1] + 1] if encode_only else self.encoder.convs):
+            x = layer(x)
             if number in layers:
-                found.append(images)
-        return found
+                features.append(x)
+        return features if encode_only else [self.decoder(x), *features]
+
+    def channels_of(self, layers: Sequence[int]) -> list[int]:
+        """Channels of the outputs of layers of the encoder."""
+        return [self.widths[number] for number in layers]
 
 
 class StyleGAN2Discriminator(nn.Module):
