@@ -19,7 +19,7 @@ from .diff_augment import diff_augment
 from .losses.gan import Prediction, gan_loss, gradient_penalty, r1_penalty
 from .networks import MinibatchDeviation
 from .networks.recognition import recognize_generator
-from .objective import Minimize, Objective
+from .objective import Minimize, Objective, total
 from .structure import Structure
 
 INPUTS = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B", "A_mask": "mask_A"}
@@ -53,6 +53,8 @@ class Model(FlagOwner, ABC):
         augmentation: policies of `diff_augment` for the images that discriminators see.
         bands: ``--rgb_bands``.
         takes_masks: whether training composes translations by ``--mask_A``.
+        autoencoders: names of the generators that ``--identity_first`` can teach to return their input; all that the
+            model has, or none.
         judged_channels: channels of each picture, where a discriminator sees several pictures side by side as channels.
     """
 
@@ -62,16 +64,19 @@ class Model(FlagOwner, ABC):
     shown: tuple[str, ...] = ("real_A", "fake_B", "real_B", "idt_B")
     learned_losses: tuple[str, ...] = ()
     takes_masks: ClassVar[bool] = False
+    autoencoders: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: Options, *, training: bool) -> None:
         """Build everything; with ``training`` also what only training needs.
 
         Raises:
-            UserError: the model does not train with ``--mask_A``.
+            UserError: the model does not train with ``--mask_A`` or ``--identity_first``.
         """
         if training and options[DataFlags].mask_A and not self.takes_masks:
             raise UserError(f"--mask_A: --model {options[RunFlags].model} does not train with masks; leave it out, or "
                             "choose another model")
+        if training and options[TrainFlags].identity_first:
+            self._check_autoencoders(options)
         self.augmentation: tuple[str, ...] = options[TrainFlags].diff_augment if training else ()
         self.bands = options[DataFlags].rgb_bands
         self.judged_channels: tuple[int, ...] = ()
@@ -82,6 +87,17 @@ class Model(FlagOwner, ABC):
         self.constants: dict[str, nn.Module] = {}
         self.memory: dict[str, Stateful] = {}
         self.decays: dict[str, float] = {}  # of moving averages, by network
+
+    @classmethod
+    def _check_autoencoders(cls, options: Options) -> None:
+        """Refuse ``--identity_first`` where no generator can return its input."""
+        data, name = options[DataFlags], options[RunFlags].model
+        if not cls.autoencoders:
+            raise UserError(f"--identity_first: the generator of --model {name} does not map one image to one image; "
+                            "leave it out")
+        if data.input_nc != data.output_nc:
+            raise UserError("--identity_first teaches generators to return images of both domains: it needs --input_nc "
+                            "equal to --output_nc")
 
     @classmethod
     def recognized(cls, values: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None:
@@ -120,6 +136,16 @@ class Model(FlagOwner, ABC):
     @abstractmethod
     def optimize_parameters(self, minimize: Minimize) -> None:
         """Train on the current batch: `minimize` each optimizer's objective, in the method's order."""
+
+    def learn_identity(self, minimize: Minimize) -> None:
+        """Train the generators to return the current images of both domains: the steps of ``--identity_first``.
+
+        CartoonGAN begins alike, with its content loss alone (Chen, Lai, Liu: CVPR 2018, section 3.3).
+        """
+        images = [self.images["real_A"], self.images["real_B"]]
+        minimize("G", lambda: total("G", {"G_first": torch.stack([
+            F.l1_loss(translate_any_size(self.networks[name], image), image)
+            for name in self.autoencoders for image in images]).mean()}))
 
     def visuals(self) -> dict[str, Tensor]:
         """Pictures of the current images by name, [B, 1 or 3, H, W] in [-1, 1]."""

@@ -104,6 +104,7 @@ class ContrastiveModel(Model):
     published = ("G", "D")
     learned_losses = ("F",)
     takes_masks = True
+    autoencoders = ("G",)
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:

@@ -53,6 +53,7 @@ class CycleModel(Model):
     shown = ("real_A", "fake_B", "rec_A", "idt_B", "real_B", "fake_A", "rec_B", "idt_A")
     learned_losses = ("F",)
     takes_masks = True
+    autoencoders = ("G_A", "G_B")
     translator = "G_A"
     shared = ("G_A", "G_B")
 

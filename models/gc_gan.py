@@ -60,6 +60,7 @@ class GeometryModel(Model):
     shown = ("real_A", "fake_B", "fake_gc_B", "real_B", "idt_B")
     learned_losses = ("F",)
     takes_masks = True
+    autoencoders = ("G",)
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:

@@ -51,6 +51,7 @@ class SpatialCorrelativeModel(Model):
     published = ("G", "D")
     learned_losses = ("F",)
     takes_masks = True
+    autoencoders = ("G",)
 
     @classmethod
     def check(cls, options: Options) -> None:

@@ -31,13 +31,14 @@ def loop(
     Frequencies count images, whatever the batch size. Remaining losses are reported at the end, or by the resumed run
     after a signal.
     """
-    model, progress, display = run.model, run.progress, run.options[DisplayFlags]
+    model, progress = run.model, run.progress
+    flags, display = run.options[TrainFlags], run.options[DisplayFlags]
     timer, start = DataTimer(), progress.images
     vitals = Vitals(model.networks, model.optimizers, device, start)
     loader.warn = run.warn = warning(sinks)
     loader.stopped = lambda: run.world.size == 1 and signals.received  # several processes stop after the same step
     monitor = Monitor(run.folder, model.networks, {"options": run.options.as_dict()}, warn=loader.warn,
-                      stop=run.options[TrainFlags].on_nan == "stop", world=run.world)
+                      stop=flags.on_nan == "stop", world=run.world)
     fixed = open_samples(run.options, model, device, sinks, loader.warn)
     shown = start or show_samples(sinks, 0, model, fixed)  # a new training shows where it begins
     evaluate = partial(run.evaluation.after, sinks=sinks, stopped=lambda: signals.received)
@@ -45,11 +46,11 @@ def loop(
     # A run that was killed at the end of an epoch has seen its images, but may lack its save by number.
     while (progress.images < total or progress.images_in_epoch == len(loader)) and not signals.code:
         batches = timer.over(loader.epoch(progress.epoch, skip=progress.images_in_epoch))
-        for group in saved_first(groups(batches, run.options[TrainFlags].grad_accum), run, monitor, signals):
+        for group in saved_first(groups(batches, flags.grad_accum), run, monitor, signals):
             finished = [finish(to_device(batch, device)) for batch in group]
             monitor.before(device)
             run.anneal(len(loader))
-            step_losses = step(finished)
+            step_losses = step(finished, identity=progress.images < flags.identity_first)
             run.losses.add(step_losses, step.left_out)
             run.epoch_losses.add({"G": step_losses["G"]}, step.left_out)
 

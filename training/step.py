@@ -98,8 +98,12 @@ class TrainingStep:
         for parameter in self._parameters["G"]:
             parameter.requires_grad_(True)
 
-    def __call__(self, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, batches: Sequence[Mapping[str, Any]], *, identity: bool = False) -> dict[str, Tensor]:
         """Train on micro-batches, on the model's device.
+
+        Args:
+            batches: of the data set.
+            identity: only teach the generators to return their input.
 
         Returns:
             Detached scalar losses by name, averaged over the images; ``G`` is the generator's whole objective.
@@ -109,7 +113,8 @@ class TrainingStep:
         for number, (batch, count) in enumerate(zip(batches, counts, strict=True), 1):
             self._share, self._is_last = count / sum(counts), number == len(batches)
             self.model.set_input(batch)
-            self.model.optimize_parameters(self.minimize)
+            train = self.model.learn_identity if identity else self.model.optimize_parameters
+            train(self.minimize)
         self.scaler.update()
         self.model.update_averages()
         self.left_out = torch.stack(list(self._faults.values())).sum().isnan().float()

@@ -1,0 +1,54 @@
+"""--identity_first: a new training first teaches its generators to return their input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from states import content, differing
+from steps import batch, build_model, weights
+from test_train import log_of
+from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options
+
+from train import train
+from training.step import TrainingStep
+from util.errors import UserError
+
+
+@pytest.mark.parametrize("method", ["LSeSim", "CUT", "GcGAN", "CycleGAN"])
+def test_the_first_steps_train_generators_alone_to_return_both_domains(tmp_path: Path, method: str) -> None:
+    built = build_model(tmp_path, "--identity_first 1", defaults=(NETWORKS, SIZES, METHODS[method]))
+    images = batch()
+    before = {name: weights(network) for name, network in built.networks.items()}
+    with torch.no_grad():
+        expected = sum(F.l1_loss(built.networks[name](images[domain]), images[domain])
+                       for name in built.autoencoders for domain in ("A", "B")) / (2 * len(built.autoencoders))
+    losses = TrainingStep(built)([images], identity=True)
+    assert losses.keys() == {"G_first", "G"}
+    torch.testing.assert_close(losses["G_first"], expected)
+    changed = {name for name, network in built.networks.items()
+               if any(not torch.equal(*pair) for pair in zip(before[name], weights(network), strict=True))}
+    assert changed == set(built.autoencoders)
+
+
+def test_the_losses_of_the_method_begin_after_these_images_also_when_resumed(tmp_path: Path) -> None:
+    root = save_folders(tmp_path / "data")
+    flags = "--seed 3 --n_epochs 1 --no_html --print_freq 1 --identity_first 2 --ema 0.9"
+    train(train_options(root, f"{flags} --name whole"))
+    lines = log_of(root, "whole")
+    assert ["G_first" in line for line in lines if "G" in line] == [True, True] + [False] * (len(lines) - 2)
+    assert all("D_real" in line for line in lines[2:])
+    train(train_options(root, f"{flags} --name parts --max_iters 1"))
+    train(train_options(root, f"{flags} --name parts --continue_train"))
+    assert not differing(*(content(root / "checkpoints" / name) for name in ("whole", "parts")))
+
+
+@pytest.mark.parametrize(("flags", "sentence"), [
+    (METHODS["plain MUNIT"], "the generator of --model munit does not map one image to one image"),
+    (f"{METHODS['FSeSim']} --output_nc 1", "--input_nc equal to --output_nc"),
+])
+def test_generators_that_cannot_return_their_input_are_refused(tmp_path: Path, flags: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        build_model(tmp_path, f"{flags} --identity_first 1", defaults=(NETWORKS, SIZES))
