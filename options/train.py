@@ -39,8 +39,9 @@ class TrainFlags:
                       "EPOCH_net_G_ema.pth; 0: none, 0.999 is usual in long trainings", minimum=0, maximum=0.999999)
     init_from: str = flag("", "start from the weights of another training: its --name, its folder, or a .pth file, "
                           "also of CycleGAN, CUT or F-LSeSim. Epochs, optimizers and averages begin anew")
-    identity_first: int = flag(0, "images with which a new training first teaches its generators to return their input, "
-                               "of either domain: colours then start as they are; at first only G changes", minimum=0)
+    identity_first: int = flag(0, "images with which a new training first teaches its generators to return their "
+                               "input, of either domain, so that colours start as they are; only they learn so far",
+                               minimum=0)
     freeze: str = flag("", "do not train the parameters whose names (NETWORK.PARAMETER, as in G.model.1.weight) begin "
                        "with a match of this regular expression: 'D\\.' is all of D, 'G\\.model\\.(1|4)\\.' two layers "
                        "of G", parse=regular_expression)
