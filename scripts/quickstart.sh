@@ -28,12 +28,13 @@ else
     if .venv/bin/python -c 'import sys, torch
 cuda = torch.cuda.is_available()
 sys.exit(not (torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_avx512_bf16_supported()))'; then amp=bf16; fi
-    # Small networks and a high rate, for minutes instead of days; one VGG16 layer, because passes through VGG16 cost
-    # the most. Spectral normalisation lets the discriminator see colours. The identity loss keeps those of photographs.
+    # Small networks, small crops and a high rate, for minutes instead of days; one VGG16 layer, because passes through
+    # VGG16 cost the most. Without instance normalisation, both networks see colours; after --identity_first, the
+    # generator starts from those of the atlas. The identity loss keeps those of photographs.
     .venv/bin/python train.py --dataroot $data --name $name --model sc --seed 1 --amp $amp \
-        --attn_layers relu3_1 --use_norm --normD spectral --ngf 16 --ndf 32 --load_size 143 --crop_size 128 \
-        --cache ram --lambda_identity 5 --diff_augment translation --lr 0.0008 --ema 0.99 \
-        --n_epochs 3 --n_epochs_decay 3 \
+        --attn_layers relu3_1 --use_norm --norm none --init_gain 1 --normD spectral --identity_first 600 \
+        --ngf 16 --ndf 32 --load_size 143 --crop_size 64 --cache ram --lambda_identity 5 --diff_augment translation \
+        --lr 0.0004 --ema 0.995 --n_epochs 7 --n_epochs_decay 6 \
         --print_freq 50 --display_freq 100 --update_html_freq 100 --save_latest_freq 400 ${resume[@]+"${resume[@]}"}
     trap - EXIT
     echo $((before + SECONDS - started)) > "$seconds"
