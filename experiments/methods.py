@@ -50,9 +50,9 @@ KNOWN = METHODS | MORE | VARIANTS
 COMMON = ("--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal --lr 0.0008 --ema 0.99 "
           "--pool_size 50 --print_freq 200 --no_html --save_latest_freq 400 --save_epoch_freq 1000")
 
-SMALL = ("--load_size 143 --crop_size 128 --cache ram --ngf 16 --ndf 32 --lr 0.0008 --ema 0.99 --print_freq 20 "
+SMALL = ("--load_size 143 --crop_size 64 --cache ram --ngf 16 --ndf 32 --lr 0.0008 --ema 0.99 --print_freq 20 "
          "--no_html --sample_images 0 --save_latest_freq 400 --save_epoch_freq 1000")
-"""What all trainings on photographs share: small networks and a high rate, for minutes instead of days."""
+"""What all trainings on photographs share: small networks, small crops and a high rate, for minutes instead of days."""
 FSESIM, LSESIM = "--attn_layers 4,7", "--attn_layers 4,7 --patch_size 32 --augment"
 BESIDE = {
     "sc-FSeSim": f"--model sc {FSESIM}",
@@ -82,10 +82,16 @@ BESIDE = {
 def with_recipe(name: str, flags: str) -> str:
     """Add what helps short trainings, as far as the method has such flags; see scripts/quickstart.sh.
 
-    The discriminator sees colours and shifted images; the structure loss compares one layer, FSeSim's by cosines; the
+    The discriminator sees colours and shifted images. Generators without normalisation start from the colours of their
+    input, where the method has such generators. The structure loss compares one layer, FSeSim's by cosines. The
     identity loss has the weight 5, which cycle_gan and gc_gan have by default.
     """
-    added = "--diff_augment translation" + (" --normD spectral" if "projected" not in name else "")
+    added = "--diff_augment translation --lr 0.0004 --ema 0.995" + (
+        " --normD spectral" if "projected" not in name else " --normD instance")
+    if name.startswith(("sc-", "cycle_gan", "gc_gan", "cut", "FastCUT")):
+        added += " --norm none --init_gain 1 --identity_first 200"
+    elif name == "pix2pix":
+        added += " --netG resnet_9blocks --norm none --init_gain 1"
     if "attn_layers" in flags:
         added += " --attn_layers relu3_1" + ("" if "LSeSim" in name or "munit" in name else " --use_norm")
     if name.startswith(("sc-", "munit_sc")):
