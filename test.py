@@ -122,8 +122,7 @@ def save(
         path = str(Path(translated.path).absolute())
         if path in results.images:
             show_warning(f"the earlier result of {path} is replaced")
-        name = Path(translated.path).relative_to(translator.dataset.root).as_posix()
-        results.add(name, path, files, scores, flags.display_winsize, first=adding)
+        results.add(path, files, scores, flags.display_winsize, first=adding)
         progress.advance(1)
         if progress.seen % REPORT_EVERY == 0:
             progress.scalars(progress.seen, {})

@@ -95,7 +95,7 @@ def _find(wanted: str, names: Sequence[PurePath], root: Path) -> int:
 
 def checkpoint_grid(
     folder: Path, names: Sequence[str], columns: Mapping[str, Mapping[str, Any]], width: int, *,
-    marked: Collection[str] = (), best: str | None = None,
+    marked: Collection[str] = (), best: str | None = None, notes: Mapping[str, str] | None = None,
 ) -> Grid:
     """Arrange pictures: a row for each image, with the input, a column for each checkpoint, and the truth.
 
@@ -106,6 +106,7 @@ def checkpoint_grid(
         width: of a picture on the page.
         marked: labels that stand out.
         best: a score; in each row, the best pictures by it stand out.
+        notes: small text below labels.
     """
     def other(label: str, name: str) -> Picture | None:
         file = f"images/{label}/{name}.png"
@@ -122,4 +123,4 @@ def checkpoint_grid(
     truths = any(row.pictures[-1] for row in rows)
     if not truths:
         rows = [Row(row.name, row.pictures[:-1]) for row in rows]
-    return Grid([INPUT, *columns, *([TRUTH] if truths else [])], rows, width, marked=marked)
+    return Grid([INPUT, *columns, *([TRUTH] if truths else [])], rows, width, marked=marked, notes=notes or {})

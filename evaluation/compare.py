@@ -16,7 +16,7 @@ from util.loggers.json_lines import read_values
 from util.loggers.registry import LOG
 from util.pages import fill_page
 from util.plots import Points, line_chart
-from util.starts import read_starts
+from util.starts import local_time, read_starts
 from util.words import listed
 
 from .checkpoint_pictures import CheckpointPictures, checkpoint_grid, choose_images
@@ -30,7 +30,6 @@ from .reports import aligned, require_place, warn, write_json
 from .seeds import over_seeds, seed_rows
 
 FIRST = ("experiment", "tag", "epochs", "images")
-START_COLUMNS = ("experiment", "start", "commit", "torch", "device", "command")
 PARTS = ("images", "small")
 """Folders of a comparison; earlier ones have numbers."""
 SILENT = {
@@ -117,14 +116,16 @@ def differing_flags(experiments: Sequence[Experiment]) -> dict[str, list[str | N
     return {name: of for name, of in values.items() if len({*of} - {None}) > 1}
 
 
-def start_rows(experiments: Sequence[Experiment]) -> list[list[str]]:
-    """Format the starts of the trainings for a table: `START_COLUMNS`."""
-    def cells(start: Mapping[str, Any]) -> list[str]:
-        commit = str(start.get("commit") or "—")[:12] + " with changes" * bool(start.get("dirty"))
-        return [str(start.get("time", "")), commit, *(str(start.get(name, "")) for name in ("torch", "device")),
-                str(start.get("command", ""))]
+def start_texts(experiments: Sequence[Experiment]) -> list[tuple[str, str, str]]:
+    """Format the starts of the trainings for people: experiment, time and versions, and command line."""
+    def text(start: Mapping[str, Any]) -> str:
+        commit = f"commit {str(start['commit'])[:12]}{' with changes' * bool(start.get('dirty'))}" if start.get(
+            "commit") else ""
+        torch = f"torch {start['torch']}" if start.get("torch") else ""
+        return ", ".join(filter(None, [local_time(start), commit, torch, str(start.get("device", ""))]))
 
-    return [[of.name, *cells(start)] for of in experiments for start in read_starts(of.folder)]
+    return [(of.name, text(start), str(start.get("command", "")))
+            for of in experiments for start in read_starts(of.folder)]
 
 
 def write_html(
@@ -149,7 +150,7 @@ def write_html(
         title=" / ".join(names), note=conditions_text(compared[0].conditions), grid=grid,
         scores=score_rows([{"experiment": of.experiment.name, **of.entry} for of in compared], FIRST, intervals=True),
         seeds=seed_rows(seeds) if seeds else None, differences=(["flag", *names], cells) if cells else None,
-        score_charts=of_scores, loss_charts=of_losses, starts=start_rows(experiments), start_columns=START_COLUMNS)
+        score_charts=of_scores, loss_charts=of_losses, starts=start_texts(experiments))
 
 
 def score_charts(compared: Sequence[Compared]) -> list[str]:

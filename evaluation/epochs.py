@@ -57,7 +57,8 @@ def run(flags: Flags) -> None:
     page = file.with_name("index.html")
     columns = {column_label(entry, best): entry["shown"] for entry in entries}
     grid = checkpoint_grid(file.parent, list(pictures.names.values()), columns, 192,
-                           marked=[column_label(best, best)])
+                           marked=[column_label(best, best)],
+                           notes={column_label(entry, best): counted_images(entry) for entry in entries})
     write_html(page, experiment, entries, conditions_text(scorer.conditions), grid)
     print(page)
 
@@ -65,6 +66,11 @@ def run(flags: Flags) -> None:
 def column_label(entry: Entry, best: Entry) -> str:
     """Return the label of a checkpoint: ``epoch 20 (best)``."""
     return f"{'epoch ' * entry['tag'].isdecimal()}{entry['tag']}{' (best)' * (entry is best)}"
+
+
+def counted_images(entry: Entry) -> str:
+    """Return the number of images that a checkpoint has seen, for people; empty if it is unknown."""
+    return f"{entry['images']:,} images seen" if "images" in entry else ""
 
 
 def scores_file(flags: ExperimentFlags, experiment: Experiment) -> Path:

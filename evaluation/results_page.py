@@ -22,19 +22,13 @@ class Result:
     """A translated image."""
 
     name: str
-    """On the page."""
+    """On the pages: that of its files, without ``images/LABEL/`` and suffix."""
     path: str
     """The input."""
     pictures: dict[str, Picture]
     """By label, such as ``fake_B``."""
     scores: dict[str, float]
     """See `ImageScorer`."""
-
-    @property
-    def file_name(self) -> str:
-        """The name of the files, without ``images/LABEL/`` and suffix."""
-        label, picture = next(iter(self.pictures.items()))
-        return PurePath(picture.file.removeprefix(f"images/{label}/")).with_suffix("").as_posix()
 
 
 class Results:
@@ -68,15 +62,14 @@ class Results:
 
     def names(self) -> dict[str, str]:
         """Return the names of the files by the absolute paths of their inputs, as `SetTranslator.save` takes them."""
-        return {path: of.file_name for path, of in self.images.items()}
+        return {path: of.name for path, of in self.images.items()}
 
     def add(
-        self, name: str, path: str, files: Mapping[str, str], scores: Mapping[str, float], width: int, *, first: bool
+        self, path: str, files: Mapping[str, str], scores: Mapping[str, float], width: int, *, first: bool
     ) -> None:
         """Add a result, and make its thumbnails.
 
         Args:
-            name: on the page.
             path: the absolute path of the input, whose earlier result is replaced.
             files: written files by label, relative to the folder.
             scores: of the translation.
@@ -84,8 +77,10 @@ class Results:
             first: put it first instead of last.
         """
         pictures = {label: make_picture(self.folder, file, width) for label, file in files.items()}
-        earlier = self.images.pop(path, None)
-        result = {path: Result(earlier.name if earlier else name, path, pictures, dict(scores))}
+        label, file = next(iter(files.items()))
+        name = PurePath(file.removeprefix(f"images/{label}/")).with_suffix("").as_posix()
+        self.images.pop(path, None)
+        result = {path: Result(name, path, pictures, dict(scores))}
         if first:
             self.images = {**result, **self.images}
         else:

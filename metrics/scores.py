@@ -21,6 +21,8 @@ class ScoreKind(NamedTuple):
     """True if a higher score is better."""
     bounds: tuple[float, float]
     """The lowest and the highest possible value."""
+    meaning: str = ""
+    """What it compares with what, in a few words, for pages of single images."""
 
     @property
     def heading(self) -> str:
@@ -45,11 +47,11 @@ SCORES = {
     "inception_density": ScoreKind("density, Inception", True, DISTANCE),
     "inception_coverage": ScoreKind("coverage, Inception", True, FRACTION),
     "line_iou": ScoreKind("line IoU", True, FRACTION),
-    "colour_error": ScoreKind("colour error", False, FRACTION),
-    "ssim": ScoreKind("SSIM", True, (-1.0, 1.0)),
+    "colour_error": ScoreKind("colour error", False, FRACTION, "the colours with those of the truth"),
+    "ssim": ScoreKind("SSIM", True, (-1.0, 1.0), "the details with those of the truth"),
     "psnr": ScoreKind("PSNR in dB", True, (-inf, PSNR_MOST)),
     "lpips": ScoreKind("LPIPS", False, DISTANCE),
-    "structure_error": ScoreKind("structure error", False, (0.0, 2.0)),
+    "structure_error": ScoreKind("structure error", False, (0.0, 2.0), "the layout with that of the input"),
 }
 """All scores by name, in the order of tables."""
 

@@ -199,6 +199,7 @@ def test_rows_are_ordered_worst_first_and_filtered(page: Any) -> None:
         "colour error, worst first": ["d.png", "a10.png", "a <b>&2.png", "p1/c.png"],
         "colour error, best first": ["a <b>&2.png", "a10.png", "d.png", "p1/c.png"],
         "SSIM, worst first": ["a10.png", "d.png", "a <b>&2.png", "p1/c.png"],
+        "worst first, all scores": ["a10.png", "d.png", "a <b>&2.png", "p1/c.png"],
         "by name": ["a <b>&2.png", "a10.png", "d.png", "p1/c.png"],
         "as translated": ["a10.png", "a <b>&2.png", "p1/c.png", "d.png"],
     }.items():
@@ -215,6 +216,63 @@ def test_rows_are_ordered_worst_first_and_filtered(page: Any) -> None:
     assert names(page) == ["d.png"]
     open_view(page, row=4)
     assert text(page, "#viewer-place") == "1 of 1"
+
+
+def test_the_order_does_not_change_the_score_of_the_range(page: Any) -> None:
+    choose(page, "grid-least", "0.2")
+    before = names(page)
+    assert before == ["a10.png", "d.png"], "those with a colour error of 0.2 and more"
+    choose(page, "grid-order", "SSIM, best first", "change")
+    assert sorted(names(page)) == before
+
+
+def test_no_match_is_said_and_reset(page: Any) -> None:
+    assert not page.find_element("id", "grid-reset").is_enabled()
+    choose(page, "grid-order", "by name", "change")
+    choose(page, "grid-name", "D.PNG")
+    assert names(page) == ["d.png"]
+    assert page.find_element("id", "grid-reset").is_enabled()
+    choose(page, "grid-least", "2")
+    assert names(page) == []
+    assert page.find_element("id", "grid-none").text == "No image matches. Show all images"
+    click(page, "#grid-none button")
+    assert names(page) == ["a10.png", "a <b>&2.png", "p1/c.png", "d.png"], "the order is reset, too"
+    assert not page.find_element("id", "grid-none").is_displayed()
+    assert not page.find_element("id", "grid-reset").is_enabled()
+
+
+def test_the_large_view_shows_the_scores_of_the_image_and_of_each_picture(page: Any, tmp_path: Path) -> None:
+    open_view(page)
+    assert text(page, "#viewer-scores") == "colour error 0.3, SSIM 0.5"
+    click(page, "[data-do=next]")
+    click(page, "[data-do=next]")
+    assert text(page, "#viewer-scores") == "", "it has none"
+    files = write_images(tmp_path, "x.png")
+    row = Row("x.png", [make_picture(tmp_path, file, 64, [f"structure error {number}"] * (number > 0))
+                        for number, file in enumerate(files)])
+    fill_page(tmp_path / "index.html", "results.html", "results", title="t", note="n",
+              grid=Grid(("input", "one", "two"), [row], 64))
+    with browser(width=1280) as window:
+        window.get((tmp_path / "index.html").as_uri())
+        open_view(window)
+        click(window, "[data-view=all]")
+        assert shown(window) == ["input", "one, structure error 1", "two, structure error 2"]
+
+
+def test_in_a_narrow_window_each_score_has_its_name(tmp_path: Path) -> None:
+    row = Row("x.png", [make_picture(tmp_path, file, 64) for file in write_images(tmp_path, "x.png")], (0.1, None))
+    fill_page(tmp_path / "index.html", "results.html", "results", title="t", note="n",
+              grid=Grid(LABELS, [row], 64, KINDS))
+    named = ("return [...document.querySelectorAll('tbody td:not(:has(a))')]"
+             ".map(cell => getComputedStyle(cell, '::before').content + cell.innerText)")
+    heads = "return [...document.querySelectorAll('thead th')].filter(head => head.offsetHeight).map(head => head.innerText)"
+    for width, scores, heading in (
+            (390, ['"colour error"0.1', '"SSIM"–'], [*LABELS]),
+            (1280, ["none0.1", "none–"], ["image", *LABELS, "colour error\nlower is better", "SSIM\nhigher is better"])):
+        with browser(width=width) as window:
+            window.get((tmp_path / "index.html").as_uri())
+            assert window.execute_script(named) == scores
+            assert window.execute_script(heads) == heading
 
 
 @pytest.mark.parametrize("width", [1280, pytest.param(390, marks=pytest.mark.slow)])

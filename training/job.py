@@ -120,7 +120,7 @@ def train_in(
         return
     lines += describe(run, step, device, len(loader))
     reports = ReportSink(on_report, run, total, signals)
-    sinks = [*open_sinks(run, total, device, lines), reports] if world.is_first else []
+    sinks = [*open_sinks(run, total, len(loader), device, lines), reports] if world.is_first else []
     with closing(sinks, signals), signals.held():
         loop(run, step, loader, device, sinks, total=total, signals=signals)
     reports.raise_error()
@@ -172,8 +172,11 @@ def stopped_by(code: int) -> str:
     return "on_report" if code == ASKED else "a signal"
 
 
-def open_sinks(run: Run, total: int, device: torch.device, lines: Sequence[str]) -> list[Sink]:
-    """Record the start, open the loggers, and show ``lines``; what cannot be opened is left out with a warning."""
+def open_sinks(run: Run, total: int, epoch: int, device: torch.device, lines: Sequence[str]) -> list[Sink]:
+    """Record the start, open the loggers, and show ``lines``; what cannot be opened is left out with a warning.
+
+    ``total`` and ``epoch`` are the numbers of images at the end of the training and in an epoch.
+    """
     remove_leftovers(run.folder)
     before = recorded_flags(run.folder)
     run.write_options()
@@ -187,7 +190,7 @@ def open_sinks(run: Run, total: int, device: torch.device, lines: Sequence[str])
     facts = {"data": f"{run.options[DataFlags].dataroot}, {counted(run.data['files'], 'file')}",
              "device": f"{device}{together(run)}"}
     logged = LoggedRun(run.folder, general.name, total, run.progress.images, run.options.as_dict(),
-                       run.options.changed(), facts)
+                       run.options.changed(), facts, epoch)
     text = run.options.as_text(changed_only=not general.verbose)
     sinks = open_loggers(run.options[DisplayFlags].chosen(), logged, [text, *lines])
     for sentence in warnings:

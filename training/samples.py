@@ -1,6 +1,5 @@
 """Fixed samples of a training: the same images, translated at each report, so that reports can be compared."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from data import DATASETS, ImageDataset, SampleKey, collate, finish
 from data.sampler import spread
 from evaluation.experiments import mode_for_test, options_for_test
+from evaluation.set_translator import Names
 from inference import Translator
 from models import Model
 from options import DataFlags, DisplayFlags, EvalFlags, Options, SpeedFlags
@@ -24,7 +24,6 @@ from .evaluation import undisturbed
 
 LABELS = {"real_A": "input", "fake_B": "output", "real_B": "truth", "real_A_similarity": "input_similarity",
           "fake_B_similarity": "output_similarity"}
-LONGEST = 40  # characters of a sample's name
 
 
 class FixedSamples:
@@ -41,7 +40,7 @@ class FixedSamples:
         warn: shows a sentence about images that are left out.
 
     Attributes:
-        samples: by name, ``input`` and, if it is known, ``truth``: [C, H, W] in [-1, 1].
+        samples: by name, as on the pages of results: ``input`` and, if it is known, ``truth``, [C, H, W] in [-1, 1].
         masks: of the samples, by ``--mask_A``; None: they have none.
 
     Raises:
@@ -55,17 +54,16 @@ class FixedSamples:
         with undisturbed(device):
             test, dataset = sample_set(options, averaged=bool(model.decays))
             self._translator = Translator(test, device)
+            names = Names(dataset.root)
             longest = options[DataFlags].load_size if options[DataFlags].preprocess == "zoom_and_patch" else None
             for item in spread(options[DisplayFlags].sample_images, len(dataset)):
                 try:
-                    self._add(finish(collate([dataset[SampleKey(item, 0)]])), longest)
+                    self._add(finish(collate([dataset[SampleKey(item, 0)]])), names, longest)
                 except UserError as error:
                     warn(f"--sample_images: {error}; the samples go on without this image")
 
-    def _add(self, batch: dict[str, Any], longest: int | None) -> None:
-        stem = re.sub(r"[^\w-]+", "_", Path(batch["A_paths"][0]).stem)[:LONGEST]
-        names = [stem, *(f"{stem}_{number}" for number in range(2, len(self.samples) + 2))]
-        self.samples[next(name for name in names if name not in self.samples)] = {
+    def _add(self, batch: dict[str, Any], names: Names, longest: int | None) -> None:
+        self.samples[names.of(batch["A_paths"][0])] = {
             label: scaled_down(batch[name], longest)[0] for name, label in (("A", "input"), ("B", "truth"))
             if name in batch}
         if self.masks is not None:
@@ -77,7 +75,7 @@ class FixedSamples:
 
         Returns:
             Pictures [1 or 3, H, W] in [-1, 1] by name, ``samples/NAME/LABEL``. LABEL is ``input``, ``output``,
-            ``truth`` if it is known, or what the model draws, such as ``output_similarity``.
+            ``truth`` if it is known, or what the model draws, such as ``output_similarity``; it has no slash.
         """
         drawn: dict[str, Tensor] = {}
         with undisturbed(self._device), torch.no_grad():
@@ -88,7 +86,7 @@ class FixedSamples:
                 pair = {"real_A": images["input"], "fake_B": output}
                 maps = self._model.drawn({label: image[None].to(self._device) for label, image in pair.items()})
                 shown = {"input": images["input"], "output": output, **images,
-                         **{LABELS.get(label, label): image[0] for label, image in maps.items()}}
+                         **{LABELS.get(label, label.replace("/", "_")): image[0] for label, image in maps.items()}}
                 drawn |= {f"{SAMPLES}/{name}/{label}": picture(image, self._model.bands)
                           for label, image in shown.items()}
         return drawn

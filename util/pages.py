@@ -61,15 +61,24 @@ class Grid:
     width: int
     """Of a picture in pixels, where the window is wide enough."""
     scores: Sequence[Any] = ()
-    """`metrics.scores.ScoreKind` of each column of scores: ``title``, and ``higher`` if a higher score is better."""
+    """`metrics.scores.ScoreKind` of each column of scores: ``title``, ``higher`` if a higher score is better, and
+    ``meaning``."""
     marked: Collection[str] = field(default_factory=tuple)
     """Columns that stand out."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Small text below the heads of some columns."""
 
     @property
     def ratio(self) -> float:
         """Height over width of the tallest picture of the first row: the likely height of rows not yet drawn."""
         pictures = [of for row in self.rows[:1] for of in row.pictures if of]
         return max((round(of.height / of.width, 3) for of in pictures), default=1)
+
+    @property
+    def lines(self) -> int:
+        """Likely number of lines of text below the pictures of a row in a narrow window."""
+        below = max((len(of.lines) for row in self.rows[:1] for of in row.pictures if of), default=0)
+        return below + 2 * -(-len(self.scores) // max(len(self.columns), 1))
 
 
 def make_picture(

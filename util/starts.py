@@ -66,6 +66,15 @@ def read_starts(folder: Path) -> list[Mapping[str, Any]]:
     return starts
 
 
+def local_time(start: Mapping[str, Any]) -> str:
+    """Format the time of a start for people, in the time zone of this machine; a time that is no time stays as it is."""
+    text = str(start.get("time", ""))
+    try:
+        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M %Z}"
+    except ValueError:
+        return text
+
+
 def code_version(root: Path = ROOT) -> tuple[str | None, bool | None]:
     """Return the git commit of the code, and whether tracked files differ from it; None without git."""
     if not (root / ".git").exists():  # not that of a folder above

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -44,6 +45,8 @@ class About:
     """Value and default of the flags that differ from their defaults."""
     run: Path | None = None
     """Folder of the experiment, whose other pages are linked."""
+    epoch: int = 0
+    """Images of an epoch; 0: unknown."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class HtmlSink(Sink):
                 self._saved.add(path)
             elif row != TRAINING:
                 path = path.with_name(f"{path.stem}_{step:08d}.png")
-                steps = self._frames.setdefault(path.parent.name, {}).setdefault(label, [])
+                steps = self._frames.setdefault(row.removeprefix(f"{SAMPLES}/"), {}).setdefault(label, [])
                 steps += [step] if step not in steps else []
             save_image(first_image(image), path)
         self._write(self.refresh_seconds)
@@ -182,7 +185,7 @@ class HtmlSink(Sink):
             samples={name: [*self._figures(name)] for name in self._frames},
             strips={name: [*self._strip(name)] for name in self._frames},
             last_step=[self._figure(unquote(stem), f"{TRAINING}/{stem}.png") for stem in self._last_step],
-            seen_text=counted(self._step, "image"), main_values=values[True], more_values=values[False],
+            epoch=self.about.epoch, seen_at=partial(seen_at, epoch=self.about.epoch), seen_text=counted(self._step, "image"), main_values=values[True], more_values=values[False],
             main_charts=drawn[True], more_charts=drawn[False])
         self._written = time.monotonic()
 
@@ -190,6 +193,8 @@ class HtmlSink(Sink):
         """Return the images seen and the time left at the pace since the start of this process."""
         total, done = self.about.total, self._step - self._resumed
         facts = {"images seen": f"{self._step:,} of {total:,}" if total else f"{self._step:,}"}
+        if (epoch := self.about.epoch) and total:
+            facts["epochs"] = f"{decimal(self._step / epoch)} of {decimal(total / epoch)}"
         if done and total and self._status == "running":
             left = (total - self._step) / done * (time.monotonic() - self._start)
             facts["time left"] = format_seconds(max(left, 0))
@@ -219,6 +224,16 @@ class HtmlSink(Sink):
         return Figure(label.replace("_similarity", " similarity"), f"images/{file}", width, height, steps, start, step)
 
 
+def seen_at(step: int, epoch: int) -> str:
+    """Say how many images have been seen, and how many epochs that is if their length is known; as in training.js."""
+    return f"{step:,} images seen" + (f", {decimal(step / epoch)} epochs" if epoch else "")
+
+
+def decimal(number: float) -> str:
+    """Format a number with at most two decimals: ``1,000``, ``0.5``."""
+    return f"{number:,.2f}".rstrip("0").rstrip(".")
+
+
 def group_of_chart(chart: str) -> str:
     """Return the group of the values of a chart."""
     return chart if chart in TOGETHER else group_of(chart)
@@ -227,8 +242,9 @@ def group_of_chart(chart: str) -> str:
 def frames_until(folder: Path, last_step: int) -> dict[str, dict[str, list[int]]]:
     """Find the images of each sample in ``folder`` up to ``last_step``: name to label to steps, in order."""
     frames: dict[str, dict[str, list[int]]] = {}
-    for path in sorted(folder.glob("*/*.png")):
+    for path in sorted(folder.rglob("*.png")):
         match = FRAME.fullmatch(path.name)
         if match and int(match[2]) <= last_step:
-            frames.setdefault(path.parent.name, {}).setdefault(unquote(match[1]), []).append(int(match[2]))
+            name = path.parent.relative_to(folder).as_posix()
+            frames.setdefault(name, {}).setdefault(unquote(match[1]), []).append(int(match[2]))
     return frames

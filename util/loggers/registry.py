@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from util.starts import read_starts
+from util.starts import local_time, read_starts
 from util.terminal import MessageSink, TerminalSink
 
 from .html_page import About, HtmlSink
@@ -36,15 +35,16 @@ class LoggedRun:
     """Value and default of the flags that differ from their defaults."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """For people: the data, the device and so on, by name."""
+    epoch: int = 0
+    """Images of an epoch; 0: unknown."""
 
 
 def _html(run: LoggedRun, warn: Warn) -> Sink:
     starts = read_starts(run.folder)
-    times = [datetime.fromisoformat(start["time"]).astimezone() for start in starts]
-    started = {name: f"{times[place]:%Y-%m-%d %H:%M %Z}" for name, place in (("started", 0), ("resumed", -1))
-               if len(times) > -place}
+    started = {name: local_time(starts[place]) for name, place in (("started", 0), ("resumed", -1))
+               if len(starts) > -place}
     about = About(run.total, starts[-1]["command"] if starts else "", {**started, **run.facts}, run.changed,
-                  run.folder)
+                  run.folder, run.epoch)
     return HtmlSink(run.folder / "web", run.name, image_width=run.flags["display_winsize"], resume_step=run.seen,
                     update_every=run.flags["update_html_freq"], log=run.folder / LOG, about=about,
                     warn=warn)

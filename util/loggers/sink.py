@@ -119,9 +119,9 @@ def chart_of(name: str) -> str:
 
 
 def row_and_label(name: str) -> tuple[str, str]:
-    """Split the name of an image: ``samples/NAME`` or ``training``, and the label."""
+    """Split the name of an image: ``samples/NAME``, where NAME may have slashes, or ``training``, and the label."""
     group, _, rest = name.partition("/")
-    sample, _, label = rest.partition("/")
+    sample, _, label = rest.rpartition("/")
     return (f"{group}/{sample}", label) if group == SAMPLES else (group, rest)
 
 

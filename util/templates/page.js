@@ -1,4 +1,4 @@
-// The large view of pictures, and search and order of a table of pictures. No library, no network.
+// The large view of pictures, search and order of a table of pictures, copying. No library, no network.
 "use strict";
 
 // A row is a <tr>, or an element with data-name, below an element of the class "pictures". Its pictures are links to the
@@ -8,15 +8,19 @@ const rowName = row => row.dataset.name ?? row.querySelector("th").textContent;
 const linksOf = row => [...row.querySelectorAll("a")].filter(link => link.querySelector("img"));
 const rows = () => [...document.querySelectorAll(".pictures tr, .pictures [data-name], .pictures[data-name]")]
   .filter(row => !row.hidden && linksOf(row).length);
-const labelOf = link => link.dataset.label ??
-  link.closest("table").tHead.rows[0].cells[link.closest("td").cellIndex].firstChild.textContent;
+const headOf = cell => cell.closest("table").tHead.rows[0].cells[cell.cellIndex].firstChild.textContent;
+const labelOf = link => link.dataset.label ?? headOf(link.closest("td"));
+// The text below a picture, and the scores in cells of their own.
+const linesOf = link => [...link.parentElement.querySelectorAll("small")].map(line => line.textContent);
+const scoresOf = row => [...row.cells ?? []].slice(1).filter(cell => /\d/.test(cell.textContent) && !cell.querySelector("a"))
+  .map(cell => `${headOf(cell)} ${cell.textContent.trim()}`);
 
 function largeView() {
   const dialog = document.getElementById("viewer"), part = name => document.getElementById(`viewer-${name}`);
   const stage = part("stage"), cut = part("cut"), other = part("other");
   const views = ["one", "slider", "all"];
   const state = {row: null, label: "", compared: "", held: "", view: "one", scale: 1, x: 0, y: 0};
-  let pictures = new Map();  // label to address of the file
+  let pictures = new Map();  // label to the link around the thumbnail
 
   function open(link) {
     state.label = labelOf(link);
@@ -27,7 +31,7 @@ function largeView() {
 
   function goTo(row) {
     state.row = row;
-    pictures = new Map(linksOf(row).map(link => [labelOf(link), link.href]));
+    pictures = new Map(linksOf(row).map(link => [labelOf(link), link]));
     const labels = [...pictures.keys()];
     if (!pictures.has(state.label)) state.label = labels[0];
     if (!pictures.has(state.compared)) state.compared = labels[0];
@@ -43,6 +47,7 @@ function largeView() {
     part("name").textContent = rowName(row);
     const all = rows(), number = all.indexOf(row);
     part("place").textContent = `${number + 1} of ${all.length}`;
+    part("scores").textContent = scoresOf(row).join(", ");
     dialog.querySelector("[data-do=previous]").disabled = !all[number - 1];
     dialog.querySelector("[data-do=next]").disabled = !all[number + 1];
     for (const near of [row, all[number + 1], all[number - 1]])
@@ -64,7 +69,7 @@ function largeView() {
       button.setAttribute("aria-pressed", button.dataset.label === shown);
     for (const button of dialog.querySelectorAll("[data-view]"))
       button.setAttribute("aria-pressed", button.dataset.view === state.view);
-    part("file").href = pictures.get(shown);
+    part("file").href = pictures.get(shown).href;
     place();
   }
 
@@ -76,10 +81,10 @@ function largeView() {
       const image = new Image(), layer = document.createElement("div"), caption = document.createElement("figcaption");
       image.alt = `${label} of ${rowName(state.row)}`;
       image.onload = place;
-      image.src = pictures.get(label);
+      image.src = pictures.get(label).href;
       layer.append(image);
       if (number) layer.style.clipPath = "inset(0 0 0 var(--cut))";
-      caption.textContent = label;
+      caption.textContent = [label, ...linesOf(pictures.get(label))].join(", ");
       figure.append(layer, caption);
     });
     return figure;
@@ -210,40 +215,69 @@ function largeView() {
 function searchAndOrder() {
   const input = name => document.getElementById(`grid-${name}`);
   if (!input("name")) return;
-  const body = document.querySelector(".grid tbody"), all = [...body.rows];
-  const scores = all[0]?.cells.length - input("score")?.length;  // index of the first column of scores
+  const form = input("name").form, body = document.querySelector(".grid tbody"), all = [...body.rows];
+  const kinds = [...input("score")?.options ?? []];
+  const scores = all[0]?.cells.length - kinds.length;  // index of the first column of scores
   const name = row => row.cells[0].textContent.toLowerCase();
   const value = (row, score) => parseFloat(row.cells[scores + Number(score)].textContent);
 
+  // Rows by a key, the least first; rows without it come last.
+  const sorted = key => [...all].sort((a, b) => Number.isNaN(key(a)) - Number.isNaN(key(b)) || key(a) - key(b));
+  const ranks = (score, sign) => {
+    const found = sorted(row => sign * value(row, score)).filter(row => !Number.isNaN(value(row, score)));
+    return new Map(found.map((row, place) => [row, place / found.length]));
+  };
+
+  function worstFirst() {
+    const of = kinds.map(kind => ranks(kind.value, kind.dataset.sign));
+    const mean = numbers => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+    const key = new Map(all.map(row => [row, mean(of.filter(rank => rank.has(row)).map(rank => rank.get(row)))]));
+    return sorted(row => key.get(row));
+  }
+
   function order() {
     const chosen = input("order").selectedOptions[0], sign = Number(chosen.dataset.sign);
-    let sorted = all;
-    if (chosen.value === "name") sorted = [...all].sort((a, b) => name(a).localeCompare(name(b), undefined, {numeric: true}));
-    else if (sign) {  // rows without this score come last
-      const key = new Map(all.map(row => [row, sign * value(row, chosen.value)]));
-      sorted = [...all].sort((a, b) => Number.isNaN(key.get(a)) - Number.isNaN(key.get(b)) || key.get(a) - key.get(b));
-      input("score").value = chosen.value;
-    }
-    body.append(...sorted);
+    body.append(...chosen.value === "name"
+      ? [...all].sort((a, b) => name(a).localeCompare(name(b), undefined, {numeric: true}))
+      : chosen.value === "all" ? worstFirst() : sign ? sorted(row => sign * value(row, chosen.value)) : all);
     filter();
   }
 
   function filter() {
-    const part = input("name").value.trim().toLowerCase();
+    const part = input("name").value.trim().toLowerCase().replace(/\.(png|jpe?g|webp|tiff?|bmp)$/, "");
     const [least, most] = ["least", "most"].map(name => parseFloat(input(name)?.value));
     let count = 0;
     for (const row of all) {
-      const of = input("score") ? value(row, input("score").value) : NaN;
+      const of = kinds.length ? value(row, input("score").value) : NaN;
       row.hidden = !name(row).includes(part) || (!Number.isNaN(least) && !(of >= least)) || (!Number.isNaN(most) && !(of <= most));
       count += !row.hidden;
     }
     input("count").textContent = `${count} of ${all.length}`;
+    input("none").hidden = count > 0 || !all.length;
+    input("reset").disabled = ![part, input("order").value, ...["least", "most"].map(name => input(name)?.value)].some(Boolean);
   }
 
   input("order").addEventListener("change", order);
   for (const part of ["name", "score", "least", "most"]) input(part)?.addEventListener("input", filter);
-  input("name").form.addEventListener("submit", event => event.preventDefault());
+  form.addEventListener("submit", event => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(order));  // when the fields are empty
 }
 
+async function copy(button) {
+  const text = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+  } catch {  // the browser refuses that here
+    getSelection().selectAllChildren(text);
+    document.execCommand("copy");
+  }
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+}
+
+document.addEventListener("click", event => {
+  const button = event.target.closest?.("[data-copy]");
+  if (button) copy(button);
+});
 largeView();
 searchAndOrder();

@@ -1,4 +1,4 @@
-// The page of a training: samples over time, copying the command, reloading while the training runs.
+// The page of a training: samples over time, reloading while the training runs.
 "use strict";
 {
   const run = document.getElementById("run"), time = document.getElementById("time");
@@ -12,6 +12,10 @@
   const file = (of, step) => `${of.start}${String(step).padStart(8, "0")}.png`;
   const at = (of, step) => file(of, of.steps.filter(each => each <= step).pop() ?? of.steps[0]);
 
+  const decimal = number => number.toLocaleString("en", {maximumFractionDigits: 2});
+  const seenAt = step => `${decimal(step)} images seen` +
+    (Number(time.dataset.epoch) ? `, ${decimal(step / Number(time.dataset.epoch))} epochs` : "");
+
   function show() {
     const place = Number(time.value), step = steps[place];
     for (const of of frames) {
@@ -19,7 +23,7 @@
       if (of.image.getAttribute("src") !== wanted) of.image.src = of.link.href = wanted;
       for (const near of [steps[place - 1], steps[place + 1]]) if (near !== undefined) new Image().src = at(of, near);
     }
-    const text = `${step.toLocaleString("en")} images seen`;
+    const text = seenAt(step);
     document.getElementById("time-text").textContent = text;
     time.setAttribute("aria-valuetext", text);
     for (const button of document.querySelectorAll("[data-step]"))
@@ -38,20 +42,7 @@
     const button = event.target.closest("button");
     if (button?.dataset.move) goTo(Number(time.value) + Number(button.dataset.move));
     if (button?.dataset.step) goTo(steps.indexOf(Number(button.dataset.step)));
-    if (button?.dataset.copy) copy(button);
   });
-
-  async function copy(button) {
-    const text = document.getElementById(button.dataset.copy);
-    try {
-      await navigator.clipboard.writeText(text.textContent);
-    } catch {  // the browser refuses that here
-      getSelection().selectAllChildren(text);
-      document.execCommand("copy");
-    }
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
-  }
 
   // A reload keeps the chosen time and what is open.
   const key = `training ${location.pathname}`, folds = [...document.querySelectorAll("details[id]")];
