@@ -23,7 +23,7 @@ from evaluation.compare import (
     logged_curves,
     loss_charts,
     score_charts,
-    start_rows,
+    start_texts,
     write_html,
 )
 from evaluation.experiments import Experiment, mode_for_test
@@ -346,12 +346,14 @@ def test_experiments_are_averaged_over_seeds_if_nothing_else_differs(tmp_path: P
     assert rows == [["a1, a2, a3", "3 ± 2.6", ""], ["b1, b2", "5 ± 0", "0.5 ± 0"]]
 
 
-def test_starts_name_the_commit_and_the_command(tmp_path: Path) -> None:
-    lines = [{"time": "then", "command": "train.py --lr 1", "commit": "0123456789abcdef", "dirty": True, "torch": "2",
-              "device": "cpu"}, {"commit": None, "dirty": None}]
+def test_starts_name_the_time_the_commit_and_the_command(tmp_path: Path) -> None:
+    lines = [{"time": "2026-11-28T12:40:15+00:00", "command": "train.py --lr 1", "commit": "0123456789abcdef",
+              "dirty": True, "torch": "2", "device": "cpu"}, {"time": "then", "commit": None, "dirty": None}, {}]
     (tmp_path / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert start_rows([Experiment("one", tmp_path, {}), Experiment("two", tmp_path / "none", {})]) == [
-        ["one", "then", "0123456789ab with changes", "2", "cpu", "train.py --lr 1"], ["one", "", "—", "", "", ""]]
+    first, *others = start_texts([Experiment("one", tmp_path, {}), Experiment("two", tmp_path / "none", {})])
+    assert (first[0], first[2]) == ("one", "train.py --lr 1")
+    assert re.fullmatch(r"2026-11-2\d \d\d:\d\d \S+, commit 0123456789ab with changes, torch 2, cpu", first[1])
+    assert others == [("one", "then", ""), ("one", "", "")]
 
 
 def test_an_experiment_has_one_colour_in_all_charts(tmp_path: Path) -> None:

@@ -63,10 +63,11 @@ def test_without_a_test_set_training_images_are_taken(root: Path, flags: str) ->
 
 def test_the_truth_of_a_pair_is_shown(root: Path) -> None:
     for domain in "AB":
-        save_noise(root / f"test{domain}" / "photo.v1.png", seed=ord(domain))
+        save_noise(root / f"test{domain}" / "town 1" / "10.8S.v1.png", seed=ord(domain))
     drawn = opened(root).draw()
-    assert list(drawn)[:3] == [f"samples/photo_v1/{label}" for label in ("input", "output", "truth")]
-    assert not torch.equal(drawn["samples/photo_v1/input"], drawn["samples/photo_v1/truth"])
+    name = "samples/town 1/10.8S.v1"  # as on the other pages
+    assert list(drawn)[:3] == [f"{name}/{label}" for label in ("input", "output", "truth")]
+    assert not torch.equal(drawn[f"{name}/input"], drawn[f"{name}/truth"])
 
 
 def test_the_moving_average_is_shown_if_there_is_one(root: Path) -> None:

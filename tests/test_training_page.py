@@ -14,7 +14,7 @@ from torch import Tensor
 from util.loggers.html_page import About, HtmlSink, frames_until
 
 ABOUT = About(
-    total=2000, command="train.py --name 'horse <2> zebra'", facts={"data": "datasets/x, 8 files"},
+    total=2000, epoch=400, command="train.py --name 'horse <2> zebra'", facts={"data": "datasets/x, 8 files"},
     flags={"lr": ("0.001", "0.0001"), "name": ("<b>", "experiment_name")})
 
 
@@ -42,8 +42,9 @@ def test_the_page_says_how_the_training_goes_and_how_it_ended(tmp_path: Path) ->
     sink.scalars(800, {"G<b>": float("nan"), "eval_frechet": 12.5})
     sink.images(800, samples())
     page = text_of(tmp_path)
-    for part in ("horse &lt;2&gt; zebra", 'role="status">running', "800 of 2,000", "time left", "datasets/x, 8 files",
-                 "2 flags with other values", "<td>--lr</td><td>0.001</td><td>0.0001</td>", "&lt;b&gt;", "nan",
+    for part in ("horse &lt;2&gt; zebra", 'role="status">running', "800 of 2,000", "<dd>2 of 5</dd>",
+                 "time left", "datasets/x, 8 files", "2 flags with other values",
+                 "<td>--lr</td><td>0.001</td><td>0.0001</td>", "&lt;b&gt;", "nan",
                  "Latest values, after 800 images", "train.py --name &#39;horse &lt;2&gt; zebra&#39;"):
         assert part in page, part
     assert "0.1235" not in page
@@ -88,14 +89,15 @@ def test_a_new_run_keeps_the_samples_of_an_earlier_one_off_its_page(tmp_path: Pa
 
 
 def test_labels_of_any_text_are_kept_apart_and_survive_a_resumption(tmp_path: Path) -> None:
-    labels = ["a/b", "a_b", "../../escape", "a%2Fb", "<i>", "猫"]
-    names = [f"{row}/{label}" for row in ("samples/x", "training") for label in labels]
+    labels, slashes = ["a_b", "a%2Fb", "<i>", "猫"], ["a/b", "../../escape"]
+    names = [*(f"samples/town 1/x.v1/{label}" for label in labels), *(f"training/{of}" for of in labels + slashes)]
     HtmlSink(tmp_path / "web", "t").images(9, {name: torch.zeros(1, 2, 2) for name in names})
     HtmlSink(tmp_path / "web", "t", resume_step=9)
     with browser() as window:
         window.get((tmp_path / "web" / "index.html").as_uri())
         found = window.execute_script("return [...document.querySelectorAll('figcaption')].map(of => of.textContent)")
-        assert sorted(found) == sorted(labels * 2)
+        assert sorted(found) == sorted(labels * 2 + slashes)
+        assert window.execute_script("return document.querySelector('article h3').textContent") == "town 1/x.v1"
         assert faults_of(window) == {}
     assert [path.name for path in tmp_path.iterdir()] == ["web"]
 
@@ -129,7 +131,7 @@ def test_every_control_does_what_it_says(tmp_path: Path) -> None:
         assert look("window.shifts") <= 0.1
         click("[data-move='-1']")
         assert shown() == outputs(1000)
-        assert look("document.getElementById('time-text').textContent") == "1,000 images seen"
+        assert look("document.getElementById('time-text').textContent") == "1,000 images seen, 2.5 epochs"
         click("article[data-name=y] [data-step='0']")
         assert shown() == outputs(0)
         assert look("document.querySelector('[data-move=\"-1\"]').disabled")

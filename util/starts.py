@@ -67,7 +67,7 @@ def read_starts(folder: Path) -> list[Mapping[str, Any]]:
 
 
 def local_time(start: Mapping[str, Any]) -> str:
-    """Format the time of a start for people, in the time zone of this machine; a time that is no time stays as it is."""
+    """Format the time of a start for people, in the time zone of this machine; another text stays as it is."""
     text = str(start.get("time", ""))
     try:
         return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M %Z}"

@@ -185,7 +185,8 @@ class HtmlSink(Sink):
             samples={name: [*self._figures(name)] for name in self._frames},
             strips={name: [*self._strip(name)] for name in self._frames},
             last_step=[self._figure(unquote(stem), f"{TRAINING}/{stem}.png") for stem in self._last_step],
-            epoch=self.about.epoch, seen_at=partial(seen_at, epoch=self.about.epoch), seen_text=counted(self._step, "image"), main_values=values[True], more_values=values[False],
+            epoch=self.about.epoch, seen_at=partial(seen_at, epoch=self.about.epoch),
+            seen_text=counted(self._step, "image"), main_values=values[True], more_values=values[False],
             main_charts=drawn[True], more_charts=drawn[False])
         self._written = time.monotonic()
 
