@@ -41,7 +41,6 @@ class FixedSamples:
 
     Attributes:
         samples: by name, as on the pages of results: ``input`` and, if it is known, ``truth``, [C, H, W] in [-1, 1].
-        samples: by name, as on the pages of results: ``input`` and, if it is known, ``truth``, [C, H, W] in [-1, 1].
         masks: of the samples, by ``--mask_A``; None: they have none.
 
     Raises:
