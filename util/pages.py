@@ -19,6 +19,8 @@ from util.images import image_size, save_thumbnail
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIST = "pages.json"
+KINDS = ("training", "results", "metrics", "epochs", "comparison")
+"""Beginnings of the names of pages, in the order of links."""
 SMALL = 4096  # bytes of a file that is its own thumbnail
 
 
@@ -160,10 +162,16 @@ def relink(page: Path, run: str, pages: Mapping[str, Path]) -> None:
 
 
 def addresses(pages: Mapping[str, Path], page: Path) -> dict[str, str]:
-    """Return the addresses of pages relative to another one, unquoted; leave out those of another drive."""
+    """Return the addresses of pages relative to another one, unquoted, in the order of `KINDS`.
+
+    Those of another drive are left out.
+    """
+    def place(title: str) -> int:
+        return next((number for number, kind in enumerate(KINDS) if title.startswith(kind)), len(KINDS))
+
     folder = page.resolve().parent
-    return {title: Path(os.path.relpath(of, folder)).as_posix() for title, of in pages.items()
-            if of.drive == folder.drive}
+    return {title: Path(os.path.relpath(pages[title], folder)).as_posix() for title in sorted(pages, key=place)
+            if pages[title].drive == folder.drive}
 
 
 def render(template: str, **values: Any) -> str:

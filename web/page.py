@@ -16,13 +16,14 @@ TITLE = "Image translation"
 AT_ONCE = 16  # translations that wait or run, of all pages
 CSS = """
 .gradio-container{padding:8px!important}
+.gradio-container main{padding:0!important}
 .sides{display:flex;justify-content:space-between;gap:16px;overflow-wrap:anywhere}
 .sides>*{flex:1}
 #sides>*{padding:0!important}
 .sides>:last-child{text-align:right}
 #examples .grid-container{grid-template-columns:repeat(5,minmax(0,1fr))!important}
-@media(max-width:640px){.row{flex-direction:column;align-items:stretch!important}
-.row>*{width:100%;min-width:0!important;max-width:100%}}
+@media(max-width:640px){.row:not(#buttons){flex-direction:column;align-items:stretch!important}
+.row:not(#buttons)>*{width:100%;min-width:0!important;max-width:100%}}
 """
 
 
@@ -57,7 +58,7 @@ def _lay_out(side: int) -> SimpleNamespace:
             parts.largest = gr.Slider(min(64, side), max(4096, side), side, step=1,
                                       label="Larger images are scaled down to, in pixels", elem_id="largest")
             parts.style = gr.Slider(1, STYLES, 1, step=1, label="Style", visible=False, elem_id="style")
-            with gr.Row():
+            with gr.Row(elem_id="buttons"):
                 parts.again = gr.Button("Translate", variant="primary", min_width=100, elem_id="translate")
                 parts.cancel = gr.Button("Cancel", min_width=100, elem_id="cancel")
     parts.sides = gr.HTML(captions(), elem_id="sides")
