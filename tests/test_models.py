@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from states import content, differing
 from steps import assert_learned, batch, build_model, checked_steps, weights
-from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options, train_step, translate_options
+from tiny import METHODS, NETWORKS, SIZES, images_for, train_options, train_step, translate_options
 from torch import Tensor
 
 import test as translation
@@ -27,12 +27,6 @@ def options_of(root: Path, method: str, flags: str = "") -> Options:
 
 def build(root: Path, method: str, flags: str = "") -> Model:
     return build_model(root, flags, defaults=(NETWORKS, SIZES, METHODS[method]))
-
-
-def images_for(root: Path, method: str, count: int, phase: str = "train") -> Path:
-    """``count`` images of each domain below ``root``, or the one that the method's data set takes."""
-    single = "singleimage" in MODELS[METHODS[method].split()[1]].defaults(training=True).values()
-    return save_folders(root, phase, counts=(1, 1) if single else (count, count))
 
 
 def test_every_model_that_trains_takes_part(tmp_path: Path) -> None:

@@ -68,6 +68,13 @@ def save_folders(root: Path, phase: str = "train", counts: tuple[int, int] = (3,
     return root
 
 
+def images_for(root: Path, method: str, count: int, phase: str = "train") -> Path:
+    """``count`` images of each domain below ``root``, or the one that the method's data set takes."""
+    flags = METHODS.get(method, "--model sc").split()
+    single = "singleimage" in MODELS[flags[flags.index("--model") + 1]].defaults(training=True).values()
+    return save_folders(root, phase, counts=(1, 1) if single else (count, count))
+
+
 def train_options(root: Path, flags: str = "", *, defaults: Sequence[str] = (NETWORKS, LOSSES, SIZES)) -> Options:
     """Options of ``train.py`` on the CPU, with checkpoints below ``root``."""
     return parse(TRAIN, MODELS, DATASETS, [

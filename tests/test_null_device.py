@@ -1,0 +1,48 @@
+"""Run the tests and the session of a GPU on the device that computes nothing, see null_cuda/README.md."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import null_device
+import pytest
+from cli import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(null_device.obstacle()), reason=null_device.obstacle()),
+]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process on the null device."""
+    return null_device.build(tmp_path_factory.mktemp("null_device"))
+
+
+@pytest.mark.parametrize("tests", ["waits", "not waits"])
+def test_gpu_tests_pass_on_the_null_device(environment: dict[str, str], tests: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-k", tests, "-p", "no:cacheprovider", "--tb=short",
+         "--show-capture=no", "--basetemp", tmp_path / "tests", "tests/test_gpu.py"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+def test_the_session_of_a_gpu_runs_to_its_end_on_the_null_device(environment: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(["bash", ROOT / "scripts/gpu_session.sh", tmp_path], capture_output=True, text=True,
+                          env={**environment, "QUICK": "1", "PYTHON": sys.executable}, timeout=1800, check=False)
+    parts = (tmp_path / "summary.txt").read_text(encoding="utf-8").splitlines()
+    assert all(": exit 0 " in part for part in parts), done.stdout
+    assert len(parts) == 12
+    assert "recorded no kernel" in (tmp_path / "profile.txt").read_text(encoding="utf-8")
+    tables = {name: json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+              for name in ("step", "launches", "losses", "step-more", "inference", "data", "step-compile")}
+    (row,) = tables["launches"]["rows"][:1]
+    assert row["launches"] > 100
+    assert row["ms"] is None
