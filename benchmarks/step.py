@@ -112,7 +112,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         for case in cases:
             print(f"{case.name}, batch {case.batch}")
             call = build_ours((*common, *case.flags, *SPEEDS[case.speed]), device)
-            print(table(top_kernels(call, device), markdown=arguments.markdown))
+            longest = top_kernels(call, device)
+            if device.type == "cuda" and "operator" in longest[0]:
+                print("torch's profiler has recorded no kernel: another profiler may hold the device, or the driver "
+                      "may not let you read its counters. These are operators by the time of the host:")
+            print(f"{table(longest, markdown=arguments.markdown)}\n", flush=True)
         return
     machine = describe_machine(device)
     measured = machine_rates(device, rounds=arguments.rounds)

@@ -1,0 +1,170 @@
+"""Count what a training step asks of a GPU, and compute how fast the device could be at best.
+
+    python -m benchmarks.launches --batch_size 1 8 --json launches.json
+    python tests/null_device.py python -m benchmarks.launches                  # without a GPU; only times are missing
+
+Launches are counted: by torch's profiler, or by the device that computes nothing (tests/null_cuda). Operations and
+bytes are computed from the shapes: each operator reads each of its inputs and writes each of its outputs once. The
+bounds follow from them and from the device's rates.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from options import flag, parse_known_flags
+from util.errors import UserError, run_program
+
+from .measure import MIB, Call, median_seconds, peak_memory, synchronize
+from .report import BenchmarkFlags, Row, describe_machine, lines, table, use_device, write_json
+from .step import build_ours
+
+LSESIM = ("--learned_attn", "--augment")
+METHODS: dict[str, tuple[str, ...]] = {
+    "FSeSim-p64": (),
+    "LSeSim-p64": LSESIM,
+    "LSeSim-p32": (*LSESIM, "--patch_size", "32"),
+    "cycle_gan": ("--model", "cycle_gan"),
+    "cycle_gan-LSeSim": ("--model", "cycle_gan", "--structure", "lsesim", "--augment"),
+    "cut": ("--model", "cut"),
+    "FastCUT": ("--model", "cut", "--CUT_mode", "FastCUT"),
+    "gc_gan": ("--model", "gc_gan"),
+    "munit_sc": ("--model", "munit_sc"),
+    "pix2pix": ("--model", "pix2pix"),
+    "sb": ("--model", "sb"),
+}
+
+
+@dataclass(frozen=True)
+class LaunchFlags(BenchmarkFlags):
+    """Count the launches, operations and bytes of training steps. Other flags are those of train.py, like --ngf."""
+
+    size: int = flag(256, "side of the images in pixels", minimum=1)
+    batch_size: tuple[int, ...] = flag((1,), "images in a batch", minimum=1, several=True)
+    methods: tuple[str, ...] = flag(tuple(METHODS), "methods", choices=tuple(METHODS), several=True)
+    amp: tuple[str, ...] = flag(("no", "bf16"), "precisions", choices=("no", "bf16", "fp16"), several=True)
+    half_tflops: float = flag(989.0, "rate in half precision, TFLOP/s; the default rates are those of an H100", above=0)
+    tf32_tflops: float = flag(495.0, "rate of the device in TF32, TFLOP/s", above=0)
+    terabytes: float = flag(3.35, "rate of the device's memory, TB/s", above=0)
+    launch_us: float = flag(5.0, "time of a launch, us", above=0)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print a table."""
+    arguments, training_flags = parse_known_flags(LaunchFlags, "python -m benchmarks.launches", argv)
+    device = use_device(arguments.device, arguments.threads)
+    if device.type != "cuda":
+        raise UserError("launches are those of a CUDA device: without one, put python tests/null_device.py before the "
+                        "command")
+    machine = describe_machine(device)
+    print(lines(machine), flush=True)
+    rows: list[Row] = []
+    for batch in arguments.batch_size:
+        for name in arguments.methods:
+            for amp in arguments.amp:
+                flags = ("--crop_size", str(arguments.size), "--load_size", str(arguments.size), "--batch_size",
+                         str(batch), "--amp", amp, *METHODS[name], *training_flags)
+                rows.append({"step": name, "batch": batch, "amp": amp, **measured(flags, device, arguments)})
+                if arguments.json:
+                    write_json(arguments.json, {"benchmark": "launches", "machine": machine, "rows": rows})
+    print(f"\n{table(rows, markdown=arguments.markdown)}")
+
+
+def measured(flags: Sequence[str], device: torch.device, arguments: LaunchFlags) -> dict[str, float | None]:
+    """The numbers of one step; ``ms`` is None on the device that computes nothing."""
+    gc.collect()
+    memory = peak_memory(build_ours, flags, device, device=device, calls=1)
+    call = build_ours(flags, device)
+    for _ in range(4):
+        call()
+    launches = count_launches(call, device)
+    with Traffic() as traffic:
+        call()
+    arithmetic = traffic.half_operations / arguments.half_tflops + traffic.other_operations / arguments.tf32_tflops
+    seconds = None if null_launches() else median_seconds({"": call}, device, rounds=arguments.rounds, calls=5)[""]
+    return {
+        "launches": launches, "GFLOP": (traffic.half_operations + traffic.other_operations) / 1e9,
+        "GB": traffic.bytes / 1e9, "MiB": memory / MIB, "arithmetic ms": arithmetic / 1e9,
+        "memory ms": traffic.bytes / arguments.terabytes / 1e9, "launch ms": launches * arguments.launch_us / 1e3,
+        "ms": None if seconds is None else 1000 * seconds,
+    }
+
+
+def count_launches(call: Call, device: torch.device) -> int:
+    """Launches of kernels, copies and fills of one call."""
+    synchronize(device)
+    if count := null_launches():
+        before = count()
+        call()
+        return count() - before
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        call()
+        synchronize(device)
+    found = int(sum(event.count for event in profiler.key_averages() if event.device_type.name == "CUDA"))
+    if not found:
+        raise UserError(f"torch's profiler has recorded nothing on {device}: another profiler may hold the device, or "
+                        "the driver may not let you read its counters")
+    return found
+
+
+def null_launches() -> Callable[[], int] | None:
+    """The counter of the device that computes nothing, if it is there."""
+    symbols = ctypes.CDLL(None)
+    if not hasattr(symbols, "null_launches"):
+        return None
+    symbols.null_launches.restype = ctypes.c_long
+    count: Callable[[], int] = symbols.null_launches
+    return count
+
+
+class Traffic(TorchDispatchMode):
+    """Adds up operations, and bytes that operators on a GPU read and write. Views and new memory are free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.half_operations = self.other_operations = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        aliases = [of.alias_info for of in func._schema.returns if of.alias_info is not None]
+        name = func.overloadpacket.__name__
+        if name.lstrip("_").startswith(("empty", "new_empty", "unsafe_view")) or any(not of.is_write for of in aliases):
+            return result
+        inputs = {id(of): of for of in tree_leaves((args, kwargs)) if isinstance(of, Tensor)}
+        outputs = [of for of in tree_leaves(result) if isinstance(of, Tensor)]
+        touched = [*inputs.values(), *outputs]
+        if not any(of.is_cuda for of in touched):
+            return result
+        self.bytes += sum(stored_bytes(of) for of in touched)
+        if func.overloadpacket in flop_registry:
+            operations = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=result)
+            if outputs[0].dtype in (torch.bfloat16, torch.float16):
+                self.half_operations += operations
+            else:
+                self.other_operations += operations
+        return result
+
+
+def stored_bytes(tensor: Tensor) -> int:
+    """Bytes of a tensor in memory: what is expanded counts once."""
+    count = tensor.element_size()
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        count *= size if stride or size == 1 else 1
+    return count
+
+
+if __name__ == "__main__":
+    run_program("benchmarks.launches", main)
