@@ -52,3 +52,13 @@ def test_the_losses_of_the_method_begin_after_these_images_also_when_resumed(tmp
 def test_generators_that_cannot_return_their_input_are_refused(tmp_path: Path, flags: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         build_model(tmp_path, f"{flags} --identity_first 1", defaults=(NETWORKS, SIZES))
+
+
+def test_adam_begins_anew_after_these_images(tmp_path: Path) -> None:
+    root = save_folders(tmp_path / "data")
+    for images in (2, 4):
+        train(train_options(root, f"--seed 3 --no_html --identity_first 2 --max_iters {images} --name to_{images}"))
+    states = [content(root / "checkpoints" / f"to_{images}")["latest_state"]["optimizers"]["G"]["state"]
+              for images in (2, 4)]
+    assert states[0] == {}
+    assert {entry["step"].item() for entry in states[1].values()} == {2}
