@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import Downsample, ReflectionPad, UnbiasedConv2d, conv_before, norm_layer, require_sides
+from .blocks import Downsample, FewOutputsConv2d, ReflectionPad, UnbiasedConv2d, conv_before, norm_layer, require_sides
 from .resnet import double, halve
 
 MAPPINGS = 4
@@ -52,7 +52,7 @@ class BridgeGenerator(nn.Module):
         self.blocks = nn.ModuleList(TimeBlock(4 * ngf, norm=norm, dropout=dropout) for _ in range(blocks))
         self.decoder = nn.Sequential(
             *double(4 * ngf, norm, antialias_up), *double(2 * ngf, norm, antialias_up),
-            ReflectionPad(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh())
+            ReflectionPad(3), FewOutputsConv2d(ngf, output_nc, 7), nn.Tanh())
         width = self.latent_dim
         layers = [layer for _ in range(MAPPINGS) for layer in (nn.Linear(width, width), nn.LeakyReLU(0.2))]
         self.mapping = nn.Sequential(UnitVariance(), *layers)
@@ -152,7 +152,7 @@ class TimeDiscriminator(nn.Module):
         self.layers = nn.ModuleList(
             TimeConvolution(before, after, self.width, norm=norm if number else "none", halves=number < n_layers)
             for number, (before, after) in enumerate(pairwise(widths)))
-        self.last = nn.Conv2d(widths[-1], 1, 4, padding=1)
+        self.last = FewOutputsConv2d(widths[-1], 1, 4, padding=1)
         self.time_embed = embedding(self.width, self.width)
 
     def forward(self, images: Tensor, time: Tensor) -> Tensor:

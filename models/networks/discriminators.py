@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from .blocks import Downsample, conv_before, norm_layer, require_sides
+from .blocks import Downsample, FewOutputsConv2d, conv_before, norm_layer, require_sides
 from .chain import Chain
 
 
@@ -92,7 +92,7 @@ def patch_layers(input_nc: int, ndf: int, n_layers: int, norm: str, antialias: b
         last = layer == n_layers
         layers += [conv_before(norm, before, channels, 4, stride=1 if last else stride, padding=1),
                    norm_layer(norm, channels), nn.LeakyReLU(0.2, True)]
-    return Chain(*layers, nn.Conv2d(channels, 1, 4, padding=1))
+    return Chain(*layers, FewOutputsConv2d(channels, 1, 4, padding=1))
 
 
 def _least_size(n_layers: int) -> int:

@@ -7,7 +7,7 @@ a vector off an image.
 
 from torch import Tensor, nn
 
-from .blocks import GroupNorm, InstanceNorm, ReflectionPad, UnbiasedConv2d, Upsample, require_sides
+from .blocks import FewOutputsConv2d, GroupNorm, InstanceNorm, ReflectionPad, UnbiasedConv2d, Upsample, require_sides
 from .chain import Chain
 from .resnet import ResnetBlock, halve
 
@@ -49,7 +49,7 @@ class MunitGenerator(nn.Module):
         self.blocks = nn.ModuleList(AdaptiveBlock(channels) for _ in range(blocks))
         self.decoder = nn.Sequential(
             *_double(channels, antialias_up), *_double(2 * ngf, antialias_up),
-            ReflectionPad(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh())
+            ReflectionPad(3), FewOutputsConv2d(ngf, output_nc, 7), nn.Tanh())
 
     def forward(self, images: Tensor, styles: Tensor | None = None, of_contents: bool = False) -> Tensor:
         """Draw each image in one style, or in several, for which it is encoded once; without styles, encode only.

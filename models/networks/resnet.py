@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from .blocks import (
     Downsample,
+    FewOutputsConv2d,
     ReflectionPad,
     UnbiasedConv2d,
     Upsample,
@@ -54,7 +55,7 @@ class ResnetGenerator(nn.Module):
         self.encoder_depth = len(layers)
         for channels in (4 * ngf, 2 * ngf):
             layers += double(channels, norm, antialias_up)
-        layers += [ReflectionPad(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
+        layers += [ReflectionPad(3), FewOutputsConv2d(ngf, output_nc, 7), nn.Tanh()]
         self.model = Chain(*layers)
 
     def forward(
