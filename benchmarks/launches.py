@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -23,10 +25,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from models.networks import fused
 from options import flag, parse_known_flags
 from util.errors import UserError, run_program
 
-from .measure import MIB, Call, median_seconds, peak_memory, synchronize
+from .measure import MIB, Call, median_seconds, synchronize
 from .report import BenchmarkFlags, Row, describe_machine, lines, table, use_device, write_json
 from .step import build_ours
 
@@ -44,6 +47,10 @@ METHODS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("--model", "pix2pix"),
     "sb": ("--model", "sb"),
 }
+
+
+OVERWRITES = ("copy_", "fill_", "zero_", "normal_", "uniform_", "random_", "_foreach_copy_", "_foreach_zero_")
+"""Operators that do not read what they change."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +91,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 def measured(flags: Sequence[str], device: torch.device, arguments: LaunchFlags) -> dict[str, float | None]:
     """The numbers of one step; ``ms`` is None on the device that computes nothing."""
     gc.collect()
-    memory = peak_memory(build_ours, flags, device, device=device, calls=1)
+    before = torch.cuda.memory_allocated(device)
     call = build_ours(flags, device)
-    for _ in range(4):
+    for _ in range(3):
         call()
+    torch.cuda.reset_peak_memory_stats(device)
     launches = count_launches(call, device)
-    with Traffic() as traffic:
+    memory = torch.cuda.max_memory_allocated(device) - before
+    with Traffic() as traffic, traffic.of_own_kernels():
         call()
     arithmetic = traffic.half_operations / arguments.half_tflops + traffic.other_operations / arguments.tf32_tflops
     seconds = None if null_launches() else median_seconds({"": call}, device, rounds=arguments.rounds, calls=5)[""]
@@ -132,30 +141,52 @@ class Traffic(TorchDispatchMode):
     """Adds up operations, and bytes that operators on a GPU read and write. Views and new memory are free."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = self.half_operations = self.other_operations = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        aliases = [of.alias_info for of in func._schema.returns if of.alias_info is not None]
-        name = func.overloadpacket.__name__
-        if name.lstrip("_").startswith(("empty", "new_empty", "unsafe_view")) or any(not of.is_write for of in aliases):
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        schema, name = func._schema, func.overloadpacket.__name__
+        is_view = any(of.alias_info is not None and not of.alias_info.is_write for of in schema.returns)
+        if is_view or name.lstrip("_").startswith(("empty", "new_empty", "unsafe_view")):
             return result
-        inputs = {id(of): of for of in tree_leaves((args, kwargs)) if isinstance(of, Tensor)}
-        outputs = [of for of in tree_leaves(result) if isinstance(of, Tensor)]
-        touched = [*inputs.values(), *outputs]
-        if not any(of.is_cuda for of in touched):
-            return result
-        self.bytes += sum(stored_bytes(of) for of in touched)
+        outputs = tensors(result)
+        changed = tensors([args[number] if number < len(args) else kwargs.get(of.name)
+                           for number, of in enumerate(schema.arguments)
+                           if of.alias_info is not None and of.alias_info.is_write])
+        read = {id(of): of for of in tensors((args, kwargs))}
+        if name in OVERWRITES:
+            for of in changed:
+                read.pop(id(of), None)
+        if any(of.is_cuda for of in (*read.values(), *outputs, *changed)):
+            self.bytes += sum(stored_bytes(of) for of in (*read.values(), *(changed or outputs)))
         if func.overloadpacket in flop_registry:
-            operations = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=result)
+            operations = flop_registry[func.overloadpacket](*args, **kwargs, out_val=result)
             if outputs[0].dtype in (torch.bfloat16, torch.float16):
                 self.half_operations += operations
             else:
                 self.other_operations += operations
         return result
+
+    @contextmanager
+    def of_own_kernels(self) -> Iterator[None]:
+        """Add the bytes of this project's kernels, which torch does not see."""
+        launch = fused._launch
+
+        def counted(name: str, grid: tuple[int, int, int], given: tuple[Tensor, ...], *more: Any) -> None:
+            self.bytes += sum(stored_bytes(of) for of in {id(of): of for of in given}.values())
+            launch(name, grid, given, *more)
+
+        with mock.patch.object(fused, "_launch", counted):
+            yield
+
+
+def tensors(tree: object) -> list[Tensor]:
+    """List the tensors in nested lists, tuples and dictionaries."""
+    return [of for of in tree_leaves(tree) if isinstance(of, Tensor)]
 
 
 def stored_bytes(tensor: Tensor) -> int:
