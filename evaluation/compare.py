@@ -12,8 +12,10 @@ from util.device import choose_device
 from util.errors import UserError
 from util.files import move_aside
 from util.loggers.curves import Curves
+from util.loggers.html_page import FIRST as FIRST_GROUPS
 from util.loggers.json_lines import read_values
 from util.loggers.registry import LOG
+from util.loggers.sink import group_of
 from util.pages import fill_page
 from util.plots import Points, line_chart
 from util.starts import local_time, read_starts
@@ -141,8 +143,10 @@ def write_html(
                            256, best=STRUCTURE)
     of_scores: list[str] = []
     of_losses: list[str] = []
+    others: list[str] = []
     try:
-        of_scores, of_losses = score_charts(compared), loss_charts(compared)
+        of_scores = score_charts(compared)
+        of_losses, others = (log_charts(compared, first=first) for first in (True, False))
     except ImportError as error:
         warn(f"no curves: the package {error.name} is not installed (pip install {error.name})")
     fill_page(
@@ -150,7 +154,7 @@ def write_html(
         title=" / ".join(names), note=conditions_text(compared[0].conditions), grid=grid,
         scores=score_rows([{"experiment": of.experiment.name, **of.entry} for of in compared], FIRST, intervals=True),
         seeds=seed_rows(seeds) if seeds else None, differences=(["flag", *names], cells) if cells else None,
-        score_charts=of_scores, loss_charts=of_losses, starts=start_texts(experiments))
+        score_charts=of_scores, loss_charts=of_losses, other_charts=others, starts=start_texts(experiments))
 
 
 def score_charts(compared: Sequence[Compared]) -> list[str]:
@@ -162,12 +166,16 @@ def score_charts(compared: Sequence[Compared]) -> list[str]:
     return [line_chart(of, title=title, x_label="images seen", order=names) for title, of in curves.items() if of]
 
 
-def loss_charts(compared: Sequence[Compared]) -> list[str]:
-    """Plot each value of the trainings' logs."""
+def log_charts(compared: Sequence[Compared], *, first: bool) -> list[str]:
+    """Plot each value of the trainings' logs: those that the training page shows first, or the others.
+
+    Values that no log has twice are left out.
+    """
     logs = {of.experiment.name: logged_curves(of.experiment.folder / LOG) for of in compared}
-    names = dict.fromkeys(name for log in logs.values() for name in log if name != "data_wait")
-    return [line_chart({experiment: log[name] for experiment, log in logs.items() if name in log}, title=name,
-                       x_label="images seen", order=list(logs)) for name in names]
+    names = dict.fromkeys(name for log in logs.values() for name in log if (group_of(name) in FIRST_GROUPS) == first)
+    curves = {name: {experiment: log[name] for experiment, log in logs.items() if name in log} for name in names}
+    return [line_chart(of, title=name, x_label="images seen", order=list(logs))
+            for name, of in curves.items() if any(len(points) > 1 for points in of.values())]
 
 
 def logged_curves(path: Path) -> dict[str, Points]:

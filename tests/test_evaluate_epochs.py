@@ -20,8 +20,8 @@ from evaluation.checkpoint_scores import best_of, known_scores, score_rows, ties
 from evaluation.compare import (
     Compared,
     differing_flags,
+    log_charts,
     logged_curves,
-    loss_charts,
     score_charts,
     start_texts,
     write_html,
@@ -361,11 +361,14 @@ def test_an_experiment_has_one_colour_in_all_charts(tmp_path: Path) -> None:
     compared = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        lines = [{"step": step, "G": 1.0, **({"only": 2.0} if name == "two" else {})} for step in (1, 2)]
+        lines = [{"step": step, "G": 1.0, "lr/G": 0.1, **({"only": 2.0} if name == "two" else {})} for step in (1, 2)]
+        lines[0]["once"] = 1.0
         (tmp_path / name / "loss_log.jsonl").write_text("".join(json.dumps(of) + "\n" for of in lines))
         earlier = [{"images": images, "frechet": 3.0} for images in (1, 2) if name == "two"]
         compared.append(Compared(Experiment(name, tmp_path / name, {}), {}, earlier, {}, []))
-    both, alone = loss_charts(compared)
+    both, alone = log_charts(compared, first=True)
+    rates, = log_charts(compared, first=False)
+    assert ">lr/G<" in rates
     score, = score_charts(compared)
     first, second = ("stroke: #1f77b4", "stroke: #ff7f0e")
     assert first in both

@@ -294,6 +294,10 @@ def test_many_columns_scroll_below_fixed_heads(tmp_path: Path, width: int) -> No
         assert faults_of(window) == {}
         marked = window.find_elements("css selector", "tbody td.marked")
         assert len(marked) == len(rows)
+        window.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        last = window.execute_script("return document.querySelector('tbody tr').lastElementChild"
+                                     ".getBoundingClientRect().right")
+        assert 0 < last <= width, "paper does not scroll"
 
 
 def test_pictures_shrink_to_fit_the_window_but_stay_above_the_least_width(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def line_chart(
     text = io.StringIO()
     # Text remains text, and equal curves give equal files.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     _, _, svg = text.getvalue().partition("<svg")  # without XML declaration and document type
     head, _, rest = svg.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)

@@ -222,7 +222,10 @@ function searchAndOrder() {
   const value = (row, score) => parseFloat(row.cells[scores + Number(score)].textContent);
 
   // Rows by a key, the least first; rows without it come last.
-  const sorted = key => [...all].sort((a, b) => Number.isNaN(key(a)) - Number.isNaN(key(b)) || key(a) - key(b));
+  const sorted = keyOf => {
+    const keys = new Map(all.map(row => [row, keyOf(row)])), key = row => keys.get(row);
+    return [...all].sort((a, b) => Number.isNaN(key(a)) - Number.isNaN(key(b)) || key(a) - key(b));
+  };
   const ranks = (score, sign) => {
     const found = sorted(row => sign * value(row, score)).filter(row => !Number.isNaN(value(row, score)));
     return new Map(found.map((row, place) => [row, place / found.length]));
@@ -231,8 +234,7 @@ function searchAndOrder() {
   function worstFirst() {
     const of = kinds.map(kind => ranks(kind.value, kind.dataset.sign));
     const mean = numbers => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
-    const key = new Map(all.map(row => [row, mean(of.filter(rank => rank.has(row)).map(rank => rank.get(row)))]));
-    return sorted(row => key.get(row));
+    return sorted(row => mean(of.filter(rank => rank.has(row)).map(rank => rank.get(row))));
   }
 
   function order() {
