@@ -3,6 +3,7 @@
 from .base import Model
 from .cut import ContrastiveModel
 from .cycle_gan import CycleModel
+from .distance_gan import DistanceModel
 from .gc_gan import GeometryModel
 from .munit import MunitModel
 from .munit_sc import MultiModalModel
@@ -20,6 +21,7 @@ MODELS: dict[str, type[Model]] = {
     "cut": ContrastiveModel,
     "sincut": SinglePatchModel,
     "gc_gan": GeometryModel,
+    "distance_gan": DistanceModel,
     "pix2pix": PairedModel,
     "munit": MunitModel,
     "munit_sc": MultiModalModel,

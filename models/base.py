@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -21,6 +21,7 @@ from .networks import MinibatchDeviation
 from .networks.recognition import recognize_generator
 from .objective import Minimize, Objective, total
 from .structure import Structure
+from .structure_choice import CHOICES
 
 INPUTS = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B", "A_mask": "mask_A"}
 """Names in a batch, and the names of the same images in a model."""
@@ -125,6 +126,14 @@ class Model(FlagOwner, ABC):
         """
         self.images = {name: batch[key] for key, name in INPUTS.items() if key in batch}
 
+    def study(self, samples: Iterable[Mapping[str, Any]]) -> None:
+        """Look at training images before the first step, also of a resumed run; most models need none.
+
+        Args:
+            samples: batches of one image of each domain, ``A`` and ``B``, on the CPU. They are always the same, and
+                read as they are asked for.
+        """
+
     @abstractmethod
     def translate(self, images: Tensor) -> Tensor:
         """Translate [B, C, H, W] in [-1, 1] to the other domain, at the same height and width."""
@@ -212,6 +221,13 @@ class Model(FlagOwner, ABC):
         self.constants |= structure.constants
         self.optimizers |= structure.optimizers
         self.drawings.append(structure.draw)
+
+    def add_chosen_structure(self, structure: str, options: Options) -> None:
+        """Build and add the spatially-correlative loss, if ``--structure`` chooses it; set ``by_structure``."""
+        self.by_structure = structure in CHOICES
+        if self.by_structure:
+            self.structure = Structure(options)
+            self.add_structure(self.structure)
 
     def keep_averages(self, decay: float, *names: str) -> None:
         """Keep an exponential moving average of networks' weights beside them, published as ``NAME_ema``; 0: none.

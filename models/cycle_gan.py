@@ -27,7 +27,7 @@ from .base import Model, composite, translate_any_size
 from .building import adam, build_discriminator, build_generator, is_reversed, refuse_one_domain, refuse_penalty
 from .image_pool import ImagePool
 from .objective import Minimize, total
-from .structure import Pair, PairFeatures, Structure, StructureFlags
+from .structure import Pair, PairFeatures, StructureFlags
 from .structure_choice import check_choice, implied_by
 
 
@@ -98,10 +98,7 @@ class CycleModel(Model):
         trained = {"G": ("G_A", "G_B"), "D_A": ("D_A",), "D_B": ("D_B",)}
         self.optimizers = {optimizer: adam([{"params": self.networks[name].parameters()} for name in names], train)
                            for optimizer, names in trained.items()}
-        self.by_structure = self.cycle.structure != "none"
-        if self.by_structure:
-            self.structure = Structure(options)
-            self.add_structure(self.structure)
+        self.add_chosen_structure(self.cycle.structure, options)
         self.keep_averages(train.ema, "G_A", "G_B")
 
     def translate(self, images: Tensor) -> Tensor:

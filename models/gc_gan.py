@@ -35,7 +35,7 @@ from .building import (
 )
 from .image_pool import ImagePool
 from .objective import Minimize, total
-from .structure import Pair, PairFeatures, Structure, StructureFlags
+from .structure import Pair, PairFeatures, StructureFlags
 from .structure_choice import check_choice, implied_by
 
 
@@ -89,15 +89,12 @@ class GeometryModel(Model):
         if not training:
             return
         train, self.weights = options[TrainFlags], options[GeometryFlags]
-        self.gan_mode, self.lambda_spatial = train.gan_mode, options[StructureFlags].lambda_spatial
+        self.gan_mode = train.gan_mode
         self.networks |= {name: build_discriminator(options) for name in ("D", "D_gc")}
         self.pools = {name: ImagePool(train.pool_size) for name in ("pool", "pool_gc")}
         self.memory |= self.pools
         self.optimizers = {name: adam(network.parameters(), train) for name, network in self.networks.items()}
-        self.by_structure = self.weights.structure != "none"
-        if self.by_structure:
-            self.structure = Structure(options)
-            self.add_structure(self.structure)
+        self.add_chosen_structure(self.weights.structure, options)
         self.keep_averages(train.ema, "G")
 
     def translate(self, images: Tensor) -> Tensor:
@@ -130,7 +127,8 @@ class GeometryModel(Model):
         if weight := flags.lambda_AB * flags.lambda_gc:
             terms["G_gc"] = weight * F.l1_loss(fake_B, turn_back(fake_gc_B, flags.geometry))
         if features is not None:
-            terms["G_spatial"] = self.lambda_spatial * self.structure.distance(self.structure.renewed(features))
+            weight = self.structure.flags.lambda_spatial
+            terms["G_spatial"] = weight * self.structure.distance(self.structure.renewed(features))
         if weight := flags.lambda_AB * flags.lambda_identity:
             real_B = self.images["real_B"]
             turned = turn(real_B, flags.geometry)

@@ -38,7 +38,7 @@ from .losses.patch_nce import PatchNCELoss
 from .networks import initialize
 from .networks.bridge import BridgeGenerator, ScaleAndShift, TimeDiscriminator
 from .objective import Minimize, Objective, total
-from .structure import Pair, PairFeatures, Structure, StructureFlags
+from .structure import Pair, PairFeatures, StructureFlags
 from .structure_choice import check_choice, implied_by
 
 BLOCKS = {"resnet_9blocks": 9, "resnet_6blocks": 6}
@@ -150,10 +150,7 @@ class BridgeModel(Model):
             self.networks["F"] = self.nce
             learners += self.nce.parameters()
         self.optimizers["G"] = adam(learners, train)
-        self.by_structure = self.bridge.structure != "nce"
-        if self.by_structure:
-            self.structure = Structure(options)
-            self.add_structure(self.structure)
+        self.add_chosen_structure(self.bridge.structure, options)
         self.keep_averages(train.ema, "G")
 
     def translate(self, images: Tensor) -> Tensor:

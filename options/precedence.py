@@ -19,7 +19,7 @@ from .recorded import recorded_flags, unusable
 Values = Mapping[str, Any]
 CALLED = {
     "fsesim": "sc", "lsesim": "sc --learned_attn --augment", "fastcut": "cut --CUT_mode FastCUT",
-    "cyclegan": "cycle_gan", "gcgan": "gc_gan", "unsb": "sb",
+    "cyclegan": "cycle_gan", "gcgan": "gc_gan", "distancegan": "distance_gan", "unsb": "sb",
 }
 """Names that the paper and its peers give a model, and what to type instead."""
 

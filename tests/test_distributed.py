@@ -31,9 +31,13 @@ SCRIPT = Path(__file__).parent / "job_of_processes.py"
 COMMON = ["--gpu_ids", "-1", "--num_threads", "0", "--seed", "1", "--no_html", "--print_freq", "2",
           *shlex.split(f"{NETWORKS} {SIZES}")]
 TINY = [*COMMON, *shlex.split(LOSSES)]
-R1 = "--lambda_gradient 0 --lambda_R1 1"  # draws no random places between images, which differ from process to process
-OWN = "--nce_includes_all_negatives_from_minibatch false"  # or they are those of a process
-STEPS = METHODS | {"SinCUT": f"{METHODS['SinCUT']} {OWN}"} | {name: f"{METHODS[name]} {R1}" for name in ("single-image FSeSim", "single-image LSeSim")} | {
+DIVIDED = {  # what would depend on how a batch is divided among processes
+    "single-image FSeSim": "--lambda_gradient 0 --lambda_R1 1",  # no random places between images
+    "single-image LSeSim": "--lambda_gradient 0 --lambda_R1 1",
+    "SinCUT": "--nce_includes_all_negatives_from_minibatch false",
+    "DistanceGAN": "--distance self",
+}
+STEPS = METHODS | {name: f"{METHODS[name]} {flags}" for name, flags in DIVIDED.items()} | {
     "all terms": f"{METHODS['LSeSim']} --lambda_identity 1 --lambda_spatial_idt 1 --lambda_perceptual 1 "
                  "--lambda_style 1",
     "VGG trained": f"{METHODS['FSeSim']} --learned_attn --vgg_lr_scale 0.1",

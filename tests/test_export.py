@@ -29,7 +29,7 @@ GENERATORS = {
 BATCHES = ((1, 16, 16), (1, 5, 7), (3, 9, 30), (2, 128, 129))
 NEEDS_ONNX = pytest.mark.skipif(not all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))), reason="no ONNX")
 KINDS = [pytest.param("onnx", marks=NEEDS_ONNX), pytest.param("pt2", marks=pytest.mark.slow)]
-USUAL = ("sc", "cut", "pix2pix", "gc_gan", "sb")
+USUAL = ("sc", "cut", "pix2pix", "gc_gan", "distance_gan", "sb")
 SPECIAL = {flags.split()[1]: flags for flags in METHODS.values() if flags.split()[1] not in USUAL}
 ARGUMENTS = ("--gpu_ids", "-1", "--name", "run")
 

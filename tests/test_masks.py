@@ -25,7 +25,7 @@ from training.samples import FixedSamples
 from util.errors import UserError
 
 MASKED = ["FSeSim", "LSeSim", "CycleGAN", "CycleGAN with LSeSim", "GcGAN", "GcGAN with LSeSim", "CUT", "FastCUT",
-          "single-image FSeSim"]
+          "single-image FSeSim", "SinCUT", "DistanceGAN", "DistanceGAN of halves with LSeSim"]
 LEFT = torch.arange(16).view(1, 1, 1, 16).expand(2, 1, 16, 16) < 7
 """White on the left."""
 

@@ -29,6 +29,8 @@ METHODS = {
     "CycleGAN with LSeSim": f"--model cycle_gan {LOSSES} --structure lsesim --augment",
     "GcGAN": "--model gc_gan --geometry rot",
     "GcGAN with LSeSim": f"--model gc_gan {LOSSES} --geometry vf --structure lsesim --augment",
+    "DistanceGAN": "--model distance_gan --distance pairs",
+    "DistanceGAN of halves with LSeSim": f"--model distance_gan {LOSSES} --structure lsesim --augment",
     "single-image FSeSim": f"--model sinsc {SINGLE} {LOSSES}",
     "single-image LSeSim": f"--model sinsc {SINGLE} {LOSSES} --learned_attn --augment",
     "SinCUT": f"--model sincut {SINGLE} --nce_layers 0,2,3 --num_patches 16 --netF_nc 8",

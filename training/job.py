@@ -5,7 +5,8 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from data import DATASETS, Loader, band_notes, keep_in_memory, survey
+from data import DATASETS, Loader, SampleKey, band_notes, collate, finish, keep_in_memory, survey
+from data.sampler import spread
 from models import MODELS, Model
 from models.building import discriminator_notes
 from models.precision import prepare
@@ -44,6 +45,8 @@ from .report import OnReport, ReportSink
 from .run import Progress, Run, continue_with, make_room
 from .schedulers import create_scheduler
 from .step import TrainingStep, build_step
+
+STUDIED = 64  # samples that a model may look at before its first step
 
 
 def train(options: Options, on_report: OnReport | None = None) -> int:
@@ -95,6 +98,7 @@ def train_in(
                     shuffle=not data.serial_batches, pin_memory=device.type == "cuda",
                     finished=loading.finished_by_workers(device.type), rank=world.rank, world_size=world.size)
     model, step = build(options, device, world)
+    model.study(finish(collate([dataset[SampleKey(item, item)]])) for item in spread(STUDIED, len(dataset)))
     if not has_crop(data.preprocess):
         torch.backends.cudnn.benchmark = False  # images of many sizes: each would start a search for algorithms
     schedulers = {name: create_scheduler(optimizer, flags) for name, optimizer in model.optimizers.items()}
