@@ -52,6 +52,7 @@ class DistanceModel(Model):
     published = ("G", "D")
     learned_losses = ("F",)
     takes_masks = True
+    autoencoders = ("G",)
 
     @classmethod
     def defaults(cls, training: bool) -> Mapping[str, Any]:

@@ -103,9 +103,12 @@ def modernized(state: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
     """Convert a state dict of other codebases or older PyTorch versions to the keys of ``network``.
 
     Before PyTorch 0.4, instance normalisation saved statistics, which nothing used. Before 0.4.1, batch normalisation
-    did not count batches. The published networks without normalisation lack some biases; these become 0.
+    did not count batches. The published networks without normalisation lack some biases; these become 0. A network may
+    have a method ``from_published`` that converts a state dict of its own codebase.
     """
     state, own = unwrapped(state), network.state_dict()
+    if convert := getattr(network, "from_published", None):
+        state = dict(convert(state))
     of_norms = ("running_mean", "running_var", "num_batches_tracked")
     state = {key: value for key, value in state.items()
              if not key.endswith(of_norms) or f"{key.rpartition('.')[0]}.weight" in state}

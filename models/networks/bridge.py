@@ -4,12 +4,14 @@ Generator and discriminators are those of CUT, with the number of a step and, fo
 further inputs. A linear function of the time's embedding shifts channels after they are normalised: before, instance
 normalisation would remove the shift. The published code shifts before, and in the generator applies each layer of the
 first half of a residual block to the input of the block, so that neither the time nor the convolution has an effect.
-Its files are refused.
+`BridgeGenerator.from_published` converts its generators to ones that compute the same.
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,12 @@ from .resnet import double, halve
 
 MAPPINGS = 4
 """Linear layers that the random vector passes."""
+PUBLISHED = (
+    (r"^model\.", "encoder."), (r"^model_res\.(\d+)\.conv_fin\.", r"blocks.\1.second."),
+    (r"^model_res\.(\d+)\.adaptive\.style_net\.", r"blocks.\1.adaptive.linear."), (r"^model_upsample\.", "decoder."),
+    (r"^z_transform\.", "mapping."), (r"^time_embed\.", "time_embed."),
+)
+"""Patterns of the keys of UNSB's own code, and what stands in their place here."""
 
 
 class BridgeGenerator(nn.Module):
@@ -89,6 +97,26 @@ class BridgeGenerator(nn.Module):
                     return features
         output: Tensor = self.decoder(x)
         return output
+
+    def from_published(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Convert a state dict of UNSB's own code; return another one as it is.
+
+        The first convolutions of the blocks become identities, and the shifts by the time 0, which is what they do in
+        that code.
+        """
+        if "model_res.0.adaptive.style_net.weight" not in state:
+            return state
+        converted = {}
+        for key, value in state.items():
+            for published, own in PUBLISHED:
+                if re.match(published, key):
+                    converted[re.sub(published, own, key)] = value
+        for key, value in self.state_dict().items():
+            if re.match(r"blocks\.\d+\.time\.", key) or re.match(r"blocks\.\d+\.first\.1\.bias", key):
+                converted[key] = torch.zeros_like(value)
+            elif re.match(r"blocks\.\d+\.first\.1\.weight", key):
+                converted[key] = nn.init.dirac_(torch.empty_like(value))
+        return converted
 
     def channels_of(self, layers: Sequence[int]) -> list[int]:
         """Channels of the layers' outputs."""
