@@ -10,6 +10,7 @@ from torch import Tensor
 from options import DataFlags, Options
 from util.errors import UserError
 from util.image_folders import find_images, images_by_name
+from util.shards import is_folder
 from util.words import counted
 
 from .base import AugmentFlags, Domain, Reading, TwoDomainDataset, mask_entry, raw_entries
@@ -34,10 +35,10 @@ class AlignedDataset(TwoDomainDataset):
         flags = options[DataFlags]
         root, phase = Path(flags.dataroot), flags.phase
         folder_a, folder_b, together = root / f"{phase}A", root / f"{phase}B", root / phase
-        self.side_by_side = not folder_a.is_dir() and together.is_dir()
+        self.side_by_side = not is_folder(folder_a) and is_folder(together)
         if self.side_by_side:
             self.pairs = [(path, path) for path in self.find(together)]
-        elif folder_a.is_dir() and folder_b.is_dir():
+        elif is_folder(folder_a) and is_folder(folder_b):
             self.pairs = match_pairs(folder_a, folder_b, find=self.find)
         else:
             raise UserError(
@@ -101,7 +102,7 @@ class AlignedDataset(TwoDomainDataset):
 
 
 def match_pairs(
-    folder_a: Path, folder_b: Path, flag: str = "--dataroot", find: Callable[[Path], list[Path]] | None = None
+    folder_a: Path, folder_b: Path, flag: str = "--dataroot", find: Callable[[Path], Sequence[Path]] | None = None
 ) -> list[tuple[Path, Path]]:
     """Match the files of two folders by name, without suffix; return the pairs in the order of their names.
 

@@ -16,8 +16,10 @@ from torch.utils.data import get_worker_info
 from options import DataFlags, FlagOwner, LoadingFlags, Options, flag
 from options.flag import show
 from util.errors import UserError
+from util.image_files import file_size
 from util.image_folders import list_images, split_page
 from util.images import BadImage, load_image
+from util.shards import is_folder
 from util.shown import bands_note
 from util.value_ranges import Range
 from util.words import counted
@@ -109,7 +111,7 @@ class ImageDataset(FlagOwner, ABC):
         self.notes: list[str] = []
         self.masks: Mapping[Path, Path] = {}
 
-    def find(self, folder: Path, limit: int | None = None) -> list[Path]:
+    def find(self, folder: Path, limit: int | None = None) -> Sequence[Path]:
         """Find the images in a folder, at most ``limit``, and note what is left out.
 
         Raises:
@@ -164,8 +166,8 @@ class ImageDataset(FlagOwner, ABC):
         files = sorted({path for item in range(self.items) for path in self.files(item)})
         root, digest = os.path.commonpath(files), hashlib.sha256()
         for file in files:
-            stored, _ = split_page(file)
-            size = stored.stat().st_size if stored.is_file() else -1  # it may have disappeared
+            size = file_size(split_page(file)[0])
+            size = -1 if size is None else size  # it may have disappeared
             digest.update(os.fsencode(os.path.relpath(file, root)) + f"\0{size}\n".encode())
         return {"files": len(files), "sha256": digest.hexdigest()}
 
@@ -272,7 +274,7 @@ def check_data_flags(options: Options) -> None:
     flags = options[DataFlags]
     if not flags.dataroot:
         raise UserError("--dataroot is required: the folder that holds the images")
-    if not Path(flags.dataroot).exists():
+    if not Path(flags.dataroot).exists() and not is_folder(Path(flags.dataroot)):
         raise UserError(f"--dataroot: {flags.dataroot} does not exist; give the folder that holds the images")
     check_bands(flags)
     if flags.mask_A and flags.input_nc != flags.output_nc:

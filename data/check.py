@@ -26,11 +26,12 @@ from torch import Tensor
 from options import REQUIRED, flag, parse_flags
 from options.flag import value_range
 from util.errors import UserError, run_program
-from util.files import sha256
-from util.image_files import reading
+from util.files import sha256_of
+from util.image_files import open_file, reading
 from util.image_folders import Listing, count_pages, list_images, split_page
 from util.images import BadImage, range_needed, to_tensor
 from util.rasters import read_raster
+from util.shards import is_folder
 from util.terminal import TerminalSink
 from util.value_ranges import Range, number_text, to_fraction
 from util.words import counted
@@ -93,7 +94,7 @@ class CheckFlags:
 
 def main() -> None:
     flags = parse_flags(CheckFlags, "python -m data.check")
-    if not flags.dataroot.is_dir():
+    if not is_folder(flags.dataroot):
         raise UserError(f"{flags.dataroot} is a file; name the folder that holds trainA and trainB"
                         if flags.dataroot.exists() else f"there is no folder {flags.dataroot}")
     places = folders_of(flags.dataroot)
@@ -125,7 +126,7 @@ def main() -> None:
 def folders_of(root: Path) -> dict[str, Path]:
     """Return the folders that training and testing read, by name; for a plain folder of images, itself."""
     names = [phase + domain for phase in PHASES for domain in ("A", "B", "")]
-    return {name: root / name for name in names if (root / name).is_dir()} or {root.resolve().name: root}
+    return {name: root / name for name in names if is_folder(root / name)} or {root.resolve().name: root}
 
 
 def look_at(name: str, listing: Listing, flags: CheckFlags, progress: TerminalSink) -> Folder:
@@ -160,7 +161,8 @@ def examine(path: Path, value_range: Range | None = None) -> Found | str:
             image = torch.from_numpy(fractions[..., [0, 1, 2] if values.shape[2] > 2 else [0, 0, 0]]).permute(2, 0, 1)
             kind = found.kind if channels == 1 else f"{found.kind} of {channels} channels"
         file, page = split_page(path)
-        digest = sha256(file) + (f" page {page}" if file != path else "")
+        with open_file(file) as opened:
+            digest = sha256_of(opened) + (f" page {page}" if file != path else "")
         return Found(path, digest, (image.shape[2], image.shape[1]), kind, coarse_colours(image), extent,
                      1 if file != path else count_pages(path))
     except BadImage as error:

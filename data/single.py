@@ -27,7 +27,7 @@ class SingleDataset(ImageDataset):
         flags = options[DataFlags]
         root = Path(flags.dataroot)
         if root.is_file():
-            self.paths = list(pages_of(root))[:flags.max_dataset_size] if self.pages == "all" else [root]
+            self.paths: Sequence[Path] = pages_of(root)[:flags.max_dataset_size] if self.pages == "all" else [root]
         else:
             self.paths = self.find(root, flags.max_dataset_size)
         self.root = root.parent if root.is_file() else root

@@ -1,6 +1,6 @@
 """Patches of one image in each domain."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class SingleImageDataset(UnalignedDataset):
         super().__init__(options, training=training)
         self.patches = (options[DataFlags].max_dataset_size or EPOCH) if training else 1
 
-    def find(self, folder: Path, limit: int | None = None) -> list[Path]:
+    def find(self, folder: Path, limit: int | None = None) -> Sequence[Path]:
         """Find the one image in ``folder``; ``limit`` counts patches, not images.
 
         Raises:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from options import DataFlags, Options
 from util.errors import UserError
+from util.shards import is_folder
 
 from .base import AugmentFlags, Domain, Reading, TwoDomainDataset, mask_entry, raw_entries
 from .sampler import SampleKey
@@ -35,7 +36,7 @@ class UnalignedDataset(TwoDomainDataset):
         folder_a, folder_b = (Path(flags.dataroot, flags.phase + domain) for domain in (source, target))
         folders = (folder_a, folder_b) if training else (folder_a,)
         for folder in folders:
-            if not folder.is_dir():
+            if not is_folder(folder):
                 raise UserError(
                     f"--dataroot: there is no folder {folder}, which --dataset_mode {flags.dataset_mode} needs;"
                     + (" datasets/from_folder.py makes them of two folders of images" if training else

@@ -14,6 +14,7 @@ from models import MODELS
 from options import TEST, Options, parse, recorded_flags
 from util.errors import UserError
 from util.images import image_size
+from util.shards import is_folder
 from util.state_dicts import LATEST, NUMBERED, has_network, load_state
 
 from .flags import ExperimentFlags
@@ -107,7 +108,7 @@ def mode_for_test(trained: Mapping[str, Any], root: Path, phase: str, pairs: str
     if pairs == "no":
         return "unaligned"
     folder_a, folder_b = root / f"{phase}A", root / f"{phase}B"
-    if not (folder_a.is_dir() and folder_b.is_dir()):
+    if not (is_folder(folder_a) and is_folder(folder_b)):
         return mode
     try:
         found = match_pairs(folder_a, folder_b)

@@ -11,6 +11,7 @@ from data.batch import collate, finish
 from options import DataFlags, Options
 from util.errors import UserError
 from util.images import BadImage, image_size
+from util.shards import is_folder
 
 from .generator_scores import target_images
 from .set_translator import Translated
@@ -82,7 +83,7 @@ def find_truths(options: Options, inputs: Path, choice: str, warn: Callable[[str
     if choice != "auto":
         return Truths(Path(choice), inputs, options, warn)
     for own, other in (("B", "A"), ("A", "B")):
-        if inputs.name.endswith(own) and (folder := inputs.with_name(f"{inputs.name[:-1]}{other}")).is_dir():
+        if inputs.name.endswith(own) and is_folder(folder := inputs.with_name(f"{inputs.name[:-1]}{other}")):
             try:
                 return Truths(folder, inputs, options, warn)
             except UserError:  # an empty folder

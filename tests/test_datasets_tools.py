@@ -20,7 +20,8 @@ from datasets.from_video import find_ffmpeg, read_ppm
 from datasets.to_video import exact_rate, probe, shown_frames
 from util.errors import UserError
 
-TOOLS = ("download", "from_folder", "from_video", "make_aligned", "make_example", "prepare_cityscapes", "to_video")
+TOOLS = ("download", "from_folder", "from_video", "make_aligned", "make_example", "make_shards", "prepare_cityscapes",
+         "to_video")
 
 
 def names(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Open image files: their formats, their errors, and a limit of their size."""
+"""Open image files, also those in tar files (`util.shards`): their formats, their errors, and a limit of their size."""
 
 import errno
 import logging
@@ -8,13 +8,15 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from util.errors import UserError
+from util.shards import find_member
 
 FORMATS = {
     "PNG": (".png", ".apng"), "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), "WEBP": (".webp",),
@@ -62,17 +64,44 @@ def reading(path: Path) -> Iterator[None]:
         raise BadImage(f"{path} cannot be read as an image ({reason}); repair or remove it") from None
 
 
-def refuse_no_file(path: Path) -> None:
-    """Raise `BadImage` for a folder, a pipe or a device."""
+def source_of(path: Path) -> Path | BytesIO:
+    """Return what decoders open: the file itself, or its bytes if a tar file holds it.
+
+    Raises:
+        BadImage: it is a folder, a pipe or a device.
+        OSError: see `Shards.read`.
+        ValueError: see `Shards.read`.
+    """
+    if member := find_member(path):
+        shards, number = member
+        return BytesIO(shards.read(number))
     if path.exists() and not path.is_file():
         raise BadImage(f"{path} is no regular file but a folder, a pipe or a device; remove it")
+    return path
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file, which a tar file may hold, to read its bytes.
+
+    Raises:
+        BadImage: see `source_of`; OSError and ValueError, too.
+    """
+    source = source_of(path)
+    return source.open("rb") if isinstance(source, Path) else source
+
+
+def file_size(path: Path) -> int | None:
+    """Return the bytes of a file, which a tar file may hold; None if there is no such file."""
+    if member := find_member(path):
+        shards, number = member
+        return shards.size(number)
+    return path.stat().st_size if path.is_file() else None
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[ImageFile]:
     """Open a file with Pillow and read its header; convert errors, also during the block, to a `BadImage`."""
-    refuse_no_file(path)
-    with reading(path), Image.open(path, formats=list(FORMATS)) as image:
+    with reading(path), Image.open(source_of(path), formats=list(FORMATS)) as image:
         refuse_bomb(path, *image.size)
         yield image
 
@@ -82,7 +111,7 @@ def open_tiff(path: Path) -> Any:
     import tifffile  # noqa: PLC0415 - most data sets need no TIFF
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # its errors and ours say it
-    return tifffile.TiffFile(path)
+    return tifffile.TiffFile(source_of(path))
 
 
 def refuse_bomb(path: Path, width: int, height: int) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from util.errors import UserError
-from util.image_files import FORMATS, SUFFIXES, BadImage, open_tiff, reading
+from util.image_files import FORMATS, SUFFIXES, BadImage, file_size, open_tiff, reading
+from util.shards import ShardPaths, open_shards
 from util.words import counted
 
 EXAMPLES = 3
@@ -28,7 +29,7 @@ class Listing:
         circles: links to a folder that holds them.
     """
 
-    images: list[Path] = field(default_factory=list)
+    images: Sequence[Path] = ()
     others: list[Path] = field(default_factory=list)
     hidden: list[Path] = field(default_factory=list)
     nowhere: list[Path] = field(default_factory=list)
@@ -56,7 +57,8 @@ def is_image(path: Path) -> bool:
 def list_images(folder: Path, flag: str, limit: int | None = None, *, pages: str = "first") -> Listing:
     """Find the images in a folder and its subfolders, sorted by path, and everything that is left out.
 
-    Links to folders are followed, but not in circles.
+    Links to folders are followed, but not in circles. Tar files with an index may stand for the folder
+    (`util.shards`); they hold nothing that is left out.
 
     Args:
         folder: the folder.
@@ -65,17 +67,22 @@ def list_images(folder: Path, flag: str, limit: int | None = None, *, pages: str
         pages: ``all``: each page of a TIFF file with several is an image; ``first``: the first only.
 
     Raises:
-        UserError: the folder is missing, cannot be read, or holds no image.
+        UserError: the folder is missing, cannot be read, or holds no image; or see `open_shards`.
     """
-    if not folder.is_dir():
+    shards = open_shards(folder)
+    if shards is None and not folder.is_dir():
         raise UserError(f"{flag}: there is no folder {folder}; it should hold the images")
     listing = Listing()
-    _walk(folder, flag, listing, frozenset(map(_identity, folder.resolve().parents)))
+    if shards:
+        listing.images = ShardPaths(shards, range(len(shards)))
+    else:
+        images: list[Path] = []
+        _walk(folder, flag, listing, images, frozenset(map(_identity, folder.resolve().parents)))
+        listing.images = sorted(images, key=Path.as_posix)
     if not listing.images:
         left = listing.left_out()
         raise UserError(f"{flag}: no images in {folder}; expected files such as .png, .jpg, .webp, .tif, .npy"
                         + f" ({left})" * bool(left))
-    listing.images.sort(key=Path.as_posix)
     if pages == "all":
         listing.images = [page for path in listing.images[:limit] for page in pages_of(path)]
     listing.images = listing.images[:limit]
@@ -88,7 +95,7 @@ def find_images(folder: Path, flag: str, limit: int | None = None) -> list[Path]
     Raises:
         UserError: see there.
     """
-    return list_images(folder, flag, limit).images
+    return list(list_images(folder, flag, limit).images)
 
 
 def images_by_name(folder: Path, images: Sequence[Path], flag: str) -> dict[str, Path]:
@@ -110,7 +117,9 @@ def images_by_name(folder: Path, images: Sequence[Path], flag: str) -> dict[str,
     return found
 
 
-def _walk(folder: Path, flag: str, listing: Listing, ancestors: frozenset[tuple[int, int]]) -> None:
+def _walk(
+    folder: Path, flag: str, listing: Listing, images: list[Path], ancestors: frozenset[tuple[int, int]],
+) -> None:
     def refuse(error: OSError) -> NoReturn:
         raise UserError(f"{flag}: cannot read the folder {error.filename} ({error.strerror})") from None
 
@@ -128,9 +137,9 @@ def _walk(folder: Path, flag: str, listing: Listing, ancestors: frozenset[tuple[
             if _identity(path) in ancestors:
                 listing.circles.append(path)
             else:
-                _walk(path, flag, listing, ancestors)
+                _walk(path, flag, listing, images, ancestors)
         elif is_image(path):
-            listing.images.append(path)
+            images.append(path)
         else:
             (listing.nowhere if entry.is_symlink() and not path.exists() else listing.others).append(path)
 
@@ -169,7 +178,7 @@ def pages_of(path: Path) -> Sequence[Path]:
 
 def count_pages(path: Path) -> int:
     """Count the pages of a TIFF file; 1 for a file of another kind, or that cannot be read."""
-    if path.suffix.lower() not in FORMATS["TIFF"] or not path.is_file():
+    if path.suffix.lower() not in FORMATS["TIFF"] or file_size(path) is None:
         return 1
     try:
         with reading(path), open_tiff(path) as file:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
-from util.image_files import ARRAYS, BadImage, open_tiff, opened, reading, refuse_bomb, refuse_no_file
+from util.image_files import ARRAYS, BadImage, open_file, open_tiff, opened, reading, refuse_bomb, source_of
 from util.image_folders import split_page
 from util.value_ranges import Range, full_range
 from util.words import counted
@@ -167,7 +168,7 @@ def _deep_netpbm(path: Path, image: ImageFile) -> Raster | None:
     if most <= 255:
         return None
     channels = 1 if image.mode == "I" else 3
-    count, data = image.width * image.height * channels, path.read_bytes()[offset:]
+    count, data = image.width * image.height * channels, _bytes_of(path)[offset:]
     if codec == "ppm_plain":
         numbers = np.array([word for line in data.splitlines() for word in line.partition(b"#")[0].split()][:count],
                            dtype=np.uint16)
@@ -177,9 +178,14 @@ def _deep_netpbm(path: Path, image: ImageFile) -> Raster | None:
     return Raster(values, "uint16 netpbm", (0, most), colour=channels == 3)
 
 
+def _bytes_of(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read()
+
+
 def _jpeg2000_bits(path: Path) -> int:
     """Read the bits of the first component from the SIZ marker."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(65536)
     start = head.find(b"\xff\x4f\xff\x51")
     return (head[start + 42] & 127) + 1 if 0 <= start < len(head) - 42 else 8
@@ -191,7 +197,7 @@ def _deep_jpeg2000(path: Path, bits: int) -> Raster:
     except ImportError:
         raise BadImage(f"{path} is JPEG 2000 of {bits} bits, which needs the package imagecodecs; install it or "
                        "convert the file to TIFF") from None
-    values = as_planes(np.asarray(jpeg2k_decode(path.read_bytes())))
+    values = as_planes(np.asarray(jpeg2k_decode(_bytes_of(path))))
     unsigned = values.dtype.kind == "u"
     return Raster(values, f"{values.dtype} JPEG 2000", (0, 2**bits - 1) if unsigned else None,
                   colour=values.shape[-1] == 3)
@@ -230,9 +236,7 @@ def _tiff_through_pillow(path: Path, image: ImageFile, page: int) -> Raster | Im
 
 
 def _begins_as_tiff(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
+    with reading(path), open_file(path) as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -271,9 +275,14 @@ def _read_tiff(path: Path, number: int) -> Raster:
 
 def _read_array(path: Path) -> Raster:
     """Read [H, W] or [H, W, C] of numpy."""
-    refuse_no_file(path)
     with reading(path):
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
+        source = source_of(path)
+        if isinstance(source, BytesIO) and bytes(source.getbuffer()[:6]) == np.lib.format.MAGIC_PREFIX:
+            shape, fortran_order, dtype = _array_header(source)
+            _check_array(path, shape, dtype)
+            loaded = np.ndarray(shape, dtype, source.getbuffer(), source.tell(), order="F" if fortran_order else "C")
+        else:
+            loaded = np.load(source, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.lib.npyio.NpzFile):
             with loaded:
                 values = _only_array(path, loaded)
@@ -291,11 +300,16 @@ def _only_array(path: Path, archive: Any) -> NDArray[Any]:
                        "; save it alone")
     name, = archive.files
     with archive.zip.open(f"{name}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+        shape, _, dtype = _array_header(file)
     _check_array(path, shape, dtype)
     return np.asarray(archive[name])
+
+
+def _array_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the shape of an array of numpy, whether its first axis varies fastest, and its type."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
 
 
 def _check_array(path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> None:

@@ -11,6 +11,7 @@ from data.sampler import spread
 from evaluation.reading import AS_STORED, PictureReader
 from util.errors import UserError
 from util.images import find_images, save_image
+from util.shards import is_folder
 from util.state_dicts import AVERAGE
 
 from .checkpoints import Checkpoint
@@ -31,7 +32,7 @@ def examples(checkpoint: Checkpoint) -> list[Path]:
     for phase in ("test", recorded.get("phase", "train")):
         for root in roots:
             folder = root / f"{phase}{domain}"
-            if folder.is_dir():
+            if is_folder(folder):
                 with suppress(UserError):  # there are none
                     found = find_images(folder, "--dataroot")
                     return [found[place] for place in spread(EXAMPLES, len(found))]
