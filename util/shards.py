@@ -118,8 +118,8 @@ class ShardPaths(Sequence[Path]):
         return self.shards.folder / _decode(self.shards.name(self.numbers[index]))
 
 
-_OPENED: dict[Path, Shards] = {}
-"""By folder."""
+_OPENED: dict[str, Shards] = {}
+"""By what the paths of their files begin with."""
 
 
 def index_of(folder: Path) -> Path:
@@ -147,7 +147,8 @@ def open_shards(folder: Path) -> Shards | None:
             beside an index.
     """
     index, rewrite = index_of(folder), f"write it with python datasets/make_shards.py {folder.parent} --index"
-    _OPENED.pop(folder, None)
+    _OPENED.pop(_prefix(folder), None)
+    _opened.cache_clear()  # the tar files may have been replaced
     if folder.is_dir():
         if index.is_file():
             raise UserError(f"{folder} is a folder, and {index} puts tar files in its place; remove one of the two")
@@ -168,19 +169,18 @@ def open_shards(folder: Path) -> Shards | None:
             expected = f"{sizes[name]} bytes" if name in sizes else "no such file"
             raise UserError(f"{index} is of other tar files: {name} is {found}, in the index {expected}; restore the "
                             f"tar files, or if they are right, {rewrite}")
-    return _OPENED.setdefault(folder, shards)
+    return _OPENED.setdefault(_prefix(folder), shards)
 
 
 def find_member(path: Path) -> tuple[Shards, int] | None:
     """Find the tar files that hold a file, and its number in them; None for a file of its own, or none at all."""
-    if _OPENED and (found := _look_up(path, _OPENED)):
+    if _OPENED and (found := _look_up(path)):
         return found
     if path.exists():
         return None
-    # A program may have the path from elsewhere, and a spawned process opens nothing beforehand.
-    unopened = {folder: shards for folder in path.parents
-                if index_of(folder).is_file() and (shards := open_shards(folder))}
-    return _look_up(path, unopened)
+    # A program may have the path from elsewhere, without a list of the folder.
+    unopened = [folder for folder in path.parents if index_of(folder).is_file() and _prefix(folder) not in _OPENED]
+    return _look_up(path) if any(open_shards(folder) for folder in unopened) else None
 
 
 def save_index(folder: Path, tars: Sequence[Path], entries: Sequence[Entry]) -> None:
@@ -218,10 +218,15 @@ def _load(folder: Path, index: Path) -> tuple[Shards, dict[str, int]]:
     return Shards(folder, tars, names, ends, places), dict(zip(tars, sizes.tolist(), strict=True))
 
 
-def _look_up(path: Path, opened: dict[Path, Shards]) -> tuple[Shards, int] | None:
-    for folder in path.parents:
-        if folder in opened and (number := opened[folder].find(path.relative_to(folder).as_posix())) is not None:
-            return opened[folder], number
+def _prefix(folder: Path) -> str:
+    return f"{folder.as_posix()}/"
+
+
+def _look_up(path: Path) -> tuple[Shards, int] | None:
+    text = path.as_posix()
+    for prefix, shards in _OPENED.items():
+        if text.startswith(prefix) and (number := shards.find(text[len(prefix):])) is not None:
+            return shards, number
     return None
 
 

@@ -1,0 +1,136 @@
+"""Measure a data set of very many small files, in folders and packed into tar files.
+
+    python -m benchmarks.shards --files 100000 --json shards.json
+
+Seconds are those of the processor, which other programs on the machine hardly change. The files are in the page cache
+of the system: a disk or a network file system adds the time to find and open each file, of tar files only once.
+"""
+
+import contextlib
+import io
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from data import DATASETS, Loader
+from data.sampler import spread
+from datasets import make_shards
+from models import MODELS
+from options import TRAIN, flag, parse, parse_flags
+from util.errors import run_program
+from util.image_files import open_file
+
+from .report import BenchmarkFlags, Row, describe_machine, lines, table, use_device, write_json
+
+A_FOLDER = 1000  # files in each subfolder
+DIFFERENT = 100  # images; the others are copies
+SIDE = 72
+
+
+@dataclass(frozen=True)
+class ShardsBenchmarkFlags(BenchmarkFlags):
+    """Time a large data set in folders and in tar files."""
+
+    device: str = flag("cpu", "device", choices=("cpu",))
+    files: int = flag(100_000, "files of both domains", minimum=4)
+    images: int = flag(5000, "images of each domain to load", minimum=1)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print a table."""
+    arguments = parse_flags(ShardsBenchmarkFlags, "python -m benchmarks.shards", argv)
+    machine = describe_machine(use_device(arguments.device, arguments.threads))
+    print(lines(machine))
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as place:
+        few, folders, tars = (Path(place, name) for name in ("few files", "folders", "tar files"))
+        write_files(few, 4)
+        write_files(folders, arguments.files)
+        start = time.process_time()
+        with contextlib.redirect_stdout(io.StringIO()):
+            make_shards.main([str(folders), "--out", str(tars)])
+        seconds = time.process_time() - start
+        rows = [in_new_process(root, arguments.images, arguments.threads or 1) for root in (few, folders, tars)]
+    print(f"\nPacked in {seconds:.3g} s\n\n{table(rows, markdown=arguments.markdown)}")
+    if arguments.json:
+        settings = {name: value for name, value in asdict(arguments).items() if name not in ("json", "markdown")}
+        write_json(arguments.json, {"benchmark": "shards", "machine": machine, **settings, "pack_s": seconds,
+                                    "rows": rows})
+
+
+def write_files(root: Path, count: int) -> None:
+    """Write small JPEG files of noise, half of them for each domain."""
+    random, encoded = np.random.default_rng(0), []
+    for _ in range(DIFFERENT):
+        image = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((SIDE, SIDE))
+        image.save(buffer := io.BytesIO(), format="JPEG")
+        encoded.append(buffer.getvalue())
+    for number in range(count):
+        path = root / f"train{'AB'[number % 2]}/{number // A_FOLDER:06}/{number:09}.jpg"
+        if number % A_FOLDER < 2:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded[number % DIFFERENT])
+
+
+def in_new_process(root: Path, images: int, threads: int) -> Row:
+    """Measure in a process of its own, whose memory holds nothing else."""
+    context = multiprocessing.get_context("spawn")
+    result, sender = context.Pipe(duplex=False)
+    process = context.Process(target=measure, args=(root, images, threads, sender))
+    process.start()
+    sender.close()
+    row: Row = result.recv()
+    process.join()
+    return row
+
+
+def measure(root: Path, images: int, threads: int, sender: Connection) -> None:
+    """Time the start of a training and its images, and send the row."""
+    torch.set_num_threads(threads)
+    options = parse(TRAIN, MODELS, DATASETS, [
+        "--dataroot", str(root), "--load_size", str(SIDE), "--crop_size", "64"])
+    now = time.process_time
+    before, start = private_bytes("self"), now()
+    dataset = DATASETS["unaligned"](options, training=True)
+    listed, listing = now(), private_bytes("self") - before
+    dataset.fingerprint()
+    known = now()
+    loader = Loader(dataset, batch_size=1, num_workers=0, seed=0, shuffle=True)
+    batches = loader.epoch(0)
+    next(batches)
+    first = now()
+    count = sum(1 for _ in islice(batches, images))
+    loaded = now()
+    files = [dataset.files(item)[0] for item in spread(images, dataset.items)]
+    begin = now()
+    for path in files:
+        with open_file(path) as file:
+            file.read()
+    read = now()
+    in_worker = Loader(dataset, batch_size=1, num_workers=1, seed=0, shuffle=True)
+    for _ in islice(in_worker.epoch(0), images):
+        pass
+    (worker,) = multiprocessing.active_children()
+    sender.send({
+        "data set": root.name, "listing s": listed - start, "listing MB": listing / 1e6,
+        "fingerprint s": known - listed, "first batch s": first - known, "images/s": 2 * count / (loaded - first),
+        "reading us": 1e6 * (read - begin) / len(files), "worker MB": private_bytes(str(worker.pid)) / 1e6})
+
+
+def private_bytes(process: str) -> int:
+    """Return the memory that a process shares with no other one."""
+    text = Path("/proc", process, "smaps_rollup").read_text()
+    return 1024 * sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
+
+
+if __name__ == "__main__":
+    run_program("benchmarks.shards", main)
