@@ -116,10 +116,11 @@ def measure(root: Path, images: int, threads: int, sender: Connection) -> None:
         with open_file(path) as file:
             file.read()
     read = now()
+    others = multiprocessing.active_children()
     in_worker = Loader(dataset, batch_size=1, num_workers=1, seed=0, shuffle=True)
     for _ in islice(in_worker.epoch(0), images):
         pass
-    (worker,) = multiprocessing.active_children()
+    (worker,) = (process for process in multiprocessing.active_children() if process not in others)
     sender.send({
         "data set": root.name, "listing s": listed - start, "listing MB": listing / 1e6,
         "fingerprint s": known - listed, "first batch s": first - known, "images/s": 2 * count / (loaded - first),

@@ -1,0 +1,31 @@
+"""``python -m benchmarks.shards`` measures folders and tar files."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from benchmarks import shards
+
+
+class Sender:
+    """Keeps what a process would send."""
+
+    def send(self, row: object) -> None:
+        self.row = row
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of a process is read from /proc")
+def test_folders_and_tar_files_are_measured(tmp_path, capsys, monkeypatch):
+    def here(root, images, threads):
+        shards.measure(root, images, threads, sender := Sender())
+        return sender.row
+
+    monkeypatch.setattr(shards, "in_new_process", here)
+    shards.main(["--files", "6", "--images", "2", "--threads", "1", "--json", str(tmp_path / "shards.json")])
+    assert "Packed in " in capsys.readouterr().out
+    rows = json.loads((tmp_path / "shards.json").read_text())["rows"]
+    assert [row["data set"] for row in rows] == ["few files", "folders", "tar files"]
+    assert all(row["images/s"] > 0 and row["reading us"] > 0 and row["worker MB"] > 0 for row in rows)
