@@ -266,7 +266,7 @@ def find_masks(
     Without folders of masks for each folder of A, the masks are those of the training images.
     """
     of_a = [folder for folder in folders if not folder.name.endswith("B")]
-    inner = [folder for folder in of_a if (Path(flags.mask_A) / folder.name).is_dir()]
+    inner = [folder for folder in of_a if is_folder(Path(flags.mask_A) / folder.name)]
     for folder in inner or of_a[:1]:
         sizes = {found.path: found.size[::-1] for found in folder.images}
         place = mask_folder(Path(flags.mask_A), places[folder.name])

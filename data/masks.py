@@ -9,6 +9,7 @@ from torch import Tensor
 from util.errors import UserError
 from util.image_folders import images_by_name, list_images
 from util.images import BadImage, RangeNeeded, load_image
+from util.shards import is_folder
 from util.words import counted
 
 from .transforms import size_of
@@ -18,7 +19,7 @@ FLAG = "--mask_A"
 
 def mask_folder(folder: Path, images: Path) -> Path:
     """Return the folder of the masks of a folder of images: ``folder/trainA`` for ``trainA``, or ``folder`` itself."""
-    return inner if (inner := folder / images.name).is_dir() else folder
+    return inner if is_folder(inner := folder / images.name) else folder
 
 
 def match_masks(root: Path, images: Sequence[Path], folder: Path, masks: Sequence[Path]) -> Mapping[Path, Path]:

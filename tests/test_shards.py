@@ -184,6 +184,14 @@ def test_pairs_and_single_folders_may_be_packed(tmp_path, root):
     assert len(dataset(pack(root) / "trainB", "--dataset_mode single")) == 5
 
 
+def test_masks_may_be_packed(root, tmp_path):
+    for number in range(3):
+        save_noise(tmp_path / f"masks/trainA/{number}.png", number, mode="L")
+    masks = pack(tmp_path / "masks")
+    assert len(dataset(root, f"--mask_A {masks}").load(0)[1]) == 2
+    assert run("data.check", root, "--mask_A", masks).code == 0
+
+
 def test_data_check_sees_what_it_sees_in_folders(root, packed, capsys, monkeypatch):
     said = []
     for place in (root, packed):
