@@ -55,8 +55,7 @@ def loop(
             run.epoch_losses.add({"G": step_losses["G"]}, step.left_out)
 
             before, seen = progress.images, progress.count(group, loader)
-            if before < flags.identity_first <= seen:  # Adam has scaled its steps to far smaller gradients so far
-                model.optimizers["G"].state.clear()
+            run.end_identity(before, seen)
             monitor.after(seen, finished, step_losses, step.scale(), step.left_out)
             for sink in sinks:
                 sink.advance(seen - before)

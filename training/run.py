@@ -153,6 +153,12 @@ class Run:
             for scheduler in self.schedulers.values():
                 go_to(scheduler, epochs)
 
+    def end_identity(self, before: int, seen: int) -> None:
+        """After the last image of ``--identity_first``, begin Adam anew: it has scaled its steps to smaller gradients.
+        """
+        if before < self.options[TrainFlags].identity_first <= seen:
+            self.model.optimizers["G"].state.clear()
+
     def end_epoch(self) -> None:
         """Step the schedulers, and begin the next epoch."""
         loss = self.world.mean(self.epoch_losses.means()).get("G", 0.0)
