@@ -14,13 +14,12 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from options import SpeedFlags
 from util.errors import UserError
 
 from .base import Model
-from .networks.blocks import UnbiasedConv2d, UnbiasedConvTranspose2d
+from .networks.blocks import Downsample, UnbiasedConv2d, UnbiasedConvTranspose2d, Upsample
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Output = TypeVar("Output", Tensor, list[Tensor])
@@ -80,9 +79,20 @@ def in_half_precision(forward: Callable[..., Output], device: str, dtype: torch.
     def computed(network: nn.Module, *args: Any, **keywords: Any) -> Output:
         with torch.autocast(device, dtype), half_weights(network, dtype):
             output = forward(network, *args, **keywords)
-        return output.float() if isinstance(output, Tensor) else [part.float() for part in output]
+        return output.float() if isinstance(output, Tensor) else in_float32(output)
 
     return computed
+
+
+def in_float32(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Convert the outputs in half precision together; those without gradient get none."""
+    found = list(outputs)
+    for learns in (True, False):
+        places = [n for n, of in enumerate(outputs) if of.dtype != torch.float32 and of.requires_grad == learns]
+        converted = _Converted.apply(torch.float32, *(outputs[n] for n in places)) if places else ()
+        for number, output in zip(places, converted, strict=True):
+            found[number] = output
+    return found
 
 
 @contextmanager
@@ -90,36 +100,45 @@ def half_weights(network: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """Put copies in half precision in the place of the float32 weights of convolutions and linear layers, for a while.
 
     Autocast would make the same copies one after the other. These are made together, and so are their gradients: on a
-    GPU that is one kernel each instead of one for each weight.
+    GPU that is one kernel each instead of one for each weight. The filters of blurs are among them there.
     """
-    places = [] if torch.compiler.is_compiling() else [
-        (module._parameters, name, weight) for module in network.modules()
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
-        for name, weight in module._parameters.items() if weight is not None and weight.dtype == torch.float32
-        and not (name == "bias" and isinstance(module, UnbiasedConv2d | UnbiasedConvTranspose2d))]
+    places = [] if torch.compiler.is_compiling() else list(_places(network))
     if places:
-        halves = _ToHalf.apply(dtype, *(weight for _, _, weight in places))
-        for (parameters, name, _), half in zip(places, halves, strict=True):
-            parameters[name] = half
+        halves = _Converted.apply(dtype, *(weight for _, _, weight in places))
+        for (tensors, name, weight), half in zip(places, halves, strict=True):
+            tensors[name] = half if weight.requires_grad else half.detach()
     try:
         yield
     finally:
-        for parameters, name, weight in places:
-            parameters[name] = weight
+        for tensors, name, weight in places:
+            tensors[name] = weight
 
 
-class _ToHalf(torch.autograd.Function):
-    """Copies of float32 tensors in half precision; their gradients in float32."""
+def _places(network: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
+    """The dictionary, the name and the value of each tensor that `half_weights` replaces."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            for name, weight in module._parameters.items():
+                unused = name == "bias" and isinstance(module, UnbiasedConv2d | UnbiasedConvTranspose2d)
+                if weight is not None and weight.dtype == torch.float32 and not unused:
+                    yield module._parameters, name, weight
+        elif isinstance(module, Downsample | Upsample) and module.filt.is_cuda:  # a CPU blurs in float32
+            yield module._buffers, "filt", module.filt
+
+
+class _Converted(torch.autograd.Function):
+    """Copies of tensors in another precision; their gradients in the tensors' own."""
 
     @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, *weights: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        return tuple(_converted(weights, dtype))
+        ctx.dtype = tensors[0].dtype
+        return tuple(_converted(tensors, dtype))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        converted = iter(_converted([of for of in gradients if of is not None], torch.float32))
+        given = [of for of in gradients if of is not None]
+        converted = iter(_Converted.apply(ctx.dtype, *given) if given else ())
         return None, *(None if of is None else next(converted) for of in gradients)
 
 

@@ -58,8 +58,15 @@ def sample_positions(
         raise ValueError(f"count must be at least 1, not {count}")
     size = height * width
     if device is not None and torch.device(device).type == "cuda":  # the same distribution, by fewer kernels
-        return torch.rand(size, generator=generator, device=device).topk(min(count, size)).indices
+        return _random_rows(1, size, count, device, generator)[0]
     return torch.randperm(size, generator=generator, device=device)[:count]
+
+
+def _random_rows(
+    rows: int, size: int, count: int, device: torch.device | str, generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw positions without replacement, ``rows`` times: [rows, N]."""
+    return torch.rand(rows, size, generator=generator, device=device).topk(min(count, size)).indices
 
 
 def window_positions(positions: Tensor, height: int, width: int, patch_size: int) -> Tensor:
@@ -335,14 +342,19 @@ def _require_features(**images: Sequence[Tensor]) -> None:
 
 
 def _mean_over_layers(loss: Callable[..., Tensor], *images: Sequence[Tensor]) -> Tensor:
-    """The mean over the layers of a loss of the images' maps. Layers whose maps have one shape are one batch."""
+    """The mean over the layers of a loss of the images' maps, which is given ``reduction="none"``.
+
+    Layers whose maps have one shape are one batch.
+    """
     layers_of: dict[tuple[int, ...], list[tuple[Tensor, ...]]] = {}
     for maps in zip(*images, strict=True):
         layers_of.setdefault(tuple(maps[0].shape), []).append(maps)
-    losses: list[Tensor] = []
-    for layers in layers_of.values():
-        losses += len(layers) * [loss(*(of[0] if len(of) == 1 else torch.cat(of) for of in zip(*layers, strict=True)))]
-    return torch.stack(losses).mean()
+    losses = [loss(*(of[0] if len(of) == 1 else torch.cat(of) for of in zip(*layers, strict=True)), reduction="none")
+              for layers in layers_of.values()]
+    if len({of.shape[1] for of in losses}) == 1:  # as many queries in each layer: one mean
+        return (losses[0] if len(losses) == 1 else torch.cat(losses)).mean()
+    counts = [len(layers) for layers in layers_of.values()]
+    return torch.stack([count * of.mean() for count, of in zip(counts, losses, strict=True)]).sum() / sum(counts)
 
 
 def similarity_head(channels: int) -> nn.Sequential:
@@ -408,6 +420,11 @@ class SpatialCorrelativeLoss(nn.Module):
         """Random query positions for each layer's map."""
         if self.patch_count is None:
             return [None] * len(features)
+        if features[0].device.type == "cuda":  # by fewer kernels: the layers of one size together
+            sizes = [f.shape[2] * f.shape[3] for f in features]
+            drawn = {size: iter(_random_rows(sizes.count(size), size, self.patch_count, features[0].device).unbind())
+                     for size in dict.fromkeys(sizes)}
+            return [next(drawn[size]) for size in sizes]
         return [sample_positions(f.shape[2], f.shape[3], self.patch_count, device=f.device) for f in features]
 
     def maps(self, features: Sequence[Tensor], positions: Sequence[Tensor | None]) -> list[Tensor]:

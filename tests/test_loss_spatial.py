@@ -458,3 +458,29 @@ def test_public_signatures(function: Callable[..., Tensor], parameters: str) -> 
     signature = inspect.signature(function)
     bare = [parameter.replace(annotation=EMPTY) for parameter in signature.parameters.values()]
     assert str(inspect.Signature(bare)) == f"({parameters})"
+
+
+def test_layers_count_alike_however_many_queries_they_have() -> None:
+    structure = SpatialCorrelativeLoss(patch_count=30, patch_size=4)
+    source, target = ([noise(2, 3, side, side) for side in (4, 8, 8)] for _ in range(2))
+    positions = structure.sample(source)
+    assert [len(of) for of in positions] == [16, 30, 30]
+    each = [structure_distance(*(self_similarity(f[n], positions[n], patch_size=4) for f in (source, target)))
+            for n in range(3)]
+    torch.testing.assert_close(structure(source, target, positions), torch.stack(each).mean(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_each_layer_has_positions_of_its_own(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if device == "cuda":  # its code draws the layers of one size together
+        draw = torch.rand
+        monkeypatch.setattr(torch, "rand", lambda *size, generator, device: draw(*size, generator=generator))
+
+    class Layer:
+        def __init__(self, side: int) -> None:
+            self.shape, self.device = (1, 2, side, side), torch.device(device)
+
+    drawn = SpatialCorrelativeLoss(patch_count=20).sample([Layer(8), Layer(4), Layer(8)])
+    assert [len(set(of.tolist())) for of in drawn] == [20, 16, 20]
+    assert [int(of.max()) < size for of, size in zip(drawn, (64, 16, 64), strict=True)] == [True] * 3
+    assert drawn[0].tolist() != drawn[2].tolist()

@@ -79,6 +79,28 @@ def test_weights_that_are_halved_together_compute_as_those_of_autocast(dtype: to
     assert all(a is b for a, b in zip(network.parameters(), whole, strict=True))
 
 
+def test_lists_in_half_precision_have_second_derivatives_and_keep_what_has_none() -> None:
+    class Scales(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            y = self.convolution(x)
+            return [y.square(), y.detach(), x]
+
+    network, x = Scales(), torch.rand(1, 1, 4, 4, requires_grad=True)
+    first, fixed, same = in_half_precision(Scales.forward, "cpu", torch.bfloat16)(network, x)
+    assert {of.dtype for of in (first, fixed, same)} == {torch.float32}
+    assert same is x
+    assert not fixed.requires_grad
+    (slopes,) = torch.autograd.grad(first.sum(), x, create_graph=True)
+    (found,) = torch.autograd.grad(slopes.square().sum(), network.convolution.weight)
+    (slopes,) = torch.autograd.grad(network(x)[0].sum(), x, create_graph=True)
+    (wanted,) = torch.autograd.grad(slopes.square().sum(), network.convolution.weight)
+    torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.05 * wanted.abs().max().item())
+
+
 @pytest.mark.parametrize("no_tf32", [False, True])
 def test_only_convolutions_use_tf32(no_tf32: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", no_tf32)

@@ -234,3 +234,27 @@ def test_the_programs_name_the_flags(tmp_path: Path) -> None:
         of_programs.layer_index("relu9_1")
     with pytest.raises(UserError, match=r"^--vgg_weights: there is no file"):
         of_programs.read_weights(tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize("layers", [("relu1_2", "relu3_1"), ("relu2_2",), ("relu2_1", "relu1_1", "relu2_1")])
+def test_features_of_two_batches_in_one_pass_are_those_of_two(layers: tuple[str, ...]) -> None:
+    network = of_programs.VGG16Features(layers, "random").double()
+    images, beside = torch.rand(2, 2, 3, 16, 20, dtype=torch.float64).mul(2).sub(1).unbind()
+    images.requires_grad_()
+    found = network(images, beside=beside)
+    wanted = network(images)
+    with torch.no_grad():
+        assert all(map(torch.allclose, found, [*wanted, *network(beside)]))
+    assert [of.requires_grad for of in found] == [True] * len(layers) + [False] * len(layers)
+    ours, theirs = (torch.autograd.grad(sum(of.square().sum() for of in list(features)[: len(layers)]), images)[0]
+                    for features in (found, wanted))
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_one_pass_needs_no_gradient_of_its_deepest_layer() -> None:
+    network = of_programs.VGG16Features(("relu1_2", "relu2_2"), "random")
+    images = torch.rand(1, 3, 16, 16, requires_grad=True)
+    shallow, *_ = network(images, beside=torch.rand(1, 3, 16, 16))
+    (found,) = torch.autograd.grad(shallow.sum(), images)
+    (wanted,) = torch.autograd.grad(network(images)[0].sum(), images)
+    torch.testing.assert_close(found, wanted)

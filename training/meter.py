@@ -15,6 +15,7 @@ class LossMeter:
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, ...], Tensor] = {}  # of losses that come together, and last the number of steps
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}  # 1 and 0 on each device
 
     def add(self, losses: Mapping[str, Tensor], left_out: Tensor | int = 0) -> None:
         """Add one step's losses; one that has several elements counts with their mean.
@@ -25,9 +26,12 @@ class LossMeter:
             losses: by name.
             left_out: the scalar 1 for a step that was left out, whose losses are then not added.
         """
-        names, row = tuple(losses), stacked(losses.values())  # one tensor: each operation launches one kernel
-        row = torch.cat([row, row.new_ones(1)])
-        row = row if isinstance(left_out, int) else row.where(left_out == 0, 0)
+        device = next(iter(losses.values())).device
+        if device not in self._constants:
+            self._constants[device] = torch.ones((), device=device), torch.zeros((), device=device)
+        one, zero = self._constants[device]
+        names, row = tuple(losses), stacked([*losses.values(), one])  # one tensor: each operation launches one kernel
+        row = row if isinstance(left_out, int) else row.where(left_out == 0, zero)
         earlier = self._earlier(names)
         self._sums[names] = row if earlier is None else row + earlier.to(row.device)
 

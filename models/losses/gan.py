@@ -31,9 +31,9 @@ def gan_loss(prediction: Prediction, target_is_real: bool, *, mode: str, for_dis
     Raises:
         ValueError: unknown ``mode``.
     """
-    scales = [prediction] if isinstance(prediction, Tensor) else prediction
-    losses = [_one_scale(scores, target_is_real, mode, for_discriminator) for scores in scales]
-    return torch.stack(losses).sum()
+    if isinstance(prediction, Tensor):
+        return _one_scale(prediction, target_is_real, mode, for_discriminator)
+    return torch.stack([_one_scale(scores, target_is_real, mode, for_discriminator) for scores in prediction]).sum()
 
 
 def _one_scale(scores: Tensor, target_is_real: bool, mode: str, for_discriminator: bool) -> Tensor:

@@ -97,7 +97,7 @@ class PatchNCELoss(nn.Module):
                 queries, keys = (attend(attention, features) for features in (of_target, of_source))
             else:
                 places = positions[number] if positions is not None else (
-                    torch.randperm(size, device=of_source.device)[: self.patch_count])
+                    random_places(size, self.patch_count, of_source.device))
                 queries, keys = rows_at(of_target, places), rows_at(of_source, places)
             with torch.no_grad():
                 known = head(keys)
@@ -108,6 +108,13 @@ class PatchNCELoss(nn.Module):
 def mean_over_layers(loss: Callable[[Tensor, Tensor], Tensor], layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
     """The mean of a loss of queries and keys over layers."""
     return torch.stack([loss(queries, keys) for queries, keys in layers]).mean()
+
+
+def random_places(size: int, count: int, device: torch.device) -> Tensor:
+    """Draw ``count`` of ``size`` places, or all of them, without replacement: LongTensor [N]."""
+    if device.type == "cuda":  # the same distribution, by three kernels instead of seventeen
+        return torch.rand(size, device=device).topk(min(count, size)).indices
+    return torch.randperm(size, device=device)[:count]
 
 
 def rows_at(features: Tensor, positions: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from spatial_correlative import vgg
 from spatial_correlative.vgg import BUNDLED, IMAGENET_MEAN, IMAGENET_STD, IMAGENET_URL, LAYERS
 from util.errors import UserError
 
+from .frozen_vgg import features_beside
+
 __all__ = ["BUNDLED", "IMAGENET_MEAN", "IMAGENET_STD", "IMAGENET_URL", "LAYERS", "VGG16Features", "layer_channels",
            "layer_index", "layer_strides", "read_weights"]
 
@@ -27,6 +29,20 @@ class VGG16Features(vgg.VGG16Features):
         layer_channels(layers)  # errors of the layers are not errors of --vgg_weights
         with _for_users("--vgg_weights: "):
             super().__init__(layers, weights, frozen=frozen)
+
+    def forward(
+        self, images: Tensor, layers: Sequence[str] | None = None, beside: Tensor | None = None
+    ) -> list[Tensor]:
+        """Features as in the class above; with ``beside``, followed by those of further images of the same size.
+
+        No gradient reaches these. The weights must be frozen, and ``layers`` left out.
+        """
+        if beside is None:
+            return super().forward(images, layers)
+        wanted = sorted({layer_index(layer) for layer in self.layers})
+        self.check_images(images, wanted[-1])
+        both = features_beside(images, beside, self, wanted)
+        return [features[wanted.index(layer_index(layer))] for features in both for layer in self.layers]
 
     def check_images(self, images: Tensor, deepest: int) -> None:
         try:  # torch.compile does not take a context manager here
