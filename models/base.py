@@ -48,6 +48,7 @@ class Model(FlagOwner, ABC):
         learned_losses: names of networks that are part of a loss. They are always computed in float32.
         images: the current images by name: real, generated and augmented. `INPUTS`, and those that a step adds.
         shown: names of the images that `visuals` returns, in order.
+        structures: structure losses, see `add_structure`.
         drawings: functions that draw more pictures of images, by name.
         translator: name of the network that test.py translates with.
         shared: names of the networks that a hub folder gets beside it.
@@ -83,6 +84,7 @@ class Model(FlagOwner, ABC):
         self.judged_channels: tuple[int, ...] = ()
         self.images: dict[str, Tensor] = {}
         self.drawings: list[Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = []
+        self.structures: list[Structure] = []
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.constants: dict[str, nn.Module] = {}
@@ -221,6 +223,12 @@ class Model(FlagOwner, ABC):
         self.constants |= structure.constants
         self.optimizers |= structure.optimizers
         self.drawings.append(structure.draw)
+        self.structures.append(structure)
+
+    def compile_losses(self, **options: Any) -> None:
+        """Compile the losses, with options of torch.compile; `prepare` compiles the networks that are none."""
+        for structure in self.structures:
+            structure.compile(**options)
 
     def add_chosen_structure(self, structure: str, options: Options) -> None:
         """Build and add the spatially-correlative loss, if ``--structure`` chooses it; set ``by_structure``."""

@@ -159,11 +159,20 @@ class ContrastiveModel(Model):
             self.nce = PatchNCELoss(self.generator.channels_of(flags.nce_layers), width=flags.netF_nc,
                                     patch_count=flags.num_patches, contrast=flags.contrast(),
                                     by_entropy=flags.query_by == "entropy")
+            self.contrast_of: Callable[[list[tuple[Tensor, Tensor]]], Tensor] = partial(
+                mean_over_layers, self.nce.contrast)
             initialize(self.nce, network.init_type, network.init_gain)
             self.networks["F"] = self.nce
             groups.append({"params": self.nce.parameters()})
         self.optimizers = {"G": adam(groups, train), "D": adam(self.discriminator.parameters(), train)}
         self.keep_averages(train.ema, "G")
+
+    def compile_losses(self, **options: Any) -> None:
+        super().compile_losses(**options)
+        if "F" in self.networks:
+            self.contrast_of = torch.compile(self.contrast_of, **options)
+            for head in self.nce.heads:
+                head.compile(**options)
 
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
@@ -198,7 +207,7 @@ class ContrastiveModel(Model):
             if self.patch.nce_includes_all_negatives_from_minibatch:
                 rows = [(of_target.flatten(0, 1)[None], of_source.flatten(0, 1)[None])
                         for of_target, of_source in rows]
-            terms[name] = self.patch.lambda_NCE / len(self.pairs) * mean_over_layers(self.nce.contrast, rows)
+            terms[name] = self.patch.lambda_NCE / len(self.pairs) * self.contrast_of(rows)
             if self.patch.nce_loss == "src" and name == "G_NCE":
                 terms["G_SRC"] = self.patch.lambda_SRC * mean_over_layers(semantic_relation_loss, rows)
         return terms

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from inspect import signature
 from types import MethodType
 from typing import Any, TypeVar
 
@@ -51,7 +52,17 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags) -> None:
             forward = in_half_precision(type(network).forward, device.type, PRECISIONS[flags.amp])
             network.forward = MethodType(forward, network)
         if flags.compile:
-            network.compile()
+            network.compile(**isolated())
+    if flags.compile and model.optimizers:
+        model.compile_losses(**isolated())
+
+
+def isolated() -> dict[str, bool]:
+    """Options of torch.compile, so that what is compiled counts its recompilations alone.
+
+    Otherwise all networks share a limit of 8. Early versions of torch have no such option.
+    """
+    return {"isolate_recompiles": True} if "isolate_recompiles" in signature(torch.compile).parameters else {}
 
 
 def set_precision(flags: SpeedFlags) -> None:

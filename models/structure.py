@@ -163,6 +163,7 @@ class Structure:
             patch_count=flags.patch_nums, patch_size=flags.patch_size, normalize=flags.use_norm, temperature=flags.T,
             mode="l1" if flags.loss_mode == "l1" else "cos",
             head_channels=[channels[layer] for layer in self.layers] if self.learns else None)
+        self._contrast_of = self._compute_contrast
         if self.learns:
             initialize(self.loss, "normal", 0.02)  # as published: --init_type is for generators and discriminators
             self.networks["F"] = self.loss
@@ -218,8 +219,14 @@ class Structure:
         Random query positions are those of the white parts of ``mask``, bool [B, 1, H, W], if there is one.
         """
         layers = self._at_layers({"source": source, "target": target}, "source", "target")
-        distance: Tensor = self.loss(*layers, positions=self._queries(layers[0], mask))
+        queries = self._queries(layers[0], mask)
+        distance: Tensor = self.loss(*layers, self.loss.sample(layers[0]) if queries is None else queries)
         return distance
+
+    def compile(self, **options: Any) -> None:
+        """Compile the losses and the heads, with options of torch.compile; query positions are drawn outside."""
+        self.loss.compile(**options)
+        self._contrast_of = torch.compile(self._contrast_of, **options)
 
     def extract(self, images: Mapping[str, Tensor], *, compiled: bool = True) -> dict[str, Features]:
         """Features of images by name, all in one pass: [B, C, H, W] of one size in [-1, 1], as `picture` shows them.
@@ -306,9 +313,14 @@ class Structure:
         """
         names = ["source", "target", "source_aug", "other", "other_aug"]
         names = names if "source_aug" in seen else ["source", "target", "other"]
-        layers = [torch.cat(images) for images in zip(*self._at_layers(seen, *names), strict=True)]
-        maps = self.loss.maps(layers, self.loss.sample(layers))  # of each layer, [images * B, N, P]
-        count, pairs = len(layers[0]) // len(names), len(names) // 2
+        images = self._at_layers(seen, *names)
+        return self._contrast_of(images, self.loss.sample(images[0]))
+
+    def _compute_contrast(self, images: Sequence[Sequence[Tensor]], positions: Sequence[Tensor | None]) -> Tensor:
+        """The contrastive loss of the features of the images, in the order of `_contrast`."""
+        layers = [torch.cat(of) for of in zip(*images, strict=True)]
+        maps = self.loss.maps(layers, positions)  # of each layer, [images * B, N, P]
+        count, pairs = len(images[0][0]), len(images) // 2
         sources, positives, others = zip(*(of.split([count, pairs * count, pairs * count]) for of in maps), strict=True)
         return self.loss.contrast_maps([of.repeat(pairs, 1, 1) for of in sources], positives, others)
 

@@ -149,7 +149,7 @@ class SpeedFlags:
                     choices=("no", "bf16", "fp16"))
     channels_last: bool = flag(True, "store weights and activations channels last, which speeds convolutions up; "
                                "false: channels first")
-    compile: bool = flag(False, "compile the networks with torch.compile: the first steps take minutes, later ones "
-                         "less; needs a C++ compiler or, on a GPU, Triton")
+    compile: bool = flag(False, "compile networks and losses with torch.compile: the first steps take minutes, later "
+                         "ones less; needs a C++ compiler or, on a GPU, Triton")
     no_tf32: bool = flag(False, "full float32 instead of TF32 for convolutions on GPUs since Ampere; matrix products, "
                          "in the losses too, are always float32")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import null_device
 import pytest
 import torch
+from cli import ROOT
 from steps import batch, build_model
 from tiny import LOSSES, NETWORKS, train_step
 from torch import Tensor, nn
@@ -83,6 +88,25 @@ def operations(root: Path, flags: str) -> int:
     ("--model sc", 500), (LSESIM, 700), (f"{LSESIM} --attn_layers 4,7,9", 830)])
 def test_a_step_has_few_operations(tmp_path: Path, flags: str, most: int) -> None:
     assert operations(tmp_path, flags) <= most
+
+
+MOST = {"FSeSim-p64": 545, "LSeSim-p64": 900, "LSeSim-p32": 850, "cycle_gan": 1500, "cut": 1100}
+"""Launches of a step with one image, at most. The published FSeSim has 1,090 and LSeSim 2,108 (p64, float32)."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(null_device.obstacle()), reason=null_device.obstacle())
+def test_a_step_has_few_launches_on_a_gpu_at_any_batch(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.launches", "--batch_size", "1", "8", "--methods", *MOST, "--json",
+         tmp_path / "launches.json"], cwd=ROOT, env=null_device.build(tmp_path), capture_output=True, text=True,
+        check=False)
+    assert run.returncode == 0, run.stderr
+    rows = json.loads((tmp_path / "launches.json").read_text(encoding="utf-8"))["rows"]
+    found = {(row["step"], row["batch"], row["amp"]): row["launches"] for row in rows}
+    assert len(found) == 4 * len(MOST)
+    for (name, count, precision), launches in found.items():
+        assert launches <= (MOST[name] if count == 1 else 1.05 * found[name, 1, precision]), (name, count, precision)
 
 
 def norms_and_relus() -> Iterator[nn.Module]:

@@ -7,17 +7,18 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from steps import batch, build_model
-from tiny import save_folders, train_options, train_step
+from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options, train_step
 from torch import Tensor, nn
 
 from models import Model
 from models.base import judge, judge_together
 from models.networks import create_discriminator, create_generator
-from models.precision import in_half_precision, set_precision
+from models.precision import in_half_precision, isolated, set_precision
 from options import SpeedFlags
 from train import train
 from training.checkpoints import restore, save_checkpoint
@@ -205,8 +206,10 @@ def test_adam_goes_on_in_another_layout(tmp_path: Path, before: str, after: str)
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
-def test_compiled_networks_compute_the_same_step(tmp_path: Path) -> None:
-    plain, compiled = build(tmp_path, "--init_gain 0.5"), build(tmp_path, "--init_gain 0.5 --compile")
+@pytest.mark.parametrize("method", ["FSeSim", "LSeSim", "CUT"])
+def test_compiled_networks_compute_the_same_step(tmp_path: Path, method: str) -> None:
+    plain, compiled = (build_model(tmp_path, f"{METHODS[method]} --init_gain 0.5 {more}", defaults=(NETWORKS, SIZES))
+                       for more in ("", "--compile"))
     results = []
     for model in (plain, compiled):
         torch.manual_seed(0)
@@ -215,6 +218,44 @@ def test_compiled_networks_compute_the_same_step(tmp_path: Path) -> None:
         results.append(torch.cat([value.flatten() for value in values]))
     assert (results[1] - results[0]).norm() < 1e-3 * results[0].norm()
     assert compiled.networks["G"].state_dict().keys() == plain.networks["G"].state_dict().keys()
+
+
+COMPILED = {"ResnetGenerator", "PatchDiscriminator"}
+
+
+@pytest.mark.parametrize(("method", "expected"), [
+    ("FSeSim", COMPILED | {"VGG16Features", "SpatialCorrelativeLoss"}),
+    ("LSeSim",
+     COMPILED | {"VGG16Features", "SpatialCorrelativeLoss", "_compute_contrast"}),
+    ("CUT", COMPILED | {"Sequential", "mean_over_layers"}),
+])
+def test_losses_and_heads_are_compiled_too(
+    tmp_path: Path, method: str, expected: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = set()
+
+    def compile_nothing(function: Any, *, isolate_recompiles: bool) -> Callable[..., object]:
+        assert isolate_recompiles  # so that what is compiled shares no limit of recompilations
+        plain = function.func if isinstance(function, partial) else function
+        name = type(plain.__self__).__name__ if plain.__name__ == "_call_impl" else plain.__name__
+
+        def run(*args: Any, **keywords: Any) -> object:
+            called.add(name)
+            return function(*args, **keywords)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    train_step(build_model(tmp_path, f"{METHODS[method]} --compile", defaults=(NETWORKS, SIZES)), [batch()])
+    assert called == expected
+
+
+def test_each_compiled_network_has_a_limit_of_recompilations_of_its_own() -> None:
+    networks = [nn.Linear(count, 1) for count in (1, 2, 3)]
+    with torch._dynamo.config.patch(recompile_limit=1, fail_on_recompile_limit_hit=True):
+        for network in networks:
+            network.compile(backend="eager", **isolated())
+            network(torch.rand(2, network.in_features))
 
 
 def test_compilation_without_a_compiler_is_refused_in_one_sentence(

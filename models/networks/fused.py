@@ -147,8 +147,8 @@ def forward(x: Tensor, residual: Tensor | None, work: Work) -> tuple[Tensor, Ten
         statistics = torch.empty(batch, 2, channels, dtype=torch.float32, device=x.device)
         if parts > 1:
             moments = torch.empty(batch, 2, parts, channels, dtype=torch.float32, device=x.device)
-            _launch("moments_kernel", grid, (x, moments), (height * width, channels), (parts, lanes, block))
-    _launch("forward_kernel", grid, (x, x if residual is None else _last(residual), y, statistics, moments),
+            launch("moments_kernel", grid, (x, moments), (height * width, channels), (parts, lanes, block))
+    launch("forward_kernel", grid, (x, x if residual is None else _last(residual), y, statistics, moments),
             (height, width, channels, eps or 0.0, slope),
             (norm, residual is not None, active, border, repeat, parts, lanes, block))
     return y, statistics
@@ -166,9 +166,9 @@ def backward(
     sizes = (height, width, channels, slope)
     if norm and parts > 1:
         sums = torch.empty(batch, 2, parts, channels, dtype=torch.float32, device=x.device)
-        _launch("sums_kernel", grid, (x, gradient, statistics, sums), sizes,
+        launch("sums_kernel", grid, (x, gradient, statistics, sums), sizes,
                 (active, border, repeat, parts, lanes, block))
-    _launch("backward_kernel", grid, (x, gradient, x if more is None else _last(more), dx, statistics, sums), sizes,
+    launch("backward_kernel", grid, (x, gradient, x if more is None else _last(more), dx, statistics, sums), sizes,
             (norm, more is not None, active, border, repeat, parts, lanes, block))
     return dx
 
@@ -177,7 +177,7 @@ _compiled: dict[tuple[object, ...], Any] = {}
 """Kernels by what they are compiled for: to find one here takes the host a third of the time that Triton takes."""
 
 
-def _launch(name: str, grid: tuple[int, int, int], tensors: tuple[Tensor, ...], numbers: tuple[float, ...],
+def launch(name: str, grid: tuple[int, int, int], tensors: tuple[Tensor, ...], numbers: tuple[float, ...],
             constants: tuple[int, ...]) -> None:
     """Run one of the `norm_kernels`."""
     from . import norm_kernels  # noqa: PLC0415 - Triton is not everywhere
