@@ -36,8 +36,8 @@ class _Features(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         x = torch.addcmul(network.shift, torch.cat([images, beside]), network.scale)
         count, ctx.scale, ctx.wanted = len(images), network.scale, wanted
-        ctx.steps = steps = []  # kind of layer, and what its backward pass needs of the images
-        found: list[Tensor] = []
+        steps: list[tuple[str, Tensor, Any]] = []  # kind of layer, and what its backward pass needs of the images
+        ctx.steps, found = steps, list[Tensor]()
         for layer in network.features:
             if isinstance(layer, nn.Conv2d):
                 x = x.to(layer.weight.dtype)
