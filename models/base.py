@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -58,6 +58,7 @@ class Model(FlagOwner, ABC):
         autoencoders: names of the generators that ``--identity_first`` can teach to return their input; all that the
             model has, or none.
         judged_channels: channels of each picture, where a discriminator sees several pictures side by side as channels.
+        choice: what `choose` has drawn for the current batch.
     """
 
     published: tuple[str, ...] = ("G",)
@@ -90,6 +91,7 @@ class Model(FlagOwner, ABC):
         self.constants: dict[str, nn.Module] = {}
         self.memory: dict[str, Stateful] = {}
         self.decays: dict[str, float] = {}  # of moving averages, by network
+        self.choice: Hashable = None
 
     @classmethod
     def _check_autoencoders(cls, options: Options) -> None:
@@ -135,6 +137,13 @@ class Model(FlagOwner, ABC):
             samples: batches of one image of each domain, ``A`` and ``B``, on the CPU. They are always the same, and
                 read as they are asked for.
         """
+
+    def choose(self) -> Hashable:
+        """Draw on the host, before a batch, what decides which operations `optimize_parameters` takes; None: nothing.
+
+        A CUDA graph repeats the operations of one choice. Everything else that is random is drawn on the device.
+        """
+        return None
 
     @abstractmethod
     def translate(self, images: Tensor) -> Tensor:

@@ -177,10 +177,13 @@ class ContrastiveModel(Model):
     def translate(self, images: Tensor) -> Tensor:
         return translate_any_size(self.generator, images)
 
+    def choose(self) -> bool:
+        """Whether to flip the inputs."""
+        return self.patch.flip_equivariance and torch.rand(()).item() < 0.5
+
     def optimize_parameters(self, minimize: Minimize) -> None:
         """Train D, then G and F, on the same translations."""
-        images = self.images
-        flip = self.patch.flip_equivariance and torch.rand(()).item() < 0.5
+        images, flip = self.images, bool(self.choice)
         outputs, keys = self._translate(flip)
         fake_B = mirror(images["fake_B"], flip)  # as generated
         minimize("D", lambda: self.discriminator_loss(

@@ -11,62 +11,115 @@ from torch import Tensor
 class ImagePool:
     """Keeps up to ``size`` past images; half of the images asked for are swapped against older ones of their size.
 
-    Random choices come from torch's global CPU generator, which a resumed run restores.
+    A full pool of images of one size is one tensor. A query draws places in it on the device of the images, and changes
+    it in place without waiting for the device, so that a CUDA graph can repeat the query.
+
+    Attributes:
+        images: the stored images, [C, H, W] each.
+        rows: [size + 1, C, H, W]: the stored images of a full pool, and the image of the query; None while the pool is
+            not full or its images differ in size.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.images: list[Tensor] = []
+        self.rows: Tensor | None = None
+
+    @property
+    def steady(self) -> bool:
+        """Whether the next query of images of the same size takes the same operations as the last one."""
+        return not self.size or self.rows is not None
 
     def query(self, images: Tensor) -> Tensor:
         """Return images of the same shape [B, C, H, W], without gradient: each the given one or an older one."""
         images = images.detach()
-        return torch.stack([self._exchange(image) for image in images]) if self.size else images
+        if not self.size:
+            return images
+        rows = self._rows_for(images)
+        if rows is None:
+            return torch.stack([self._exchange(image) for image in images])
+        places = torch.randint(2 * self.size, (len(images),), device=images.device).clamp(max=self.size)
+        return torch.cat([_exchange_row(rows, image, place)
+                          for image, place in zip(images.split(1), places.split(1), strict=True)])
+
+    def _rows_for(self, images: Tensor) -> Tensor | None:
+        """The pool as one tensor on the device of ``images``, if it is full and all images have one size."""
+        if self.rows is not None and self.rows.shape[1:] == images.shape[1:]:
+            return self.rows
+        self.rows = None
+        if len(self.images) == self.size and all(image.shape == images.shape[1:] for image in self.images):
+            self.rows = torch.stack([image.to(images.device) for image in (*self.images, images[0])])
+            self.images = list(self.rows[:-1])
+        return self.rows
 
     def _exchange(self, image: Tensor) -> Tensor:
+        """Fill the pool, or exchange an image [C, H, W] in a pool of images that differ in size."""
         if len(self.images) < self.size:
             self.images.append(finite_copy(image))
-            return image
-        if torch.rand(()).item() < 0.5:
-            index = int(torch.randint(self.size, ()).item())
-            older, self.images[index] = self.images[index], finite_copy(image)
+        elif (place := int(torch.randint(2 * self.size, ()).item())) < self.size:
+            older, self.images[place] = self.images[place], finite_copy(image)
             if older.shape == image.shape:  # in training without a crop sizes change from batch to batch
                 return older.to(image.device)  # a resumed run's stored images are on the CPU
         return image
 
     def state_dict(self) -> dict[str, Any]:
-        """The stored images, on the CPU: of several processes, one collects them all."""
-        return {"images": [image.cpu() for image in self.images]}
+        """Copies of the stored images on the CPU: of several processes, one collects them all."""
+        return {"images": [image.to("cpu", copy=True) for image in self.images]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over stored images, as far as the pool has room."""
-        self.images = list(state["images"])[: self.size]
+        self.images, self.rows = list(state["images"])[: self.size], None
+
+
+def _exchange_row(rows: Tensor, image: Tensor, place: Tensor) -> Tensor:
+    """Put ``image`` [1, C, H, W] at ``place`` [1] of ``rows``; return what was there: in the last row, ``image``."""
+    rows[-1:] = image
+    older = rows.index_select(0, place)
+    rows.index_copy_(0, place, finite_copy(image))
+    return older
 
 
 class PreviousImages:
-    """Keeps the images of the step before, as other samples of the domain."""
+    """Keeps the images of the step before, as other samples of the domain.
+
+    Attributes:
+        rows: [N, C, H, W]: the images, which the next call changes in place; None before the first call.
+    """
 
     def __init__(self) -> None:
-        self.images: list[Tensor] = []
+        self.rows: Tensor | None = None
+
+    @property
+    def steady(self) -> bool:
+        """Whether the next call with images of the same shape takes the same operations as the last one."""
+        return self.rows is not None
 
     def swap(self, images: Tensor) -> Tensor:
-        """Keep images [B, C, H, W]; return those of the call before, of the same number and size.
+        """Keep images [B, C, H, W]; return earlier ones, of the same number and size.
 
-        At the first call, these are the images, flipped in both axes.
+        At the first call, these are the images, flipped in both axes. Fewer images than before replace only the first.
         """
-        older, self.images = self.images, [finite_copy(image) for image in images]
-        if not older:
+        kept, count = finite_copy(images), len(images)
+        if self.rows is None:
+            self.rows = kept
             return images.flip(2, 3)
-        # in training without a crop sizes change from batch to batch; a resumed run's stored images are on the CPU
-        return torch.cat([fitted(older[number % len(older)].to(images), images) for number in range(len(images))])
+        self.rows = self.rows.to(images.device)  # a resumed run's stored images are on the CPU
+        if count <= len(self.rows) and images.shape[1:] == self.rows.shape[1:]:
+            older = self.rows[:count].clone()
+            self.rows[:count] = kept
+            return older
+        # in training without a crop sizes change from batch to batch
+        older = torch.cat([fitted(self.rows[number % len(self.rows)], images) for number in range(count)])
+        self.rows = kept
+        return older
 
     def state_dict(self) -> dict[str, Any]:
-        """The stored images, on the CPU."""
-        return {"images": [image.cpu() for image in self.images]}
+        """Copies of the stored images on the CPU."""
+        return {"images": [] if self.rows is None else [row.to("cpu", copy=True) for row in self.rows]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over stored images."""
-        self.images = list(state["images"])
+        self.rows = torch.stack(images) if (images := list(state["images"])) else None
 
 
 def fitted(image: Tensor, images: Tensor) -> Tensor:

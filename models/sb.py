@@ -21,7 +21,7 @@ the step before.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -177,9 +177,13 @@ class BridgeModel(Model):
             x = (1 - share) * x + share * self._guess(x, time, draw) + noise * draw(x, *x.shape[1:])
         return x
 
+    def choose(self) -> int:
+        """A step of the bridge."""
+        return int(torch.randint(self.bridge.num_timesteps, ()).item())
+
     def optimize_parameters(self, minimize: Minimize) -> None:
         """Train F of LSeSim, if there is one, then D, E and G, at one random step of the bridge."""
-        images, time = self.images, int(torch.randint(self.bridge.num_timesteps, ()).item())
+        images, time = self.images, cast(int, self.choice)
         real_A, real_B = images["real_A"], images["real_B"]
         both = torch.cat([real_A, self.previous.swap(real_A)])
         with torch.no_grad():

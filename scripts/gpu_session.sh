@@ -74,6 +74,7 @@ benchmark step-more 60 "${step[@]}" --batch_size "${batches[@]}" --rows "$second
 benchmark inference 60 "${inference[@]}"
 benchmark data 45 "${data[@]}"
 benchmark step-compile 150 "${step[@]}" --batch_size 1 --rows "$third"
-part control 90 "$python" -m pytest -q -m gpu -p no:cacheprovider tests/test_gpu.py ${tests[@]+"${tests[@]}"}
+part control 90 "$python" -m pytest -q -m gpu -p no:cacheprovider tests/test_gpu.py tests/test_gpu_graph.py \
+    ${tests[@]+"${tests[@]}"}
 cat "$folder/summary.txt"
 exit $failed

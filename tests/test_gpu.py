@@ -109,7 +109,7 @@ def test_a_step_takes_memory_of_the_device(tmp_path: Path) -> None:
 def test_nothing_in_a_step_waits_for_the_device(tmp_path: Path, setting: str) -> None:
     """Transfer and finish a batch, train on it, add its losses up and watch them."""
     root = images_for(tmp_path, setting.partition(",")[0], 4)
-    options = options_of(root, "", f"{NETWORKS} {SIZES} {SPEEDS[setting]}")
+    options = options_of(root, "", f"{NETWORKS} {SIZES} {SPEEDS[setting]} --cuda_graph off")
     model = MODELS[options[RunFlags].model](options, training=True)
     prepare(model, CUDA, options[SpeedFlags])
     step = build_step(model, CUDA, options)

@@ -77,6 +77,27 @@ def test_gradients_of_a_step_agree_with_those_of_the_cpu(tmp_path: Path, method:
         assert (found[name] - wanted).norm() < 5e-3 * wanted.norm(), name
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_replayed_steps_agree_with_eager_ones(tmp_path: Path, method: str) -> None:
+    pool = "" if method.startswith(("pix2pix", "UNSB")) else "--pool_size 2"
+    images = {name: images.to(CUDA) for name, images in batch(count=2).items()}
+    losses: list[list[dict[str, Tensor]]] = []
+    for flag in ("on", "off"):
+        options = train_options(tmp_path, f"--cuda_graph {flag} --no_tf32 --lr 1e-5 --init_gain 0.5 {pool}",
+                                defaults=(NETWORKS, SIZES, METHODS[method]))
+        torch.manual_seed(0)
+        model = MODELS[options[RunFlags].model](options, training=True)
+        prepare(model, CUDA, options[SpeedFlags])
+        step = build_step(model, CUDA, options)
+        torch.manual_seed(1)
+        losses.append([step([images]) for _ in range(14)])
+        assert bool(step.graphs and step.graphs.graphs) == (flag == "on")
+    for number, (captured, eager) in enumerate(zip(*losses, strict=True)):
+        assert captured.keys() == eager.keys()
+        for name, loss in eager.items():
+            assert captured[name].item() == pytest.approx(loss.item(), rel=2e-2, abs=1e-3), f"{name}, step {number}"
+
+
 def test_the_discriminator_judges_real_and_generated_images_together(tmp_path: Path) -> None:
     step, model = prepared(tmp_path, "--lambda_gradient 0")
     sizes: list[int] = []

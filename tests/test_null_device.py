@@ -23,11 +23,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return null_device.build(tmp_path_factory.mktemp("null_device"))
 
 
-@pytest.mark.parametrize("tests", ["waits", "not waits"])
-def test_gpu_tests_pass_on_the_null_device(environment: dict[str, str], tests: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("file", "tests"), [("gpu", "waits"), ("gpu", "not waits"), ("gpu_graph", "")])
+def test_gpu_tests_pass_on_the_null_device(
+    environment: dict[str, str], file: str, tests: str, tmp_path: Path
+) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-k", tests, "-p", "no:cacheprovider", "--tb=short",
-         "--show-capture=no", "--basetemp", tmp_path / "tests", "tests/test_gpu.py"],
+         "--show-capture=no", "--basetemp", tmp_path / "tests", f"tests/test_{file}.py"],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout

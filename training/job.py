@@ -125,6 +125,8 @@ def train_in(
     lines += describe(run, step, device, len(loader))
     reports = ReportSink(on_report, run, total, signals)
     sinks = [*open_sinks(run, total, len(loader), device, lines), reports] if world.is_first else []
+    if step.graphs:
+        step.graphs.warn = warning(sinks)
     with closing(sinks, signals), signals.held():
         loop(run, step, loader, device, sinks, total=total, signals=signals)
     reports.raise_error()
@@ -212,8 +214,9 @@ def describe(run: Run, step: TrainingStep, device: torch.device, images: int) ->
                      + f", {frozen / 1e6:.3f} M of them frozen" * bool(frozen))
         if run.options[RunFlags].verbose:
             lines.append(str(network))
-    lines.append(f"device {device}{together(run)}, seed {run.options[RunFlags].seed}, {counted(images, 'image')} an "
-                 f"epoch, from image {run.progress.images}")
+    graphs = ", steps as CUDA graphs" if step.graphs else ""
+    lines.append(f"device {device}{together(run)}{graphs}, seed {run.options[RunFlags].seed}, "
+                 f"{counted(images, 'image')} an epoch, from image {run.progress.images}")
     return lines + band_notes(run.options) + discriminator_notes(run.options)
 
 

@@ -25,7 +25,7 @@ from .evaluation import Evaluation
 # because its optimizers and networks were built with them.
 FREE = {*(f.name for group in (DisplayFlags, EvalFlags, LoadingFlags, SpeedFlags) for f in fields(group)), "name",
         "suffix", "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter",
-        "epoch_count", "max_iters", "continue_train", "init_from", "on_nan"} - {"amp"}
+        "epoch_count", "max_iters", "continue_train", "init_from", "on_nan", "cuda_graph"} - {"amp"}
 KEPT = {"lr", "beta1", "beta2", "vgg_lr_scale", "init_type", "init_gain"}
 OPTIONS = "train_opt"  # stem of the two files that hold the options
 

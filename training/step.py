@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,12 +17,18 @@ from util.distributed import ALONE, World
 from util.errors import UserError
 from util.state_dicts import AVERAGE
 
+from .graph import StepGraphs, Taken, cuda_graphs
+
+IDENTITY = "identity"
+"""The choice for a micro-batch that only teaches the generators to return their input."""
+
 
 def build_step(model: Model, device: torch.device, options: Options, world: World = ALONE) -> TrainingStep:
     """The training step of a model that is prepared for ``device``, as the options describe it.
 
     Raises:
-        UserError: ``--on_nan skip`` with batch normalisation, or ``--freeze`` matches no parameter or all of them.
+        UserError: ``--on_nan skip`` with batch normalisation, ``--freeze`` matches no parameter or all of them, or
+            ``--cuda_graph on`` where nothing can be captured.
     """
     flags, networks = options[TrainFlags], options[NetworkFlags]
     if flags.on_nan == "skip" and "batch" in (networks.norm, networks.normD):
@@ -31,8 +37,10 @@ def build_step(model: Model, device: torch.device, options: Options, world: Worl
     scaler = torch.amp.GradScaler(device.type, enabled=options[SpeedFlags].amp == "fp16")
     if scaler.is_enabled():
         model.memory["scaler"] = scaler
-    return TrainingStep(model, scaler, world, stop_at_fault=flags.on_nan == "stop",
+    step = TrainingStep(model, scaler, world, stop_at_fault=flags.on_nan == "stop",
                         frozen=frozen_parameters(model, flags.freeze))
+    step.graphs = cuda_graphs(step.take, model, device, options, world)
+    return step
 
 
 def frozen_parameters(model: Model, pattern: str) -> set[nn.Parameter]:
@@ -67,6 +75,8 @@ class TrainingStep:
     A loss or gradient that is not finite leaves out the step of its optimizer, in all processes. That is decided on the
     device, without waiting for it. A gradient that overflows in fp16 is no fault: the scaler lowers its scale.
 
+    All that a step keeps for the next one is changed in place, so that ``graphs`` can repeat it.
+
     Args:
         model: with its networks on their device.
         scaler: scales losses so that fp16 gradients do not vanish. By default it does nothing.
@@ -77,6 +87,7 @@ class TrainingStep:
 
     Attributes:
         left_out: 1 if an optimizer's step was left out of the last step, else 0; a scalar on the model's device.
+        graphs: captures `take` as CUDA graphs and replays them; None: every step calls `take`.
     """
 
     def __init__(
@@ -85,8 +96,10 @@ class TrainingStep:
     ) -> None:
         self.model, self.world, self.stop_at_fault, self.frozen = model, world, stop_at_fault, frozenset(frozen)
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
-        self.left_out = torch.zeros(())
-        self._earlier: Tensor | None = None  # NaN after a fault at which to stop, else 0; so are all faults here
+        self.graphs: StepGraphs | None = None
+        self.left_out = torch.zeros((), device=model.device)
+        self._stopped = torch.zeros((), device=model.device)  # NaN after a fault at which to stop; so are all faults
+        self._earlier = self._stopped  # the same within a step
         self._faults: dict[str, Tensor] = {}  # of this step, by optimizer
         self._losses: dict[str, Tensor] = {}
         self._share, self._is_last = 1.0, True
@@ -108,17 +121,29 @@ class TrainingStep:
         Returns:
             Detached scalar losses by name, averaged over the images; ``G`` is the generator's whole objective.
         """
-        self._losses, self._faults = {}, {}
+        choices = [IDENTITY if identity else self.model.choose() for _ in batches]
+        losses, self.left_out = (self.graphs or self.take)(batches, choices)
+        return losses
+
+    def take(self, batches: Sequence[Mapping[str, Any]], choices: Sequence[Hashable]) -> Taken:
+        """Take a step on micro-batches with the choices of `Model.choose` or `IDENTITY`.
+
+        Returns:
+            The losses, and ``left_out``.
+        """
+        self._losses, self._faults, self._earlier = {}, {}, self._stopped
         counts = [len(batch["A"]) for batch in batches]
-        for number, (batch, count) in enumerate(zip(batches, counts, strict=True), 1):
+        for number, (batch, choice, count) in enumerate(zip(batches, choices, counts, strict=True), 1):
             self._share, self._is_last = count / sum(counts), number == len(batches)
             self.model.set_input(batch)
-            train = self.model.learn_identity if identity else self.model.optimize_parameters
+            self.model.choice = choice
+            train = self.model.learn_identity if choice == IDENTITY else self.model.optimize_parameters
             train(self.minimize)
         self.scaler.update()
         self.model.update_averages()
-        self.left_out = torch.stack(list(self._faults.values())).sum().isnan().float()
-        return self._losses
+        if self.stop_at_fault:
+            self._stopped.copy_(self._earlier)
+        return self._losses, torch.stack(list(self._faults.values())).sum().isnan().float()
 
     def scale(self) -> Tensor:
         """The factor of the losses in fp16, else 1; a scalar on the model's device."""
@@ -133,8 +158,10 @@ class TrainingStep:
             parameter.requires_grad_(True)
         loss, terms = objective()
         fault = 0 * loss.detach()
-        for earlier in (self._faults.get(name), self._earlier):
-            fault = fault if earlier is None else fault + earlier
+        if name in self._faults:
+            fault = fault + self._faults[name]
+        if self.stop_at_fault:
+            fault = fault + self._earlier
         if parameters:
             self.scaler.scale(loss).backward(fault + self._share)
         for parameter in parameters:
@@ -159,7 +186,7 @@ class TrainingStep:
             return fault
         # Adam squares the gradients: the norm overflows where its moments would.
         fault = fault.add(get_total_norm(gradients), alpha=0)
-        if fault.device.type == "cuda":
+        if fault.device.type in ("cpu", "cuda"):
             optimizer.found_inf = fault.isnan().float()  # type: ignore[attr-defined]  # fused steps read it
             optimizer.step()
             del optimizer.found_inf  # type: ignore[attr-defined]

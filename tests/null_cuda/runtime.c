@@ -32,6 +32,7 @@ const char *null_violation(void) { return violation; }
 
 static enum { NOT_CAPTURING, CAPTURING, INVALID } capture;
 static cudaStream_t capture_stream;
+static unsigned long long captures;  // of this process: each has its own number, by which torch tells them apart
 static __thread enum cudaStreamCaptureMode capture_mode;
 
 void null_launch(void) {
@@ -64,6 +65,7 @@ cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
     capture = CAPTURING;
     capture_stream = stream;
+    captures++;
     nodes = 0;
     return cudaSuccess;
 }
@@ -83,7 +85,7 @@ cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, enum cudaStreamCapture
                                      cudaGraph_t *graph, const cudaGraphNode_t **dependencies,
                                      const cudaGraphEdgeData **edges, size_t *count) {
     if (id)
-        *id = 1;
+        *id = captures;
     if (graph)
         *graph = (cudaGraph_t)1;
     if (dependencies)

@@ -1,0 +1,108 @@
+"""CUDA graphs of the step: every method is captured, draws the same random numbers, and resumes.
+
+No test here looks at a computed number, so all pass on the device that computes nothing (test_null_device.py). That a
+replayed step computes the same as an eager one is tested on the CPU, in test_graph.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import null_device
+import pytest
+import torch
+from steps import batch
+from test_gpu import CUDA, options_of, reported
+from tiny import LOSSES, METHODS, NETWORKS, SIZES, images_for
+from torch import Tensor
+
+from models import MODELS, Model
+from models.precision import prepare
+from options import RunFlags, SpeedFlags
+from training.graph import StepGraphs
+from training.job import train
+from training.step import TrainingStep, build_step
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+KINDS = {
+    **METHODS,
+    "LSeSim in bf16": f"{METHODS['LSeSim']} --amp bf16",
+    "LSeSim in fp16": f"{METHODS['LSeSim']} --amp fp16",
+    "moving averages and augmentation": f"--model sc {LOSSES} --ema 0.9 --diff_augment color,translation,cutout",
+    "spectral D": f"--model sc {LOSSES} --normD spectral",
+    "dropout and batch normalisation": f"--model sc {LOSSES} --no_dropout false --norm batch",
+}
+NO_POOL = ("pix2pix", "UNSB")
+
+
+def prepared(root: Path, kind: str, flags: str) -> tuple[TrainingStep, Model]:
+    """The step of a kind, with a pool that one step fills."""
+    pool = "" if kind.startswith(NO_POOL) else "--pool_size 2"
+    options = options_of(root, "", f"{NETWORKS} {SIZES} {KINDS[kind]} {pool} {flags}")
+    torch.manual_seed(0)
+    model = MODELS[options[RunFlags].model](options, training=True)
+    prepare(model, CUDA, options[SpeedFlags])
+    return build_step(model, CUDA, options), model
+
+
+def on_device() -> dict[str, Tensor]:
+    return {name: images.to(CUDA) for name, images in batch(count=2).items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_are_captured_and_draw_what_eager_steps_draw(tmp_path: Path, kind: str) -> None:
+    drawn = []
+    for flag in ("on", "off"):
+        step, _ = prepared(tmp_path, kind, f"--cuda_graph {flag}")
+        images = on_device()
+        torch.manual_seed(1)
+        for _ in range(14):
+            losses = step([images])
+        drawn.append((torch.cuda.get_rng_state().tolist(), torch.get_rng_state().tolist(), set(losses)))
+        assert bool(step.graphs and step.graphs.graphs) == (flag == "on")
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("kind", ["LSeSim", "pix2pix", "LSeSim in fp16"])
+def test_a_replay_waits_for_nothing_and_launches_little(tmp_path: Path, kind: str) -> None:
+    step, _ = prepared(tmp_path, kind, "--cuda_graph on")
+    images = on_device()
+    for _ in range(10):
+        step([images])
+    counters = null_device.counters()
+    if counters:
+        counters.null_reset()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(2):
+            losses = step([images])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    if counters:
+        assert counters.null_waits() == 0
+        assert counters.null_launches() < 20
+    assert {value.device.type for value in (*losses.values(), step.left_out, step.scale())} == {"cuda"}
+
+
+@pytest.mark.parametrize("kind", ["LSeSim", "FastCUT"])
+def test_training_with_graphs_runs_saves_and_resumes(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeat, replays = StepGraphs._repeat, 0
+
+    def counted(*given: Any) -> Any:
+        nonlocal replays
+        replays += 1
+        return repeat(*given)
+
+    monkeypatch.setattr(StepGraphs, "_repeat", counted)
+    root = images_for(tmp_path, kind, 6)
+    for flags in ("--max_iters 14", "--max_iters 28 --continue_train"):
+        before = replays
+        train(options_of(root, kind, f"--cuda_graph on --pool_size 1 --ema 0.9 --display_freq 4 {flags}"))
+        assert replays > before + 2
+    assert reported(root) == list(range(1, 29))
