@@ -258,6 +258,18 @@ def test_test_py_translates_with_a_placed_checkpoint_and_says_what_it_is(
     assert (tmp_path / "results" / "run" / f"test_latest{half}" / "images" / "fake_B" / "0.png").is_file()
 
 
+@pytest.mark.parametrize("half", ["_A", "_B"])
+def test_generators_of_dclgan_load(tmp_path: Path, half: str) -> None:
+    """They are two generators of CUT, in files with the names of CycleGAN's."""
+    place(tmp_path, cut(), f"G{half}")
+    image = save_noise(tmp_path / "images" / "0.png", 0)
+    options = translate_options(image, tmp_path, f"--name run --model_suffix {half}")
+    assert options[NetworkFlags].no_antialias is False
+    model = MODELS["test"](options, training=False)
+    load_networks(tmp_path / "checkpoints" / "run", "latest", model.networks)
+    assert model.translate(torch.zeros(1, 3, 16, 20)).isfinite().all()
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_halves_of_a_cyclegan_are_found(tmp_path: Path, own: bool) -> None:
     place(tmp_path, cyclegan(), "G_A")
