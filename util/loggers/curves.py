@@ -55,9 +55,9 @@ def draw(chart: str, curves: Mapping[str, Points]) -> str:
     """Draw a chart; noisy values are smoothed, with the original curves behind them."""
     title = TITLES.get(chart, short(chart))
     if chart not in ("losses", "gradient", "speed/images_per_second"):
-        return line_chart(curves, title=title, x_label="images")
+        return line_chart(curves, title=title, x_label="images seen")
     return line_chart({name: smoothed(points) for name, points in curves.items()}, pale=curves, title=title,
-                      x_label="images", log=chart == "gradient")
+                      x_label="images seen", log=chart == "gradient")
 
 
 def thinned(steps: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> Points:
