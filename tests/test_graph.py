@@ -120,6 +120,16 @@ def test_a_replayed_step_is_the_eager_step(tmp_path: Path, flags: str) -> None:
     assert captured.step.left_out == 1
 
 
+@pytest.mark.parametrize("method", ["LSeSim", pytest.param("CUT", marks=pytest.mark.slow)])
+def test_masks_are_inputs_of_a_graph(tmp_path: Path, method: str) -> None:
+    captured, eager = pair(tmp_path, METHODS[method])
+    for number in range(4):
+        images = batch(number, 2)
+        images["A_mask"] = images["A"][:, :1] > 0
+        assert_same(captured.take([images]), eager.take([images]), f"step {number}")
+    assert captured.graphs
+
+
 def test_micro_batches_are_one_graph(tmp_path: Path) -> None:
     captured, eager = pair(tmp_path, "--learned_attn")
     for number in range(6):
