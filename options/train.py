@@ -32,7 +32,8 @@ class TrainFlags:
     grad_accum: int = flag(1, "batches whose gradients are added up for one step: a batch this many times larger, in "
                            "the memory of one", minimum=1)
     cuda_graph: str = flag("auto", "capture the step as a CUDA graph and replay it, which launches all its kernels at "
-                           "once; auto: on one CUDA device, with images of one size", choices=("auto", "on", "off"))
+                           "once; auto: on one CUDA device, with images of one size, without --compile",
+                           choices=("auto", "on", "off"))
     pool_size: int = flag(50, "past translations that the discriminator sees again; 0: none", minimum=0)
     diff_augment: tuple[str, ...] = flag(
         (), "change real and generated images at random before the discriminator: some of color,translation,cutout; "

@@ -205,6 +205,7 @@ def test_a_step_that_cannot_be_captured_is_taken_eagerly_if_it_need_not_be(tmp_p
 @pytest.mark.parametrize(("flags", "device", "size", "reason"), [
     ("", "cpu", 1, "graphs need a CUDA device, and this training is on cpu"),
     ("--preprocess none", "cuda", 1, "a graph is for images of one size, which --preprocess none does not give"),
+    ("--compile", "cuda", 1, "a step with --compile is not captured"),
     ("", "cuda", 2, "processes that train together average gradients, which is not captured"),
 ])
 def test_what_cannot_be_captured_is_refused_or_left_eager(

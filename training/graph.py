@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from models import Model
 from models.image_pool import ImagePool, PreviousImages
-from options import DataFlags, Options, TrainFlags, has_crop
+from options import DataFlags, Options, SpeedFlags, TrainFlags, has_crop
 from util.distributed import World
 from util.errors import UserError
 
@@ -55,6 +55,8 @@ def obstacle(device: torch.device, options: Options, world: World) -> str | None
     """Say why the steps of a training cannot be captured; None: they can be."""
     if device.type != "cuda":
         return f"graphs need a CUDA device, and this training is on {device}"
+    if options[SpeedFlags].compile:
+        return "a step with --compile is not captured"
     if world.size > 1:
         return "processes that train together average gradients, which is not captured"
     if not has_crop(options[DataFlags].preprocess):
