@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "benchmarks": {"options", "util", "spatial_correlative", "models", "models.networks", "models.losses", "data",
                    "datasets", "metrics", "training"},
     "experiments": {"options", "util", "spatial_correlative", "models", "models.networks", "models.losses", "data",
-                    "datasets", "metrics", "evaluation", "benchmarks"},
+                    "datasets", "metrics", "evaluation", "benchmarks", "inference"},
 }
 PROGRAMS = ("train", "test", "evaluate", "app", "export", "hubconf")
 OPTIONAL = ("visdom", "tqdm", "safetensors", "timm", "torchvision", "requests", "h5py", "cv2", "matplotlib",
