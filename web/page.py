@@ -16,7 +16,6 @@ TITLE = "Image translation"
 AT_ONCE = 16  # translations that wait or run, of all pages
 CSS = """
 .gradio-container{padding:8px!important}
-.gradio-container main{padding:0!important}
 .sides{display:flex;justify-content:space-between;gap:16px;overflow-wrap:anywhere}
 .sides>*{flex:1}
 #sides>*{padding:0!important}
