@@ -11,17 +11,18 @@ import io
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, count, islice, product
 from multiprocessing.connection import Connection
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
 from PIL import Image
 
-from data import DATASETS, Loader
+from data import DATASETS, Batch, ImageDataset, Loader
 from data.sampler import spread
 from datasets import make_shards
 from models import MODELS
@@ -42,7 +43,7 @@ class ShardsBenchmarkFlags(BenchmarkFlags):
 
     device: str = flag("cpu", "device", choices=("cpu",))
     files: int = flag(100_000, "files of both domains", minimum=4)
-    images: int = flag(5000, "images of each domain to load", minimum=1)
+    images: int = flag(1000, "images of each domain to load in a round", minimum=1)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -50,7 +51,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_flags(ShardsBenchmarkFlags, "python -m benchmarks.shards", argv)
     machine = describe_machine(use_device(arguments.device, arguments.threads))
     print(lines(machine))
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as place:
         few, folders, tars = (Path(place, name) for name in ("few files", "folders", "tar files"))
         write_files(few, 4)
@@ -59,22 +59,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             make_shards.main([str(folders), "--out", str(tars)])
         seconds = time.process_time() - start
-        rows = [in_new_process(root, arguments.images, arguments.threads or 1) for root in (few, folders, tars)]
-    print(f"\nPacked in {seconds:.3g} s\n\n{table(rows, markdown=arguments.markdown)}")
+        images = image_rows((folders, tars), arguments.images, arguments.rounds)
+        starts = [in_new_process(root, arguments.images, arguments.threads or 1) for root in (few, folders, tars)]
+        print(f"\nPacked in {seconds:.3g} s")
+        for rows in (starts, images):
+            print(f"\n{table(rows, markdown=arguments.markdown)}", flush=True)
     if arguments.json:
         settings = {name: value for name, value in asdict(arguments).items() if name not in ("json", "markdown")}
         write_json(arguments.json, {"benchmark": "shards", "machine": machine, **settings, "pack_s": seconds,
-                                    "rows": rows})
+                                    "starts": starts, "images": images})
 
 
-def write_files(root: Path, count: int) -> None:
+def write_files(root: Path, number_of_files: int) -> None:
     """Write small JPEG files of noise, half of them for each domain."""
     random, encoded = np.random.default_rng(0), []
     for _ in range(DIFFERENT):
         image = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((SIDE, SIDE))
         image.save(buffer := io.BytesIO(), format="JPEG")
         encoded.append(buffer.getvalue())
-    for number in range(count):
+    for number in range(number_of_files):
         path = root / f"train{'AB'[number % 2]}/{number // A_FOLDER:06}/{number:09}.jpg"
         if number % A_FOLDER < 2:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,13 +97,11 @@ def in_new_process(root: Path, images: int, threads: int) -> Row:
 
 
 def measure(root: Path, images: int, threads: int, sender: Connection) -> None:
-    """Time the start of a training and its images, and send the row."""
+    """Time the start of a training, and measure the memory of a worker process after some images; send the row."""
     torch.set_num_threads(threads)
-    options = parse(TRAIN, MODELS, DATASETS, [
-        "--dataroot", str(root), "--load_size", str(SIDE), "--crop_size", "64"])
     now = time.process_time
     before, start = private_bytes("self"), now()
-    dataset = DATASETS["unaligned"](options, training=True)
+    dataset = open_images(root)
     listed, listing = now(), private_bytes("self") - before
     dataset.fingerprint()
     known = now()
@@ -108,14 +109,6 @@ def measure(root: Path, images: int, threads: int, sender: Connection) -> None:
     batches = loader.epoch(0)
     next(batches)
     first = now()
-    count = sum(1 for _ in islice(batches, images))
-    loaded = now()
-    files = [dataset.files(item)[0] for item in spread(images, dataset.items)]
-    begin = now()
-    for path in files:
-        with open_file(path) as file:
-            file.read()
-    read = now()
     others = multiprocessing.active_children()
     in_worker = Loader(dataset, batch_size=1, num_workers=1, seed=0, shuffle=True)
     for _ in islice(in_worker.epoch(0), images):
@@ -123,8 +116,41 @@ def measure(root: Path, images: int, threads: int, sender: Connection) -> None:
     (worker,) = (process for process in multiprocessing.active_children() if process not in others)
     sender.send({
         "data set": root.name, "listing s": listed - start, "listing MB": listing / 1e6,
-        "fingerprint s": known - listed, "first batch s": first - known, "images/s": 2 * count / (loaded - first),
-        "reading us": 1e6 * (read - begin) / len(files), "worker MB": private_bytes(str(worker.pid)) / 1e6})
+        "fingerprint s": known - listed, "first batch s": first - known,
+        "worker MB": private_bytes(str(worker.pid)) / 1e6})
+
+
+def open_images(root: Path) -> ImageDataset:
+    """Return the data set of a training."""
+    options = parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(root), "--load_size", str(SIDE), "--crop_size", "64"])
+    return DATASETS["unaligned"](options, training=True)
+
+
+def image_rows(roots: Sequence[Path], images: int, rounds: int) -> list[Row]:
+    """Time the images of data sets in this process: in turn, since a processor is not always equally fast."""
+    datasets = {root.name: open_images(root) for root in roots}
+    batches = {name: endless(Loader(dataset, batch_size=1, num_workers=0, seed=0, shuffle=True))
+               for name, dataset in datasets.items()}
+    loading: dict[str, list[float]] = {name: [] for name in datasets}
+    reading: dict[str, list[float]] = {name: [] for name in datasets}
+    for _, (name, dataset) in product(range(rounds), datasets.items()):
+        start = time.process_time()
+        for _ in islice(batches[name], images):
+            pass
+        loading[name].append((time.process_time() - start) / (2 * images))
+        files = [dataset.files(item)[0] for item in spread(images, dataset.items)]
+        start = time.process_time()
+        for path in files:
+            with open_file(path) as file:
+                file.read()
+        reading[name].append((time.process_time() - start) / len(files))
+    return [{"data set": name, "images/s": 1 / median(loading[name]), "reading us": 1e6 * median(reading[name])}
+            for name in datasets]
+
+
+def endless(loader: Loader) -> Iterator[Batch]:
+    """Yield the batches of all epochs."""
+    return chain.from_iterable(map(loader.epoch, count()))
 
 
 def private_bytes(process: str) -> int:

@@ -24,8 +24,11 @@ def test_folders_and_tar_files_are_measured(tmp_path, capsys, monkeypatch):
         return sender.row
 
     monkeypatch.setattr(shards, "in_new_process", here)
-    shards.main(["--files", "6", "--images", "2", "--threads", "1", "--json", str(tmp_path / "shards.json")])
+    flags = ["--files", "4", "--images", "3", "--rounds", "1", "--threads", "1"]
+    shards.main([*flags, "--json", str(tmp_path / "shards.json")])
     assert "Packed in " in capsys.readouterr().out
-    rows = json.loads((tmp_path / "shards.json").read_text())["rows"]
-    assert [row["data set"] for row in rows] == ["few files", "folders", "tar files"]
-    assert all(row["images/s"] > 0 and row["reading us"] > 0 and row["worker MB"] > 0 for row in rows)
+    results = json.loads((tmp_path / "shards.json").read_text())
+    assert [row["data set"] for row in results["starts"]] == ["few files", "folders", "tar files"]
+    assert all(row["worker MB"] > 0 for row in results["starts"])
+    assert [row["data set"] for row in results["images"]] == ["folders", "tar files"]
+    assert all(row["images/s"] > 0 and row["reading us"] > 0 for row in results["images"])
