@@ -42,8 +42,8 @@ method=(--model sc --learned_attn --augment --patch_size 32 --amp bf16)
 if [ -n "${QUICK:-}" ]; then
     tiny=(--size 32 --netG resnet_6blocks --ngf 2 --netD n_layers --n_layers_D 1 --ndf 2 --vgg_weights random)
     step=("${tiny[@]}" --rounds 1 --calls 1) profile=("${tiny[@]}") batches=(1) first='FSeSim-p64-bf16'
-    launches=("${tiny[@]}" --rounds 1 --methods FSeSim-p64) second=$first third=$first
-    losses=(--rounds 1 --channels 8 --side 16 --window 8 --queries 9 --size 32 --batch_size 1)
+    launches=("${tiny[@]}" --rounds 1 --methods FSeSim-p64) graphs=$first second=$first third=$first
+    losses=(--rounds 1 --channels 8 --side 8 --window 8 --queries 9 --size 32 --batch_size 1)
     data=(--rounds 1 --images 2 --workers 0 --photo_size 64)
     inference=(--rounds 1 --size 32 --large 64 --tile 40 --tile_overlap 16 --batch_size 1 --ngf 2)
     method+=("${tiny[@]:2}" --crop_size 32 --load_size 32 --max_iters 4 --print_freq 2)
@@ -51,6 +51,7 @@ if [ -n "${QUICK:-}" ]; then
 else
     step=(--rounds 3) profile=() batches=(1 8) launches=(--rounds 3) losses=(--rounds 3)
     first='LSeSim-p32-bf16,LSeSim-p32-tf32,LSeSim-p32-float32,FSeSim-p64-bf16,FSeSim-p64-tf32'
+    graphs='LSeSim-p32-bf16,FSeSim-p64-bf16'
     second='LSeSim-p32-bf16-channels_first,LSeSim-p32-fp16,LSeSim-p64-bf16'
     third='LSeSim-p32-bf16-compile'
     data=(--rounds 1 --workers 0 4 8) inference=(--rounds 1)
@@ -64,6 +65,7 @@ part machine 20 bash -c 'nvidia-smi --query-gpu=name,driver_version,memory.total
     exec "$0" -c "import torch; print(torch.__version__, torch.version.cuda, torch.backends.cudnn.version())"' "$python"
 part numbers 75 "$python" -m pytest -q -m gpu -p no:cacheprovider tests/test_gpu_numbers.py ${tests[@]+"${tests[@]}"}
 benchmark step 90 "${step[@]}" --batch_size "${batches[@]}" --rows "$first"
+benchmark step-graph 60 "${step[@]}" --batch_size "${batches[@]}" --rows "$graphs" --cuda_graph on --pool_size 1
 benchmark launches 60 "${launches[@]}" --batch_size "${batches[@]}"
 part profile 40 "$python" -m benchmarks.step --markdown --device cuda --profile --rows "${first%%,*}" \
     --batch_size "${batches[@]}" ${profile[@]+"${profile[@]}"}

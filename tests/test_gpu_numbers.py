@@ -209,6 +209,25 @@ def test_a_step_on_spoilt_images_leaves_weights_alone_on_the_device(root: Path) 
     assert step.left_out.item() == 0
 
 
+@pytest.mark.parametrize("speed", ["--no_tf32", "--amp bf16", "--amp fp16"])
+@pytest.mark.parametrize("method", ["FSeSim", "LSeSim", "CycleGAN", "CUT"])
+def test_replayed_steps_have_the_losses_of_eager_ones(tmp_path: Path, method: str, speed: str) -> None:
+    losses = []
+    for flag in ("on", "off"):
+        options = train_options(tmp_path, f"{FLAGS} {speed} --pool_size 2 --cuda_graph {flag}",
+                                defaults=(NETWORKS, SIZES, METHODS[method]))
+        torch.manual_seed(0)
+        model = MODELS[options[RunFlags].model](options, training=True)
+        prepare(model, CUDA, options[SpeedFlags])
+        step = build_step(model, CUDA, options)
+        torch.manual_seed(1)
+        taken = [step([{name: images.to(CUDA) for name, images in batch(seed).items()}]) for seed in range(12)]
+        assert bool(step.graphs and step.graphs.graphs) == (flag == "on")
+        losses.append([{name: value.item() for name, value in of.items()} for of in taken])
+    for replayed, eager in zip(*losses, strict=True):
+        assert replayed == pytest.approx(eager, rel=0.01 if speed == "--no_tf32" else 0.1, abs=1e-3)
+
+
 @pytest.mark.skipif(not dist.is_nccl_available(), reason="torch without NCCL")
 def test_nccl_averages_gradients_without_waiting(root: Path) -> None:
     """One process that takes itself for one of two: its gradients become halves."""

@@ -7,6 +7,10 @@ static int launched(void) {
 }
 int cublasSgemm_v2() { return launched(); }
 int cublasSgemmStridedBatched() { return launched(); }
+int cublasDgemm_v2() { return launched(); }
+int cublasDgemmStridedBatched() { return launched(); }
+int cublasDgemv_v2() { return launched(); }
+int cublasDdot_v2() { return launched(); }
 int cublasGemmEx() { return launched(); }
 int cublasGemmStridedBatchedEx() { return launched(); }
 int cublasSgemv_v2() { return launched(); }
