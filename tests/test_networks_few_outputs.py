@@ -16,7 +16,7 @@ def gradients(layer: nn.Module, x: Tensor) -> list[Tensor]:
     y = layer(x)
     inputs = [x, *layer.parameters()]
     first = torch.autograd.grad(y.square().sum(), inputs, create_graph=True)
-    second = torch.autograd.grad(sum(of.square().sum() for of in first), inputs)
+    second = torch.autograd.grad(torch.stack([of.square().sum() for of in first]).sum(), inputs)
     return [y.detach(), *(of.detach() for of in first), *second]
 
 
