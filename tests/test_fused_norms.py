@@ -7,12 +7,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 from cli import ROOT
 from torch import Tensor, nn
 
+from models import networks
 from models.networks import fused
 from models.networks.blocks import Downsample, InstanceNorm, ReflectionPad, Upsample
 from models.networks.chain import Chain
@@ -160,3 +163,44 @@ def test_small_maps_are_padded_by_torch() -> None:
     assert fused.can_pad(torch.rand(1, 1, 4, 4), 1, repeat=False)
     assert not fused.can_pad(torch.rand(1, 1, 3, 9), 1, repeat=False)  # its middle row is mirrored at both sides
     assert not fused.can_pad(torch.rand(1, 1, 9, 9), 2, repeat=True)
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Kernels that count how often they are compiled and run, in the place of those of Triton."""
+    counts = SimpleNamespace(REUSABLE=True, compiled=0, run=0)
+
+    def run_again(*arguments: object) -> None:
+        counts.run += 1
+
+    class Kernel:
+        def __getitem__(self, size: tuple[int, int, int]) -> Callable[..., object]:
+            def compile_and_run(*arguments: object) -> object:
+                counts.compiled += 1
+                counts.run += 1
+                return {size: run_again}
+            return compile_and_run
+
+    counts.moments_kernel = counts.sums_kernel = counts.forward_kernel = counts.backward_kernel = Kernel()
+    monkeypatch.setattr(networks, "norm_kernels", counts, raising=False)
+    monkeypatch.setitem(sys.modules, "models.networks.norm_kernels", counts)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(fused, "_compiled", {})
+    fused.triton_works.cache_clear()
+    return counts
+
+
+@pytest.mark.parametrize("reusable", [True, False])  # Triton 3.2 passes other arguments to compiled kernels
+def test_triton_is_tried_once_and_compiled_kernels_are_kept_where_they_can_be(
+    kernels: SimpleNamespace, reusable: bool
+) -> None:
+    kernels.REUSABLE = reusable
+    assert fused.triton_works(torch.device("cpu"), torch.float32)
+    assert fused.triton_works(torch.device("cpu"), torch.float32)
+    assert (kernels.compiled, kernels.run) == (2 if reusable else 4, 4)
+
+
+def test_where_triton_fails_torch_computes_and_a_warning_says_why(kernels: SimpleNamespace) -> None:
+    kernels.forward_kernel = {}  # no size of a grid: a KeyError
+    with pytest.warns(UserWarning, match=r"Triton does not work on cpu for torch.bfloat16 \(KeyError: "):
+        assert not fused.triton_works(torch.device("cpu"), torch.bfloat16)

@@ -4,8 +4,7 @@ torch needs one to four kernels for each of them, and copies for batches whose c
 """
 
 import importlib.util
-import os
-import shutil
+import warnings
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -19,6 +18,8 @@ LARGE = 4096
 """Positions of a map beyond which it is computed in parts, by one kernel more."""
 BLOCK = 4096
 """Values that a program has in hand."""
+MOST = 2**30
+"""Values of an image's maps, beyond which the kernels, which count in 32 bits, leave them to torch."""
 
 
 class Work(NamedTuple):
@@ -37,16 +38,32 @@ class Work(NamedTuple):
 def can_fuse(x: Tensor) -> bool:
     """Check whether the kernels take a map [B, C, H, W]: in training on a GPU, channels last, where Triton works."""
     return (x.device.type == "cuda" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-            and x.dtype in (torch.float32, torch.bfloat16, torch.float16) and x.dim() == 4 and x.numel() > 0
+            and x.dtype in (torch.float32, torch.bfloat16, torch.float16) and x.dim() == 4
+            and 0 < x.numel() < MOST * len(x)
             and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-            and x.device.index == torch.cuda.current_device() and has_triton())
+            and x.device.index == torch.cuda.current_device() and triton_works(x.device, x.dtype))
 
 
 @cache
-def has_triton() -> bool:
-    """Check for Triton, which comes with torch for Linux, and for the C compiler that it needs."""
-    return importlib.util.find_spec("triton") is not None and any(
-        map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang"))))
+def triton_works(device: torch.device, dtype: torch.dtype) -> bool:
+    """Try the kernels on a small map: Triton compiles them at their first use, which fails in many places.
+
+    It comes with torch for Linux, and needs a C compiler, the headers of Python, a folder that it may write to
+    (``~/.triton``) and a GPU for which it can compile this type. If it fails, a warning says why.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return False
+    x, work = _last(torch.zeros(1, 8, 4, 4, dtype=dtype, device=device)), Work(1e-5)
+    try:
+        for _ in range(2):  # the second time, the kernels are compiled
+            y, statistics = forward(x, None, work)
+            backward(x, y, None, statistics, work)
+    except Exception as error:  # its compilers and drivers raise errors of many kinds
+        reason = str(error).strip().partition("\n")[0]
+        warnings.warn(f"Triton does not work on {device} for {dtype} ({type(error).__name__}: {reason}); "
+                      "normalisation, activation and padding take several kernels each, which is slower", stacklevel=2)
+        return False
+    return True
 
 
 def can_pad(x: Tensor, border: int, *, repeat: bool) -> bool:
@@ -189,7 +206,7 @@ def launch(name: str, grid: tuple[int, int, int], tensors: tuple[Tensor, ...], n
         kernel[grid](*tensors, *numbers, *constants)
         return
     kernel = getattr(norm_kernels, name)[grid](*tensors, *numbers, *constants)
-    if aligned:
+    if aligned and norm_kernels.REUSABLE:
         _compiled[key] = kernel
 
 

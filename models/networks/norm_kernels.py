@@ -8,6 +8,9 @@ leave the sums of each part. Sums are float32, in a fixed order.
 import triton
 import triton.language as tl
 
+REUSABLE = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 3)
+"""Whether a compiled kernel takes the arguments of its function; before Triton 3.3 it takes no constants."""
+
 
 @triton.jit
 def _moments(x, first, last, channels, real, C, P: tl.constexpr, K: tl.constexpr):
