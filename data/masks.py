@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from util.errors import UserError
+from util.image_files import reading
 from util.image_folders import images_by_name, list_images
-from util.images import BadImage, RangeNeeded, load_image
+from util.images import BadImage, RangeNeeded, to_tensor
+from util.rasters import read_raster
 from util.shards import is_folder
 from util.words import counted
 
@@ -51,17 +55,36 @@ def load_mask(path: Path, image: Path, size: tuple[int, int]) -> Tensor:
 
     Raises:
         BadImage: the mask cannot be read.
-        UserError: it has another size.
+        UserError: it has another size, or transparent pixels.
     """
-    try:
-        mask = is_white(load_image(path, 1))
-    except RangeNeeded as error:
-        raise BadImage(f"{path} is a mask of signed integers or floats; save it in 8 bits") from error
+    mask = read_mask(path)
     if size_of(mask) != size:
         (height, width), (rows, columns) = size_of(mask), size
         raise UserError(f"{FLAG}: a mask has the size of its image, but {path} is {width}x{height} and {image} is "
                         f"{columns}x{rows}; scale the mask, without smoothing its edges")
     return mask
+
+
+def read_mask(path: Path) -> Tensor:
+    """Read a mask: bool [1, H, W], False where it is black.
+
+    Raises:
+        BadImage: it cannot be read.
+        UserError: it has transparent pixels.
+    """
+    found = read_raster(path)
+    with reading(path):
+        if isinstance(found, Image.Image) and is_transparent(found):
+            raise UserError(f"{FLAG}: {path} has transparent pixels, which are neither black nor white; fill them")
+        try:
+            return is_white(to_tensor(found, 1, str(path)))
+        except RangeNeeded as error:
+            raise BadImage(f"{path} is a mask of signed integers or floats; save it in 8 bits") from error
+
+
+def is_transparent(mask: Image.Image) -> bool:
+    """Check whether an image has transparent pixels."""
+    return mask.has_transparency_data and bool((np.asarray(mask.convert("RGBA"))[..., 3] < 255).any())
 
 
 def look_at_masks(

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from data import Reading
-from data.masks import is_white
-from util.images import decode, decode_array, levels, load_image, normalized, to_uint8
+from data.masks import is_transparent, is_white, read_mask
+from util.images import decode, decode_array, levels, normalized, to_uint8
 from util.shown import picture
 from util.value_ranges import Range, from_unit, full_range
 
@@ -47,9 +47,9 @@ def as_masks(masks: Any, batches: Sequence[Tensor]) -> list[Tensor]:
         batches: the images, [B, C, H, W] each.
 
     Raises:
-        UserError: a file cannot be read as an image.
+        UserError: a file cannot be read as an image, or has transparent pixels.
         TypeError: it is no list, or a mask is none of the kinds.
-        ValueError: there are more or fewer than images, or one has another height or width.
+        ValueError: there are more or fewer than images, or one has another height or width, or transparent pixels.
     """
     if not isinstance(masks, list | tuple):
         raise TypeError(f"{type(masks).__name__} is no list of masks, one for each image")
@@ -60,8 +60,10 @@ def as_masks(masks: Any, batches: Sequence[Tensor]) -> list[Tensor]:
 
 def _as_mask(mask: Any, images: Tensor) -> Tensor:
     if isinstance(mask, str | os.PathLike):
-        mask = load_image(Path(mask), 1)
+        mask = read_mask(Path(mask))
     elif isinstance(mask, Image.Image):
+        if is_transparent(mask):
+            raise ValueError("a mask has transparent pixels, which are neither black nor white; fill them")
         mask = decode(mask, 1)
     elif isinstance(mask, np.ndarray):
         mask = torch.from_numpy(mask)

@@ -106,6 +106,17 @@ def test_a_mask_of_another_size_is_one_sentence_and_an_unreadable_one_is_replace
     assert "masks/1.png" in data.unreadable[1]
 
 
+def test_masks_with_transparent_pixels_are_refused_since_they_would_count_as_white(tmp_path: Path) -> None:
+    save_folders(tmp_path)
+    masks = save_masks(tmp_path / "trainA", tmp_path / "masks")
+    Image.new("LA", (24, 20), (255, 255)).save(masks / "0.png")
+    Image.new("LA", (24, 20), (255, 0)).save(masks / "1.png")
+    data = dataset(tmp_path, f"--mask_A {masks}")
+    assert sample_of(data, 0, 0)["A_mask"].all()
+    with pytest.raises(UserError, match=r"--mask_A: .*masks/1.png has transparent pixels"):
+        sample_of(data, 1, 0)
+
+
 @pytest.mark.parametrize("method", ["MUNIT", "plain MUNIT", "UNSB", "pix2pix"])
 def test_other_models_refuse_masks_in_one_sentence(tmp_path: Path, method: str) -> None:
     with pytest.raises(UserError, match=r"--mask_A: --model \w+ does not train with masks; leave it out"):
@@ -256,6 +267,7 @@ def test_a_translator_takes_masks_of_any_kind(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(("images", "mask", "error"), [
+    (1, Image.new("LA", (24, 20), (255, 0)), ValueError),
     (1, np.zeros((3, 4)), ValueError), (1, 3, TypeError), (2, [np.zeros((20, 24))], ValueError),
     (2, np.zeros((20, 24)), TypeError),
 ])
