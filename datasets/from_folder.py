@@ -8,7 +8,6 @@ if the file system has no hard links.
 """
 
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datas
 from datasets.building import SplitFlags, picture, save_png, split, whole_folder, work_through
 from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
+from util.image_files import open_file, reading
 from util.images import BadImage, find_images
 from util.words import counted
 
@@ -66,18 +66,29 @@ def place_image(item: tuple[Path, Path], folder: Path, size: tuple[int, int] | N
     image, name = item
     place = folder / name
     place.parent.mkdir(parents=True, exist_ok=True)
-    if size is not None:
-        try:
+    try:
+        if size is None:
+            link_or_copy(image, place)
+        else:
             save_png(picture(image, size), place)
-        except BadImage as error:
-            print(f"warning: {error}; left out", file=sys.stderr)
-            return False
-        return True
+    except BadImage as error:
+        print(f"warning: {error}; left out", file=sys.stderr)
+        return False
+    return True
+
+
+def link_or_copy(image: Path, place: Path) -> None:
+    """Link an image file; copy it from another file system, from one without links, and out of a tar file.
+
+    Raises:
+        BadImage: it cannot be read.
+    """
     try:
         os.link(image.resolve(), place)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(image, place)
-    return True
+    except OSError:
+        with reading(image), open_file(image) as file:
+            data = file.read()
+        place.write_bytes(data)
 
 
 if __name__ == "__main__":

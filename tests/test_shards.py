@@ -26,6 +26,7 @@ from util.errors import UserError
 from util.image_folders import count_pages, list_images
 from util.images import BadImage, find_images, image_size
 from util.rasters import Raster, read_raster
+from web.examples import copied
 
 RANDOM = np.random.default_rng(0)
 COLOUR = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -184,6 +185,16 @@ def test_pairs_and_single_folders_may_be_packed(tmp_path, root):
     assert len(dataset(pack(root) / "trainB", "--dataset_mode single")) == 5
 
 
+def test_packed_images_are_copied_out_of_their_tar_file(tmp_path, packed, root):
+    outcome = run("datasets.from_folder", "--a", packed / "trainA", "--out", tmp_path / "out", "--test", "0")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "out/trainA/1.png").read_bytes() == (root / "trainA/1.png").read_bytes()
+    example = copied(packed / "trainA/2.png", tmp_path)
+    assert example.read_bytes() == (root / "trainA/2.png").read_bytes()
+    with pytest.raises(UserError, match="there is no such file"):
+        copied(packed / "trainA/none.png", tmp_path)
+
+
 def test_masks_may_be_packed(root, tmp_path):
     for number in range(3):
         save_noise(tmp_path / f"masks/trainA/{number}.png", number, mode="L")
@@ -238,6 +249,7 @@ def test_changed_bytes_make_an_unreadable_image(packed):
 @pytest.mark.parametrize(("damage", "sentence"), [
     (lambda root: (root / "trainA.index").unlink(), r"trainA-00000\.tar has no index trainA\.index; write it with "),
     (lambda root: (root / "trainA.index").write_bytes(b"no index"), r"trainA\.index is damaged \(.*\); write it with "),
+    (lambda root: np.save((root / "trainA.index").open("wb"), [1]), r"trainA\.index is damaged \(.*\); write it with "),
     (lambda root: flip_a_byte(root / "trainA.index", (root / "trainA.index").stat().st_size // 2), "is damaged"),
     (lambda root: (root / "trainA-00000.tar").unlink(), r"trainA-00000\.tar is missing, in the index \d+ bytes; "),
     (lambda root: os.truncate(root / "trainA-00000.tar", 5120), r"trainA-00000\.tar is 5120 bytes, in the index \d+ "),

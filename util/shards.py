@@ -28,7 +28,7 @@ from .files import replacing
 VERSION = 1
 OPEN_TARS = 128  # in each process
 _UNSAFE = re.compile(rb"(?:^|[\0/])\.{0,2}(?=[\0/])")  # a part of a path that is empty, . or ..
-_DAMAGED = (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class Entry(NamedTuple):

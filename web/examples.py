@@ -1,6 +1,5 @@
 """Images to try a generator on: those of its own test set."""
 
-import shutil
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from data.sampler import spread
 from evaluation.reading import AS_STORED, PictureReader
 from util.errors import UserError
+from util.image_files import open_file, reading
 from util.images import find_images, save_image
 from util.shards import is_folder
 from util.state_dicts import AVERAGE
@@ -72,12 +72,11 @@ def copied(file: Path, folder: Path) -> Path:
     """Copy an example into a folder of its own inside ``folder``, whose files the page may show.
 
     Raises:
-        UserError: the file is gone.
+        UserError: the file is gone, or cannot be read.
     """
     target = folder / uuid.uuid4().hex / file.name
+    with reading(file), open_file(file) as opened:
+        data = opened.read()
     target.parent.mkdir()
-    try:
-        shutil.copyfile(file, target)
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror})") from error
+    target.write_bytes(data)
     return target
