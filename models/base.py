@@ -95,11 +95,11 @@ class Model(FlagOwner, ABC):
 
     @classmethod
     def _check_autoencoders(cls, options: Options) -> None:
-        """Refuse ``--identity_first`` where no generator can return its input."""
+        """Refuse ``--identity_first`` where it cannot teach a generator to return its input."""
         data, name = options[DataFlags], options[RunFlags].model
         if not cls.autoencoders:
-            raise UserError(f"--identity_first: the generator of --model {name} does not map one image to one image; "
-                            "leave it out")
+            raise UserError(f"--identity_first: --model {name} does not begin so; leave it out, or choose another "
+                            "model")
         if data.input_nc != data.output_nc:
             raise UserError("--identity_first teaches generators to return images of both domains: it needs --input_nc "
                             "equal to --output_nc")

@@ -46,12 +46,25 @@ def test_the_losses_of_the_method_begin_after_these_images_also_when_resumed(tmp
 
 
 @pytest.mark.parametrize(("flags", "sentence"), [
-    (METHODS["plain MUNIT"], "the generator of --model munit does not map one image to one image"),
+    (METHODS["plain MUNIT"], "--model munit does not begin so; leave it out"),
+    (f"{METHODS['pix2pix']}", "--model pix2pix does not begin so; leave it out"),
     (f"{METHODS['FSeSim']} --output_nc 1", "--input_nc equal to --output_nc"),
 ])
 def test_generators_that_cannot_return_their_input_are_refused(tmp_path: Path, flags: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         build_model(tmp_path, f"{flags} --identity_first 1", defaults=(NETWORKS, SIZES))
+
+
+def test_frozen_generators_are_not_to_be_taught(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--identity_first teaches the generators, all of which --freeze G keeps"):
+        train(train_options(save_folders(tmp_path / "data"), "--no_html --identity_first 2 --freeze G"))
+
+
+def test_a_resumed_training_does_not_begin_with_it(tmp_path: Path) -> None:
+    root = save_folders(tmp_path / "data")
+    for flags in ("--max_iters 1", "--max_iters 2 --continue_train --identity_first 9"):
+        train(train_options(root, f"--no_html --print_freq 1 {flags}"))
+    assert not any("G_first" in line for line in log_of(root, "experiment_name"))
 
 
 def test_adam_begins_anew_after_these_images(tmp_path: Path) -> None:

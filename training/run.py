@@ -22,11 +22,11 @@ from .checkpoints import load_published, refusing_foreign_state, restore, save_c
 from .evaluation import Evaluation
 
 # FREE: flags that may change when a run resumes, without a note. KEPT: flags whose saved values apply to a resumed run,
-# because its optimizers and networks were built with them.
+# because its optimizers and networks were built with them, or because they are about the beginning.
 FREE = {*(f.name for group in (DisplayFlags, EvalFlags, LoadingFlags, SpeedFlags) for f in fields(group)), "name",
         "suffix", "checkpoints_dir", "dataroot", "gpu_ids", "verbose", "num_threads", "epoch", "load_iter",
         "epoch_count", "max_iters", "continue_train", "init_from", "on_nan", "cuda_graph"} - {"amp"}
-KEPT = {"lr", "beta1", "beta2", "vgg_lr_scale", "init_type", "init_gain"}
+KEPT = {"lr", "beta1", "beta2", "vgg_lr_scale", "init_type", "init_gain", "identity_first"}
 OPTIONS = "train_opt"  # stem of the two files that hold the options
 
 

@@ -27,8 +27,8 @@ def build_step(model: Model, device: torch.device, options: Options, world: Worl
     """The training step of a model that is prepared for ``device``, as the options describe it.
 
     Raises:
-        UserError: ``--on_nan skip`` with batch normalisation, ``--freeze`` matches no parameter or all of them, or
-            ``--cuda_graph on`` where nothing can be captured.
+        UserError: ``--on_nan skip`` with batch normalisation; ``--freeze`` matches no parameter, all of them, or all
+            that ``--identity_first`` teaches; or ``--cuda_graph on`` where nothing can be captured.
     """
     flags, networks = options[TrainFlags], options[NetworkFlags]
     if flags.on_nan == "skip" and "batch" in (networks.norm, networks.normD):
@@ -37,8 +37,12 @@ def build_step(model: Model, device: torch.device, options: Options, world: Worl
     scaler = torch.amp.GradScaler(device.type, enabled=options[SpeedFlags].amp == "fp16")
     if scaler.is_enabled():
         model.memory["scaler"] = scaler
-    step = TrainingStep(model, scaler, world, stop_at_fault=flags.on_nan == "stop",
-                        frozen=frozen_parameters(model, flags.freeze))
+    frozen = frozen_parameters(model, flags.freeze)
+    if flags.identity_first and frozen.issuperset(
+            parameter for name in model.autoencoders for parameter in model.networks[name].parameters()):
+        raise UserError(f"--identity_first teaches the generators, all of which --freeze {flags.freeze} keeps as they "
+                        "are: leave one of the two out")
+    step = TrainingStep(model, scaler, world, stop_at_fault=flags.on_nan == "stop", frozen=frozen)
     step.graphs = cuda_graphs(step.take, model, device, options, world)
     return step
 
