@@ -8,7 +8,7 @@
 #     NAME.json      its numbers, written as they come
 # BUDGET is the time of all parts together in seconds, PYTHON the interpreter.
 [ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # sh may be another shell
-set -uo pipefail
+set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 [ -n "${PYTHON:-}" ] || [ -x $python ] || python=python3
