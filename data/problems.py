@@ -74,7 +74,8 @@ def find_masks(
 ) -> Iterator[tuple[bool, str]]:
     """Find images without a fitting mask, and masks without white; yield whether it is a problem, and a sentence.
 
-    Without folders of masks for each folder of A, the masks are those of the training images.
+    Masks are for images of A, or for those of B if there are folders for B alone (--direction BtoA). Without folders of
+    masks, they are those of the training images.
 
     Args:
         places: the folders of the data set, by name.
@@ -83,8 +84,8 @@ def find_masks(
         pages: see `list_images`.
     """
     of_a = [folder for folder in folders if not folder.name.endswith("B")]
-    inner = [folder for folder in of_a if is_folder(masks / folder.name)]
-    for folder in inner or of_a[:1]:
+    inner = [folder for folder in folders if is_folder(masks / folder.name)]
+    for folder in [folder for folder in inner if not folder.name.endswith("B")] or inner or of_a[:1]:
         sizes = {found.path: found.size[::-1] for found in folder.images}
         place = mask_folder(masks, places[folder.name])
         faults, black = look_at_masks(places[folder.name], sizes, place, pages)

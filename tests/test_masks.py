@@ -308,3 +308,5 @@ def test_data_check_looks_at_masks(tmp_path: Path) -> None:
     assert "problem: masks of trainA (1): --mask_A: a mask has the size of its image, but" in outcome.out
     (masks / "1.png").unlink()
     assert "without a mask of the same name" in run("data.check", root, "--mask_A", masks).out
+    save_masks(root / "trainB", tmp_path / "of_b/trainB")
+    assert run("data.check", root, "--mask_A", tmp_path / "of_b").code == 0  # for --direction BtoA
