@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from util.files import sha256_of
-from util.image_files import open_file, reading
+from util.image_files import reading, sha256_of_image
 from util.image_folders import count_pages, split_page
 from util.images import BadImage, to_tensor
 from util.rasters import read_raster
@@ -67,8 +66,7 @@ def examine(path: Path, value_range: Range | None = None) -> Found | str:
             image = torch.from_numpy(fractions[..., [0, 1, 2] if values.shape[2] > 2 else [0, 0, 0]]).permute(2, 0, 1)
             kind = found.kind if channels == 1 else f"{found.kind} of {channels} channels"
         file, page = split_page(path)
-        with open_file(file) as opened:
-            digest = sha256_of(opened) + (f" page {page}" if file != path else "")
+        digest = sha256_of_image(file) + (f" page {page}" if file != path else "")
         return Found(path, digest, (image.shape[2], image.shape[1]), kind, coarse_colours(image), extent,
                      1 if file != path else count_pages(path))
     except BadImage as error:

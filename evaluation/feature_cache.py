@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from util.files import replacing, sha256
+from util.files import replacing
+from util.image_files import sha256_of_image
 
 FORMAT = 1
 """Of the files; to be raised when the computation of features changes."""
@@ -40,7 +41,7 @@ class FeatureCache:
 
     def file_of(self, paths: Sequence[Path], conditions: Mapping[str, Any]) -> Path:
         """Name the file for images of this content in this order, under any names, and these JSON-able conditions."""
-        known = {"format": FORMAT, "conditions": dict(conditions), "files": [sha256(path) for path in paths]}
+        known = {"format": FORMAT, "conditions": dict(conditions), "files": [sha256_of_image(path) for path in paths]}
         return self.folder / f"{hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()}.pt"
 
     def load(self, file: Path, count: int) -> Tensor | None:

@@ -16,8 +16,7 @@ from options import DataFlags, Options, RunFlags, TestFlags
 from options.flag import show
 from util.distributed import ALONE, World
 from util.errors import UserError
-from util.files import sha256_of
-from util.image_files import open_file
+from util.image_files import sha256_of_image
 from util.image_folders import split_page
 from util.images import levels
 from util.shown import picture
@@ -192,8 +191,4 @@ def images_of(dataset: ImageDataset, entry: str, count: int, world: World = ALON
 
 def digest(files: Iterable[Path]) -> str:
     """Hash the contents of files in this order: SHA-256, hexadecimal."""
-    digests = []
-    for path in files:
-        with open_file(split_page(path)[0]) as file:
-            digests.append(sha256_of(file))
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+    return hashlib.sha256("".join(sha256_of_image(split_page(file)[0]) for file in files).encode()).hexdigest()

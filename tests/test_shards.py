@@ -19,6 +19,7 @@ from tiny import NoModel, save_folders, save_noise, train_options
 
 from data import DATASETS, Loader
 from data.check import main as check
+from evaluation.feature_cache import FeatureCache
 from options import TRAIN, DataFlags, parse
 from train import train
 from util import shards
@@ -193,6 +194,15 @@ def test_packed_images_are_copied_out_of_their_tar_file(tmp_path, packed, root):
     assert example.read_bytes() == (root / "trainA/2.png").read_bytes()
     with pytest.raises(UserError, match="there is no such file"):
         copied(packed / "trainA/none.png", tmp_path)
+
+
+def test_features_of_packed_images_are_those_of_the_images(tmp_path, packed, root):
+    cache = FeatureCache(tmp_path, pytest.fail)
+    in_folder, in_tar = (cache.file_of(find_images(place / "trainA", ""), {}) for place in (root, packed))
+    assert in_folder == in_tar
+    flip_a_byte(packed / "trainA-00000.tar", int(shards.open_shards(packed / "trainA").places[0, 1]))
+    with pytest.raises(BadImage, match="its bytes in trainA-00000.tar are not those of the index"):
+        cache.file_of(find_images(packed / "trainA", ""), {})
 
 
 def test_masks_may_be_packed(root, tmp_path):

@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from util.errors import UserError
+from util.files import sha256_of
 from util.shards import find_member
 
 FORMATS = {
@@ -88,6 +89,16 @@ def open_file(path: Path) -> BinaryIO:
     """
     source = source_of(path)
     return source.open("rb") if isinstance(source, Path) else source
+
+
+def sha256_of_image(path: Path) -> str:
+    """SHA-256 of a file, which a tar file may hold, hexadecimal.
+
+    Raises:
+        BadImage: it cannot be read.
+    """
+    with reading(path), open_file(path) as file:
+        return sha256_of(file)
 
 
 def file_size(path: Path) -> int | None:
