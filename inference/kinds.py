@@ -66,7 +66,7 @@ def _as_mask(mask: Any, images: Tensor) -> Tensor:
             raise ValueError("a mask has transparent pixels, which are neither black nor white; fill them")
         mask = decode(mask, 1)
     elif isinstance(mask, np.ndarray):
-        mask = torch.from_numpy(mask)
+        mask = torch.from_numpy(np.ascontiguousarray(mask > mask.max(initial=0) / 2))  # torch lacks some types
     elif not isinstance(mask, Tensor):
         raise TypeError(f"{type(mask).__name__} is no mask: give a file, an image of Pillow, an array or a tensor")
     size = images.shape[-2:]

@@ -257,7 +257,8 @@ def test_a_translator_takes_masks_of_any_kind(trained: Path) -> None:
     image = Image.open(trained / "data/testA/2.png").convert("RGB")
     path = trained / "masks/testA/2.png"
     mask, black, whole = np.array(Image.open(path)), black_part(trained, "2.png"), np.array(translator(image))
-    for form in (path, Image.open(path), mask, mask > 0, torch.from_numpy(mask / 255)):
+    for form in (path, Image.open(path), mask, mask > 0, mask.astype(">u2"), mask[::-1].copy()[::-1],
+                 torch.from_numpy(mask / 255)):
         made = np.array(translator(image, mask=form))
         assert np.array_equal(made[black], np.array(image)[black])
         assert np.array_equal(made[~black], whole[~black])
