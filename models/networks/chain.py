@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from . import fused
 from .blocks import Downsample, InstanceNorm, ReflectionPad, Upsample
 
-Padding = ReflectionPad | Downsample | Upsample
+# Tuples, because torch.compile of torch 2.6 takes no unions.
+ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
+PADDINGS = (ReflectionPad, Downsample, Upsample)
 
 
 class Chain(nn.Sequential):
@@ -44,8 +46,8 @@ def groups(layers: Sequence[nn.Module], stops: Collection[int] = ()) -> list[lis
     for number, layer in enumerate(layers):
         before = found[-1] if found and number - 1 not in stops else []
         joins = before and isinstance(before[0], InstanceNorm) and (
-            (isinstance(layer, nn.ReLU | nn.LeakyReLU) and len(before) == 1)
-            or (isinstance(layer, Padding) and not isinstance(before[-1], Padding)))
+            (isinstance(layer, ACTIVATIONS) and len(before) == 1)
+            or (isinstance(layer, PADDINGS) and not isinstance(before[-1], PADDINGS)))
         if joins:
             before.append(layer)
         else:
@@ -61,7 +63,7 @@ def compute(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
             x = layer(x)
         return x
     work = fused.Work(norm.eps, slope_of(layers[1]))
-    if not isinstance(last, Padding):
+    if not isinstance(last, PADDINGS):
         return fused.normalize(x, work)
     if not fuses_padding(last, x):
         output: Tensor = last(fused.normalize(x, work))
@@ -77,5 +79,5 @@ def slope_of(layer: nn.Module) -> float:
 
 def fuses_padding(layer: nn.Module, x: Tensor) -> bool:
     """Check whether ``layer`` pads [B, C, H, W], and the kernels can do so."""
-    return isinstance(layer, Padding) and fused.can_fuse(x) and fused.can_pad(
+    return isinstance(layer, PADDINGS) and fused.can_fuse(x) and fused.can_pad(
         x, layer.border, repeat=isinstance(layer, Upsample))

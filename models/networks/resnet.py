@@ -72,7 +72,8 @@ class ResnetGenerator(nn.Module):
         if not layers:
             output: Tensor = self.model(images)
             return output
-        x, features, number = images, list[Tensor](), -1
+        x, number = images, -1
+        features: list[Tensor] = []
         for group in groups(list(self.model[: layers[-1] + 1] if encode_only else self.model), layers):
             number += len(group)
             if isinstance(group[0], nn.ReLU) and features and x is features[-1]:  # it would change them in place
