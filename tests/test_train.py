@@ -178,7 +178,7 @@ def test_new_heads_join_the_schedule_at_the_epoch_of_the_run(root: Path, policy:
 
 def test_the_plateau_policy_looks_at_the_mean_of_the_epoch(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([5.0, 1.0, 3.0, 2.0, 4.0, 7.0, 7.0, 7.0, 7.0, 7.0])
-    monkeypatch.setattr(TrainingStep, "__call__", lambda *_: {"G": torch.tensor(next(losses))})
+    monkeypatch.setattr(TrainingStep, "__call__", lambda *_, **__: {"G": torch.tensor(next(losses))})
     state = run(root, "--lr_policy plateau --max_iters 10")
     assert state["state.schedulers.G.best"] == pytest.approx(3)
     assert state["state.schedulers.G.num_bad_epochs"] == 1
@@ -212,7 +212,7 @@ def test_batches_that_do_not_divide_the_frequencies_report_at_the_next_step(
 
 def test_the_last_losses_are_the_mean_of_what_was_not_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([5.0, 1.0, 2.0])
-    monkeypatch.setattr(TrainingStep, "__call__", lambda *_: {"G": torch.tensor(next(losses))})
+    monkeypatch.setattr(TrainingStep, "__call__", lambda *_, **__: {"G": torch.tensor(next(losses))})
     run(root, "--max_iters 3 --print_freq 2")
     assert [line["G"] for line in log_of(root)] == [3.0, 2.0]
     losses = iter([6.0])
