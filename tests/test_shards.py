@@ -201,7 +201,7 @@ def test_features_of_packed_images_are_those_of_the_images(tmp_path, packed, roo
     in_folder, in_tar = (cache.file_of(find_images(place / "trainA", ""), {}) for place in (root, packed))
     assert in_folder == in_tar
     flip_a_byte(packed / "trainA-00000.tar", int(shards.open_shards(packed / "trainA").places[0, 1]))
-    with pytest.raises(BadImage, match="its bytes in trainA-00000.tar are not those of the index"):
+    with pytest.raises(BadImage, match=r"its bytes in trainA-00000\.tar are not those of the index"):
         cache.file_of(find_images(packed / "trainA", ""), {})
 
 
