@@ -36,7 +36,8 @@ KINDS = {
     "scaled half precision": "--amp fp16",
     "frozen layers": "--freeze G.model.[14]",
 }
-QUICK = ("LSeSim", "FastCUT", "single-image LSeSim", "moving averages", "batch normalisation and dropout", "scaled half precision")
+QUICK = ("LSeSim", "FastCUT", "single-image LSeSim", "moving averages", "batch normalisation and dropout",
+         "scaled half precision")
 """Those that each run of the tests tries."""
 
 
