@@ -70,6 +70,22 @@ def assert_learned(model: Any, before: Mapping[str, list[Tensor]], losses: Mappi
         assert all(value.isfinite().all() for value in after), name
 
 
+class Descent:
+    """Steps of a plain formulation: of its ``optimizers``, along the gradients of its ``networks``."""
+
+    networks: Mapping[str, nn.Module]
+    optimizers: Mapping[str, torch.optim.Optimizer]
+
+    def descend(self, loss: Tensor, *names: str) -> None:
+        for name in names:
+            parameters = list(self.networks[name].parameters())
+            gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+        for name in names:
+            self.optimizers[name].step()
+
+
 def assert_same_steps(
     model: Any, plain: Any, images: Batch, *, steps: int, rel: float = 1e-6, rtol: float = 1e-5, atol: float = 1e-9,
     compare_weights: bool = False,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from steps import assert_same_steps, batch, build_model, checked_steps
+from steps import Descent, assert_same_steps, batch, build_model, checked_steps
 from tiny import METHODS, NETWORKS, SIZES, train_options, train_step
 from torch import Tensor, nn
 
@@ -58,7 +58,7 @@ def test_features_are_what_each_layer_gives(norm: str, antialias: bool) -> None:
 # --- one whole step against plain formulas --------------------------------------------------------------------------
 
 
-class PlainStep:
+class PlainStep(Descent):
     """One optimisation step of CUT or FastCUT, straight from the mathematics: a pass for each image and purpose."""
 
     def __init__(self, model: ContrastiveModel, fast: bool) -> None:
@@ -92,15 +92,6 @@ class PlainStep:
 
     def turn(self, x: Tensor) -> Tensor:
         return x.flip(3) if self.mirrored else x
-
-    def descend(self, loss: Tensor, *names: str) -> None:
-        for name in names:
-            parameters = list(self.networks[name].parameters())
-            gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-        for name in names:
-            self.optimizers[name].step()
 
     def __call__(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
         self.mirrored = self.fast and torch.rand(()).item() < 0.5

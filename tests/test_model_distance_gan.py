@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from steps import assert_same_steps, batch, build_model
+from steps import Descent, assert_same_steps, batch, build_model
 from tiny import LOSSES, NETWORKS, SIZES, save_folders, train_options, train_step
 from torch import Tensor
 
@@ -49,7 +49,7 @@ def test_distances_equal_loops(kind: str, count: int, width: int) -> None:
     assert images.grad.isfinite().all()
 
 
-class PlainStep:
+class PlainStep(Descent):
     """One optimisation step, straight from the equation."""
 
     def __init__(self, model: DistanceModel, kind: str) -> None:
@@ -57,23 +57,16 @@ class PlainStep:
         self.optimizers = {name: torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.5, 0.999))
                            for name, network in self.networks.items()}
 
-    def descend(self, name: str, loss: Tensor) -> None:
-        parameters = list(self.networks[name].parameters())
-        gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self.optimizers[name].step()
-
     def __call__(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
         g, d, (mean_a, std_a), (mean_b, std_b) = self.networks["G"], self.networks["D"], *SCALES.values()
         fake = g(images["A"])
         losses = {"D_real": (d(images["B"]) - 1).square().mean(), "D_fake": d(fake.detach()).square().mean()}
-        self.descend("D", (losses["D_real"] + losses["D_fake"]) / 2)
+        self.descend((losses["D_real"] + losses["D_fake"]) / 2, "D")
         pairs = zip(plain_distances(images["A"], self.kind), plain_distances(fake, self.kind), strict=True)
         errors = [((one - mean_a) / std_a - (other - mean_b) / std_b).abs() for one, other in pairs]
         losses |= {"G_GAN": (d(fake) - 1).square().mean(), "G_distance": 3 * sum(errors) / len(errors)}
         losses["G"] = losses["G_GAN"] + losses["G_distance"]
-        self.descend("G", losses["G"])
+        self.descend(losses["G"], "G")
         return losses
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from steps import assert_same_steps, batch, build_model
+from steps import Descent, assert_same_steps, batch, build_model
 from tiny import LOSSES, NETWORKS, SIZES, train_step
 from torch import Tensor
 
@@ -29,20 +29,13 @@ def turned(images: Tensor, geometry: str) -> Tensor:
     return torch.stack(rows, dim=2)
 
 
-class PlainStep:
+class PlainStep(Descent):
     """One optimisation step, with the consistency as the published code has it: two terms, one side of each fixed."""
 
     def __init__(self, model: GeometryModel, geometry: str) -> None:
         self.networks, self.geometry = copy.deepcopy(model.networks), geometry
         self.optimizers = {name: torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.5, 0.999))
                            for name, network in self.networks.items()}
-
-    def descend(self, name: str, loss: Tensor) -> None:
-        parameters = list(self.networks[name].parameters())
-        gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self.optimizers[name].step()
 
     def back(self, images: Tensor) -> Tensor:
         for _ in range(3 if self.geometry == "rot" else 1):
@@ -57,12 +50,12 @@ class PlainStep:
         losses = {"D_real": (d(b) - 1).square().mean(), "D_fake": d(fake.detach()).square().mean(),
                   "D_gc_real": (d_gc(b_gc) - 1).square().mean(), "D_gc_fake": d_gc(fake_gc.detach()).square().mean()}
         for name in ("D", "D_gc"):
-            self.descend(name, (losses[f"{name}_real"] + losses[f"{name}_fake"]) / 2)
+            self.descend((losses[f"{name}_real"] + losses[f"{name}_fake"]) / 2, name)
         terms = {"G_GAN": (d(fake) - 1).square().mean(), "G_GAN_gc": (d_gc(fake_gc) - 1).square().mean(),
                  "G_idt": 3 * 0.25 * (g(b) - b).abs().mean(), "G_idt_gc": 3 * 0.25 * (g(b_gc) - b_gc).abs().mean()}
         both = [3 * 5 * (first - second).abs().mean() for first, second in (
             (fake, self.back(fake_gc).detach()), (fake_gc, turned(fake, self.geometry).detach()))]
-        self.descend("G", sum(terms.values()) + sum(both))
+        self.descend(sum(terms.values()) + sum(both), "G")
         return losses | terms | {"G_gc": both[0], "G": sum(terms.values()) + both[1]}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from steps import assert_same_steps, batch, build_model
+from steps import Descent, assert_same_steps, batch, build_model
 from test_model_sinsc import squared_slopes
 from tiny import METHODS, NETWORKS, SIZES, save_noise, train_options, translate_options
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ def test_features_are_what_each_layer_of_the_encoder_gives(name: str, downsampli
     assert torch.equal(generator(images, (0, 3), True)[1], outputs[3])
 
 
-class PlainStep:
+class PlainStep(Descent):
     """One optimisation step, straight from the mathematics; one patch of each image, or 8."""
 
     def __init__(self, model: SinglePatchModel, patches: int) -> None:
@@ -72,15 +72,6 @@ class PlainStep:
                 logits = torch.stack([query @ key.detach() for key in rows[1]]) / 0.07
                 losses.append((logits.logsumexp(0) - logits[number]) / len(rows[0]))
         return sum(losses) / 3
-
-    def descend(self, loss: Tensor, *names: str) -> None:
-        for name in names:
-            parameters = list(self.networks[name].parameters())
-            gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient
-        for name in names:
-            self.optimizers[name].step()
 
     def __call__(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
         a, b = images["A"], images["B"]
