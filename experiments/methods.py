@@ -85,15 +85,16 @@ def with_recipe(name: str, flags: str) -> str:
     """Add what helps short trainings, as far as the method has such flags; see scripts/quickstart.sh.
 
     The discriminator sees colours and shifted images. Generators without normalisation start from the colours of their
-    input, where the method has such generators. The structure loss compares one layer, FSeSim's by cosines. The
-    identity loss has the weight 5, which cycle_gan and gc_gan have by default.
+    input, where the method has such generators and a loss that holds them: cut-hDCE, cut-SRC and pix2pix end in black
+    images without normalisation. The structure loss compares one layer, FSeSim's by cosines. The identity loss has the
+    weight 5, which cycle_gan and gc_gan have by default.
     """
     added = "--diff_augment translation --lr 0.0004 --ema 0.995" + (
         " --normD spectral" if "projected" not in name else " --normD instance")
-    if name.startswith(("sc-", "cycle_gan", "gc_gan", "cut", "FastCUT")):
+    if name == "pix2pix":
+        added += " --netG resnet_9blocks"
+    elif name.startswith(("sc-", "cycle_gan", "gc_gan", "cut", "FastCUT")) and name not in ("cut-hDCE", "cut-SRC"):
         added += " --norm none --init_gain 1 --identity_first 200"
-    elif name == "pix2pix":
-        added += " --netG resnet_9blocks --norm none --init_gain 1"
     if "attn_layers" in flags:
         added += " --attn_layers relu3_1" + ("" if "LSeSim" in name or "munit" in name else " --use_norm")
     if name.startswith(("sc-", "munit_sc")):
