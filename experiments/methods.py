@@ -84,13 +84,14 @@ BESIDE = {
 def with_recipe(name: str, flags: str) -> str:
     """Add what helps short trainings, as far as the method has such flags; see scripts/quickstart.sh.
 
-    The discriminator sees colours and shifted images. Generators without normalisation start from the colours of their
-    input, where the method has such generators and a loss that holds them: cut-hDCE, cut-SRC and pix2pix end in black
-    images without normalisation. The structure loss compares one layer, FSeSim's by cosines. The identity loss has the
-    weight 5, which cycle_gan and gc_gan have by default.
+    The discriminator sees colours, thanks to spectral normalisation, which a projected one always has, and shifted
+    images. Generators without normalisation start from the colours of their input, where the method has such generators
+    and a loss that holds them: cut-hDCE, cut-SRC and pix2pix end in black images without normalisation. The structure
+    loss compares one layer, FSeSim's by cosines. The identity loss has the weight 5, which cycle_gan and gc_gan have by
+    default.
     """
     added = "--diff_augment translation --lr 0.0004 --ema 0.995" + (
-        " --normD spectral" if "projected" not in name else " --normD instance")
+        " --normD spectral" if "projected" not in name else " --normD none")
     if name == "pix2pix":
         added += " --netG resnet_9blocks"
     elif name.startswith(("sc-", "cycle_gan", "gc_gan", "cut", "FastCUT")) and name not in ("cut-hDCE", "cut-SRC"):
