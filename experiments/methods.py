@@ -80,21 +80,23 @@ BESIDE = {
 }
 """Each method with the weights, layers and pools of its authors, beside `SMALL`."""
 
+COLLAPSING = ("cut-hDCE", "cut-SRC", "cut-QS-Attn")  # to one colour, without normalisation
+
 
 def with_recipe(name: str, flags: str) -> str:
     """Add what helps short trainings, as far as the method has such flags; see scripts/quickstart.sh.
 
     The discriminator sees colours, thanks to spectral normalisation, which a projected one always has, and shifted
     images. Generators without normalisation start from the colours of their input, where the method has such generators
-    and a loss that holds them: cut-hDCE, cut-SRC and pix2pix end in black images without normalisation. The structure
-    loss compares one layer, FSeSim's by cosines. The identity loss has the weight 5, which cycle_gan and gc_gan have by
-    default.
+    and a loss that holds them: variants of CUT's loss and pix2pix end in images of one colour without normalisation.
+    The structure loss compares one layer, FSeSim's by cosines. The identity loss has the weight 5, which cycle_gan and
+    gc_gan have by default.
     """
     added = "--diff_augment translation --lr 0.0004 --ema 0.995" + (
         " --normD spectral" if "projected" not in name else " --normD none")
     if name == "pix2pix":
         added += " --netG resnet_9blocks"
-    elif name.startswith(("sc-", "cycle_gan", "gc_gan", "cut", "FastCUT")) and name not in ("cut-hDCE", "cut-SRC"):
+    elif name.startswith(("sc-", "cycle_gan", "gc_gan", "cut", "FastCUT")) and name not in COLLAPSING:
         added += " --norm none --init_gain 1 --identity_first 200"
     if "attn_layers" in flags:
         added += " --attn_layers relu3_1" + ("" if "LSeSim" in name or "munit" in name else " --use_norm")
