@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from data import DATASETS, Reading
 from models import MODELS
-from models.base import composite
 from models.precision import prepare
 from models.tiles import Tiling, translate_images
+from models.translation import composite
 from options import TEST, DataFlags, Options, RunFlags, SpeedFlags, TestFlags, parse, recorded_flags
 from util.device import choose_device
 from util.errors import UserError

@@ -22,6 +22,7 @@ from .networks.recognition import recognize_generator
 from .objective import Minimize, Objective, total
 from .structure import Structure
 from .structure_choice import CHOICES
+from .translation import translate_any_size
 
 INPUTS = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B", "A_mask": "mask_A"}
 """Names in a batch, and the names of the same images in a model."""
@@ -275,42 +276,6 @@ class Model(FlagOwner, ABC):
         """Move networks to ``device``; optimizers keep their parameters."""
         for network in (*self.networks.values(), *self.constants.values()):
             network.to(device)
-
-
-def composite(translations: Tensor, inputs: Tensor, mask: Tensor | None) -> Tensor:
-    """Put the inputs [B, C, H, W] where a mask, bool [B, 1, H, W], is black (False), and translations elsewhere.
-
-    Without a mask, return the translations.
-    """
-    return translations if mask is None else torch.where(mask, translations, inputs)
-
-
-def translate_any_size(generator: nn.Module, images: Tensor, *more: Tensor) -> Tensor:
-    """Run a generator on images of any size, whatever multiples and least sides it asks for.
-
-    The output has exactly the input's height and width: what `pad_to_fit` adds is cut off again.
-
-    Args:
-        generator: a module with integer attributes ``multiple`` and ``least_size``, itself such a multiple.
-        images: [B, C, H, W].
-        more: what the generator takes beside them.
-    """
-    height, width = images.shape[2:]
-    multiple, least = int(generator.multiple), int(generator.least_size)  # type: ignore[arg-type]
-    output: Tensor = generator(pad_to_fit(images, multiple, least), *more)
-    return output[:, :, :height, :width]
-
-
-def pad_to_fit(images: Tensor, multiple: int, least: int) -> Tensor:
-    """Bring [B, C, H, W] to sides that are multiples of ``multiple`` and at least ``least``, itself a multiple.
-
-    The right and lower edges are mirrored outwards, or repeated, where the image is too small to mirror.
-    """
-    height, width = images.shape[2:]
-    down, right = (max(side + -side % multiple, least) - side for side in (height, width))
-    if not down and not right:
-        return images
-    return F.pad(images, (0, right, 0, down), mode="reflect" if down < height and right < width else "replicate")
 
 
 def judge(discriminator: nn.Module, real: Tensor, fake: Tensor, *given: Tensor) -> list[Prediction]:

@@ -26,13 +26,14 @@ from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags, flag
 from options.flag import comma_list
 from util.errors import UserError
 
-from .base import Model, composite, pad_to_fit, translate_any_size
+from .base import Model
 from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty, refuse_way_back
 from .image_pool import ImagePool
 from .losses.patch_contrasts import hard_negative_contrast, monce, semantic_relation_loss
 from .losses.patch_nce import PatchNCELoss, mean_over_layers, patch_nce
 from .networks import ResnetGenerator, StyleGAN2Generator, initialize
 from .objective import Minimize, total
+from .translation import composite, pad_to_fit, translate_any_size
 
 PAIRS = (("G_NCE", "real_A", "fake_B"), ("G_NCE_idt", "real_B", "idt_B"))
 """Name of the term, input and translation of each contrastive loss."""

@@ -20,13 +20,14 @@ from torch import Tensor
 from options import DataFlags, Options, TrainFlags, flag, has_crop
 from util.errors import UserError
 
-from .base import Model, composite, translate_any_size
+from .base import Model
 from .building import adam, build_discriminator, build_generator, refuse_one_domain, refuse_penalty, refuse_way_back
 from .image_pool import ImagePool
 from .losses.distances import half_distances, pair_distances
 from .objective import Minimize, total
 from .structure import Pair, PairFeatures, StructureFlags
 from .structure_choice import check_choice, implied_by
+from .translation import composite, translate_any_size
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ class Translation(nn.Module):
     """A generator with what test.py does around it: images of any size -> translations of the same size.
 
     Args:
-        generator: as `models.base.translate_any_size` takes it; it is copied and evaluated: dropout and noise are off,
-            and batch normalisation uses its running statistics.
+        generator: as `translate_any_size` takes it; it is copied and evaluated: dropout and noise are off, and batch
+            normalisation uses its running statistics.
         more: what it takes beside images, kept in the graph: [1, ...], the same for all images.
         uint8: images are [B, H, W, C] of 0 to 255, as most programs have them, instead of [B, C, H, W] in [-1, 1].
     """

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from options import Options, TrainFlags, flag
 
-from .base import Model, composite, translate_any_size
+from .base import Model
 from .building import (
     adam,
     build_discriminator,
@@ -37,6 +37,7 @@ from .image_pool import ImagePool
 from .objective import Minimize, total
 from .structure import Pair, PairFeatures, StructureFlags
 from .structure_choice import check_choice, implied_by
+from .translation import composite, translate_any_size
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ from torch import Tensor
 
 from options import DataFlags, Options, TrainFlags, flag
 
-from .base import pad_to_fit
 from .building import adam, build_discriminator
 from .image_pool import ImagePool
 from .networks.munit import MunitGenerator
 from .objective import Minimize, total
 from .styles import StyleDimFlags, StyledModel, initialize_munit, munit_generator, read_style, style_encoder
+from .translation import pad_to_fit
 
 
 @dataclass(frozen=True)

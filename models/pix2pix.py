@@ -17,9 +17,10 @@ from torch import Tensor
 from options import DataFlags, Options, TrainFlags, flag
 from util.errors import UserError
 
-from .base import Model, translate_any_size
+from .base import Model
 from .building import adam, build_discriminator, build_generator, refuse_pool_and_penalty, refuse_way_back
 from .objective import Minimize, total
+from .translation import translate_any_size
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from torch import Tensor
 from options import DataFlags, NetworkFlags, Options, RunFlags, TestFlags, TrainFlags, flag, has_crop
 from util.errors import UserError
 
-from .base import Model, pad_to_fit, translate_any_size
+from .base import Model
 from .building import adam, refuse_one_domain, refuse_pool_and_penalty, refuse_way_back
 from .cut import ContrastFlags
 from .image_pool import PreviousImages
@@ -40,6 +40,7 @@ from .networks.bridge import BridgeGenerator, ScaleAndShift, TimeDiscriminator
 from .objective import Minimize, Objective, total
 from .structure import Pair, PairFeatures, StructureFlags
 from .structure_choice import check_choice, implied_by
+from .translation import pad_to_fit, translate_any_size
 
 BLOCKS = {"resnet_9blocks": 9, "resnet_6blocks": 6}
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from options import DataFlags, Options, TrainFlags, flag
 from util.errors import UserError
 
-from .base import Model, composite, translate_any_size
+from .base import Model
 from .building import (
     adam,
     build_discriminator,
@@ -29,6 +29,7 @@ from .losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss,
 from .networks.features import VGG16
 from .objective import Minimize, total
 from .structure import Pair, PairFeatures, Structure, StructureFlags, check_structure
+from .translation import composite, translate_any_size
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from options import DataFlags, NetworkFlags, Options, RunFlags, TrainFlags, flag
 from util.errors import UserError
 from util.images import load_normalized
 
-from .base import Model, pad_to_fit, translate_any_size
+from .base import Model
 from .building import refuse_one_domain, refuse_penalty, refuse_way_back
 from .networks import initialize
 from .networks.munit import MunitGenerator, StyleEncoder
+from .translation import pad_to_fit, translate_any_size
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from options.flag import plain_name
 from util.errors import UserError
 from util.state_dicts import AVERAGE, has_network
 
-from .base import Model, translate_any_size
+from .base import Model
 from .building import build_generator, is_reversed, refuse_way_back
 from .objective import Minimize
+from .translation import translate_any_size
 
 MORE_INPUTS = {"style_dim": "a style", "num_timesteps": "steps"}
 """Flags of models whose generators take more than images, and what these need."""

@@ -31,8 +31,9 @@ from torch import Tensor, nn
 from options import DataFlags, Options, SpeedFlags, TestFlags
 from util.errors import UserError
 
-from .base import Model, pad_to_fit
+from .base import Model
 from .shared_norms import Unmeasured, shared_norms
+from .translation import pad_to_fit
 
 RAMP = 16  # pixels over which one tile gives way to the next
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 import export as program
 from models import MODELS, Model
-from models.base import pad_to_fit, translate_any_size
 from models.exporting import FORMATS, Translation, padded_places
 from models.networks import create_generator
+from models.translation import pad_to_fit, translate_any_size
 from training.checkpoints import save_checkpoint
 
 GENERATORS = {

@@ -15,11 +15,11 @@ from tiny import train_options, train_step
 from torch import Tensor, nn
 
 from models import structure as structure_module
-from models.base import translate_any_size
 from models.image_pool import ImagePool
 from models.losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
 from models.networks import GENERATORS, VGG16Features, create_generator
 from models.sc import SpatialCorrelativeModel
+from models.translation import translate_any_size
 from util.errors import UserError
 
 Size = tuple[int, int]

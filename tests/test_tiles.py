@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.base import translate_any_size
 from models.networks import initialize
 from models.networks.resnet import ResnetGenerator
 from models.tiles import RAMP, Tiling, blend_weights, tile_starts, translate_tiled
+from models.translation import translate_any_size
 
 CPU = torch.device("cpu")
 RADIUS = 29  # of the generator below; see test_the_radius_is_what_the_tests_assume
