@@ -22,7 +22,7 @@ from models.losses.gan import gan_loss
 from models.networks import initialize
 from models.networks.blocks import Upsample
 from models.networks.vgg import LAYERS, VGG16Features, layer_channels
-from models.structure import StructureFlags, layer_names
+from models.structure_flags import StructureFlags, layer_names
 from options import Options, TrainFlags
 from spatial_correlative import similarity_head
 from util.errors import UserError

@@ -21,7 +21,7 @@ from .networks import MinibatchDeviation
 from .networks.recognition import recognize_generator
 from .objective import Minimize, Objective, total
 from .structure import Structure
-from .structure_choice import CHOICES
+from .structure_flags import CHOICES
 from .translation import translate_any_size
 
 INPUTS = {"A": "real_A", "B": "real_B", "A_aug": "aug_A", "B_aug": "aug_B", "A_mask": "mask_A"}

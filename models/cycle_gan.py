@@ -27,8 +27,8 @@ from .base import Model
 from .building import adam, build_discriminator, build_generator, is_reversed, refuse_one_domain, refuse_penalty
 from .image_pool import ImagePool
 from .objective import Minimize, total
-from .structure import Pair, PairFeatures, StructureFlags
-from .structure_choice import check_choice, implied_by
+from .structure import Pair, PairFeatures
+from .structure_flags import StructureFlags, check_choice, implied_by
 from .translation import composite, translate_any_size
 
 

@@ -25,8 +25,8 @@ from .building import adam, build_discriminator, build_generator, refuse_one_dom
 from .image_pool import ImagePool
 from .losses.distances import half_distances, pair_distances
 from .objective import Minimize, total
-from .structure import Pair, PairFeatures, StructureFlags
-from .structure_choice import check_choice, implied_by
+from .structure import Pair, PairFeatures
+from .structure_flags import StructureFlags, check_choice, implied_by
 from .translation import composite, translate_any_size
 
 

@@ -35,8 +35,8 @@ from .building import (
 )
 from .image_pool import ImagePool
 from .objective import Minimize, total
-from .structure import Pair, PairFeatures, StructureFlags
-from .structure_choice import check_choice, implied_by
+from .structure import Pair, PairFeatures
+from .structure_flags import StructureFlags, check_choice, implied_by
 from .translation import composite, translate_any_size
 
 

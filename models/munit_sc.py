@@ -25,7 +25,8 @@ from .building import adam, build_discriminator, refuse_identity_of_other_channe
 from .image_pool import ImagePool
 from .losses.mode_seeking import mode_seeking_loss
 from .objective import Minimize, total
-from .structure import Pair, PairFeatures, Structure, StructureFlags, check_structure
+from .structure import Pair, PairFeatures, Structure
+from .structure_flags import StructureFlags, check_structure
 from .styles import StyleDimFlags, StyledModel, initialize_munit
 
 

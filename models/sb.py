@@ -38,8 +38,8 @@ from .losses.patch_nce import PatchNCELoss
 from .networks import initialize
 from .networks.bridge import BridgeGenerator, ScaleAndShift, TimeDiscriminator
 from .objective import Minimize, Objective, total
-from .structure import Pair, PairFeatures, StructureFlags
-from .structure_choice import check_choice, implied_by
+from .structure import Pair, PairFeatures
+from .structure_flags import StructureFlags, check_choice, implied_by
 from .translation import pad_to_fit, translate_any_size
 
 BLOCKS = {"resnet_9blocks": 9, "resnet_6blocks": 6}

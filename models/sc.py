@@ -28,7 +28,8 @@ from .image_pool import ImagePool
 from .losses.perceptual import PERCEPTUAL_LAYERS, STYLE_LAYERS, perceptual_loss, style_loss
 from .networks.features import VGG16
 from .objective import Minimize, total
-from .structure import Pair, PairFeatures, Structure, StructureFlags, check_structure
+from .structure import Pair, PairFeatures, Structure
+from .structure_flags import StructureFlags, check_structure
 from .translation import composite, translate_any_size
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import test as translation
 from models.cycle_gan import CycleFlags, CycleModel
-from models.structure import StructureFlags
+from models.structure_flags import StructureFlags
 from options import TrainFlags
 from spatial_correlative import self_similarity, structure_distance
 from train import train

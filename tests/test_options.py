@@ -16,7 +16,7 @@ import pytest
 from data import DATASETS, AugmentFlags
 from models import MODELS
 from models.sc import SpatialFlags
-from models.structure import StructureFlags
+from models.structure_flags import StructureFlags
 from options import (
     REQUIRED,
     TEST,

@@ -14,7 +14,7 @@ import evaluate
 from data import DATASETS
 from datasets.sources import SOURCES
 from models import MODELS
-from models.structure import StructureFlags
+from models.structure_flags import StructureFlags
 from options import TEST, TRAIN, DataFlags, Options, RunFlags, parse
 
 SCRIPTS = sorted({path.stem for path in (ROOT / "scripts/paper").glob("*.sh")} - {"common", "miniature"})

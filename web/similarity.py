@@ -8,7 +8,7 @@ from torch import Tensor
 
 from evaluation.structure_measures import StructureMeasures
 from evaluation.trained_heads import load_heads
-from models.structure import layer_names
+from models.structure_flags import layer_names
 from util.device import choose_device
 from util.state_dicts import state_path
 
