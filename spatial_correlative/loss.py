@@ -1,7 +1,12 @@
 """Spatially-correlative losses: structure as the pattern of an image's similarity to itself.
 
 C. Zheng, T.-J. Cham, J. Cai: "The Spatially-Correlative Loss for Various Image Translation Tasks",
-CVPR 2021, arXiv 2104.00854. This file needs only torch, so it can be copied into any project.
+CVPR 2021, arXiv 2104.00854. This file needs only torch, so it can be copied into any project. It follows the paper:
+
+    self_similarity             S, the similarity of a query position to the positions around it (section 3.1)
+    structure_distance          FSeSim: compares S of an image with S of its translation (equation 3)
+    contrastive_loss            LSeSim: trains the features of S (equation 5)
+    SpatialCorrelativeLoss      both, for several layers of features
 
 FSeSim compares self-similarity maps of fixed features (VGG16's relu3_1 and relu4_1, say). In a training loop:
 
@@ -16,8 +21,8 @@ FSeSim compares self-similarity maps of fixed features (VGG16's relu3_1 and relu
         loss.backward()
         optimizer.step()
 
-LSeSim passes the features through learned heads first. Create the loss with ``head_channels=(256, 512)``, give
-``structure.heads`` an optimizer of their own, and before each generator step minimise
+LSeSim first passes the features through learned heads, two 1x1 convolutions for each layer. Create the loss with
+``head_channels=(256, 512)``, and give ``structure.heads`` an optimizer. Before each generator step, minimise
 ``structure.contrast(features(photo), features(jittered_photo), features(other_painting))``.
 """
 
@@ -62,15 +67,8 @@ def sample_positions(
     return torch.randperm(size, generator=generator, device=device)[:count]
 
 
-def _random_rows(
-    rows: int, size: int, count: int, device: torch.device | str, generator: torch.Generator | None = None
-) -> Tensor:
-    """Draw positions without replacement, ``rows`` times: [rows, N]."""
-    return torch.rand(rows, size, generator=generator, device=device).topk(min(count, size)).indices
-
-
 def window_positions(positions: Tensor, height: int, width: int, patch_size: int) -> Tensor:
-    """The flat positions of the window that holds each query, moved inside the map where it would stick out.
+    """Return the positions of the window around each query, moved inside the map where it would stick out.
 
     Args:
         positions: LongTensor [N] or [B, N] of flat row-major query positions.
@@ -78,7 +76,7 @@ def window_positions(positions: Tensor, height: int, width: int, patch_size: int
         patch_size: side p of the window.
 
     Returns:
-        LongTensor [N, p * p] or [B, N, p * p], row-major inside each window.
+        LongTensor [N, p * p] or [B, N, p * p] of flat positions, row-major inside each window.
     """
     top = (positions // width - patch_size // 2).clamp(0, height - patch_size)  # [N] or [B, N]
     left = (positions % width - patch_size // 2).clamp(0, width - patch_size)
@@ -90,13 +88,10 @@ def window_positions(positions: Tensor, height: int, width: int, patch_size: int
 def self_similarity(
     features: Tensor, positions: Tensor | None = None, *, patch_size: int, normalize: bool = False
 ) -> Tensor:
-    """Similarity of each query position to the positions around it (section 3.1 of the paper).
+    """Compute the similarity of each query position to the positions around it, its keys (section 3.1 of the paper).
 
-    The features are centred per channel. With ``normalize`` the similarity is the cosine, in [-1, 1]; without,
-    it is ``tanh(q . k / (10 C))``, as in the published code.
-
-    All N x HW products are one matrix product, from which each query's window is gathered: cheaper than cutting
-    the windows out, because the products cost less than copying C channels of every window.
+    The features are centred: minus their mean over the positions. The similarity of a query q and a key k is
+    ``tanh(q . k / (10 C))``, as in the published code, or with ``normalize`` their cosine, in [-1, 1].
 
     Args:
         features: [B, C, H, W].
@@ -116,8 +111,7 @@ def self_similarity(
         >>> self_similarity(torch.randn(2, 256, 64, 48), torch.tensor([0, 9]), patch_size=32).shape
         torch.Size([2, 2, 1024])
     """
-    if features.dim() != 4 or not features.numel():
-        raise ValueError(f"features must be [B, C, H, W] and not empty, not of shape {list(features.shape)}")
+    _require_features("features", features)
     if patch_size < 1:
         raise ValueError(f"patch_size must be at least 1, not {patch_size}")
     batch, channels, height, width = features.shape
@@ -127,13 +121,15 @@ def self_similarity(
         features = features if features.dtype == torch.float64 else features.float()
         # A sum instead of the mean, added instead of subtracted: two passes over all features less in backward.
         features = features + features.sum(dim=(2, 3), keepdim=True) / -(height * width)
-        features = F.normalize(features, dim=1) if normalize else features
+        if normalize:
+            features = F.normalize(features, dim=1)
         queries = features.flatten(2)  # [B, C, HW]
         if positions is not None:
             queries = (queries.index_select(2, positions) if positions.dim() == 1  # [B, C, N]
                        else queries.gather(2, positions[:, None].expand(-1, channels, -1)))
         if not normalize:
             queries = queries / (10 * channels)  # here and not in the products, of which there are many more
+        # All products, and then those of each window: cheaper than to copy C channels of every window.
         similarity = _products(queries, features)  # [B, N, HW]
         if positions is not None and patch_size < min(height, width):
             window = window_positions(positions, height, width, patch_size)  # [N, P] or [B, N, P]
@@ -141,34 +137,11 @@ def self_similarity(
         return similarity if normalize else torch.tanh(similarity)
 
 
-def _require_positions(positions: Tensor, batch: int) -> None:
-    """Refuse query positions that are not a LongTensor [N] or [B, N]."""
-    if positions.dtype != torch.long:
-        raise ValueError(f"positions must be of dtype torch.long, not {positions.dtype}")
-    if positions.dim() != 1 and (positions.dim() != 2 or len(positions) != batch):
-        raise ValueError(f"positions must be [N] or [B, N] with B = {batch}, not of shape {list(positions.shape)}")
-
-
-def _no_autocast(tensor: Tensor) -> AbstractContextManager[object]:
-    """Disable autocast on the tensor's device; the meta device has none."""
-    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)
-
-
-def _products(queries: Tensor, features: Tensor) -> Tensor:
-    """Scalar products of [B, C, N] with each position of [B, C, H, W]: [B, N, HW]."""
-    if features.device.type != "cpu" or features.dtype != torch.float32:
-        return queries.mT @ features.flatten(2)
-    # The same as a convolution whose kernels are the queries: CPUs have faster code for it.
-    batch, channels, height, width = features.shape
-    kernels = queries.mT.reshape(-1, channels, 1, 1)
-    return F.conv2d(features.reshape(1, -1, height, width), kernels, groups=batch).view(batch, -1, height * width)
-
-
 def structure_distance(
     source: Tensor, target: Tensor, *, mode: Mode = "cos", normalize: bool = False, weights: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Distance between two self-similarity maps at the target's strongest quarter of entries (equation 3).
+    """Compare two self-similarity maps at the target's strongest quarter of entries (equation 3).
 
     Of each row only the entries count where the target is at least its (P // 4 + 1)-th largest value; ties are
     kept. The selection carries no gradient, the values do. The criterion is L1 for normalized maps and smooth L1
@@ -193,20 +166,208 @@ def structure_distance(
     source, target = _strongest(source, target)
     criterion = F.l1_loss if normalize else F.smooth_l1_loss
     if mode == "cos":
-        source = _row_cosine(source, target)  # [B, N]
-        target = torch.ones_like(source)
+        cosine = _row_cosine(source, target)  # [B, N]
+        distances = criterion(cosine, torch.ones_like(cosine), reduction="none")
     elif mode == "l1":
         count = target.shape[-1]
         if count < 4:
             raise ValueError(f"mode 'l1' needs at least four keys a query, these maps have {count}")
         scale = count / (count // 4)
-        source, target = scale * source, scale * target
+        distances = criterion(scale * source, scale * target, reduction="none").mean(dim=2)
     else:
         raise ValueError(f"mode '{mode}' is unknown; choose one of: cos, l1")
-    if weights is None and reduction == "mean":
-        return criterion(source, target)
-    distances = criterion(source, target, reduction="none")
-    return _reduce(distances.mean(dim=2) if mode == "l1" else distances, weights, reduction)
+    return _reduce(distances, weights, reduction)
+
+
+def structure_cosine(source: Tensor, target: Tensor, *, whole_rows: bool = False) -> Tensor:
+    """Compute the cosine of two self-similarity maps at each query, which mode ``cos`` of `structure_distance` uses.
+
+    Args:
+        source, target: self-similarity maps [B, N, P] at the same positions.
+        whole_rows: look at all entries, not only at the target's strongest quarter.
+
+    Returns:
+        [B, N]: the cosine of the rows, in [-1, 1].
+
+    Raises:
+        ValueError: maps of different shape or other than [B, N, P], or empty ones.
+    """
+    _require_maps(source, target)
+    return _row_cosine(source, target) if whole_rows else _row_cosine(*_strongest(source, target))
+
+
+def contrastive_loss(
+    source: Tensor, positive: Tensor, other: Tensor, *, temperature: float = 0.07, weights: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Compute InfoNCE over self-similarity rows: a query must recognise itself in the positive's map (equation 5).
+
+    Rows are L2-normalised. The logits of query i are the products of the source's row i with the positive's rows and
+    with the other image's rows, and of the positive's row i with the other image's rows. The answer is i.
+
+    Args:
+        source, positive, other: self-similarity maps [B, N, P] at the same positions; the first two of one scene.
+        temperature: tau; the logits are divided by it.
+        weights, reduction: see `structure_distance`.
+
+    Returns:
+        Scalar cross-entropy, averaged over B and N, or [B, N] for ``none``.
+
+    Raises:
+        ValueError: maps of different shape or other than [B, N, P], empty ones, an unknown reduction, or weights of
+            another shape or below 0.
+    """
+    _require_maps(source, positive, other)
+    batch, count, _ = source.shape
+    with _no_autocast(source):
+        logits = (_cosines(source, positive, other) / temperature).flatten(0, 1)  # [B * N, 3 * N]
+    answers = torch.arange(count, device=source.device).repeat(batch)
+    return _reduce(F.cross_entropy(logits, answers, reduction="none").view(batch, count), weights, reduction)
+
+
+def similarity_head(channels: int) -> nn.Sequential:
+    """Build the head of a layer for LSeSim: two 1x1 convolutions, [B, C, H, W] to [B, max(32, C // 4), H, W]."""
+    width = max(32, channels // 4)
+    return nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
+
+
+class SpatialCorrelativeLoss(nn.Module):
+    """FSeSim and, with heads, LSeSim over several layers of features; the loss is the mean over the layers.
+
+    Args:
+        patch_count: number N of query positions, drawn at each call; None: every position.
+        patch_size: side of the window of keys around a query.
+        mode: ``cos`` or ``l1``, see `structure_distance`.
+        normalize: see `self_similarity`.
+        temperature: see `contrastive_loss`.
+        head_channels: the layers' channels, for LSeSim; None for FSeSim.
+    """
+
+    def __init__(
+        self, *, patch_count: int | None = 256, patch_size: int = 64, mode: Mode = "cos", normalize: bool = False,
+        temperature: float = 0.07, head_channels: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.patch_count, self.patch_size = patch_count, patch_size
+        self.mode: Mode = mode
+        self.normalize, self.temperature = normalize, temperature
+        self.heads = nn.ModuleList(similarity_head(channels) for channels in head_channels or ())
+
+    def forward(
+        self, source: Sequence[Tensor], target: Sequence[Tensor], positions: Sequence[Tensor | None] | None = None
+    ) -> Tensor:
+        """Compute the structure distance between two images.
+
+        Args:
+            source, target: the layers' features, each [B, C, H, W], of an image and of its translation.
+            positions: query positions [N] or [B, N] of each layer, instead of random ones; None in it: every position.
+
+        Raises:
+            ValueError: a tensor in the place of a list, features that are not [B, C, H, W] or are empty, or images
+                that differ in layers, batch, height or width.
+        """
+        _require_layers(source=source, target=target)
+        positions = self.sample(source) if positions is None else positions
+        distance = partial(structure_distance, mode=self.mode, normalize=self.normalize)
+        return _mean_over_layers(distance, self.maps(source, positions), self.maps(target, positions))
+
+    def contrast(
+        self, source: Sequence[Tensor], positive: Sequence[Tensor], other: Sequence[Tensor],
+        positions: Sequence[Tensor | None] | None = None,
+    ) -> Tensor:
+        """Compute the loss that trains the heads; arguments and errors as in `forward` and `contrastive_loss`."""
+        _require_layers(source=source, positive=positive, other=other)
+        positions = self.sample(source) if positions is None else positions
+        return self.contrast_maps(*(self.maps(features, positions) for features in (source, positive, other)))
+
+    def contrast_maps(self, source: Sequence[Tensor], positive: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
+        """Compute `contrast` of the layers' self-similarity maps, of which one may take part in several comparisons."""
+        return _mean_over_layers(partial(contrastive_loss, temperature=self.temperature), source, positive, other)
+
+    def sample(self, features: Sequence[Tensor]) -> list[Tensor | None]:
+        """Draw query positions for each layer's map; None: every position."""
+        if self.patch_count is None:
+            return [None] * len(features)
+        if features[0].device.type == "cuda":  # by fewer kernels: the layers of one size together
+            sizes = [f.shape[2] * f.shape[3] for f in features]
+            drawn = {size: list(_random_rows(sizes.count(size), size, self.patch_count, features[0].device))
+                     for size in dict.fromkeys(sizes)}
+            return [drawn[size].pop(0) for size in sizes]
+        return [sample_positions(f.shape[2], f.shape[3], self.patch_count, device=f.device) for f in features]
+
+    def maps(self, features: Sequence[Tensor], positions: Sequence[Tensor | None]) -> list[Tensor]:
+        """Compute the self-similarity map [B, N, P] of each layer, through the layer's head where there is one."""
+        if self.heads:
+            features = [head(f) for head, f in zip(self.heads, features, strict=True)]
+        return [self_similarity(f, p, patch_size=self.patch_size, normalize=self.normalize)
+                for f, p in zip(features, positions, strict=True)]
+
+
+# Steps of the functions above.
+
+
+def _random_rows(
+    rows: int, size: int, count: int, device: torch.device | str, generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw positions without replacement, ``rows`` times: [rows, N]."""
+    return torch.rand(rows, size, generator=generator, device=device).topk(min(count, size)).indices
+
+
+def _products(queries: Tensor, features: Tensor) -> Tensor:
+    """Compute the scalar products of [B, C, N] with each position of [B, C, H, W]: [B, N, HW]."""
+    if features.device.type != "cpu" or features.dtype != torch.float32:
+        return queries.mT @ features.flatten(2)
+    # The same as a convolution whose kernels are the queries: CPUs have faster code for it.
+    batch, channels, height, width = features.shape
+    kernels = queries.mT.reshape(-1, channels, 1, 1)
+    return F.conv2d(features.reshape(1, -1, height, width), kernels, groups=batch).view(batch, -1, height * width)
+
+
+def _strongest(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Set both maps [B, N, P] to zero where the target is not in the strongest quarter of its row."""
+    _require_maps(source, target)
+    kept = target >= _kth_largest(target.detach(), target.shape[-1] // 4 + 1)
+    return source * kept, target * kept
+
+
+def _kth_largest(maps: Tensor, k: int) -> Tensor:
+    """Find the k-th largest entry of each row: [B, N, P] -> [B, N, 1]."""
+    if maps.device.type == "cuda":  # one kernel instead of seven; it is missing on Apple GPUs
+        return maps.kthvalue(maps.shape[-1] - k + 1, keepdim=True).values
+    return maps.topk(k, sorted=False).values.amin(dim=-1, keepdim=True)
+
+
+def _row_cosine(source: Tensor, target: Tensor) -> Tensor:
+    """Compute the cosine of each row with the row at its place: [B, N, P] twice -> [B, N]."""
+    norms = source.norm(dim=-1).clamp(min=1e-8) * target.norm(dim=-1).clamp(min=1e-8)
+    cosine: Tensor = (source * target).sum(dim=-1) / norms
+    return cosine
+
+
+def _cosines(source: Tensor, positive: Tensor, other: Tensor) -> Tensor:
+    """Compute the cosines of all rows of source and positive, source and other, positive and other: [B, N, 3 * N].
+
+    Products are divided by norms, which costs less than to normalise the rows, each longer than there are rows.
+    """
+    s, p, o = torch.stack([rows.norm(dim=2) for rows in (source, positive, other)]).clamp(min=1e-12)  # [B, N] each
+    norms = torch.stack([s, s, p], dim=2)[..., None] * torch.stack([p, o, o], dim=1)[:, None]  # [B, N, 3, N]
+    products = torch.stack([source @ positive.mT, source @ other.mT, positive @ other.mT], dim=2)
+    return (products / norms).flatten(2)
+
+
+def _mean_over_layers(loss: Callable[..., Tensor], *images: Sequence[Tensor]) -> Tensor:
+    """Compute the mean over the layers of a loss of the images' maps; the loss takes ``reduction="none"``.
+
+    Layers whose maps have one shape are one batch.
+    """
+    layers_of: dict[tuple[int, ...], list[tuple[Tensor, ...]]] = {}
+    for maps in zip(*images, strict=True):
+        layers_of.setdefault(tuple(maps[0].shape), []).append(maps)
+    losses = [loss(*(of[0] if len(of) == 1 else torch.cat(of) for of in zip(*layers, strict=True)), reduction="none")
+              for layers in layers_of.values()]
+    if len({of.shape[1] for of in losses}) > 1:
+        losses = [of.mean(dim=1) for of in losses]  # a layer counts as the others, however many queries it has
+    return (losses[0] if len(losses) == 1 else torch.cat(losses)).mean()
 
 
 def _reduce(losses: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
@@ -234,35 +395,27 @@ def _has_negative(weights: Tensor) -> bool:
         return False
 
 
-def structure_cosine(source: Tensor, target: Tensor, *, whole_rows: bool = False) -> Tensor:
-    """Cosine of two self-similarity maps at each query, which mode ``cos`` of `structure_distance` compares with 1.
-
-    Args:
-        source, target: self-similarity maps [B, N, P] at the same positions.
-        whole_rows: look at all entries, not at the target's strongest quarter alone.
-
-    Returns:
-        [B, N]: the cosine of the rows, in [-1, 1].
-
-    Raises:
-        ValueError: maps of different shape or other than [B, N, P], or empty ones.
-    """
-    _require_maps(source, target)
-    return _row_cosine(source, target) if whole_rows else _row_cosine(*_strongest(source, target))
+def _no_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    """Disable autocast on the tensor's device; the meta device has none."""
+    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)
 
 
-def _strongest(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Both maps [B, N, P] with zeros wherever the target is not among its row's strongest quarter."""
-    _require_maps(source, target)
-    kept = target >= _kth_largest(target.detach(), target.shape[-1] // 4 + 1)
-    return source * kept, target * kept
+# Checks of arguments.
 
 
-def _kth_largest(maps: Tensor, k: int) -> Tensor:
-    """The k-th largest entry of each row: [B, N, P] -> [B, N, 1]."""
-    if maps.device.type == "cuda":  # one kernel instead of seven; it is missing on Apple GPUs
-        return maps.kthvalue(maps.shape[-1] - k + 1, keepdim=True).values
-    return maps.topk(k, sorted=False).values.amin(dim=-1, keepdim=True)
+def _require_features(name: str, features: Tensor) -> None:
+    """Refuse features that are not [B, C, H, W] or are empty."""
+    if features.dim() != 4 or not features.numel():
+        raise ValueError(f"{name} must be features [B, C, H, W] that are not empty, not of shape "
+                         f"{list(features.shape)}")
+
+
+def _require_positions(positions: Tensor, batch: int) -> None:
+    """Refuse query positions that are not a LongTensor [N] or [B, N]."""
+    if positions.dtype != torch.long:
+        raise ValueError(f"positions must be of dtype torch.long, not {positions.dtype}")
+    if positions.dim() != 1 and (positions.dim() != 2 or len(positions) != batch):
+        raise ValueError(f"positions must be [N] or [B, N] with B = {batch}, not of shape {list(positions.shape)}")
 
 
 def _require_maps(*maps: Tensor) -> None:
@@ -274,56 +427,7 @@ def _require_maps(*maps: Tensor) -> None:
         raise ValueError(f"maps must be [B, N, P] and not empty, not of shape {shapes[0]}")
 
 
-def _row_cosine(source: Tensor, target: Tensor) -> Tensor:
-    """The cosine of each row with the row at its place: [B, N, P] twice -> [B, N]."""
-    norms = source.norm(dim=-1).clamp(min=1e-8) * target.norm(dim=-1).clamp(min=1e-8)
-    cosine: Tensor = (source * target).sum(dim=-1) / norms
-    return cosine
-
-
-def contrastive_loss(
-    source: Tensor, positive: Tensor, other: Tensor, *, temperature: float = 0.07, weights: Tensor | None = None,
-    reduction: Reduction = "mean",
-) -> Tensor:
-    """InfoNCE over self-similarity rows: a query must recognise itself in the positive's map (equation 5).
-
-    Rows are L2-normalised; the logits of query i are its products with the positive's rows, with the other
-    image's rows, and those of the positive's row i with the other image's rows. The answer is i.
-
-    Args:
-        source, positive, other: self-similarity maps [B, N, P] at the same positions; the first two of one scene.
-        temperature: tau; the logits are divided by it.
-        weights, reduction: see `structure_distance`.
-
-    Returns:
-        Scalar cross-entropy, averaged over B and N, or [B, N] for ``none``.
-
-    Raises:
-        ValueError: maps of different shape or other than [B, N, P], empty ones, an unknown reduction, or weights of
-            another shape or below 0.
-    """
-    _require_maps(source, positive, other)
-    batch, count, _ = source.shape
-    with _no_autocast(source):
-        logits = (_cosines(source, positive, other) / temperature).flatten(0, 1)  # [B * N, 3 * N]
-    answers = torch.arange(count, device=source.device).repeat(batch)
-    if weights is None and reduction == "mean":
-        return F.cross_entropy(logits, answers)
-    return _reduce(F.cross_entropy(logits, answers, reduction="none").view(batch, count), weights, reduction)
-
-
-def _cosines(source: Tensor, positive: Tensor, other: Tensor) -> Tensor:
-    """The cosines of all rows of source and positive, source and other, positive and other: [B, N, 3 * N].
-
-    Products are divided by norms, which costs less than to normalise the rows, each longer than there are rows.
-    """
-    s, p, o = torch.stack([rows.norm(dim=2) for rows in (source, positive, other)]).clamp(min=1e-12)  # [B, N] each
-    norms = torch.stack([s, s, p], dim=2)[..., None] * torch.stack([p, o, o], dim=1)[:, None]  # [B, N, 3, N]
-    products = torch.stack([source @ positive.mT, source @ other.mT, positive @ other.mT], dim=2)
-    return (products / norms).flatten(2)
-
-
-def _require_features(**images: Sequence[Tensor]) -> None:
+def _require_layers(**images: Sequence[Tensor]) -> None:
     """Refuse features that cannot be compared position by position; errors name the images by their keywords."""
     for name, layers in images.items():
         if isinstance(layers, Tensor):
@@ -332,104 +436,8 @@ def _require_features(**images: Sequence[Tensor]) -> None:
         if not layers:
             raise ValueError(f"{name} has no layers: it must be a list with the features [B, C, H, W] of each layer")
         for features in layers:
-            if features.dim() != 4 or not features.numel():
-                raise ValueError(f"{name} must hold features [B, C, H, W] that are not empty, not of shape "
-                                 f"{list(features.shape)}")
+            _require_features(f"each layer of {name}", features)
     sizes = {name: [[len(f), *f.shape[2:]] for f in layers] for name, layers in images.items()}
     if any(size != next(iter(sizes.values())) for size in sizes.values()):
         raise ValueError("the images' features must agree in layers, batch, height and width, but [B, H, W] of each "
                          f"layer is {', '.join(f'{size} in {name}' for name, size in sizes.items())}")
-
-
-def _mean_over_layers(loss: Callable[..., Tensor], *images: Sequence[Tensor]) -> Tensor:
-    """The mean over the layers of a loss of the images' maps, which is given ``reduction="none"``.
-
-    Layers whose maps have one shape are one batch.
-    """
-    layers_of: dict[tuple[int, ...], list[tuple[Tensor, ...]]] = {}
-    for maps in zip(*images, strict=True):
-        layers_of.setdefault(tuple(maps[0].shape), []).append(maps)
-    losses = [loss(*(of[0] if len(of) == 1 else torch.cat(of) for of in zip(*layers, strict=True)), reduction="none")
-              for layers in layers_of.values()]
-    if len({of.shape[1] for of in losses}) == 1:  # as many queries in each layer: one mean
-        return (losses[0] if len(losses) == 1 else torch.cat(losses)).mean()
-    counts = [len(layers) for layers in layers_of.values()]
-    return torch.stack([count * of.mean() for count, of in zip(counts, losses, strict=True)]).sum() / sum(counts)
-
-
-def similarity_head(channels: int) -> nn.Sequential:
-    """The learned part of LSeSim for one layer: two 1x1 convolutions, [B, C, H, W] to [B, max(32, C // 4), H, W]."""
-    width = max(32, channels // 4)
-    return nn.Sequential(nn.Conv2d(channels, width, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
-
-
-class SpatialCorrelativeLoss(nn.Module):
-    """FSeSim and, with heads, LSeSim over several layers of features; the loss is the mean over the layers.
-
-    Args:
-        patch_count: number N of query positions, drawn anew at each call; None: every position.
-        patch_size: side of the window of keys around a query.
-        mode: ``cos`` or ``l1``, see `structure_distance`.
-        normalize: see `self_similarity`.
-        temperature: see `contrastive_loss`.
-        head_channels: the layers' channels, for LSeSim; None for FSeSim.
-    """
-
-    def __init__(
-        self, *, patch_count: int | None = 256, patch_size: int = 64, mode: Mode = "cos", normalize: bool = False,
-        temperature: float = 0.07, head_channels: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__()
-        self.patch_count, self.patch_size = patch_count, patch_size
-        self.mode: Mode = mode
-        self.normalize, self.temperature = normalize, temperature
-        self.heads = nn.ModuleList(similarity_head(channels) for channels in head_channels or ())
-
-    def forward(
-        self, source: Sequence[Tensor], target: Sequence[Tensor], positions: Sequence[Tensor | None] | None = None
-    ) -> Tensor:
-        """Structure distance between two images.
-
-        Args:
-            source, target: the layers' features, each [B, C, H, W], of an image and of its translation.
-            positions: query positions [N] or [B, N] of each layer, instead of random ones; None in it: every position.
-
-        Raises:
-            ValueError: a tensor in the place of a list, features that are not [B, C, H, W] or are empty, or images
-                that differ in layers, batch, height or width.
-        """
-        _require_features(source=source, target=target)
-        positions = self.sample(source) if positions is None else positions
-        distance = partial(structure_distance, mode=self.mode, normalize=self.normalize)
-        return _mean_over_layers(distance, self.maps(source, positions), self.maps(target, positions))
-
-    def contrast(
-        self, source: Sequence[Tensor], positive: Sequence[Tensor], other: Sequence[Tensor],
-        positions: Sequence[Tensor | None] | None = None,
-    ) -> Tensor:
-        """Contrastive loss that trains the heads; arguments and errors as in `forward` and `contrastive_loss`."""
-        _require_features(source=source, positive=positive, other=other)
-        positions = self.sample(source) if positions is None else positions
-        return self.contrast_maps(*(self.maps(features, positions) for features in (source, positive, other)))
-
-    def contrast_maps(self, source: Sequence[Tensor], positive: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-        """`contrast` of self-similarity maps, for a map that takes part in several comparisons."""
-        return _mean_over_layers(partial(contrastive_loss, temperature=self.temperature), source, positive, other)
-
-    def sample(self, features: Sequence[Tensor]) -> list[Tensor | None]:
-        """Random query positions for each layer's map."""
-        if self.patch_count is None:
-            return [None] * len(features)
-        if features[0].device.type == "cuda":  # by fewer kernels: the layers of one size together
-            sizes = [f.shape[2] * f.shape[3] for f in features]
-            drawn = {size: iter(_random_rows(sizes.count(size), size, self.patch_count, features[0].device).unbind())
-                     for size in dict.fromkeys(sizes)}
-            return [next(drawn[size]) for size in sizes]
-        return [sample_positions(f.shape[2], f.shape[3], self.patch_count, device=f.device) for f in features]
-
-    def maps(self, features: Sequence[Tensor], positions: Sequence[Tensor | None]) -> list[Tensor]:
-        """Self-similarity map [B, N, P] of each layer, through the layer's head where there is one."""
-        if self.heads:
-            features = [head(f) for head, f in zip(self.heads, features, strict=True)]
-        return [self_similarity(f, p, patch_size=self.patch_size, normalize=self.normalize)
-                for f, p in zip(features, positions, strict=True)]
