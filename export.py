@@ -89,7 +89,7 @@ def export_file(options: Options, translator: Translator) -> None:
 
 
 def styles(model: Model) -> list[Tensor]:
-    """Inputs of the generator beside images: for munit and munit_sc the style, of which an export has one."""
+    """Return the generator's inputs beside images: for munit and munit_sc the style, of which an export has one."""
     return list(model.styles.values())[:1] if isinstance(model, StyledModel) else []
 
 

@@ -18,7 +18,7 @@ Features = list[list[Tensor]]  # of source, target and another image: one [1, C,
 
 
 def accuracy_rows(size: int, window: int, device: torch.device) -> list[dict[str, str | int | float]]:
-    """Relative errors of losses and of their gradients, against float64.
+    """Compute relative errors of losses and of their gradients, against float64.
 
     ``float32`` computes all in float32; ``bf16 networks`` VGG16 in bf16 and heads and loss in float32, as
     ``--amp bf16`` does; ``bf16 throughout`` heads and loss in bf16 as well, which nothing here does. Gradients are
@@ -58,7 +58,7 @@ def accuracy_rows(size: int, window: int, device: torch.device) -> list[dict[str
 
 
 def _extract(precision: str, size: int, device: torch.device) -> tuple[Tensor, Features]:
-    """A translation's pixels, and features of its input, of itself and of another image."""
+    """Return a translation's pixels, and features of its input, of itself and of another image."""
     dtype = torch.float64 if precision == "float64" else torch.float32
     vgg = VGG16Features(LAYERS).to(device, dtype)
     source, other = random_images(2, size).to(device, dtype).chunk(2)
@@ -69,7 +69,7 @@ def _extract(precision: str, size: int, device: torch.device) -> tuple[Tensor, F
 
 
 def _losses(features: Features, heads: nn.ModuleList, window: int) -> dict[str, Tensor]:
-    """FSeSim's structure loss and LSeSim's contrastive loss, in the features' precision."""
+    """Compute FSeSim's structure loss and LSeSim's contrastive loss, in the features' precision."""
     generator = torch.Generator().manual_seed(0)
     positions = [torch.randperm(layer[0, 0].numel(), generator=generator)[:256].to(layer.device)
                  for layer in features[0]]
@@ -88,7 +88,7 @@ def _losses(features: Features, heads: nn.ModuleList, window: int) -> dict[str, 
 
 
 def _gradient(loss: Tensor, inputs: Sequence[Tensor]) -> Tensor:
-    """The gradient of all inputs in one row, in float64."""
+    """Compute the gradient of all inputs in one row, in float64."""
     gradients = torch.autograd.grad(loss, inputs, retain_graph=True)
     return torch.cat([gradient.double().flatten() for gradient in gradients])
 

@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def write_photographs(root: Path, count: int, size: int) -> None:
-    """JPEGs as large and as hard to decode as photographs: coarse shapes under fine noise."""
+    """Write JPEGs as large and as hard to decode as photographs: coarse shapes under fine noise."""
     random = np.random.default_rng(0)
     for domain in "AB":
         (root / f"train{domain}").mkdir()
@@ -106,7 +106,7 @@ def write_photographs(root: Path, count: int, size: int) -> None:
 
 
 def open_images(root: Path, count: int, *, augment: bool = True) -> ImageDataset:
-    """The data set of a training."""
+    """Build the data set of a training."""
     options = parse(TRAIN, MODELS, DATASETS, [
         "--dataroot", str(root), "--augment", str(augment), "--max_dataset_size", str(count)])
     return DATASETS["unaligned"](options, training=True)
@@ -124,7 +124,7 @@ def caching_row(dataset: ImageDataset) -> dict[str, int | float]:
 def loading_row(
     case: Case, dataset: ImageDataset, arguments: LoadingBenchmarkFlags, device: torch.device
 ) -> dict[str, str | int | float]:
-    """Batches that are taken as fast as they come."""
+    """Measure batches that are taken as fast as they come."""
     loader = Loader(dataset, batch_size=arguments.batch_size, num_workers=case.workers, seed=0, shuffle=True,
                     pin_memory=device.type == "cuda", finished=case.finished)
     epochs = [seconds_an_image(loader, epoch) for epoch in range(1 + arguments.rounds)]
@@ -139,7 +139,7 @@ def loading_row(
 
 
 def seconds_an_image(loader: Loader, epoch: int) -> float:
-    """Mean over an epoch, whose last batch may be smaller."""
+    """Measure the mean over an epoch, whose last batch may be smaller."""
     start = time.perf_counter()
     for _ in loader.epoch(epoch):
         pass
@@ -149,7 +149,7 @@ def seconds_an_image(loader: Loader, epoch: int) -> float:
 def finishing_row(
     size: int, augment: bool, arguments: LoadingBenchmarkFlags, device: torch.device
 ) -> dict[str, str | int | float]:
-    """`finish` of raw batches of both domains, with and without jittered copies, already on the device."""
+    """Measure `finish` of raw batches of both domains, with and without jittered copies, already on the device."""
     with tempfile.TemporaryDirectory() as folder:
         write_photographs(Path(folder), size, 256)
         loader = Loader(open_images(Path(folder), size, augment=augment), batch_size=size, num_workers=0, seed=0,

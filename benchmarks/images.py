@@ -16,5 +16,5 @@ def random_images(count: int, size: int) -> Tensor:
 
 
 def jittered(images: Tensor) -> Tensor:
-    """The same scenes in other colours: channels exchanged and faded, still in [-1, 1]."""
+    """Return the same scenes in other colours: channels exchanged and faded, still in [-1, 1]."""
     return 0.7 * images.flip(1) + 0.2

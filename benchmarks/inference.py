@@ -97,7 +97,7 @@ def batch_cases(
 
 
 def large_cases(arguments: InferenceFlags, flags: tuple[str, ...], device: torch.device) -> list[Case]:
-    """The whole image first, then tiles with each kind of statistics; on a GPU these in bf16, too."""
+    """List the whole image first, then tiles with each kind of statistics; on a GPU these in bf16, too."""
     tiles = ("--tile", str(arguments.tile), "--tile_overlap", str(arguments.tile_overlap), "--tile_statistics")
     speeds = ("float32", "bf16") if device.type == "cuda" else ("float32",)
     kinds = {"whole": (), **{f"tiles, {kind}": (*tiles, kind) for kind in ("tile", "scaled", "exact")}}
@@ -106,7 +106,7 @@ def large_cases(arguments: InferenceFlags, flags: tuple[str, ...], device: torch
 
 
 def measure(cases: Sequence[Case], device: torch.device, rounds: int) -> list[Row]:
-    """A row for each case, compared with the first one; what does not fit the device's memory has no numbers."""
+    """Measure each case, and compare it with the first one; a case that exceeds the memory has no numbers."""
     translations: dict[str, Translation] = {}
     levels: dict[str, Tensor] = {}
     peaks: dict[str, float] = {}
@@ -134,7 +134,7 @@ def measure(cases: Sequence[Case], device: torch.device, rounds: int) -> list[Ro
 
 
 def build(case: Case, device: torch.device) -> Translation:
-    """The translation of a case, ready to be called: [B, C, H, W] in [-1, 1]."""
+    """Return the translation of a case, ready to be called: [B, C, H, W] in [-1, 1]."""
     options = parse(TEST, MODELS, DATASETS, ["--dataroot", str(PHOTOGRAPH), "--init_gain", "1", *case.flags])
     torch.manual_seed(0)
     model = MODELS[options[RunFlags].model](options, training=False)
@@ -156,7 +156,7 @@ def build(case: Case, device: torch.device) -> Translation:
 
 
 def photograph(size: int) -> Tensor:
-    """The middle of the bundled photograph, [1, 3, size, size] in [-1, 1]."""
+    """Return the middle of the bundled photograph, [1, 3, size, size] in [-1, 1]."""
     image = load_image(PHOTOGRAPH, 3).float() / 127.5 - 1
     left = (image.shape[2] - image.shape[1]) // 2
     square = image[None, :, :, left:left + image.shape[1]]

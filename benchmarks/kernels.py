@@ -7,7 +7,7 @@ from .measure import Call, synchronize
 
 
 def top_kernels(call: Call, device: torch.device, *, count: int = 10, calls: int = 3) -> list[dict[str, str | float]]:
-    """The kernels that take longest: name, milliseconds and launches a call, share of all kernels' time.
+    """Return the kernels that take longest: name, milliseconds and launches a call, share of all kernels' time.
 
     On the CPU, and where the profiler sees nothing of a GPU, these are torch's operators by the time of the host,
     without the operators that they call. Their name has the key ``operator`` instead of ``kernel``.

@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def measured(flags: Sequence[str], device: torch.device, arguments: LaunchFlags) -> dict[str, float | None]:
-    """The numbers of one step; ``ms`` is None on the device that computes nothing."""
+    """Measure one step; ``ms`` is None on the device that computes nothing."""
     gc.collect()
     before = torch.cuda.memory_allocated(device)
     call = build_ours(flags, device)
@@ -111,7 +111,7 @@ def measured(flags: Sequence[str], device: torch.device, arguments: LaunchFlags)
 
 
 def count_launches(call: Call, device: torch.device) -> int:
-    """Launches of kernels, copies and fills of one call."""
+    """Count launches of kernels, copies and fills of one call."""
     synchronize(device)
     if count := null_launches():
         before = count()
@@ -128,7 +128,7 @@ def count_launches(call: Call, device: torch.device) -> int:
 
 
 def null_launches() -> Callable[[], int] | None:
-    """The counter of the device that computes nothing, if it is there."""
+    """Return the counter of the device that computes nothing, if it is there."""
     symbols = ctypes.CDLL(None)
     if not hasattr(symbols, "null_launches"):
         return None
@@ -190,7 +190,7 @@ def tensors(tree: object) -> list[Tensor]:
 
 
 def stored_bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor in memory: what is expanded counts once."""
+    """Count bytes of a tensor in memory: what is expanded counts once."""
     count = tensor.element_size()
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
         count *= size if stride or size == 1 else 1

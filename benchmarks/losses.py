@@ -81,12 +81,12 @@ def similarity_row(case: Case, device: torch.device, *, rounds: int) -> dict[str
 
 
 def build_patch_loop(case: Case, device: torch.device) -> Call:
-    """Each query's window is cut out of the features."""
+    """Cut the window of each query out of the features."""
     return _there_and_back(partial(patch_similarity, patch_size=case.window, normalize=False), case, device)
 
 
 def build_matrix_product(case: Case, device: torch.device) -> Call:
-    """This repository's way."""
+    """Gather windows from one matrix product, as `self_similarity` does."""
     return _there_and_back(partial(self_similarity, patch_size=case.window), case, device)
 
 

@@ -30,7 +30,7 @@ def synchronize(device: torch.device) -> None:
 def median_seconds(
     candidates: Mapping[str, Call], device: torch.device, *, rounds: int = 10, warmup: int = 2, calls: int = 1,
 ) -> dict[str, float]:
-    """Median seconds of one call of each candidate.
+    """Measure the median seconds of one call of each candidate.
 
     The candidates take turns round by round, so that a machine that slows down slows all of them down.
 
@@ -57,7 +57,7 @@ def median_seconds(
 
 
 def peak_memory(build: Callable[..., Call], *arguments: object, device: torch.device, calls: int = 2) -> int:
-    """The most bytes that ``build(*arguments)`` and ``calls`` calls of what it returns hold at one time.
+    """Measure the most bytes that ``build(*arguments)`` and ``calls`` calls of what it returns hold at one time.
 
     On CUDA these are the tensors allocated on the device, after one call that is not looked at (it tries out
     algorithms). On the CPU it is the growth of the resident memory of a process started for the purpose, so
@@ -86,7 +86,7 @@ def _resident_growth(threads: int, calls: int, build: Callable[..., Call], *argu
 
 
 def peak_resident() -> int:
-    """The most bytes of memory that this process has occupied.
+    """Measure the most bytes of memory that this process has occupied.
 
     Linux lets a process inherit its parent's ``ru_maxrss``, hence the other source there.
     """
@@ -100,7 +100,7 @@ def peak_resident() -> int:
 
 
 def count_flops(call: Call) -> int:
-    """Floating-point operations of the convolutions and matrix products of one call and of its backward passes.
+    """Count floating-point operations of convolutions and matrix products, forward and backward, of one call.
 
     A multiplication and an addition are two. Compiled code hides its operations: count the plain one.
     """
@@ -118,7 +118,7 @@ class Work:
 
 
 def convolution_work(device: torch.device, dtype: torch.dtype, *, channels_last: bool = False) -> Work:
-    """A 3x3 convolution of 256 to 256 channels at 64x64, forward and backward: what most of the generator is.
+    """Build a 3x3 convolution of 256 to 256 channels at 64x64, forward and backward: most of the generator's work.
 
     One image on a CPU; 32 on a GPU, which a single one would not fill.
     """
@@ -136,14 +136,14 @@ def convolution_work(device: torch.device, dtype: torch.dtype, *, channels_last:
 
 
 def matrix_work(device: torch.device, dtype: torch.dtype) -> Work:
-    """A product of two square matrices, of 2048 rows on a CPU and 8192 on a GPU."""
+    """Build a product of two square matrices, of 2048 rows on a CPU and 8192 on a GPU."""
     side = 2048 if device.type == "cpu" else 8192
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     return Work(lambda: torch.matmul(left, right), 2 * side**3)
 
 
 def machine_rates(device: torch.device, *, rounds: int = 10) -> dict[str, float]:
-    """Operations a second that this machine reaches in one convolution and one matrix product, by name.
+    """Measure the operations a second that this machine reaches in a convolution and a matrix product, by name.
 
     A convolution's rate is that of the faster of the two memory layouts. float32 means what torch is set to at the
     moment: on recent GPUs that may be TF32.

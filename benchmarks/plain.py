@@ -29,12 +29,12 @@ from util.errors import UserError
 
 
 def random_positions(features: Tensor, count: int) -> Tensor:
-    """``count`` different positions of a map [B, C, H, W]: LongTensor [N], row-major."""
+    """Draw ``count`` different positions of a map [B, C, H, W]: LongTensor [N], row-major."""
     return torch.randperm(features.shape[2] * features.shape[3], device=features.device)[:count]
 
 
 def patch_similarity(features: Tensor, positions: Tensor, *, patch_size: int, normalize: bool) -> Tensor:
-    """Self-similarity [B, N, P] of features [B, C, H, W], each query's window of keys cut out on its own."""
+    """Compute the self-similarity [B, N, P] of [B, C, H, W]; each query's window of keys is cut out on its own."""
     batch, channels, height, width = features.shape
     features = features - features.mean(dim=(2, 3), keepdim=True)
     features = F.normalize(features, dim=1) if normalize else features / math.sqrt(channels)
@@ -54,7 +54,7 @@ def patch_similarity(features: Tensor, positions: Tensor, *, patch_size: int, no
 
 
 def sorted_distance(source: Tensor, target: Tensor, *, normalize: bool) -> Tensor:
-    """Distance of two maps [B, N, P] by cosine, where the target is among its strongest quarter."""
+    """Compute the distance of two maps [B, N, P] by cosine, where the target is among its strongest quarter."""
     quarter = target.shape[-1] // 4
     threshold = target.sort(dim=-1, descending=True).values[..., quarter : quarter + 1]
     weak = target < threshold
@@ -64,7 +64,7 @@ def sorted_distance(source: Tensor, target: Tensor, *, normalize: bool) -> Tenso
 
 
 def contrastive_distance(source: Tensor, target: Tensor, other: Tensor, *, temperature: float) -> Tensor:
-    """Cross-entropy of recognising each of N queries: maps [B, N, P]."""
+    """Compute the cross-entropy of recognising each of N queries: maps [B, N, P]."""
     source, target, other = (F.normalize(rows, dim=-1) for rows in (source, target, other))
     pairs = ((source, target), (source, other), (target, other))
     logits = torch.cat([left.bmm(right.permute(0, 2, 1)).flatten(0, 1) / temperature for left, right in pairs], dim=1)
@@ -124,7 +124,7 @@ class PlainStep:
                            for name, group in groups.items()}
 
     def train_step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
-        """Heads, then D, then G; returns their losses."""
+        """Train the heads, then D, then G; return their losses."""
         images = {name: image.detach() for name, image in batch.items()}
         fake = self.generator(images["A"])
         losses = {}
@@ -161,7 +161,7 @@ class PlainStep:
         return (loss + gan_loss(on_fake, False, mode=self.gan_mode, for_discriminator=True)) * 0.5
 
     def _spatial(self, *images: Tensor) -> Tensor:
-        """The structure distance of two images, or the contrastive loss of three: the mean over the layers."""
+        """Compute the structure distance of two images, or the contrastive loss of three: the mean over the layers."""
         features = [self.vgg(image, LAYERS) for image in images]
         wanted = [LAYERS.index(layer) for layer in self.layers]
         losses = [self._one_layer(number, [of[index] for of in features]) for number, index in enumerate(wanted)]

@@ -45,7 +45,7 @@ class BenchmarkFlags:
 
 
 def use_device(name: str, threads: int | None = None) -> torch.device:
-    """The device that ``--device`` names, after setting torch's number of CPU threads.
+    """Set torch's number of CPU threads, and return the device that ``--device`` names.
 
     Raises:
         UserError: there is no such device.
@@ -71,7 +71,7 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
 
 
 def cpu_model() -> str:
-    """The processor's name, as far as the system tells."""
+    """Return the processor's name, as far as the system tells."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
@@ -81,12 +81,12 @@ def cpu_model() -> str:
 
 
 def lines(values: Mapping[str, str | int | float]) -> str:
-    """One line ``name: value`` for each."""
+    """Format one line ``name: value`` for each."""
     return "\n".join(f"{name}: {cell(value)}" for name, value in values.items())
 
 
 def table(rows: Sequence[Row], *, markdown: bool = False) -> str:
-    """The rows under the keys of the first one; text to the left, numbers to the right, of three digits or more."""
+    """Format rows under the keys of the first one; text to the left, numbers to the right, of three digits or more."""
     names = list(rows[0])
     cells = [names, *([cell(row[name]) for name in names] for row in rows)]
     right = [not isinstance(rows[0][name], str) for name in names]
@@ -100,7 +100,7 @@ def table(rows: Sequence[Row], *, markdown: bool = False) -> str:
 
 
 def cell(value: str | int | float | None) -> str:
-    """A value in print: a number with three digits or more, a dash for none."""
+    """Format a value: a number with three digits or more, a dash for none."""
     if value is None:
         return "-"
     if not isinstance(value, float):

@@ -88,14 +88,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def usual_layouts(device: torch.device) -> list[tuple[int, int]]:
-    """The default layouts."""
+    """Return the default layouts."""
     if device.type == "cpu":
         return [(1, 1), (1, 2), (2, 1)]
     return [(count, 1) for count in (1, 2, 4, 8) if count <= torch.cuda.device_count()]
 
 
 def gradient_rows(flags: Sequence[str]) -> list[Row]:
-    """Parameters and bytes of each optimizer."""
+    """Count the parameters and bytes of each optimizer."""
     optimizers = MODELS["sc"](training_options(flags), training=True).optimizers
     counts = {name: sum(p.numel() for group in optimizer.param_groups for p in group["params"])
               for name, optimizer in optimizers.items()}
@@ -104,7 +104,7 @@ def gradient_rows(flags: Sequence[str]) -> list[Row]:
 
 
 def layout_row(shape: tuple[int, int], more_flags: Sequence[str], arguments: ScalingFlags) -> Row:
-    """One layout, in processes of its own.
+    """Measure one layout, in processes of its own.
 
     Raises:
         UserError: they failed.
@@ -126,7 +126,7 @@ def layout_row(shape: tuple[int, int], more_flags: Sequence[str], arguments: Sca
 
 
 def run_child(arguments: ScalingFlags, flags: Sequence[str], file: Path) -> None:
-    """One of a layout's processes; the first one writes the row."""
+    """Run one of a layout's processes; the first one writes the row."""
     torch.set_num_threads(arguments.threads or 1)
     world = World.of_environment()
     device = choose_device({"auto": "auto", "cpu": "-1", "cuda": "auto"}[arguments.device], world)
@@ -147,7 +147,7 @@ def run_child(arguments: ScalingFlags, flags: Sequence[str], file: Path) -> None
 
 
 def build(flags: Sequence[str], device: torch.device, world: World) -> Call:
-    """A training step on one batch."""
+    """Build a training step on one batch."""
     options = training_options(flags)
     torch.manual_seed(0)
     model: Model = MODELS["sc"](options, training=True)
@@ -158,7 +158,7 @@ def build(flags: Sequence[str], device: torch.device, world: World) -> Call:
 
 
 def in_turn(call: Call, times: int, world: World) -> Call:
-    """Several calls that begin in all processes at once."""
+    """Make several calls, which begin in all processes at once."""
 
     def calls() -> None:
         if world.size > 1:
@@ -193,12 +193,12 @@ def beginning_row(count: int) -> Row:
 
 
 def listing(folder: str) -> Call:
-    """Lists a folder as data sets do."""
+    """List a folder as data sets do."""
     return lambda: find_images(Path(folder), "--dataroot")
 
 
 def ordering(count: int) -> Call:
-    """Draws the order of an epoch."""
+    """Draw the order of an epoch."""
     return lambda: next(epoch_batches(count, 1, seed=0, epoch=1, shuffle=True))
 
 

@@ -80,7 +80,7 @@ class Settings:
         torch.backends.cudnn.benchmark = self.search_convolutions
 
     def around(self, call: Call) -> Call:
-        """The same call, always made under these settings."""
+        """Return the same call, always made under these settings."""
         def adjusted() -> object:
             self.apply()
             return call()
@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def choose_cases(patterns: str, batches: Sequence[int], device: torch.device) -> list[Case]:
-    """The rows whose names fit a pattern; wildcards find those alone that suit the device.
+    """Return the rows whose names fit a pattern; wildcards find only those that suit the device.
 
     Raises:
         UserError: none fits.
@@ -154,7 +154,7 @@ def choose_cases(patterns: str, batches: Sequence[int], device: torch.device) ->
 def measure_case(
     case: Case, common: tuple[str, ...], device: torch.device, *, rounds: int, calls: int
 ) -> dict[str, str | int | float]:
-    """One row of the table. Both steps and the convolution whose rate is the yardstick take turns."""
+    """Measure one row of the table. Both steps and the convolution whose rate is the yardstick take turns."""
     flags = (*common, *case.flags)
     fast = (*flags, *SPEEDS[case.speed])
     plain_flops, plain_bytes, flops = plain_costs(flags, device)
@@ -177,19 +177,19 @@ def measure_case(
 
 
 def precision(speed: str) -> torch.dtype:
-    """The type in which a row's convolutions are computed."""
+    """Name the type in which a row's convolutions are computed."""
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(speed.split("-", maxsplit=1)[0], torch.float32)
 
 
 @cache
 def plain_costs(flags: tuple[str, ...], device: torch.device) -> tuple[int, int, int]:
-    """Operations and bytes of the plain step, and operations of ours, which are the same at every speed."""
+    """Count operations and bytes of the plain step, and operations of ours, which are the same at every speed."""
     return (count_flops(build_plain(flags, device)), peak_memory(build_plain, flags, device, device=device),
             count_flops(build_ours(flags, device)))
 
 
 def build_plain(flags: Sequence[str], device: torch.device) -> Call:
-    """The plain step on one batch; ``flags`` are those of ``train.py``."""
+    """Build the plain step on one batch; ``flags`` are those of ``train.py``."""
     options = training_options(flags)
     batch = synthetic_batch(options, device)
     plain = PlainStep(options, device)
@@ -197,7 +197,7 @@ def build_plain(flags: Sequence[str], device: torch.device) -> Call:
 
 
 def build_ours(flags: Sequence[str], device: torch.device) -> Call:
-    """Our step on the same batch: its own kernels, unless ``flags`` have ``--cuda_graph``."""
+    """Build our step on the same batch: its own kernels, unless ``flags`` have ``--cuda_graph``."""
     options = training_options(["--cuda_graph", "off", *flags])
     batch = synthetic_batch(options, device)
     torch.compiler.reset()  # what it compiled for earlier rows counts against its limit of variants
@@ -211,12 +211,12 @@ def build_ours(flags: Sequence[str], device: torch.device) -> Call:
 
 
 def training_options(flags: Sequence[str]) -> Options:
-    """Options of ``train.py``, which wants a folder of images that nobody reads here."""
+    """Return options of ``train.py``, which wants a folder of images that nobody reads here."""
     return parse(TRAIN, MODELS, DATASETS, ["--dataroot", ".", *flags])
 
 
 def synthetic_batch(options: Options, device: torch.device) -> Mapping[str, Tensor]:
-    """Images A and B and appearance-jittered copies of them: [B, 3, H, W] in [-1, 1]."""
+    """Draw images A and B and appearance-jittered copies of them: [B, 3, H, W] in [-1, 1]."""
     data = options[DataFlags]
     real_a, real_b = random_images(2 * data.batch_size, data.crop_size).to(device).chunk(2)
     return {"A": real_a, "B": real_b, "A_aug": jittered(real_a), "B_aug": jittered(real_b)}

@@ -40,7 +40,7 @@ class AugmentFlags:
 
 
 class Reading(NamedTuple):
-    """How the files of a domain become tensors."""
+    """Conversion of the files of a domain to tensors."""
 
     channels: int
     value_range: Range | None
@@ -66,7 +66,7 @@ class Reading(NamedTuple):
 
 
 class Domain(NamedTuple):
-    """The files of a domain, and how they become tensors."""
+    """The files of a domain, and their conversion to tensors."""
 
     name: str
     files: Sequence[Path]

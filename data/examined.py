@@ -1,4 +1,4 @@
-"""What `data.check` knows of the images of a folder: sizes, kinds, values, colours, contents."""
+"""Facts about the images of a folder for `data.check`: sizes, kinds, values, colours, contents."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence

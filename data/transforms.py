@@ -50,7 +50,7 @@ class Crop(NamedTuple):
 
 
 def size_of(image: Tensor) -> tuple[int, int]:
-    """(height, width) of [..., H, W]."""
+    """Return (height, width) of [..., H, W]."""
     return image.shape[-2], image.shape[-1]
 
 

@@ -72,7 +72,7 @@ def run_all(flags: CompareFlags, device: torch.device) -> list[str]:
 
 
 def measured(flags: CompareFlags, device: torch.device) -> dict[str, dict[str, float]]:
-    """For each method the seconds of a step, millions of trained parameters and MiB at the peak."""
+    """Return the seconds of a step, millions of trained parameters and MiB at the peak for each method."""
     size = f"--load_size {flags.size} --crop_size {flags.size}"  # of the noise that steps are timed on
     typed = {method: tuple(shlex.split(f"{flags.training(method)} {size}")) for method in flags.methods}
     steps = {method: build_ours(of, device) for method, of in typed.items()}

@@ -52,7 +52,7 @@ class Features:
 
     @cached_property
     def others(self) -> Tensor:
-        """Photographs upside down: other scenes, as in training."""
+        """Return photographs upside down: other scenes, as in training."""
         return self.of([negative(image[None], like=image[None])[0] for image in self.images("trainB")])
 
     @cached_property
@@ -62,7 +62,7 @@ class Features:
 
     @cached_property
     def jitter(self) -> tuple[Tensor, ...]:
-        """Sheets, and copies of them in jittered colours, as in training."""
+        """Return sheets, and copies of them in jittered colours, as in training."""
         generator, sheets = torch.Generator().manual_seed(0), self.images("trainA")
         copies = [self.of([2 * jitter((sheet[None] + 1) / 2, *merge([plan_jitter(generator)]))[0] - 1
                            for sheet in sheets]) for _ in range(COPIES)]
@@ -70,19 +70,19 @@ class Features:
 
     @cached_property
     def recoloured(self) -> tuple[Tensor, ...]:
-        """Sheets, and copies of them in other colours."""
+        """Return sheets, and copies of them in other colours."""
         generator, sheets = torch.Generator().manual_seed(5), self.images("trainA")
         return self.of(sheets), *(self.of([recolour(sheet, generator) for sheet in sheets]) for _ in range(COPIES))
 
     @cached_property
     def translated(self) -> tuple[Tensor, ...]:
-        """Sheets, and their translations by a generator that FSeSim has trained."""
+        """Return sheets, and their translations by a generator that FSeSim has trained."""
         translator, sheets = load("atlas2satellite", device="-1"), self.images("trainA")
         return self.of(sheets), self.of([translator(sheet) for sheet in sheets])
 
     @cached_property
     def true(self) -> tuple[Tensor, ...]:
-        """Training photographs behind the sheets of the same places, which no unpaired training has."""
+        """Return training photographs behind the sheets of the same places, which no unpaired training has."""
         photographs = find_images(self.root / "trainB", "--dataroot")[:self.limit]
         sheets = partners(photographs, self.root / "trainB", self.root / "judgeA", "--dataroot")
         return tuple(self.of([load_normalized(path, 3) for path in paths]) for paths in (sheets, photographs))

@@ -1,4 +1,4 @@
-"""What LSeSim's heads owe to their settings: heads trained without a generator, on features that are computed once.
+"""Compare settings of LSeSim's heads: train heads without a generator, on features that are computed once.
 
     python -m experiments.head_settings                                                   # minutes on a CPU
     python -m experiments.head_settings --records_dir docs/records/heads --markdown       # the table of docs
@@ -34,7 +34,7 @@ from .records import read
 
 @dataclass(frozen=True)
 class Setting:
-    """How heads are trained.
+    """A way to train heads.
 
     Attributes:
         positive: what a sheet is pulled to: its ``jitter``ed copy, a copy in quite other colours (``recoloured``), its

@@ -33,7 +33,7 @@ def train_heads(
     sources: Sequence[Path], aligned: Sequence[Path], *, positive: str, updates: int, temperature: float = 0.07,
     normalize: bool = False, lr: float = 8e-4, seed: int = 0,
 ) -> SpatialCorrelativeLoss:
-    """Heads after so many steps of Adam on the contrastive loss, an image at a time.
+    """Train heads with Adam on the contrastive loss, an image in each step.
 
     Args:
         sources, aligned: image files, pair by pair; all of one size.

@@ -17,7 +17,7 @@ FOLDERS = ("trainA", "trainB", "testA", "testB")
 
 
 def scaled(dataroot: Path, size: int, place: Path) -> Path:
-    """The data set with images of ``size`` pixels: itself, or else a copy, which is made once in ``place``."""
+    """Return the data set with images of ``size`` pixels: itself, or a copy, which is made once in ``place``."""
     found = {folder: find_images(dataroot / folder, "--dataroot") for folder in FOLDERS}
     if all(sides(path) == (size, size) for paths in found.values() for path in paths):
         return dataroot
@@ -40,7 +40,7 @@ def save_scaled(folder: Path, size: int, path: Path) -> None:
 
 
 def sides(path: Path) -> tuple[int, int]:
-    """Width and height, without decoding the image."""
+    """Return width and height, without decoding the image."""
     with Image.open(path) as image:
         return image.size
 

@@ -53,7 +53,7 @@ COMMON = ("--preprocess none --ngf 16 --ndf 32 --no_antialias --init_type normal
 
 SMALL = ("--load_size 143 --crop_size 64 --cache ram --ngf 16 --ndf 32 --lr 0.0008 --ema 0.99 --print_freq 20 "
          "--no_html --sample_images 0 --save_latest_freq 400 --save_epoch_freq 1000")
-"""What all trainings on photographs share: small networks, small crops and a high rate, for minutes instead of days."""
+"""Flags of all trainings on photographs: small networks, small crops and a high rate, for minutes instead of days."""
 FSESIM, LSESIM = "--attn_layers 4,7", "--attn_layers 4,7 --patch_size 32 --augment"
 BESIDE = {
     "sc-FSeSim": f"--model sc {FSESIM}",
@@ -107,7 +107,7 @@ def with_recipe(name: str, flags: str) -> str:
 
 @dataclass(frozen=True)
 class Study:
-    """What is compared on a data set.
+    """The methods to compare on a data set.
 
     Attributes:
         common: flags that all trainings share.

@@ -11,7 +11,7 @@ COLUMNS, CELL, LABEL = 10, 80, 150  # images in a row, their side, and the room 
 
 
 def montage(runs: Mapping[str, Path]) -> Image.Image:
-    """A row for the inputs, for each run and for the truths; columns are images spread over the test set.
+    """Draw a row for the inputs, for each run and for the truths; columns are images spread over the test set.
 
     ``runs`` maps titles to the folders ``test_latest/images`` that test.py wrote for an aligned test set.
 
@@ -38,5 +38,5 @@ def montage(runs: Mapping[str, Path]) -> Image.Image:
 
 
 def outputs(folder: Path) -> list[Path]:
-    """The folders of a run's translations, one for each style, in ``test_latest/images``."""
+    """Return the folders of a run's translations, one for each style, in ``test_latest/images``."""
     return sorted(folder.glob("fake_B*"))

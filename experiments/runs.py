@@ -97,7 +97,7 @@ def in_turns(folders: Sequence[Path], place: Path) -> Path:
 
 
 def translations(name: str, flags: CompareFlags) -> Path:
-    """The folder with a run's pictures."""
+    """Return the folder with a run's pictures."""
     return Path(flags.results_dir, name, "test_latest", "images")
 
 
@@ -110,7 +110,7 @@ def call(*command: str, threads: int | None) -> None:
 
 
 def parameters(flags: Sequence[str]) -> int:
-    """Of all networks that are trained."""
+    """Count the parameters of all networks that are trained."""
     options = training_options(flags)
     optimizers = MODELS[options[RunFlags].model](options, training=True).optimizers.values()
     return sum(p.numel() for optimizer in optimizers for group in optimizer.param_groups for p in group["params"])

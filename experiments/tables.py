@@ -37,7 +37,7 @@ def rows_of(flags: CompareFlags) -> list[Row]:
 
 
 def summary(title: str, runs: Sequence[dict[str, Any]], kind: str, study: Study) -> Row:
-    """Of each measure the mean over the runs, the least and the greatest; of each cost of a method the mean."""
+    """Return mean, least and greatest of each measure over the runs, and the mean of each cost of a method."""
     row: Row = {"method": title, "seeds": len(runs)}
     for key, name in study.measures.items():
         values = [scores[f"{key}_{kind}"] for scores in runs if f"{key}_{kind}" in scores]

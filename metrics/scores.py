@@ -22,7 +22,7 @@ class ScoreKind(NamedTuple):
     bounds: tuple[float, float]
     """The lowest and the highest possible value."""
     meaning: str = ""
-    """What it compares with what, in a few words, for pages of single images."""
+    """The images that it compares, in a few words, for pages of single images."""
 
     @property
     def heading(self) -> str:

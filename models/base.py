@@ -151,7 +151,7 @@ class Model(FlagOwner, ABC):
         """Translate [B, C, H, W] in [-1, 1] to the other domain, at the same height and width."""
 
     def translators(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
-        """Functions like `translate`, one for each result of test.py, by the result's name."""
+        """Return functions like `translate`, one for each result of test.py, by the result's name."""
         return {"fake_B": self.translate}
 
     @abstractmethod
@@ -169,19 +169,19 @@ class Model(FlagOwner, ABC):
             for name in self.autoencoders for image in images]).mean()}))
 
     def visuals(self) -> dict[str, Tensor]:
-        """Pictures of the current images by name, [B, 1 or 3, H, W] in [-1, 1]."""
+        """Return pictures of the current images by name, [B, 1 or 3, H, W] in [-1, 1]."""
         return {name: picture(self.images[name].detach(), self.bands) for name in self.shown if name in self.images}
 
     @torch.no_grad()
     def drawn(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Pictures that the model's parts draw of images by name, [B, C, H, W] in [-1, 1]; changes nothing."""
+        """Return pictures that the model's parts draw of images by name, [B, C, H, W] in [-1, 1]; change nothing."""
         return {name: image for draw in self.drawings for name, image in draw(images).items()}
 
     def discriminator_loss(
         self, name: str, real: Tensor, fake: Tensor, *, gan_mode: str, penalty: float = 0.0, r1: float = 0.0,
         given: tuple[Tensor, ...] = (),
     ) -> Objective:
-        """The adversarial loss of a discriminator, with its gradient penalties.
+        """Compute the adversarial loss of a discriminator, with its gradient penalties.
 
         Args:
             name: of the discriminator in ``networks``.
@@ -213,7 +213,7 @@ class Model(FlagOwner, ABC):
         return Objective(loss, terms)
 
     def adversarial(self, name: str, fake: Tensor, *, gan_mode: str, given: tuple[Tensor, ...] = ()) -> Tensor:
-        """The generator's adversarial loss against the discriminator ``name``.
+        """Compute the generator's adversarial loss against the discriminator ``name``.
 
         Args:
             fake: [B, C, H, W]; gradients reach it, through ``--diff_augment``.
@@ -224,7 +224,7 @@ class Model(FlagOwner, ABC):
         return gan_loss(scores, True, mode=gan_mode, for_discriminator=False)
 
     def augment(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, W] as a discriminator sees them, by ``--diff_augment``."""
+        """Change images [B, C, H, W] as a discriminator sees them, by ``--diff_augment``."""
         return diff_augment(images, self.augmentation, channels=self.judged_channels)
 
     def add_structure(self, structure: Structure) -> None:
@@ -279,7 +279,7 @@ class Model(FlagOwner, ABC):
 
 
 def judge(discriminator: nn.Module, real: Tensor, fake: Tensor, *given: Tensor) -> list[Prediction]:
-    """The scores of real and of generated images, in one pass where that is faster and changes nothing.
+    """Score real and generated images, in one pass where that is faster and changes nothing.
 
     That is, not on CPUs, whose caches prefer one image after the other; and where both have one size and no layer
     looks beyond a single image.
@@ -291,7 +291,7 @@ def judge(discriminator: nn.Module, real: Tensor, fake: Tensor, *given: Tensor) 
 
 
 def judge_together(discriminator: nn.Module, real: Tensor, fake: Tensor, *given: Tensor) -> list[Prediction]:
-    """The scores of images of one size, in one pass."""
+    """Score images of one size in one pass."""
     scores, sizes = discriminator(torch.cat([real, fake]), *given), [len(real), len(fake)]
     if isinstance(scores, Tensor):
         return list(scores.split(sizes))

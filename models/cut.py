@@ -40,7 +40,7 @@ PAIRS = (("G_NCE", "real_A", "fake_B"), ("G_NCE_idt", "real_B", "idt_B"))
 
 
 def ascending_numbers(text: str) -> tuple[int, ...]:
-    """``"0,4,8"`` to ``(0, 4, 8)``."""
+    """Convert ``"0,4,8"`` to ``(0, 4, 8)``."""
     items = comma_list(text)
     numbers = tuple(int(item) for item in items if item.isdecimal())
     if len(numbers) < len(items) or numbers != tuple(sorted(set(numbers))):
@@ -179,7 +179,7 @@ class ContrastiveModel(Model):
         return translate_any_size(self.generator, images)
 
     def choose(self) -> bool:
-        """Whether to flip the inputs."""
+        """Draw whether to flip the inputs."""
         return self.patch.flip_equivariance and torch.rand(()).item() < 0.5
 
     def optimize_parameters(self, minimize: Minimize) -> None:
@@ -194,11 +194,11 @@ class ContrastiveModel(Model):
         } | self._contrasts(outputs, keys, flip) | self._more_terms()))
 
     def _more_terms(self) -> dict[str, Tensor]:
-        """The weighted terms that a subclass adds to the objective of G."""
+        """Return the weighted terms that a subclass adds to the objective of G."""
         return {}
 
     def _contrasts(self, outputs: list[Tensor], keys: list[list[Tensor]], flip: bool) -> dict[str, Tensor]:
-        """The weighted contrastive losses of the pairs; arguments as `_translate` takes and returns them.
+        """Compute the weighted contrastive losses of the pairs; arguments as `_translate` takes and returns them.
 
         Semantic relation consistency is for the translations of A only, as in its published code.
         """
@@ -240,7 +240,7 @@ class ContrastiveModel(Model):
         return outputs, [[features.detach() for features in of] for _, *of in passed]
 
     def _pass(self, images: list[Tensor], *, encode_only: bool = False) -> list[list[Tensor]]:
-        """The translation of each batch, unless ``encode_only``, and the layers' features; one pass for equal sizes."""
+        """Return each batch's translation, unless ``encode_only``, and its features; one pass for equal sizes."""
         if any(image.shape[2:] != images[0].shape[2:] for image in images):
             return [part for image in images for part in self._pass([image], encode_only=encode_only)]
         results = self.generator(torch.cat(images), self.patch.nce_layers, encode_only)

@@ -131,12 +131,12 @@ class CycleModel(Model):
         } | self._identities()))
 
     def _structures(self, pairs: Sequence[PairFeatures]) -> dict[str, Tensor]:
-        """Structure distances of the translations from their inputs."""
+        """Compute structure distances of the translations from their inputs."""
         return {f"G_spatial_{name}": self.lambda_spatial * self.structure.distance(self.structure.renewed(features))
                 for name, features in zip("AB", pairs, strict=False)}
 
     def _cycles(self) -> dict[str, Tensor]:
-        """L1 distances between the images and their translations there and back; those of weight 0 are left out."""
+        """Compute L1 distances between the images and their translations there and back, unless their weight is 0."""
         terms: dict[str, Tensor] = {}
         if self.by_structure:
             return terms
@@ -149,7 +149,7 @@ class CycleModel(Model):
         return terms
 
     def _identities(self) -> dict[str, Tensor]:
-        """L1 distances between the images and their translations into their own domain."""
+        """Compute L1 distances between the images and their translations into their own domain."""
         terms = {}
         for name, real, weight in (("A", "real_B", self.cycle.lambda_B), ("B", "real_A", self.cycle.lambda_A)):
             if weight := weight * self.cycle.lambda_identity:

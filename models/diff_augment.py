@@ -110,5 +110,5 @@ def blank(images: Tensor, row: Tensor, column: Tensor, height: int, width: int) 
 
 
 def within(values: Tensor, start: Tensor | int, end: Tensor | int) -> Tensor:
-    """Elementwise start <= value < end."""
+    """Check elementwise start <= value < end."""
     return (values >= start) & (values < end)

@@ -124,7 +124,7 @@ class DistanceModel(Model):
         minimize("G", lambda: total("G", self._terms(features)))
 
     def _terms(self, features: PairFeatures | None) -> dict[str, Tensor]:
-        """The weighted terms of G's objective."""
+        """Compute the weighted terms of G's objective."""
         fake_B = self.images["fake_B"]
         terms = {"G_GAN": self.adversarial("D", fake_B, gan_mode=self.gan_mode)}
         if self.weights.lambda_distance:

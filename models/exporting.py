@@ -45,7 +45,7 @@ class Translation(nn.Module):
 
     @property
     def least_side(self) -> int:
-        """Pixels that height and width have at least."""
+        """Return the least height and width in pixels."""
         return self.least - self.multiple + 1
 
     def forward(self, images: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Translation(nn.Module):
 
 
 def padded_places(side: int, multiple: int) -> tuple[Tensor, Tensor]:
-    """Source row of each row of a padded image: mirrored, negative where that leads out, and repeated.
+    """Return the source row of each row of a padded image: mirrored, negative where that leads out, and repeated.
 
     As `pad_to_fit`, but its amounts may be free in a graph.
     """
@@ -72,7 +72,7 @@ def padded_places(side: int, multiple: int) -> tuple[Tensor, Tensor]:
 
 
 def trace(translation: Translation, channels: int) -> torch.export.ExportedProgram:
-    """The graph of a translation of images with so many channels, with free batch, height and width.
+    """Trace the graph of a translation of images with so many channels, with free batch, height and width.
 
     Raises:
         UserError: this version of torch cannot make one.
@@ -138,7 +138,7 @@ FORMATS: Mapping[str, Callable[[Translation, int, Path], Run]] = {"onnx": save_o
 
 
 def largest_difference(run: Run, translate: Run, translation: Translation, channels: int) -> float:
-    """Greatest difference between exported and direct translations of two sizes, one of which needs padding.
+    """Return the greatest difference between exported and direct translations of two sizes, one with padding.
 
     Args:
         run: what was exported.
@@ -160,7 +160,7 @@ def largest_difference(run: Run, translate: Run, translation: Translation, chann
 
 
 def example_images(translation: Translation, channels: int, size: tuple[int, int, int]) -> Tensor:
-    """Random images of ``size``, which is batch, height and width."""
+    """Draw random images of ``size``, which is batch, height and width."""
     batch, height, width = size
     generator = torch.Generator().manual_seed(height)
     if translation.uint8:
@@ -169,10 +169,10 @@ def example_images(translation: Translation, channels: int, size: tuple[int, int
 
 
 def from_uint8(images: Tensor) -> Tensor:
-    """[B, H, W, C] of 0 to 255 -> [B, C, H, W] in [-1, 1]."""
+    """Convert [B, H, W, C] of 0 to 255 to [B, C, H, W] in [-1, 1]."""
     return images.permute(0, 3, 1, 2).float() / 255 * 2 - 1
 
 
 def levels(images: Tensor) -> Tensor:
-    """[B, C, H, W] in [-1, 1] -> [B, H, W, C] of 0 to 255, not rounded yet."""
+    """Convert [B, C, H, W] in [-1, 1] to [B, H, W, C] of 0 to 255, not rounded yet."""
     return (images.clamp(-1, 1).permute(0, 2, 3, 1) + 1) * 127.5

@@ -121,7 +121,7 @@ class GeometryModel(Model):
         minimize("G", lambda: total("G", self._terms(features)))
 
     def _terms(self, features: PairFeatures | None) -> dict[str, Tensor]:
-        """The weighted terms of G's objective."""
+        """Compute the weighted terms of G's objective."""
         flags, fake_B, fake_gc_B = self.weights, self.images["fake_B"], self.images["fake_gc_B"]
         terms = {"G_GAN": self.adversarial("D", fake_B, gan_mode=self.gan_mode),
                  "G_GAN_gc": self.adversarial("D_gc", fake_gc_B, gan_mode=self.gan_mode)}

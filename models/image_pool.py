@@ -27,7 +27,7 @@ class ImagePool:
 
     @property
     def steady(self) -> bool:
-        """Whether the next query of images of the same size takes the same operations as the last one."""
+        """Check whether the next query of images of the same shape takes the same operations as the last one."""
         return not self.size or self.rows is not None
 
     def query(self, images: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class ImagePool:
                           for image, place in zip(images.split(1), places.split(1), strict=True)])
 
     def _rows_for(self, images: Tensor) -> Tensor | None:
-        """The pool as one tensor on the device of ``images``, if it is full and all images have one size."""
+        """Return the pool as one tensor on the device of ``images``, if it is full and all images have one size."""
         if self.rows is not None and self.rows.shape[1:] == images.shape[1:]:
             return self.rows
         self.rows = None
@@ -63,7 +63,7 @@ class ImagePool:
         return image
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the stored images on the CPU: of several processes, one collects them all."""
+        """Copy the stored images to the CPU."""
         return {"images": [image.to("cpu", copy=True) for image in self.images]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -91,7 +91,7 @@ class PreviousImages:
 
     @property
     def steady(self) -> bool:
-        """Whether the next call with images of the same shape takes the same operations as the last one."""
+        """Check whether the next query of images of the same shape takes the same operations as the last one."""
         return self.rows is not None
 
     def swap(self, images: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class PreviousImages:
         return older
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the stored images on the CPU."""
+        """Copy the stored images to the CPU."""
         return {"images": [] if self.rows is None else [row.to("cpu", copy=True) for row in self.rows]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -130,5 +130,5 @@ def fitted(image: Tensor, images: Tensor) -> Tensor:
 
 
 def finite_copy(image: Tensor) -> Tensor:
-    """A copy without NaN and infinities: one image that is not finite would spoil the steps that it is drawn for."""
+    """Copy without NaN and infinities: one image that is not finite would spoil the steps that it is drawn for."""
     return image.nan_to_num(0.0, 1.0, -1.0)

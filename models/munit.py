@@ -95,7 +95,7 @@ class MunitModel(StyledModel):
         } | self._reconstructions(contents, styles)))
 
     def _reconstructions(self, contents: dict[str, Tensor], styles: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The weighted L1 distances; contents are those of the real images, and styles those of the translations."""
+        """Compute the weighted L1 distances; contents are of the real images, styles of the translations."""
         flags, images = self.weights, self.images
         decoders = {"A": self.back, "B": self.generator}
         encoders = {"A": self.encoder_back, "B": self.encoder}
@@ -116,13 +116,13 @@ class MunitModel(StyledModel):
 
 
 def content_of(generator: MunitGenerator, images: Tensor) -> Tensor:
-    """The contents of images [B, C, H, W] of any size, [B, C', h, w]."""
+    """Encode the contents of images [B, C, H, W] of any size: [B, C', h, w]."""
     contents: Tensor = generator(pad_to_fit(images, generator.multiple, generator.least_size))
     return contents
 
 
 def decode(generator: MunitGenerator, contents: Tensor, styles: Tensor, *, like: Tensor) -> Tensor:
-    """Pictures [B, C, H, W] of contents in styles [B, style_dim], of the height and width of ``like``."""
+    """Decode contents in styles [B, style_dim] to pictures [B, C, H, W], of the height and width of ``like``."""
     height, width = like.shape[2:]
     pictures: Tensor = generator(contents, styles, of_contents=True)
     return pictures[..., :height, :width]

@@ -98,7 +98,7 @@ class MultiModalModel(StyledModel):
         minimize("G", lambda: total("G", self._terms(self.structure.renewed(features), drawn, styles)))
 
     def _terms(self, features: PairFeatures, drawn: Tensor, styles: Tensor) -> dict[str, Tensor]:
-        """The weighted terms of G's and E's objective."""
+        """Compute the weighted terms of G's and E's objective."""
         flags, images = self.weights, self.images
         terms = {"G_GAN": self.adversarial("D", images["fake_B"], gan_mode=self.gan_mode),
                  "G_style_rec": flags.lambda_style_rec * F.l1_loss(self.encode_style(drawn), styles)}

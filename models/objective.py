@@ -25,6 +25,6 @@ because all objectives look at the images that it generates. See `training.step.
 
 
 def total(name: str, terms: dict[str, Tensor]) -> Objective:
-    """The sum of the terms, reported as ``name`` after them."""
+    """Sum the terms, and report the sum as ``name`` after them."""
     loss = torch.stack(list(terms.values())).sum()
     return Objective(loss, {**terms, name: loss})

@@ -58,7 +58,7 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags) -> None:
 
 
 def isolated() -> dict[str, bool]:
-    """Options of torch.compile, so that what is compiled counts its recompilations alone.
+    """Return options of torch.compile, so that what is compiled counts only its own recompilations.
 
     Otherwise all networks share a limit of 8. Early versions of torch have no such option.
     """
@@ -84,7 +84,7 @@ def store_channels_last(network: nn.Module) -> None:
 
 
 def in_half_precision(forward: Callable[..., Output], device: str, dtype: torch.dtype) -> Callable[..., Output]:
-    """The same method of a network under autocast, its results in float32."""
+    """Return the same method of a network under autocast, its results in float32."""
 
     @wraps(forward)
     def computed(network: nn.Module, *args: Any, **keywords: Any) -> Output:
@@ -126,7 +126,7 @@ def half_weights(network: nn.Module, dtype: torch.dtype) -> Iterator[None]:
 
 
 def _places(network: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
-    """The dictionary, the name and the value of each tensor that `half_weights` replaces."""
+    """Yield the dictionary, the name and the value of each tensor that `half_weights` replaces."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             for name, weight in module._parameters.items():
@@ -154,7 +154,7 @@ class _Converted(torch.autograd.Function):
 
 
 def _converted(tensors: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Copies of another type in the same memory layout."""
+    """Copy to another type in the same memory layout."""
     copies = [torch.empty_like(of, dtype=dtype) for of in tensors]
     if copies:
         torch._foreach_copy_(copies, list(tensors))

@@ -165,11 +165,11 @@ class BridgeModel(Model):
         return self._guess(self._walk(images, self.steps - 1, draw), self.steps - 1, draw)
 
     def draw(self, like: Tensor, *shape: int) -> Tensor:
-        """Numbers from N(0, 1) for each of B images: [B, *shape]."""
+        """Draw numbers from N(0, 1) for each of B images: [B, *shape]."""
         return torch.randn(len(like), *shape, device=like.device, dtype=like.dtype)
 
     def _guess(self, x: Tensor, time: int, draw: Any) -> Tensor:
-        """G's guess of the end of the bridge, from x at a step."""
+        """Compute G's guess of the end of the bridge, from x at a step."""
         return translate_any_size(self.generator, x, moment(x, time), draw(x, self.generator.latent_dim))
 
     def _walk(self, x: Tensor, steps: int, draw: Any) -> Tensor:
@@ -179,7 +179,7 @@ class BridgeModel(Model):
         return x
 
     def choose(self) -> int:
-        """A step of the bridge."""
+        """Draw a step of the bridge."""
         return int(torch.randint(self.bridge.num_timesteps, ()).item())
 
     def optimize_parameters(self, minimize: Minimize) -> None:
@@ -207,7 +207,7 @@ class BridgeModel(Model):
         minimize("G", lambda: total("G", self._terms(x, guesses, time, features)))
 
     def _entropy(self, x: Tensor, guesses: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-        """E of the pairs with themselves, its mean over the places of each image, and ``L`` of the paper's bound.
+        """Compute E of the pairs with themselves, averaged over each image's places, and ``L`` of the paper's bound.
 
         Args:
             x, guesses: [2 * B, C, H, W], of the images and of the others.
@@ -223,7 +223,7 @@ class BridgeModel(Model):
         return Objective(loss, {"E_entropy": loss})
 
     def _terms(self, x: Tensor, guesses: Tensor, time: int, features: PairFeatures | None) -> dict[str, Tensor]:
-        """The weighted terms of G's objective."""
+        """Compute the weighted terms of G's objective."""
         images, count, steps = self.images, len(self.images["real_A"]), self.bridge.num_timesteps
         fake_B, now = images["fake_B"], moment(x, time)
         adversarial = self.adversarial("D", fake_B, gan_mode=self.gan_mode, given=(now,))
@@ -242,7 +242,7 @@ class BridgeModel(Model):
         return terms
 
     def _contrast(self, source: Tensor, target: Tensor) -> Tensor:
-        """PatchNCE between images and their translations, on G's features at the first step."""
+        """Compute PatchNCE between images and their translations, on G's features at the first step."""
         latent, now = self.draw(source, self.generator.latent_dim), moment(source, 0)
         passed = []
         for images, learns in ((target, True), (source, False)):
@@ -254,7 +254,7 @@ class BridgeModel(Model):
 
 
 def walk(steps: int, tau: float) -> list[tuple[float, float]]:
-    """For each step of the bridge but the last, the share of the way, and the standard deviation of the noise.
+    """Yield the share of the way and the standard deviation of the noise, for each step of the bridge but the last.
 
     The first step goes half of the time, later ones ever shorter parts: 1 / 1, 1 / 2, 1 / 3, ... of the other half.
     """
@@ -268,5 +268,5 @@ def walk(steps: int, tau: float) -> list[tuple[float, float]]:
 
 
 def moment(like: Tensor, time: int) -> Tensor:
-    """The number of a step as the networks take it: LongTensor [1]."""
+    """Return the number of a step as the networks take it: LongTensor [1]."""
     return torch.full((1,), time, device=like.device)

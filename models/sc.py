@@ -115,7 +115,7 @@ class SpatialCorrelativeModel(Model):
         minimize("G", lambda: total("G", self.generator_terms(self.structure.renewed(features))))
 
     def generator_terms(self, features: PairFeatures) -> dict[str, Tensor]:
-        """The weighted terms of the generator's objective."""
+        """Compute the weighted terms of the generator's objective."""
         flags, images = self.weights, self.images
         real_B, fake_B = images["real_B"], images["fake_B"]
         terms = {"G_GAN": self.adversarial("D", fake_B, gan_mode=self.gan_mode)}

@@ -1,4 +1,4 @@
-"""What models of several styles share: MUNIT's networks, styles of test.py, and styles of a training step."""
+"""Parts that models of several styles share: MUNIT's networks, styles of test.py, and styles of a training step."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class StyledModel(Model):
                 Path(self.chosen.style_image), data.output_nc, data.ranges[1], flag="--range_B")[None]
 
     def translate(self, images: Tensor) -> Tensor:
-        """In the first of the styles."""
+        """Translate to the first of the styles."""
         return self.translate_in(next(iter(self.styles.values())), images)
 
     def translate_in(self, styles: Tensor, images: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class StyledModel(Model):
         return translate_any_size(self.generator, images, styles.to(images))
 
     def encode_style(self, images: Tensor) -> Tensor:
-        """The styles [B, style_dim] of pictures [B, C, H, W] of the target domain."""
+        """Encode the styles [B, style_dim] of pictures [B, C, H, W] of the target domain."""
         return read_style(self.encoder, images)
 
     def translators(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
@@ -106,7 +106,7 @@ class StyledModel(Model):
         return dict(zip(names, styles, strict=True))
 
     def draw_styles(self, images: Tensor, each: int = 1) -> Tensor:
-        """``each`` styles from N(0, I) for each of B images: [each * B, style_dim]."""
+        """Draw ``each`` styles from N(0, I) for each of B images: [each * B, style_dim]."""
         return torch.randn(each * len(images), self.style_dim, device=images.device, dtype=images.dtype)
 
 
@@ -132,6 +132,6 @@ def initialize_munit(generator: MunitGenerator, encoder: StyleEncoder, options: 
 
 
 def read_style(encoder: StyleEncoder, images: Tensor) -> Tensor:
-    """The styles [B, style_dim] of pictures [B, C, H, W] of any size."""
+    """Encode the styles [B, style_dim] of pictures [B, C, H, W] of any size."""
     styles: Tensor = encoder(pad_to_fit(images, 1, encoder.least_size))
     return styles

@@ -56,7 +56,7 @@ class Tiling:
 
     @classmethod
     def of(cls, options: Options, model: Model) -> Tiling | None:
-        """The tiling that the options ask for; None: no tiling.
+        """Return the tiling that the options ask for; None: no tiling.
 
         Raises:
             UserError: sizes that do not fit each other or the generator, or statistics that need it uncompiled.
@@ -79,7 +79,7 @@ class Tiling:
 
 
 def tile_starts(side: int, tiling: Tiling) -> list[int]:
-    """First pixels of the tiles along ``side`` pixels, evenly spread; 0 alone where one tile is enough.
+    """Return the first pixels of tiles along ``side`` pixels, evenly spread; only 0 where one tile is enough.
 
     If ``side`` is a multiple of ``tiling.multiple``, so are all of them: strided layers see the pixels in the same
     phase as in the whole image.
@@ -91,7 +91,7 @@ def tile_starts(side: int, tiling: Tiling) -> list[int]:
 
 
 def blend_weights(starts: list[int], size: int, ramp: int) -> Tensor:
-    """Weights of the tiles at their pixels along one side, [tiles, size] float64.
+    """Compute the weights of the tiles at their pixels along one side, [tiles, size] float64.
 
     At each pixel of the image the weights of all tiles sum to 1. From one tile to the next they change linearly, in
     the ``ramp`` pixels amid their overlap, which is at least that wide.
@@ -168,7 +168,7 @@ def _blended(translate: Translate, batches: _Batches) -> Tensor:
 
 
 def _scaled(image: Tensor, tiling: Tiling) -> Tensor:
-    """The image at about the area of a tile, with sides that are multiples."""
+    """Scale the image to about the area of a tile, with sides that are multiples."""
     height, width = image.shape[2:]
     scale = min(tiling.size / math.sqrt(height * width), 1)
     size = [max(int(side * scale) // tiling.multiple, 1) * tiling.multiple for side in (height, width)]
@@ -204,7 +204,7 @@ class _Batches:
             yield places, weights.to(self.device, pixels.dtype), pixels.to(self.device)
 
     def _pieces(self, side: int) -> list[tuple[slice, Tensor]]:
-        """The tiles along one side, and their weights."""
+        """Return the tiles along one side, and their weights."""
         starts, size = tile_starts(side, self.tiling), min(side, self.tiling.size)
         weights = blend_weights(starts, size, ramp=min(RAMP, max(self.tiling.overlap, 1)))
         return [(slice(start, start + size), weight) for start, weight in zip(starts, weights, strict=True)]

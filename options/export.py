@@ -20,7 +20,7 @@ def hub_name(text: str) -> str:
 
 @dataclass(frozen=True)
 class ExportFlags:
-    """What is written."""
+    """The file or folder to write."""
 
     format: str = flag("onnx", "onnx; pt2: a file of torch.export; hub: a folder to share, with a model card",
                        choices=("onnx", "pt2", "hub"))

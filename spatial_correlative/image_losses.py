@@ -37,7 +37,7 @@ class FSeSim(nn.Module):
             patch_count=patch_count, patch_size=patch_size, mode=mode, normalize=normalize)
 
     def forward(self, source: Tensor, target: Tensor, positions: Sequence[Tensor | None] | None = None) -> Tensor:
-        """Structure distance, a scalar. Gradients reach the images that require them.
+        """Compute the structure distance, a scalar. Gradients reach the images that require them.
 
         Args:
             source, target: images [B, 3, H, W] in [-1, 1], and their translations of the same size.
@@ -88,7 +88,7 @@ class LSeSim(nn.Module):
         return self.loss.heads
 
     def forward(self, source: Tensor, target: Tensor, positions: Sequence[Tensor | None] | None = None) -> Tensor:
-        """Structure distance, a scalar; arguments and errors as in `FSeSim.forward`. No gradient reaches the heads."""
+        """Compute the structure distance, as `FSeSim.forward` does. No gradient reaches the heads."""
         _require_images(source=source, target=target)
         frozen = {name: parameter.detach() for name, parameter in self.loss.named_parameters()}
         distance: Tensor = torch.func.functional_call(
@@ -98,7 +98,7 @@ class LSeSim(nn.Module):
     def contrast(
         self, source: Tensor, positive: Tensor, other: Tensor, positions: Sequence[Tensor | None] | None = None
     ) -> Tensor:
-        """Contrastive loss of the heads, a scalar. No gradient reaches the images.
+        """Compute the contrastive loss of the heads, a scalar. No gradient reaches the images.
 
         Args:
             source: images [B, 3, H, W] in [-1, 1].

@@ -21,7 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def layer_index(layer: str) -> int:
-    """The layer's number among the 13 ReLUs: ``"relu3_1"`` or ``"4"`` -> 4.
+    """Return the layer's number among the 13 ReLUs: ``"relu3_1"`` or ``"4"`` -> 4.
 
     Raises:
         ValueError: there is no such layer.
@@ -35,12 +35,12 @@ def layer_index(layer: str) -> int:
 
 
 def layer_channels(layers: Sequence[str]) -> list[int]:
-    """Channels of each layer's features."""
+    """Return the channels of each layer's features."""
     return [CHANNELS[layer_index(layer)] for layer in layers]
 
 
 def layer_strides(layers: Sequence[str]) -> list[int]:
-    """Image pixels per feature, along each side, of each layer."""
+    """Return the image pixels per feature, along each side, of each layer."""
     return [STRIDES[layer_index(layer)] for layer in layers]
 
 
@@ -88,13 +88,13 @@ class VGG16Features(nn.Module):
         return super().train(mode and not self.frozen)
 
     def parameters_up_to(self, layers: Sequence[str]) -> list[nn.Parameter]:
-        """Parameters that the features of some layers depend on."""
+        """Return the parameters that the features of some layers depend on."""
         count = 1 + max(layer_index(layer) for layer in layers)
         convolutions = [layer for layer in self.features if isinstance(layer, nn.Conv2d)][:count]
         return [parameter for convolution in convolutions for parameter in convolution.parameters()]
 
     def forward(self, images: Tensor, layers: Sequence[str] | None = None) -> list[Tensor]:
-        """Features in the order of ``layers``; left out, those that the module was built for.
+        """Compute the features of ``layers``, in their order; left out, of those that the module was built for.
 
         Raises:
             ValueError: layers beyond those that the module was built for, or images that it does not take.
@@ -131,7 +131,7 @@ class VGG16Features(nn.Module):
 
 
 def _convolutions(depth: int) -> nn.Sequential:
-    """The first ``depth`` convolutions with their ReLUs, numbered as torchvision's ``features``."""
+    """Build the first ``depth`` convolutions with their ReLUs, numbered as torchvision's ``features``."""
     layers: list[nn.Module] = []
     before = 3
     for index in range(depth):
@@ -143,7 +143,7 @@ def _convolutions(depth: int) -> nn.Sequential:
 
 
 def _load_weights(weights: str | Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 values of the ``expected`` keys, from wherever ``weights`` says."""
+    """Load the float32 values of the ``expected`` keys, from wherever ``weights`` says."""
     if weights == "random":
         return _random_weights(expected)
     path = BUNDLED if weights == "bundled" else Path(weights)
@@ -160,7 +160,7 @@ def _load_weights(weights: str | Path, expected: Mapping[str, Tensor]) -> dict[s
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict of a .safetensors or .pth file.
+    """Read the state dict of a .safetensors or .pth file.
 
     Raises:
         ValueError: there is no such file, or it holds something else.
@@ -184,7 +184,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _download() -> dict[str, Tensor]:
-    """torchvision's weights, from torch's cache or, the first time, the network."""
+    """Load torchvision's weights, from torch's cache or, the first time, the network."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     try:
         return torch.hub.load_state_dict_from_url(IMAGENET_URL, map_location="cpu", check_hash=True,
@@ -195,7 +195,7 @@ def _download() -> dict[str, Tensor]:
 
 
 def _random_weights(expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Kaiming-normal kernels and zero biases, from a fixed seed: a resumed run must see the same features."""
+    """Draw Kaiming-normal kernels from a fixed seed, and zero biases: a resumed run must see the same features."""
     generator = torch.Generator().manual_seed(0)
     state: dict[str, Tensor] = {}
     for key, value in expected.items():

@@ -1,4 +1,4 @@
-"""What a training is told about its images at the start: ranges, channels, pages, files that are left out."""
+"""The survey of the images at the start of a training: ranges, channels, pages, files that are left out."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def cuda_graphs(
     take: Callable[[Batches, Sequence[Hashable]], Taken], model: Model, device: torch.device, options: Options,
     world: World,
 ) -> StepGraphs | None:
-    """Graphs of the step ``take``, as ``--cuda_graph`` asks; None: every step is to launch its own kernels.
+    """Build graphs of the step ``take``, as ``--cuda_graph`` asks; None: every step is to launch its own kernels.
 
     Raises:
         UserError: ``--cuda_graph on`` where nothing can be captured.
@@ -150,7 +150,7 @@ class StepGraphs:
         self._written = [0.0 for _ in self._groups]
 
     def _replaceable(self) -> list[object]:
-        """Some of what steps change in place, but a loaded state replaces."""
+        """List some of what steps change in place, but a loaded state replaces."""
         return [*(next(iter(optimizer.state.values()), None) for optimizer in self._model.optimizers.values()),
                 *(pool.rows for pool in self._pools())]
 
@@ -247,5 +247,5 @@ class StepGraphs:
 
 
 def tensors(batch: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a batch, without the paths of its images."""
+    """Return the tensors of a batch, without the paths of its images."""
     return {name: value for name, value in batch.items() if isinstance(value, Tensor)}

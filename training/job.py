@@ -159,14 +159,14 @@ def build(options: Options, device: torch.device, world: World = ALONE) -> tuple
 
 
 def nothing_left(run: Run) -> str:
-    """A sentence for the user who continues a finished training."""
+    """Write a sentence for the user who continues a finished training."""
     return (f"nothing is left to train after {counted(run.progress.images, 'image')}: raise --n_epochs, "
             "--n_epochs_decay or --max_iters to go on. To fine-tune the networks on a new schedule, start another "
             f"--name with --init_from {run.options[RunFlags].name}")
 
 
 def ending(run: Run, total: int, code: int) -> str:
-    """A sentence for the user about the end of a training of ``total`` images; ``code`` is that of its stop."""
+    """Write a sentence about the end of a training of ``total`` images; ``code`` is that of its stop."""
     if not code:
         return f"done: {counted(run.progress.images, 'image')} seen; everything is in {run.folder}"
     return (f"stopped by {stopped_by(code)} after {run.progress.images} of {counted(total, 'image')}; --continue_train "

@@ -36,7 +36,7 @@ class LossMeter:
         self._sums[names] = row if earlier is None else row + earlier.to(row.device)
 
     def _earlier(self, names: tuple[str, ...]) -> Tensor | None:
-        """The sums of losses that have come together, or that are the first after `load_state_dict`."""
+        """Compute the sums of losses that have come together, or that are the first after `load_state_dict`."""
         single = [self._sums[(name,)] for name in names if (name,) in self._sums]
         if names in self._sums or len(single) < len(names) or len({float(row[1]) for row in single}) > 1:
             return self._sums.get(names)
@@ -45,13 +45,13 @@ class LossMeter:
         return torch.cat([torch.stack([row[0] for row in single]), single[0][1:]])
 
     def means(self) -> dict[str, float]:
-        """The means since the last call, by name in order of appearance; NaN where every step was left out."""
+        """Compute the means since the last call, by name in order of appearance; NaN where every step was left out."""
         sums, counts = self._totals()
         self._sums.clear()
         return {name: total / counts[name] if counts[name] else math.nan for name, total in sums.items()}
 
     def _totals(self) -> tuple[dict[str, float], dict[str, float]]:
-        """The sums of the losses and their numbers of steps, by name."""
+        """Compute the sums of the losses and their numbers of steps, by name."""
         sums, counts = dict[str, float](), dict[str, float]()
         for names, row in self._sums.items():
             *values, count = row.tolist()
@@ -60,7 +60,7 @@ class LossMeter:
         return sums, counts
 
     def state_dict(self, world: World = ALONE) -> dict[str, Any]:
-        """The sums since the last report, averaged over all processes. All must call it."""
+        """Compute the sums since the last report, averaged over all processes. All must call it."""
         sums, counts = self._totals()
         return {"sums": world.mean(sums), "counts": counts}
 
@@ -70,7 +70,7 @@ class LossMeter:
 
 
 def stacked(values: Iterable[Tensor]) -> Tensor:
-    """One tensor of the means of some tensors, float32: [N], on the device of the first one."""
+    """Stack the means of some tensors to one tensor, float32: [N], on the device of the first one."""
     means = [value.detach().float() for value in values]
     means = [value.mean() if value.dim() else value for value in means]
     return torch.stack([value.to(means[0].device) for value in means])

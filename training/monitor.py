@@ -211,5 +211,5 @@ def fault_of(processes: Sequence[tuple[Sequence[str], Sequence[str]]]) -> str:
 
 
 def paths_of(batches: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The paths of the images in batches."""
+    """Return the paths of the images in batches."""
     return [path for batch in batches for name, paths in batch.items() if name.endswith("_paths") for path in paths]

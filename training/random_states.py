@@ -7,7 +7,7 @@ import torch
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """The states, by kind of device. Other devices are not asked: that would start their drivers."""
+    """Return the states, by kind of device. Other devices are not asked: that would start their drivers."""
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
         states[device.type] = torch.get_device_module(device).get_rng_state()

@@ -17,7 +17,7 @@ from .run import Run
 
 @dataclass(frozen=True)
 class Report:
-    """What a training reports every ``--print_freq`` images, and after each score of ``--eval_freq``.
+    """Values that a training reports every ``--print_freq`` images, and after each score of ``--eval_freq``.
 
     Attributes:
         images: images seen, over all resumed runs.

@@ -147,14 +147,14 @@ class Run:
         return self.options[TrainFlags].schedule_by == "images"
 
     def anneal(self, images_an_epoch: int) -> None:
-        """With ``--schedule_by images``, set the learning rates of the next step; they depend only on the progress."""
+        """Set the learning rates of the next step with ``--schedule_by images``; they depend only on the progress."""
         if self.by_images:
             epochs = self.progress.epoch - self.first_epoch + self.progress.images_in_epoch / images_an_epoch
             for scheduler in self.schedulers.values():
                 go_to(scheduler, epochs)
 
     def end_identity(self, before: int, seen: int) -> None:
-        """After the last image of ``--identity_first``, begin Adam anew: it has scaled its steps to smaller gradients.
+        """Begin Adam anew after the last image of ``--identity_first``: it has scaled its steps to smaller gradients.
         """
         if before < self.options[TrainFlags].identity_first <= seen:
             self.model.optimizers["G"].state.clear()

@@ -37,7 +37,7 @@ def create_scheduler(optimizer: Optimizer, flags: TrainFlags) -> Scheduler:
         return LambdaLR(optimizer, lambda step: cosine(step, period))
 
     def factor(step: float) -> float:
-        """1 for ``n_epochs``, then down to 0 after the last epoch; lowered from the first decaying epoch on."""
+        """Return 1 for ``n_epochs``; from the first decaying epoch on, less, down to 0 after the last epoch."""
         epoch = flags.epoch_count + step  # LambdaLR counts from 0 and asks before the first epoch
         return 1 - max(0, epoch - flags.n_epochs) / (flags.n_epochs_decay + 1)
 
@@ -45,7 +45,7 @@ def create_scheduler(optimizer: Optimizer, flags: TrainFlags) -> Scheduler:
 
 
 def cosine(step: float, period: int) -> float:
-    """The factor of the cosine policy after ``step`` epochs: from 1 down to 0 after ``period`` epochs."""
+    """Compute the factor of the cosine policy after ``step`` epochs: from 1 down to 0 after ``period`` epochs."""
     return (1 + math.cos(math.pi * step / period)) / 2
 
 

@@ -24,7 +24,7 @@ IDENTITY = "identity"
 
 
 def build_step(model: Model, device: torch.device, options: Options, world: World = ALONE) -> TrainingStep:
-    """The training step of a model that is prepared for ``device``, as the options describe it.
+    """Build the training step of a model that is prepared for ``device``, as the options describe it.
 
     Raises:
         UserError: ``--on_nan skip`` with batch normalisation; ``--freeze`` matches no parameter, all of them, or all
@@ -150,7 +150,7 @@ class TrainingStep:
         return self._losses, torch.stack(list(self._faults.values())).sum().isnan().float()
 
     def scale(self) -> Tensor:
-        """The factor of the losses in fp16, else 1; a scalar on the model's device."""
+        """Return the factor of the losses in fp16, else 1; a scalar on the model's device."""
         return self.scaler.scale(torch.ones_like(self.left_out))
 
     def minimize(self, name: str, objective: Callable[[], Objective]) -> None:

@@ -32,7 +32,7 @@ class Vitals:
         self._images, self._since = images, time.perf_counter()
 
     def read(self, images: int) -> dict[str, float]:
-        """The values by name, after ``images`` seen; waits for the device.
+        """Return the values by name, after ``images`` seen; wait for the device.
 
         ``speed/images_per_second`` since the last call, ``memory/...`` (see `memory`), ``lr/G`` of an optimizer's
         first parameters, ``gradient/G``: the norm of a network's gradient in the last step.
@@ -46,7 +46,7 @@ class Vitals:
 
 
 def gradient_norms(networks: Mapping[str, nn.Module]) -> dict[str, float]:
-    """The Euclidean norm of the gradient that each network holds; those that hold none are left out."""
+    """Compute the Euclidean norm of the gradient that each network holds; those that hold none are left out."""
     norms = {}
     for name, network in networks.items():
         if gradients := [p.grad for p in network.parameters() if p.grad is not None]:
@@ -55,7 +55,7 @@ def gradient_norms(networks: Mapping[str, nn.Module]) -> dict[str, float]:
 
 
 def memory(device: torch.device) -> dict[str, float]:
-    """``memory/peak_GB``, the most that a GPU's tensors have taken; else ``memory/resident_GB`` of this process.
+    """Measure ``memory/peak_GB``, the most that tensors took on a GPU; else ``memory/resident_GB`` of this process.
 
     Loading processes do not count. Where the system does not tell what is resident now, it is the most so far; Windows
     tells neither.

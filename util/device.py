@@ -12,7 +12,7 @@ from .words import counted
 
 
 def choose_device(gpu_ids: str, world: World = ALONE) -> torch.device:
-    """The device that ``--gpu_ids`` names: ``auto`` is the best there is, ``-1`` the CPU, ``0`` the first GPU.
+    """Return the device that ``--gpu_ids`` names: ``auto`` is the best there is, ``-1`` the CPU, ``0`` the first GPU.
 
     Of several processes on one machine each gets a GPU of its own, in the order of the list, with ``auto`` of all.
     A GPU becomes CUDA's current device.
@@ -47,7 +47,7 @@ def choose_device(gpu_ids: str, world: World = ALONE) -> torch.device:
 
 
 def to_device(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """A batch with its tensors on ``device``; everything else stays as it is."""
+    """Move the tensors of a batch to ``device``; everything else stays as it is."""
     return {
         key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
         for key, value in batch.items()

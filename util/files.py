@@ -142,13 +142,13 @@ def move_aside(path: Path) -> Path | None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file of any size, hexadecimal."""
+    """Compute the SHA-256 of a file of any size, hexadecimal."""
     with path.open("rb") as file:
         return sha256_of(file)
 
 
 def sha256_of(file: BinaryIO) -> str:
-    """SHA-256 of the rest of an open file, hexadecimal."""
+    """Compute the SHA-256 of the rest of an open file, hexadecimal."""
     digest = hashlib.sha256()
     while block := file.read(1 << 20):
         digest.update(block)

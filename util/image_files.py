@@ -92,7 +92,7 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def sha256_of_image(path: Path) -> str:
-    """SHA-256 of a file, which a tar file may hold, hexadecimal.
+    """Compute the SHA-256 of a file, which a tar file may hold, hexadecimal.
 
     Raises:
         BadImage: it cannot be read.

@@ -19,7 +19,7 @@ PAGE = re.compile(r"page_(\d+)")
 
 @dataclass
 class Listing:
-    """What a folder holds.
+    """The content of a folder.
 
     Attributes:
         images: files with the suffix of an image, sorted; pages of a TIFF file as `page_path`.

@@ -23,7 +23,7 @@ NUMBERED = (r"\d+", r"iter_\d+")
 
 
 def network_path(folder: Path, tag: str, name: str) -> Path:
-    """``folder/latest_net_G.pth``."""
+    """Return ``folder/latest_net_G.pth``."""
     return folder / f"{tag}_net_{name}.pth"
 
 
@@ -50,7 +50,7 @@ def weights_path(folder: Path, tag: str, name: str) -> Path:
 
 
 def state_path(folder: Path, tag: str) -> Path:
-    """``folder/latest_state.pth``."""
+    """Return ``folder/latest_state.pth``."""
     return folder / f"{tag}_state.pth"
 
 

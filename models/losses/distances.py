@@ -5,12 +5,12 @@ from torch import Tensor
 
 
 def pair_distances(images: Tensor) -> Tensor:
-    """Mean absolute differences of all pairs of images [B, C, H, W]: [B * (B - 1) / 2]."""
+    """Compute the mean absolute differences of all pairs of images [B, C, H, W]: [B * (B - 1) / 2]."""
     return F.pdist(images.flatten(1), p=1) / images[0].numel()
 
 
 def half_distances(images: Tensor) -> Tensor:
-    """Mean absolute difference of the left and the right half of each image [B, C, H, W]: [B].
+    """Compute the mean absolute difference of the left and the right half of each image [B, C, H, W]: [B].
 
     The middle column of an odd width belongs to neither half.
     """

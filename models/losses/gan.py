@@ -11,7 +11,7 @@ Prediction = Tensor | Sequence[Tensor]
 
 
 def gan_loss(prediction: Prediction, target_is_real: bool, *, mode: str, for_discriminator: bool) -> Tensor:
-    """The adversarial loss of scores, averaged over each score map and summed over scales.
+    """Compute the adversarial loss of scores, averaged over each score map and summed over scales.
 
     ``lsgan`` (Mao et al., 2017) is the squared distance to 1 (real) or 0, ``vanilla`` (Goodfellow et al., 2014)
     the binary cross-entropy of logits; both look the same from either side. For the discriminator, ``hinge``
@@ -91,7 +91,7 @@ def gradient_penalty(
 
 
 def r1_penalty(discriminator: nn.Module, real: Tensor, *, gamma: float = 1.0) -> Tensor:
-    """The discriminator's squared slope at real images: gamma / 2 * mean(|dD/dx|^2).
+    """Compute the discriminator's squared slope at real images: gamma / 2 * mean(|dD/dx|^2).
 
     Differentiable with respect to the discriminator's parameters; the mean is over images, the norm over all pixels
     of one. Source: Mescheder et al., 'Which training methods for GANs do actually converge?', ICML 2018, equation 9.
@@ -107,7 +107,7 @@ def r1_penalty(discriminator: nn.Module, real: Tensor, *, gamma: float = 1.0) ->
 
 
 def image_gradients(discriminator: nn.Module, images: Tensor) -> Tensor:
-    """The gradient of the scores' sum with respect to each image: [B, C, H, W] -> [B, C * H * W], differentiable."""
+    """Compute the gradient of the scores' sum for each image: [B, C, H, W] -> [B, C * H * W], differentiable."""
     images = images.detach().requires_grad_()
     prediction = discriminator(images)
     scales = [prediction] if isinstance(prediction, Tensor) else prediction

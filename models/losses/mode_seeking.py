@@ -7,7 +7,7 @@ LEAST = 0.01
 
 
 def mode_seeking_loss(first: Tensor, second: Tensor, first_style: Tensor, second_style: Tensor) -> Tensor:
-    """Distance of two styles over that of the pictures that they give: small where styles matter.
+    """Compute the distance of two styles over that of the pictures that they give: small where styles matter.
 
     Both distances are mean absolute differences. The paper maximises the inverse of this ratio; its code takes means
     over the batch first, and minimises 1 / (pictures / styles + 0.00001).

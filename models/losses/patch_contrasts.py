@@ -25,7 +25,7 @@ ITERATIONS = 50
 
 
 def monce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07, epsilon: float = 1.0) -> Tensor:
-    """Cross-entropy as in `patch_nce`, with a weight for each negative:
+    """Compute a cross-entropy as in `patch_nce`, with a weight for each negative:
 
         -log(exp(w_i . z_i / t) / (exp(w_i . z_i / t) + (N - 1) * sum over j != i of T_ij * exp(w_i . z_j / t)))
 
@@ -62,7 +62,7 @@ def transport_plan(similarities: Tensor, epsilon: float) -> Tensor:
 
 
 def hard_negative_contrast(queries: Tensor, keys: Tensor, *, temperature: float = 0.07, gamma: float = 0.1) -> Tensor:
-    """Decoupled InfoNCE with hard negatives (hDCE):
+    """Compute decoupled InfoNCE with hard negatives (hDCE):
 
         -log(exp(w_i . z_i / t) / ((N - 1) * E over z of exp(w_i . z / t)))
 
@@ -88,7 +88,7 @@ def hard_negative_contrast(queries: Tensor, keys: Tensor, *, temperature: float 
 
 
 def semantic_relation_loss(queries: Tensor, keys: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of the similarities inside the input and inside the translation (SRC):
+    """Compute the Jensen-Shannon divergence of the similarities inside the input and inside the translation (SRC):
 
         sum over i of JSD(softmax over j of z_i . z_j, softmax over j of w_i . w_j)
 
@@ -107,6 +107,6 @@ def semantic_relation_loss(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def own_place(rows: Tensor) -> Tensor:
-    """The answers 0 ... N - 1 for each image of [B, N, C]: [B * N]."""
+    """Return the answers 0 ... N - 1 for each image of [B, N, C]: [B * N]."""
     batch, count, _ = rows.shape
     return torch.arange(count, device=rows.device).repeat(batch)

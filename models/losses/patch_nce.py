@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 def patch_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) -> Tensor:
-    """Cross-entropy of recognising, among all keys of its image, the key at a query's own place (equation 4).
+    """Compute the cross-entropy of recognising, among the keys of an image, the key at a query's place (equation 4).
 
     Rows are L2-normalised. The logits of query i are its products with the image's N keys, divided by the
     temperature; the answer is i. Only queries carry a gradient.
@@ -41,7 +41,7 @@ def patch_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) -> Te
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """L2-normalise [B, N, C] over C; in float32 or, for float64 rows, float64."""
+    """Normalise [B, N, C] over C (L2); in float32 or, for float64 rows, float64."""
     return F.normalize(rows if rows.dtype == torch.float64 else rows.float(), dim=2)
 
 
@@ -74,7 +74,7 @@ class PatchNCELoss(nn.Module):
     def forward(
         self, target: Sequence[Tensor], source: Sequence[Tensor], positions: Sequence[Tensor] | None = None
     ) -> Tensor:
-        """The contrast of a translation's patches with those of its input.
+        """Compute the contrast of a translation's patches with those of its input.
 
         Args:
             target, source: the layers' features, each [B, C, H, W], of the translation and of the input. No gradient
@@ -86,7 +86,7 @@ class PatchNCELoss(nn.Module):
     def rows(
         self, target: Sequence[Tensor], source: Sequence[Tensor], positions: Sequence[Tensor] | None = None
     ) -> list[tuple[Tensor, Tensor]]:
-        """Queries and keys of each layer, [B, N, width] each; arguments as those of `forward`."""
+        """Return queries and keys of each layer, [B, N, width] each; arguments as those of `forward`."""
         smallest = min(features[0, 0].numel() for features in source)
         layers = []
         for number, (head, of_target, of_source) in enumerate(zip(self.heads, target, source, strict=True)):
@@ -106,7 +106,7 @@ class PatchNCELoss(nn.Module):
 
 
 def mean_over_layers(loss: Callable[[Tensor, Tensor], Tensor], layers: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """The mean of a loss of queries and keys over layers."""
+    """Compute the mean of a loss of queries and keys over layers."""
     return torch.stack([loss(queries, keys) for queries, keys in layers]).mean()
 
 
@@ -118,12 +118,12 @@ def random_places(size: int, count: int, device: torch.device) -> Tensor:
 
 
 def rows_at(features: Tensor, positions: Tensor) -> Tensor:
-    """The features at some places: [B, C, H, W] and LongTensor [N] to [B, N, C]."""
+    """Take the features at some places: [B, C, H, W] and LongTensor [N] to [B, N, C]."""
     return features.permute(0, 2, 3, 1).flatten(1, 2).index_select(1, positions)  # copies none whose channels are last
 
 
 def attention_rows(features: Tensor, count: int, *, chunk: int = 1024) -> Tensor:
-    """Self-attention of the places that attend to the fewest others, by the entropy of their attention.
+    """Compute the self-attention of the places that attend to the fewest others, by the entropy of their attention.
 
     Attention is the softmax of the products of a place's features with those of every place.
 
@@ -143,7 +143,7 @@ def attention_rows(features: Tensor, count: int, *, chunk: int = 1024) -> Tensor
 
 
 def lowest_entropy(rows: Tensor, count: int, *, chunk: int = 1024) -> Tensor:
-    """The places whose attention, the softmax of the products of their rows with all rows, has the lowest entropy.
+    """Find the places whose attention, the softmax of the products of rows with all rows, has the lowest entropy.
 
     Args:
         rows: [B, M, C], of the M places of an image.
@@ -162,5 +162,5 @@ def lowest_entropy(rows: Tensor, count: int, *, chunk: int = 1024) -> Tensor:
 
 
 def attend(attention: Tensor, features: Tensor) -> Tensor:
-    """The features that rows [B, N, H * W] of attention average: [B, C, H, W] to [B, N, C]."""
+    """Average features by rows [B, N, H * W] of attention: [B, C, H, W] to [B, N, C]."""
     return attention @ features.flatten(2).mT.to(attention)

@@ -15,7 +15,7 @@ STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
 
 def perceptual_loss(source_features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
-    """Mean absolute difference of features, summed over layers.
+    """Compute the mean absolute difference of features, summed over layers.
 
     Args:
         source_features, target_features: a list over layers of [B, C, H, W], the same shapes in both.
@@ -34,7 +34,7 @@ def perceptual_loss(source_features: Sequence[Tensor], target_features: Sequence
 
 
 def style_loss(source_features: Sequence[Tensor], target_features: Sequence[Tensor]) -> Tensor:
-    """Mean absolute difference of Gram matrices, averaged over images and summed over layers.
+    """Compute the mean absolute difference of Gram matrices, averaged over images and summed over layers.
 
     Args:
         source_features, target_features: a list over layers of [B, C, H, W]; H and W may differ between them.
@@ -50,7 +50,7 @@ def style_loss(source_features: Sequence[Tensor], target_features: Sequence[Tens
 
 
 def gram_matrix(features: Tensor) -> Tensor:
-    """Products of channels, summed over positions and divided by C * H * W: [B, C, H, W] -> [B, C, C].
+    """Compute the products of channels, summed over positions, divided by C * H * W: [B, C, H, W] -> [B, C, C].
 
     In float32, also under autocast, or for float64 features in float64: half precision overflows in the sum.
     """

@@ -46,7 +46,7 @@ def create_generator(
     name: str, *, input_nc: int = 3, output_nc: int = 3, ngf: int = 64, norm: str = "instance",
     dropout: bool = False, antialias: bool = True, antialias_up: bool = True, size: int = 256, downsamplings: int = 1,
 ) -> nn.Module:
-    """The generator ``name`` of `GENERATORS`: [B, input_nc, H, W] -> [B, output_nc, H, W], both in [-1, 1].
+    """Build the generator ``name`` of `GENERATORS`: [B, input_nc, H, W] -> [B, output_nc, H, W], both in [-1, 1].
 
     Its attributes ``multiple`` and ``least_size`` say what H and W must be multiples of, and at least. The classes
     explain the other arguments; ``size`` and ``downsamplings`` are about the StyleGAN2 generators, which have nothing
@@ -67,7 +67,7 @@ def create_discriminator(
     antialias: bool = True, size: int = 256, tile_size: int = 64, feature_net: str = "vgg16",
     layers: Sequence[str] = LAYERS, weights: str = "bundled",
 ) -> nn.Module:
-    """The discriminator ``name`` of `DISCRIMINATORS`: images [B, input_nc, H, W] in [-1, 1] -> score maps.
+    """Build the discriminator ``name`` of `DISCRIMINATORS`: [B, input_nc, H, W] in [-1, 1] -> score maps.
 
     ``basic`` always has 3 layers; ``multi`` and ``projected`` return a list of maps, ``stylegan2`` scores [B, 1] and
     the others one map [B, 1, h, w]. The attribute ``least_size`` says what H and W must be at least. ``stylegan2``

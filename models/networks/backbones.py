@@ -16,7 +16,7 @@ from util.errors import UserError
 TIMM = (1, 0, 22)  # the first whose networks can be built without memory, on the meta device
 
 def build_backbone(name: str, layers: Sequence[str], *, pretrained: bool) -> nn.Module:
-    """A network that takes normalised images [B, 3, H, W] to a list of [B, C, h, w], one for each of the layers.
+    """Build a network that takes normalised images [B, 3, H, W] to a list of [B, C, h, w], one for each of the layers.
 
     What lies beyond the deepest layer is not computed. Random weights are the same every time. The state dict has the
     library's keys behind ``network.``; the attributes ``mean`` and ``std`` are of images in [0, 1].
@@ -38,7 +38,7 @@ def build_backbone(name: str, layers: Sequence[str], *, pretrained: bool) -> nn.
 
 
 def library_and_name(name: str) -> tuple[str, str]:
-    """``torchvision/resnet18`` -> ``("torchvision", "resnet18")``; whether the library has it is not looked at.
+    """Split ``torchvision/resnet18`` into library and name; whether the library has it is not looked up.
 
     Raises:
         UserError: the name is not of that form, or of another library.
@@ -136,7 +136,7 @@ def _import_timm(name: str) -> ModuleType:
 
 
 def _load(name: str, create: Callable[..., Any], **weights: Any) -> Any:
-    """The network with pretrained weights if ``weights`` asks for them."""
+    """Build the network, with pretrained weights if ``weights`` asks for them."""
     if not any(weights.values()):
         return create(**weights)
     try:
@@ -156,5 +156,5 @@ def _require_known(problem: str, wanted: Sequence[str], known: Iterable[str]) ->
 
 
 def first_line(error: Exception) -> str:
-    """The message of an error, shortened."""
+    """Shorten the message of an error."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

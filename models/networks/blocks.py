@@ -17,7 +17,7 @@ NORMS = ("instance", "batch", "none")
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
-    """The normalisation after a convolution: ``instance`` (no parameters), ``batch`` (affine) or ``none``.
+    """Build the normalisation after a convolution: ``instance`` (no parameters), ``batch`` (affine) or ``none``.
 
     Raises:
         ValueError: ``norm`` is not one of them.
@@ -57,7 +57,7 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 @cache
 def ones_and_zeros(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Scales and shifts that change nothing, [count] each, made once."""
+    """Return scales and shifts that change nothing, [count] each, made once."""
     with torch.inference_mode(False):
         return torch.ones(count, device=device), torch.zeros(count, device=device)
 
@@ -130,7 +130,7 @@ class UnbiasedConv2d(nn.Conv2d):
         return output
 
     def biased(self, x: Tensor) -> Tensor:
-        """The convolution with its bias."""
+        """Return the convolution with its bias."""
         return super().forward(x)
 
 
@@ -257,6 +257,6 @@ def blur(convolution: Callable[..., Tensor], x: Tensor, filt: Tensor, **geometry
 
 
 def _outer(taps: Tensor, channels: int) -> Tensor:
-    """The outer product of ``taps`` with itself, summing to 1, for each channel: [channels, 1, K, K]."""
+    """Compute the outer product of ``taps`` with itself, summing to 1, for each channel: [channels, 1, K, K]."""
     kernel = torch.outer(taps, taps) / taps.sum() ** 2
     return kernel.repeat(channels, 1, 1, 1)

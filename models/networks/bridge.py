@@ -119,7 +119,7 @@ class BridgeGenerator(nn.Module):
         return converted
 
     def channels_of(self, layers: Sequence[int]) -> list[int]:
-        """Channels of the layers' outputs."""
+        """Return the channels of the layers' outputs."""
         channels, last = [], self.input_nc
         for layer in (*self.encoder, *self.blocks):
             last = layer.out_channels if isinstance(layer, nn.Conv2d) else last
@@ -207,12 +207,12 @@ class TimeConvolution(nn.Module):
 
 
 def embedding(width: int, output: int) -> nn.Sequential:
-    """Two linear layers of the sinusoids of the time: [B, width] -> [B, output]."""
+    """Build two linear layers of the sinusoids of the time: [B, width] -> [B, output]."""
     return nn.Sequential(nn.Linear(width, output), nn.LeakyReLU(0.2), nn.Linear(output, output), nn.LeakyReLU(0.2))
 
 
 def sinusoids(time: Tensor, width: int) -> Tensor:
-    """Sines and cosines of the numbers of steps, [B] to [B, width], of wavelengths from 2 pi to 20,000 pi."""
+    """Compute sines and cosines of step numbers, [B] to [B, width], of wavelengths from 2 pi to 20,000 pi."""
     half = width // 2
     rates = torch.exp(torch.arange(half, device=time.device) * (-math.log(10000) / max(half - 1, 1)))
     angles = time.float()[:, None] * rates

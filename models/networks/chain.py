@@ -73,7 +73,7 @@ def compute(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
 
 
 def slope_of(layer: nn.Module) -> float:
-    """The factor of negative values in an activation; 1 for any other layer."""
+    """Return the factor of negative values in an activation; 1 for any other layer."""
     return 0.0 if isinstance(layer, nn.ReLU) else layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 1.0
 
 

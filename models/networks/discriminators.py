@@ -81,7 +81,7 @@ class MultiScaleDiscriminator(nn.Module):
 
 
 def patch_layers(input_nc: int, ndf: int, n_layers: int, norm: str, antialias: bool) -> Chain:
-    """The PatchGAN's layers: ``n_layers`` halvings, one convolution more, and the score."""
+    """Build the PatchGAN's layers: ``n_layers`` halvings, one convolution more, and the score."""
     stride = 1 if antialias else 2
     layers: list[nn.Module] = [nn.Conv2d(input_nc, ndf, 4, stride=stride, padding=1), nn.LeakyReLU(0.2, True)]
     channels = ndf
@@ -96,6 +96,6 @@ def patch_layers(input_nc: int, ndf: int, n_layers: int, norm: str, antialias: b
 
 
 def _least_size(n_layers: int) -> int:
-    """The least side that leaves 2 pixels to the last normalisation and 1 to the score."""
+    """Return the least side that leaves 2 pixels to the last normalisation and 1 to the score."""
     least: int = 3 * 2**n_layers
     return least

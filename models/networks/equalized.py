@@ -43,7 +43,7 @@ class EqualLinear(nn.Module):
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    """Leaky ReLU of slope 0.2, times sqrt(2), which about keeps the variance."""
+    """Apply a leaky ReLU of slope 0.2, times sqrt(2), which about keeps the variance."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
@@ -81,7 +81,7 @@ class Blur(nn.Module):
 
 
 def conv_layer(inputs: int, outputs: int, kernel_size: int, *, halve: bool = False) -> nn.Sequential:
-    """A convolution that keeps the size, or halves it (odd sides are rounded down), and a biased leaky ReLU."""
+    """Build a convolution that keeps the size, or halves it (odd sides are rounded down), and a biased leaky ReLU."""
     layers: list[nn.Module] = [EqualConv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)]
     if halve:
         layers = [Blur(2), EqualConv2d(inputs, outputs, kernel_size, stride=2)]

@@ -67,14 +67,14 @@ class FeatureNetwork(nn.Module):
 def create_features(
     name: str, layers: Sequence[str], weights: str, *, frozen: bool = True
 ) -> VGG16Features | FeatureNetwork:
-    """`VGG16Features` or a `FeatureNetwork`, as ``name`` says."""
+    """Build `VGG16Features` or a `FeatureNetwork`, as ``name`` says."""
     if name == VGG16:
         return VGG16Features(layers, weights, frozen=frozen)
     return FeatureNetwork(name, layers, weights, frozen=frozen)
 
 
 def feature_shapes(name: str, layers: Sequence[str], height: int, width: int) -> list[tuple[int, int, int]]:
-    """(C, h, w) of each layer's features for images of a size in pixels; neither weights nor images are made.
+    """Return (C, h, w) of each layer's features for images of a size in pixels, without weights or images.
 
     Raises:
         UserError: as `FeatureNetwork`; or the images are too small, or of a size that the network does not take.
@@ -99,12 +99,12 @@ def feature_shapes(name: str, layers: Sequence[str], height: int, width: int) ->
 
 
 def canonical_layers(name: str, layers: Sequence[str]) -> tuple[str, ...]:
-    """The layers under one name each: those of VGG16 may also be numbers; others are taken as they are."""
+    """Return layers under one name each: those of VGG16 may also be numbers; others are taken as they are."""
     return tuple(LAYERS[layer_index(layer)] for layer in layers) if name == VGG16 else tuple(layers)
 
 
 def distinct_layers(network: str, layers: Sequence[str], flag: str) -> tuple[str, ...]:
-    """`canonical_layers` of what a user typed after ``flag``, each once.
+    """Return `canonical_layers` of what a user typed after ``flag``, each once.
 
     Raises:
         UserError: the network has no such layer, or one is named twice.
@@ -119,7 +119,7 @@ def distinct_layers(network: str, layers: Sequence[str], flag: str) -> tuple[str
 
 
 def _chosen(weights: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The values of the ``expected`` keys, which begin with ``network.``, from a file."""
+    """Return the values of the ``expected`` keys, which begin with ``network.``, from a file."""
     state = read_weights(Path(weights))
     chosen = {}
     for key, value in expected.items():

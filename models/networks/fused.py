@@ -23,7 +23,7 @@ MOST = 2**30
 
 
 class Work(NamedTuple):
-    """What is done to a map, in this order."""
+    """The operations on a map, in this order."""
 
     eps: float | None = None
     """Normalise each channel of each image, with this added to the variance; None: do not."""

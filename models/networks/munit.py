@@ -119,7 +119,7 @@ class StyleEncoder(nn.Module):
 
 
 def _double(channels: int, antialias: bool) -> list[nn.Module]:
-    """Layers that double height and width and halve ``channels``."""
+    """Build layers that double height and width and halve ``channels``."""
     out = channels // 2
     return [Upsample(channels) if antialias else nn.Upsample(scale_factor=2), ReflectionPad(2),
             nn.Conv2d(channels, out, 5), GroupNorm(1, out), nn.ReLU(True)]

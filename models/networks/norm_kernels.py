@@ -14,7 +14,7 @@ REUSABLE = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 3)
 
 @triton.jit
 def _moments(x, first, last, channels, real, C, P: tl.constexpr, K: tl.constexpr):
-    """Mean [K] of the positions ``first`` to ``last``, and the sum of their squared distances from it.
+    """Compute the mean [K] of the positions ``first`` to ``last``, and the sum of their squared distances from it.
 
     Each of P lanes updates its own (Welford's algorithm), which stays exact for maps that are nearly flat.
     """
@@ -42,7 +42,7 @@ def _joined(mean, spread, count, total):
 
 @triton.jit
 def _counts(size, PARTS: tl.constexpr):
-    """Number of positions of each part [PARTS, 1] of ``size``, and the number of those before it."""
+    """Count the positions of each part [PARTS, 1] of ``size``, and those before it."""
     each = tl.cdiv(size, PARTS)
     first = tl.arange(0, PARTS)[:, None] * each
     return tl.maximum(tl.minimum(size - first, each), 0).to(tl.float32)
@@ -50,7 +50,7 @@ def _counts(size, PARTS: tl.constexpr):
 
 @triton.jit
 def moments_kernel(x, moments, size, C, PARTS: tl.constexpr, P: tl.constexpr, K: tl.constexpr):
-    """Mean and sum of squared distances of each part, [B, 2, PARTS, C]."""
+    """Compute the mean and sum of squared distances of each part, [B, 2, PARTS, C]."""
     image, part = tl.program_id(0), tl.program_id(2)
     channels = (tl.program_id(1) * K + tl.arange(0, K))[None, :]
     each = tl.cdiv(size, PARTS)
@@ -68,7 +68,7 @@ def forward_kernel(
     NORM: tl.constexpr, RESIDUAL: tl.constexpr, ACTIVATION: tl.constexpr, BORDER: tl.constexpr, REPEAT: tl.constexpr,
     PARTS: tl.constexpr, P: tl.constexpr, K: tl.constexpr,
 ):
-    """y = pad(activation((x - mean) * scale) + residual), and means and scales [B, 2, C]."""
+    """Compute y = pad(activation((x - mean) * scale) + residual), and means and scales [B, 2, C]."""
     image, part = tl.program_id(0), tl.program_id(2)
     channels = (tl.program_id(1) * K + tl.arange(0, K))[None, :]
     real = channels < C
@@ -107,7 +107,7 @@ def forward_kernel(
 
 @triton.jit
 def _mirrored(at, side, REPEAT: tl.constexpr):
-    """The row or column that one outside of the map repeats, or mirrors."""
+    """Return the row or column that one outside of the map repeats, or mirrors."""
     if REPEAT:
         at = tl.minimum(tl.maximum(at, 0), side - 1)
     else:
@@ -118,7 +118,7 @@ def _mirrored(at, side, REPEAT: tl.constexpr):
 
 @triton.jit
 def _gradient(g, position, channels, inside, height, width, C, BORDER: tl.constexpr, REPEAT: tl.constexpr):
-    """The sum of the gradients at the places of the padded map that hold a position: one, two or four."""
+    """Sum the gradients at the places of the padded map that hold a position: one, two or four."""
     row, column, wide = position // width, position % width, width + 2 * BORDER
     value = tl.load(g + ((row + BORDER) * wide + column + BORDER) * C + channels, mask=inside, other=0.0).to(tl.float32)
     if BORDER:
@@ -132,7 +132,7 @@ def _gradient(g, position, channels, inside, height, width, C, BORDER: tl.conste
 
 @triton.jit
 def _twin(at, side, BORDER: tl.constexpr, REPEAT: tl.constexpr):
-    """The place in the border of the padded map that repeats a row or column, and whether there is one."""
+    """Find the place in the border of the padded map that repeats a row or column; return whether there is one."""
     if REPEAT:  # of one pixel
         low, high = at == 0, at == side - 1
         twin = tl.where(low, 0, side + 1)
@@ -145,7 +145,7 @@ def _twin(at, side, BORDER: tl.constexpr, REPEAT: tl.constexpr):
 @triton.jit
 def _slopes(x, g, position, mean, scale, channels, inside, height, width, C, slope,
             ACTIVATION: tl.constexpr, BORDER: tl.constexpr, REPEAT: tl.constexpr):
-    """The normalised values of some positions, and the gradients that reach them."""
+    """Compute the normalised values of some positions, and the gradients that reach them."""
     value = (tl.load(x + position * C + channels, mask=inside, other=0.0).to(tl.float32) - mean) * scale
     gradient = _gradient(g, position, channels, inside, height, width, C, BORDER, REPEAT)
     if ACTIVATION:
@@ -156,7 +156,7 @@ def _slopes(x, g, position, mean, scale, channels, inside, height, width, C, slo
 @triton.jit
 def _sums(x, g, first, last, mean, scale, channels, real, height, width, C, slope,
           ACTIVATION: tl.constexpr, BORDER: tl.constexpr, REPEAT: tl.constexpr, P: tl.constexpr, K: tl.constexpr):
-    """The sums [K] of the gradients of positions, and of the gradients times the normalised values."""
+    """Sum over positions the gradients [K], and the gradients times the normalised values."""
     total = tl.zeros([P, K], tl.float32)
     product = tl.zeros([P, K], tl.float32)
     for start in range(first, last, P):
@@ -173,7 +173,7 @@ def sums_kernel(
     x, g, statistics, sums, height, width, C, slope, ACTIVATION: tl.constexpr, BORDER: tl.constexpr,
     REPEAT: tl.constexpr, PARTS: tl.constexpr, P: tl.constexpr, K: tl.constexpr,
 ):
-    """`_sums` of each part, [B, 2, PARTS, C]."""
+    """Compute `_sums` of each part, [B, 2, PARTS, C]."""
     image, part = tl.program_id(0), tl.program_id(2)
     channels = (tl.program_id(1) * K + tl.arange(0, K))[None, :]
     real, size = channels < C, height * width
@@ -196,7 +196,7 @@ def backward_kernel(
     NORM: tl.constexpr, MORE: tl.constexpr, ACTIVATION: tl.constexpr, BORDER: tl.constexpr, REPEAT: tl.constexpr,
     PARTS: tl.constexpr, P: tl.constexpr, K: tl.constexpr,
 ):
-    """The gradient of ``x``, of that of ``y``; without ``NORM`` that of the padding, plus ``more``."""
+    """Compute the gradient of ``x``, of that of ``y``; without ``NORM`` that of the padding, plus ``more``."""
     image, part = tl.program_id(0), tl.program_id(2)
     channels = (tl.program_id(1) * K + tl.arange(0, K))[None, :]
     real, size = channels < C, height * width

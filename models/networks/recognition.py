@@ -30,7 +30,7 @@ class Recognition(NamedTuple):
 
 
 def recognize_generator(state: Mapping[str, Any], path: Path) -> Recognition | None:
-    """The flags of the generator that a state dict belongs to; None if it is none of `GENERATORS`.
+    """Return the flags of the generator that a state dict belongs to; None if it is none of `GENERATORS`.
 
     Dropout leaves no trace in a U-Net; it is not said to be there.
 
@@ -83,7 +83,7 @@ def _with_norm(certain: dict[str, Any], *, batch: bool, bias: bool) -> Recogniti
 
 
 def _stylegan2(shapes: Shapes, path: Path) -> Recognition | None:
-    """Widths say what ngf is for a size; of the sizes that fit, the first, 128, is the published default."""
+    """Guess ngf and the size from the widths: of the sizes that fit, the first, 128, is the published default."""
     layers = _numbers(shapes, r"encoder\.convs\.(\d{1,4})\..*")
     halving = _numbers(shapes, r"encoder\.convs\.(\d{1,4})\.skip\.1\.weight")
     last = _numbers(shapes, r"decoder\.convs\.(\d{1,4})\.0\.weight")
@@ -103,7 +103,7 @@ def _stylegan2(shapes: Shapes, path: Path) -> Recognition | None:
 
 
 def _numbers(shapes: Shapes, pattern: str) -> list[int]:
-    """The numbers, ascending, that a pattern's group has among the keys."""
+    """List the numbers, ascending, that a pattern's group has among the keys."""
     return sorted({int(match[1]) for key in shapes if (match := re.fullmatch(pattern, key))})
 
 

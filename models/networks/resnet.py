@@ -84,7 +84,7 @@ class ResnetGenerator(nn.Module):
         return features if encode_only else [x, *features]
 
     def channels_of(self, layers: Sequence[int]) -> list[int]:
-        """Channels of the layers' outputs."""
+        """Return the channels of the layers' outputs."""
         channels, last = [], self.input_nc
         for layer in self.model:
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -109,7 +109,7 @@ class ResnetBlock(nn.Module):
 
 
 def halve(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
-    """Layers that halve height and width and double ``channels``."""
+    """Build layers that halve height and width and double ``channels``."""
     stride = 1 if antialias else 2
     convolution = conv_before(norm, channels, 2 * channels, 3, stride=stride, padding=1)
     layers: list[nn.Module] = [convolution, norm_layer(norm, 2 * channels), nn.ReLU(True)]
@@ -117,7 +117,7 @@ def halve(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
 
 
 def double(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
-    """Layers that double height and width and halve ``channels``."""
+    """Build layers that double height and width and halve ``channels``."""
     out = channels // 2
     layers: list[nn.Module]
     if antialias:

@@ -15,7 +15,7 @@ AREA = (2, 3)
 
 
 def standardize(x: Tensor, eps: float) -> Tensor:
-    """Each channel of each image to mean 0 and variance 1: [B, C, H, W] -> the same shape, layout and precision.
+    """Shift and scale each channel of each image to mean 0 and variance 1: [B, C, H, W] of the same layout and type.
 
     Second derivatives exist. Half precision is computed in float32.
     """
@@ -64,13 +64,13 @@ class _Standardize(torch.autograd.Function):
 
 
 def _differentiable(x: Tensor, eps: float) -> Tensor:
-    """(x - mean) / sqrt(variance + eps), in operations of torch."""
+    """Compute (x - mean) / sqrt(variance + eps), in operations of torch."""
     centred = x - x.mean(AREA, keepdim=True)
     return centred * (centred.square().mean(AREA, keepdim=True) + eps).rsqrt()
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance [C] of each channel of one image."""
+    """Compute the mean and variance [C] of each channel of one image."""
     columns = _columns(x)
     unused = torch.zeros(columns.shape[1], dtype=torch.promote_types(x.dtype, torch.float32))
     mean, variance = (of.view(x.shape[3], x.shape[1])
@@ -80,7 +80,7 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _products(x: Tensor, mean: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The sums [C] of (x - mean) * gradient and of the gradient over one image's positions."""
+    """Sum (x - mean) * gradient and the gradient over one image's positions: [C] each."""
     width, channels = x.shape[3], x.shape[1]
     one = torch.ones(width * channels, dtype=mean.dtype)
     _, product, total = torch.ops.aten.native_batch_norm_backward(
@@ -89,7 +89,7 @@ def _products(x: Tensor, mean: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor
 
 
 def _columns(x: Tensor) -> Tensor:
-    """One image [1, C, H, W] as [H, W * C]: a view where channels are last."""
+    """View one image [1, C, H, W] as [H, W * C] where channels are last."""
     return x.permute(0, 2, 3, 1).reshape(x.shape[2], -1)
 
 

@@ -71,7 +71,7 @@ class StyleGAN2Generator(nn.Module):
         return features if encode_only else [self.decoder(x), *features]
 
     def channels_of(self, layers: Sequence[int]) -> list[int]:
-        """Channels of the outputs of layers of the encoder."""
+        """Return the channels of the outputs of layers of the encoder."""
         return [self.widths[number] for number in layers]
 
 
@@ -112,7 +112,7 @@ class StyleGAN2Discriminator(nn.Module):
         return self.judge(images)
 
     def judge(self, images: Tensor) -> Tensor:
-        """The scores of images that have the right size."""
+        """Score images of the right size."""
         features = self.final_conv(self.deviation(self.convs(images)))
         scores: Tensor = self.final_linear(features.flatten(1))
         return scores
@@ -152,12 +152,12 @@ class Layers(nn.Module):
 
 
 def channel_counts(size: int, halvings: int, multiplier: float, *, most: int) -> list[int]:
-    """Channels of a network for images of ``size`` pixels, before and after each halving."""
+    """Return the channels of a network for images of ``size`` pixels, before and after each halving."""
     nearest = 2 ** round(math.log2(size))
     return [channel_count(nearest >> i, multiplier, most=most) for i in range(halvings + 1)]
 
 
 def channel_count(side: int, multiplier: float, *, most: int) -> int:
-    """Channels of a map of ``side`` pixels; at most ``most`` for maps of up to 32."""
+    """Return the channels of a map of ``side`` pixels; at most ``most`` for maps of up to 32."""
     count = max(round(16384 / max(side, 4) * multiplier), 1)
     return min(count, most) if side <= 32 else count

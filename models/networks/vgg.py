@@ -33,7 +33,7 @@ class VGG16Features(vgg.VGG16Features):
     def forward(
         self, images: Tensor, layers: Sequence[str] | None = None, beside: Tensor | None = None
     ) -> list[Tensor]:
-        """Features as in the class above; with ``beside``, followed by those of further images of the same size.
+        """Compute features as the class above does; with ``beside``, then those of further images of the same size.
 
         No gradient reaches these. The weights must be frozen, and ``layers`` left out.
         """
@@ -52,25 +52,25 @@ class VGG16Features(vgg.VGG16Features):
 
 
 def layer_index(layer: str) -> int:
-    """`spatial_correlative.vgg.layer_index`; raises `UserError`."""
+    """Do as `spatial_correlative.vgg.layer_index`; raise `UserError`."""
     with _for_users():
         return vgg.layer_index(layer)
 
 
 def layer_channels(layers: Sequence[str]) -> list[int]:
-    """`spatial_correlative.vgg.layer_channels`; raises `UserError`."""
+    """Do as `spatial_correlative.vgg.layer_channels`; raise `UserError`."""
     with _for_users():
         return vgg.layer_channels(layers)
 
 
 def layer_strides(layers: Sequence[str]) -> list[int]:
-    """`spatial_correlative.vgg.layer_strides`; raises `UserError`."""
+    """Do as `spatial_correlative.vgg.layer_strides`; raise `UserError`."""
     with _for_users():
         return vgg.layer_strides(layers)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """`spatial_correlative.vgg.read_weights`; raises `UserError`."""
+    """Do as `spatial_correlative.vgg.read_weights`; raise `UserError`."""
     with _for_users("--vgg_weights: "):
         return vgg.read_weights(path)
 

@@ -28,7 +28,7 @@ def gains(x: Tensor, weight: Tensor) -> bool:
 
 
 def convolve(x: Tensor, weight: Tensor) -> Tensor:
-    """``F.conv2d(x, weight)`` where it `gains`. Second derivatives exist."""
+    """Compute ``F.conv2d(x, weight)`` where it `gains`. Second derivatives exist."""
     output: Tensor = _Convolution.apply(x, weight)
     return output
 
@@ -56,7 +56,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, *, of_x: bool) -> Tensor:
-    """The gradient of a convolution's input or weights."""
+    """Compute the gradient of a convolution's input or weights."""
     found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
         gradient, x, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [of_x, not of_x, False])
     return found[0] if of_x else found[1]

@@ -34,7 +34,7 @@ SHARE = 0.01  # of the run's time, at most, for drawing curves
 
 @dataclass(frozen=True)
 class About:
-    """What the page says of a training beside its values."""
+    """Facts about a training that its page shows beside the values."""
 
     total: int = 0
     """Images seen at its end; 0: unknown."""
