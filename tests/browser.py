@@ -27,7 +27,7 @@ OVERFLOW = "return document.documentElement.scrollWidth - document.documentEleme
 
 @contextmanager
 def browser(*, width: int = 1200, height: int = 900, downloads: Path | None = None) -> Iterator[Any]:
-    """A selenium driver of a window of this size; the test is skipped where there is no Chromium."""
+    """Open a selenium driver of a window of this size; skip the test where there is no Chromium."""
     selenium = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
@@ -63,7 +63,7 @@ def faults_of(window: Any) -> dict[str, Any]:
 
 
 def look(page: Path | str, *, width: int = 1200, screenshot: Path | None = None) -> dict[str, Any]:
-    """`faults_of` a page, a file or an address, in a window of this width; and its picture."""
+    """Return `faults_of` a page, a file or an address, in a window of this width; and its picture."""
     with browser(width=width) as window:
         window.get(page.absolute().as_uri() if isinstance(page, Path) else page)
         found = faults_of(window)

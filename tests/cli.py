@@ -62,7 +62,7 @@ def run_process(*arguments: object, cwd: Path = ROOT, env: Mapping[str, str] | N
 
 @contextlib.contextmanager
 def locked_elsewhere(folder: Path) -> Iterator[None]:
-    """Another process is writing into a folder while the block runs."""
+    """Let another process write into a folder while the block runs."""
     code = "import sys, pathlib; from util.files import locked\n" \
            "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code, folder], cwd=ROOT, text=True, stdin=subprocess.PIPE,

@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(monkeypatch: pytest.MonkeyPatch, content: bytes) -> Iterator[Server]:
-    """A server that runs as long as the block."""
+    """Run a server until the block ends."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with Server(content) as running:

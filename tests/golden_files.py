@@ -14,20 +14,20 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def names(pattern: str) -> list[str]:
-    """File names below tests/golden that match; at least one, so that no test runs over nothing."""
+    """List file names below tests/golden that match; at least one, so that no test runs over nothing."""
     found = sorted(str(path.relative_to(GOLDEN)) for path in GOLDEN.glob(pattern))
     assert found, f"no golden file matches {pattern}"
     return found
 
 
 def load(name: str) -> dict[str, Any]:
-    """Arrays as tensors (floating ones as float32), ``meta`` as a dict, single numbers and strings as such."""
+    """Load arrays as tensors (floating ones as float32), ``meta`` as a dict, single numbers and strings as such."""
     with np.load(GOLDEN / name) as archive:
         return {key: _value(key, archive[key]) for key in archive.files}
 
 
 def part(golden: dict[str, Any], prefix: str) -> dict[str, Tensor]:
-    """The entries below ``prefix``, without it: a state dict, for instance."""
+    """Return the entries below ``prefix``, without it: a state dict, for instance."""
     return {key.removeprefix(prefix): value for key, value in golden.items() if key.startswith(prefix)}
 
 

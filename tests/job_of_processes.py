@@ -25,12 +25,12 @@ IMAGES = 4  # in a step, of all processes
 
 
 def drawn_together(images: Tensor, style_dim: int, each: int = 1) -> Tensor:
-    """``each`` styles, each for all images."""
+    """Draw ``each`` styles, each for all images."""
     return torch.randn(each, style_dim, dtype=images.dtype).repeat_interleave(len(images), dim=0)
 
 
 def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
-    """Gradients after the first step and weights after the second."""
+    """Return gradients after the first step and weights after the second."""
     options = parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(folder), *flags])
     torch.manual_seed(1)
     model = MODELS[options[RunFlags].model](options, training=True)
@@ -64,7 +64,7 @@ def run(folder: Path, flags: list[str], world: World) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """``job_of_processes.py FOLDER``: run ``FOLDER/job.json``, its methods and its trainings."""
+    """Run ``FOLDER/job.json`` for ``job_of_processes.py FOLDER``: its methods and its trainings."""
     folder, world, device = Path(sys.argv[1]), World.of_environment(), torch.device("cpu")
     job = json.loads((folder / "job.json").read_text())
     with Signals(world) as signals, joined(world, device):

@@ -48,7 +48,7 @@ def build(folder: Path) -> dict[str, str]:
 
 
 def counters() -> ctypes.CDLL | None:
-    """The counters of the device in this process: ``null_reset``, ``null_launches``, ``null_waits``,
+    """Return the counters of the device in this process: ``null_reset``, ``null_launches``, ``null_waits``,
     ``null_pageable_copies``, ``null_nodes`` of the last capture, ``null_violation`` (bytes). None on other devices."""
     symbols = ctypes.CDLL(None)
     if not hasattr(symbols, "null_launches"):

@@ -79,7 +79,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def running(folder: Path, port: int) -> Iterator[App]:
-    """app.py, until the block ends."""
+    """Run app.py until the block ends."""
     errors, asked, files = folder / "errors", folder / "asked", folder / "files"
     script = folder / "run.py"
     script.write_text(RECORDING.format(root=str(ROOT), app=str(ROOT / "app.py"), log=str(asked)))

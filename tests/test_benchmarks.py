@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 def in_float64(options: Options) -> tuple[Any, PlainStep]:
-    """Our model and the plain step with the same weights, none of which an optimizer will move."""
+    """Build our model and the plain step with the same weights, none of which an optimizer will move."""
     ours, plain = MODELS["sc"](options, training=True), PlainStep(options, CPU)
     plain.generator.load_state_dict(ours.networks["G"].state_dict())
     plain.discriminator.load_state_dict(ours.networks["D"].state_dict())

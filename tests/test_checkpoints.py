@@ -37,7 +37,7 @@ def step(model: Model, seed: int = 0) -> None:
 
 
 def flat(value: Any) -> list[Any]:
-    """All leaves of nested dicts, lists and tuples, tensors as bytes."""
+    """Return all leaves of nested dicts, lists and tuples, tensors as bytes."""
     if isinstance(value, dict):
         return [leaf for key, item in value.items() for leaf in (key, *flat(item))]
     if isinstance(value, list | tuple):

@@ -20,7 +20,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def raw_samples(count: int = 4, *, channels: int = 3, augment: bool = True) -> list[dict]:
-    """Raw samples of both domains, of which every second image is to be mirrored."""
+    """Return raw samples of both domains, of which every second image is to be mirrored."""
     samples = []
     for index in range(count):
         samples.append({})

@@ -28,7 +28,7 @@ def dataset(root: Path, arguments: str = "", program=TRAIN):
 
 
 def sample_of(data, index: int, seed: int) -> dict:
-    """One finished sample."""
+    """Return one finished sample."""
     return {name: value[0] for name, value in finish(collate([data[SampleKey(index, seed)]])).items()}
 
 

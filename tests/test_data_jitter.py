@@ -17,7 +17,7 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def difficult_images(count: int, *size: int) -> Tensor:
-    """Levels of 8 bits, with grey pixels, black and white ones, and channels that are equal."""
+    """Return levels of 8 bits, with grey pixels, black and white ones, and channels that are equal."""
     images = torch.randint(256, (count, 3, *size), generator=seeded(0)) / 255
     images[..., :4] = images[:, :1, :, :4]
     images[..., 4], images[..., 5] = 0, 1

@@ -268,7 +268,7 @@ def video(tmp_path: Path) -> Path:
 
 
 def levels(folder: Path) -> dict[int, int]:
-    """Frame number and grey level of every frame in a folder."""
+    """Return frame number and grey level of every frame in a folder."""
     found = {}
     for path in sorted(folder.iterdir()):
         with Image.open(path) as image:
@@ -330,7 +330,7 @@ def film(tmp_path: Path) -> Path:
 
 
 def raw(path: Path, kind: str, *flags: str) -> np.ndarray:
-    """Frames [N, H, W, 3] or samples [N] of a video."""
+    """Return frames [N, H, W, 3] or samples [N] of a video."""
     made = subprocess.run([FFMPEG, "-v", "error", "-i", f"file:{path}", *flags, "-"], check=True, timeout=60,
                           capture_output=True).stdout
     return np.frombuffer(made, np.uint8 if kind == "v" else np.int16)

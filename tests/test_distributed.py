@@ -112,7 +112,7 @@ def run(argv: list[str], folder: Path) -> dict[str, Tensor]:
 
 
 def compare(method: str, one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
-    """Gradients after the first step, and weights after the second."""
+    """Return gradients after the first step, and weights after the second."""
     assert one.keys() == two.keys()
     assert any(name.startswith("first.G") for name in one)
     for name, value in one.items():

@@ -75,7 +75,7 @@ def misunderstood_commands(page: Page) -> Iterator[tuple[int, str]]:
 
 
 def refusal(words: list[str]) -> str:
-    """Why a command would not start; nothing where it would, or is no business of this project."""
+    """Return why a command would not start; nothing where it would, or is no business of this project."""
     words = [re.sub(r"\$\{?\w+\}?", "1", word) for word in words]  # variables stand for anything
     file, arguments = program_of(words)
     if not file:
@@ -93,7 +93,7 @@ def refusal(words: list[str]) -> str:
 
 
 def program_of(words: list[str]) -> tuple[str, list[str]]:
-    """The program of this project that a command starts, and its arguments; an empty name where it is another's."""
+    """Return the program of this project that a command starts, or an empty name, and its arguments."""
     if not (PYTHON.fullmatch(words[0]) or words[0] in STARTERS):
         return "", []
     if "-m" in words[:2]:
@@ -130,7 +130,7 @@ def understand(file: str, arguments: list[str]) -> None:
 
 
 def with_images(arguments: list[str]) -> list[str]:
-    """Some folder of images in the place of the reader's own; ``...`` stands for flags that a page leaves out."""
+    """Put a folder of images in the place of the reader's own; ``...`` stands for flags that a page leaves out."""
     there = [word for word in arguments if word != "..."]
     if "..." in arguments and "--dataroot" not in arguments:
         there += ["--dataroot", ""]
@@ -158,7 +158,7 @@ def parse_alone(file: str, arguments: list[str]) -> None:
 
 
 def load(path: Path) -> ModuleType:
-    """A program as a module, of its package if it is in one."""
+    """Import a program as a module, of its package if it is in one."""
     if (path.parent / "__init__.py").exists():
         return importlib.import_module(f"{path.parent.name}.{path.stem}")
     spec = spec_from_file_location(path.stem, path)

@@ -43,13 +43,13 @@ def best_of(root: Path, name: str = "run") -> dict[str, Any]:
 
 
 def scores_of(root: Path, name: str = "run") -> dict[int, dict[str, float]]:
-    """The scores in the log, by images seen."""
+    """Return the scores in the log, by images seen."""
     return {line["step"]: {key: value for key, value in line.items() if key.startswith("eval_")}
             for line in log_of(root, name) if "eval_frechet" in line}
 
 
 def weights_of(root: Path, name: str) -> dict[str, Any]:
-    """Every published weight of the latest checkpoint."""
+    """Return every published weight of the latest checkpoint."""
     folder = root / "checkpoints" / name
     return {f"{path.name} {key}": value.numpy().tobytes() for path in sorted(folder.glob("latest_net_*.pth"))
             for key, value in load_file(path).items()}

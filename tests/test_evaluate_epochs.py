@@ -69,7 +69,7 @@ def epochs_of(root: Path, *flags: object, kind: str = "test_epochs") -> dict[str
 
 
 def count_scores(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A list that grows with each checkpoint that is scored."""
+    """Return a list that grows with each checkpoint that is scored."""
     scores, calls = GeneratorScorer.estimates, list[int]()
 
     def counted(self: GeneratorScorer) -> Any:

@@ -17,7 +17,7 @@ from util.outputs import save_tiff
 
 
 def save_values(folder: Path, seed: int, *, channels: int = 1, shift: float = 0) -> None:
-    """Two images of 0 to 4095 in the subfolders of two patients."""
+    """Save two images of 0 to 4095 in the subfolders of two patients."""
     for patient in (1, 2):
         rng = np.random.default_rng([seed, patient])
         values = (rng.random((40, 40, channels)) * 3000 + 500 + shift).astype(np.uint16)

@@ -35,7 +35,7 @@ ARGUMENTS = ("--gpu_ids", "-1", "--name", "run")
 
 
 def saved(root: Path, flags: str, tag: str = "latest") -> Model:
-    """A model's checkpoint and options file, as training leaves them."""
+    """Save a model's checkpoint and options file, as training leaves them."""
     torch.manual_seed(1)
     images = cli.make_images(root / "images", "trainA", "trainB")
     options = train_options(images, flags, defaults=(NETWORKS, SIZES))

@@ -29,7 +29,7 @@ EVERY = pytest.mark.parametrize(("name", "layers"), [RESNET, pytest.param(*CONVN
 
 @cache
 def network_of(name: str, *layers: str) -> FeatureNetwork:
-    """A frozen one with random weights, for tests that only look at it."""
+    """Build a frozen network with random weights, for tests that only look at it."""
     return FeatureNetwork(name, layers, "random")
 
 

@@ -52,7 +52,7 @@ def model_of(root: Path, flags: str = "", *, defaults: tuple[str, ...] = (NETWOR
 
 
 def started(root: Path, flags: str, **keywords: Any) -> tuple[Model, list[str]]:
-    """A model at step 0, and the notes."""
+    """Return a model at step 0, and the notes."""
     model = model_of(root, flags, **keywords)
     return model, start_from(model, read_weights(train_options(root, flags)))
 

@@ -74,7 +74,7 @@ def options_of(root: Path, method: str, flags: str) -> Options:
 
 
 def reported(root: Path) -> list[int]:
-    """The steps that the training has reported."""
+    """Return the steps that the training has reported."""
     lines = (root / "checkpoints" / "experiment_name" / "loss_log.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["step"] for line in lines]
 
@@ -151,7 +151,7 @@ def test_nothing_in_a_step_waits_for_the_device(tmp_path: Path, setting: str) ->
 
 
 def pinned_batches(options: Options) -> Iterator[Batch]:
-    """Raw batches as a training on a GPU loads them, without end."""
+    """Return raw batches as a training on a GPU loads them, without end."""
     data = options[DataFlags]
     loader = Loader(DATASETS[data.dataset_mode](options, training=True), batch_size=data.batch_size, num_workers=0,
                     seed=1, shuffle=True, pin_memory=True, finished=options[LoadingFlags].finished_by_workers("cuda"))

@@ -40,7 +40,7 @@ NO_POOL = ("pix2pix", "UNSB")
 
 
 def prepared(root: Path, kind: str, flags: str) -> tuple[TrainingStep, Model]:
-    """The step of a kind, with a pool that one step fills."""
+    """Return the step of a kind, with a pool that one step fills."""
     pool = "" if kind.startswith(NO_POOL) else "--pool_size 2"
     options = options_of(root, "", f"{NETWORKS} {SIZES} {KINDS[kind]} {pool} {flags}")
     torch.manual_seed(0)

@@ -55,7 +55,7 @@ class DrawsOnTheCpu(TorchFunctionMode):
 
 
 def gradients(model: Model, device: torch.device, root: Path, method: str) -> dict[str, Tensor]:
-    """Gradients of each network after one step from the same weights, draws and images, in one row: [N], float64."""
+    """Return each network's gradients after one step from the same weights, draws and images: [N], float64."""
     options = train_options(root, "--no_tf32", defaults=(NETWORKS, SIZES, METHODS[method]))
     prepare(model, device, options[SpeedFlags])
     step = build_step(model, device, options)
@@ -235,7 +235,7 @@ def test_nccl_averages_gradients_without_waiting(root: Path) -> None:
 
 
 def prepared(root: Path, flags: str, world: World | None = None) -> tuple[TrainingStep, Model]:
-    """A model on the GPU, and its step."""
+    """Return a model on the GPU, and its step."""
     options = train_options(root, f"{FLAGS} {flags}")
     model = MODELS[options[RunFlags].model](options, training=True)
     prepare(model, CUDA, options[SpeedFlags])

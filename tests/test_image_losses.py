@@ -27,7 +27,7 @@ class Pyramid(nn.Module):
 
 
 def batch(seed: int, *shape: int) -> Tensor:
-    """Images of noise in [-1, 1]."""
+    """Return images of noise in [-1, 1]."""
     return torch.rand(shape or (2, 3, 32, 40), generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 

@@ -98,7 +98,7 @@ def test_arrays_without_ranges_have_the_full_range_of_their_type(tmp_path: Path)
 
 
 def untrained(root: Path, flags: str) -> Translator:
-    """A generator with random weights."""
+    """Return a generator with random weights."""
     options = translate_options(root, root, f"--netG resnet_6blocks --ngf 2 {flags}")
     torch.manual_seed(0)
     translator = Translator(options, torch.device("cpu"))

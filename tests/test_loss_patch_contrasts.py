@@ -34,7 +34,7 @@ def softmax(values: dict[int, float]) -> dict[int, float]:
 
 
 def plan(w: Rows, z: Rows, epsilon: float) -> Rows:
-    """Sinkhorn: scale rows, then columns, until both sum to 1."""
+    """Run Sinkhorn's algorithm: scale rows, then columns, until both sum to 1."""
     count = len(w)
     of = [[0.0 if i == j else math.exp(dot(w[i], z[j]) / epsilon) for j in range(count)] for i in range(count)]
     for _ in range(2000):

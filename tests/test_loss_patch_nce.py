@@ -16,7 +16,7 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
 
 
 def looped(queries: Tensor, keys: Tensor, temperature: float) -> float:
-    """Number by number, from equation 4."""
+    """Compute the loss number by number, from equation 4."""
     total = 0.0
     for image_q, image_k in zip(queries.tolist(), keys.tolist(), strict=True):
         for i, query in enumerate(image_q):

@@ -25,7 +25,7 @@ def close(actual: Tensor, expected: Tensor | float, *, rtol: float, atol: float)
 
 
 def gradient_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
-    """Relative to the largest gradient; biases before a mean removal have gradient zero up to rounding (1e-7)."""
+    """Compare relative to the largest gradient; biases before a mean removal have gradient 0 up to rounding."""
     scale = expected.abs().max().clamp(min=3e-4).item()
     assert (actual - expected).abs().max() <= tolerance * scale
 

@@ -31,7 +31,7 @@ LEFT = torch.arange(16).view(1, 1, 1, 16).expand(2, 1, 16, 16) < 7
 
 
 def save_masks(root: Path, folder: Path, seed: int = 0) -> Path:
-    """A mask of large blocks for each image of ``root``."""
+    """Save a mask of large blocks for each image of ``root``."""
     for number, image in enumerate(sorted(root.glob("*.png"))):
         width, height = Image.open(image).size
         blocks = np.random.default_rng(seed + number).integers(0, 2, (height // 5, width // 6)).astype(np.uint8)

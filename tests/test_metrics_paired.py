@@ -14,7 +14,7 @@ DRAWINGS = ROOT / "datasets" / "lineart2color"
 
 
 def picture(*dark: tuple[int, int]) -> Tensor:
-    """White [3, 4, 6] with black pixels at (row, column)."""
+    """Return white [3, 4, 6] with black pixels at (row, column)."""
     image = torch.ones(3, 4, 6)
     for row, column in dark:
         image[:, row, column] = -1

@@ -33,7 +33,7 @@ def draw(count: int, width: int, seed: int, scale: float = 1.0, shift: float = 0
 
 
 def correlated(count: int, width: int, seed: int, scale: float = 1.0, shift: float = 0.0) -> Tensor:
-    """Features with a falling spectrum, as networks have them."""
+    """Return features with a falling spectrum, as networks have them."""
     spectrum = torch.linspace(1, 0.1, width, dtype=torch.float64)
     return scale * draw(count, width, seed) * spectrum @ draw(width, width, seed + 100) / width**0.5 + shift
 

@@ -26,7 +26,7 @@ SAME, OTHER, REFUSED, ACCEPTED = "**same**", "**other default**", "**refused**",
 
 
 def refusal(program: str, argv: Sequence[str]) -> str:
-    """The error of a program with these arguments; empty if it starts."""
+    """Return the error of a program with these arguments; empty if it starts."""
     try:
         options = parse({"train.py": TRAIN, "test.py": TEST}[program], MODELS, DATASETS, ["--dataroot", ".", *argv])
         if "--gpu_ids" in argv:

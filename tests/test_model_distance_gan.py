@@ -27,7 +27,7 @@ def build(root: Path, flags: str, *, double: bool = False) -> DistanceModel:
 
 
 def plain_distances(images: Tensor, kind: str) -> list[Tensor]:
-    """Pixel by pixel, of all pairs i < j, or of the halves of each image."""
+    """Compute distances pixel by pixel, of all pairs i < j, or of the halves of each image."""
     if kind == "pairs":
         pairs = [(images[i], images[j]) for j in range(len(images)) for i in range(j)]
     else:

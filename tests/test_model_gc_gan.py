@@ -21,7 +21,7 @@ def build(root: Path, flags: str, *, double: bool = False) -> GeometryModel:
 
 
 def turned(images: Tensor, geometry: str) -> Tensor:
-    """Pixel by pixel: what was left is then above; or what was above is then below."""
+    """Rotate by 90 degrees, so that the left is above, or flip vertically, pixel by pixel."""
     height, width = images.shape[2:]
     if geometry == "vf":
         return torch.stack([images[:, :, height - 1 - y] for y in range(height)], dim=2)

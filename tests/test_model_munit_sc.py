@@ -169,7 +169,7 @@ def root(tmp_path: Path, trained: Path) -> Path:
 
 
 def pictures(root: Path, flags: str, name: str = "colour") -> dict[str, np.ndarray]:
-    """The pictures that test.py writes, by ``label/name``; ``real_A`` is left out."""
+    """Return the pictures that test.py writes, by ``label/name``; ``real_A`` is left out."""
     results = root / "results" / str(len(list(root.glob("results/*"))))
     translate(translate_options(root, root, f"--model munit_sc --name {name} --results_dir {results} {flags}"))
     folder = results / name / "test_latest" / "images"

@@ -31,7 +31,7 @@ def build(root: Path, flags: str = "", *, double: bool = False, method: str = "U
 
 
 def times(steps: int) -> list[float]:
-    """As published: 0, and from 1/2 on the cumulated sums of 0, 1, 1/2, 1/3, ..., which end at 1."""
+    """Compute the times as published: 0, and from 1/2 on the cumulated sums of 0, 1, 1/2, 1/3, ..., up to 1."""
     sums = [sum([0, *(1 / (number + 1) for number in range(steps - 1))][: end + 1]) for end in range(steps)]
     return [0, *(0.5 + 0.5 * value / sums[-1] for value in sums)]
 

@@ -33,7 +33,7 @@ def build(root: Path, flags: str = "", *, double: bool = False) -> SpatialCorrel
 
 
 def plain_similarity(features: Tensor, positions: Tensor, patch: int) -> Tensor:
-    """Section by section from the paper, with a loop over queries."""
+    """Compute the loss section by section from the paper, with a loop over queries."""
     features = features - features.mean(dim=(2, 3), keepdim=True)
     features = features / features.shape[1] ** 0.5
     height, width = features.shape[2:]

@@ -36,7 +36,7 @@ def build(root: Path, flags: str, *, double: bool = False) -> Model:
 
 
 def squared_slopes(discriminator: nn.Module, images: Tensor) -> Tensor:
-    """|dD(x)/dx|^2 of each image by itself, [B]."""
+    """Compute |dD(x)/dx|^2 of each image by itself, [B]."""
     slopes = []
     for image in images:
         x = image[None].clone().requires_grad_()

@@ -11,7 +11,7 @@ from models.networks.blocks import FewOutputsConv2d
 
 
 def gradients(layer: nn.Module, x: Tensor) -> list[Tensor]:
-    """The output, and the first and second derivatives of its squares."""
+    """Return the output, and the first and second derivatives of its squares."""
     x = x.detach().requires_grad_()
     y = layer(x)
     inputs = [x, *layer.parameters()]

@@ -31,7 +31,7 @@ def widths(network: nn.Module) -> list[int]:
 
 
 def residual(inputs: int, outputs: int) -> int:
-    """Parameters of a block: two 3x3 convolutions with biases, and a 1x1 shortcut without where the width changes."""
+    """Return a block's parameters: two 3x3 convolutions with biases, a 1x1 shortcut without if the width changes."""
     shortcut = inputs * outputs if inputs != outputs else 0
     return 9 * inputs * inputs + inputs + 9 * inputs * outputs + outputs + shortcut
 

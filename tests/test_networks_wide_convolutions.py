@@ -12,7 +12,7 @@ from models.networks.blocks import UnbiasedConv2d
 
 
 def derivatives(x: Tensor, weight: Tensor, layer: UnbiasedConv2d | None = None) -> list[Tensor]:
-    """The output, and the first and second derivatives of its squares."""
+    """Return the output, and the first and second derivatives of its squares."""
     y = F.conv2d(x, weight) if layer is None else layer(x)
     first = torch.autograd.grad(y.square().sum(), [x, weight], create_graph=True)
     second = torch.autograd.grad(torch.stack([of.square().sum() for of in first]).sum(), [x, weight])

@@ -24,7 +24,7 @@ def unit(values: np.ndarray, value_range: tuple[float, float]) -> torch.Tensor:
 
 
 def stored(path: Path) -> np.ndarray:
-    """[H, W] or [H, W, C] in a file."""
+    """Read a file: [H, W] or [H, W, C]."""
     if path.suffix == ".npy":
         return np.load(path)
     return tifffile.imread(path)

@@ -22,7 +22,7 @@ VALUES = [(0.3, 0.5), (0.1, 0.9), (None, None), (0.9, 0.7)]
 
 
 def write_images(folder: Path, name: str, side: int = 64) -> list[str]:
-    """An image for each label, in one colour of its own."""
+    """Write an image for each label, in one colour of its own."""
     files = [f"images/{label}/{name}" for label in LABELS]
     for number, file in enumerate(files):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def press(page: Any, key: str, kind: str = "keydown") -> None:
 
 
 def shown(page: Any) -> list[str]:
-    """The captions of the pictures in the large view."""
+    """Return the captions of the pictures in the large view."""
     return page.execute_script(  # type: ignore[no-any-return]
         "return [...document.querySelectorAll('#viewer-stage figcaption')].map(each => each.textContent)")
 
@@ -72,7 +72,7 @@ def text(page: Any, selector: str) -> str:
 
 
 def names(page: Any) -> list[str]:
-    """The rows that are not hidden."""
+    """Return the rows that are not hidden."""
     return page.execute_script(  # type: ignore[no-any-return]
         "return [...document.querySelectorAll('.pictures tr')].filter(row => row.offsetHeight)"
         ".map(row => row.cells[0].textContent)")

@@ -27,7 +27,7 @@ def run(script: str, *arguments: str, **variables: str) -> subprocess.CompletedP
 
 
 def commands(script: str, *arguments: str, **variables: str) -> dict[str, list[str]]:
-    """Program, or program and subcommand, and arguments of each command that a dry run shows."""
+    """Return program, or program and subcommand, and arguments of each command that a dry run shows."""
     done = run(script, "--dry-run", *arguments, **variables)
     assert (done.returncode, done.stderr) == (0, "")
     found = {}
@@ -39,7 +39,7 @@ def commands(script: str, *arguments: str, **variables: str) -> dict[str, list[s
 
 
 def options_of(program: str, arguments: list[str]) -> Options:
-    """The options of a command line, whose data set need not be here."""
+    """Return the options of a command line, whose data set need not be here."""
     place = arguments.index("--dataroot") + 1
     return parse(PROGRAMS[program], MODELS, DATASETS, [*arguments[:place], ".", *arguments[place + 1:]])
 

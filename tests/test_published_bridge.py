@@ -25,7 +25,7 @@ def linear(state: State, key: str, inputs: int, outputs: int) -> None:
 
 
 def unsb(blocks: int = 9) -> State:
-    """The generator of UNSB, written down number by number."""
+    """Return the generator of UNSB, written down number by number."""
     state: State = {}
     for number, shape in ((1, (NGF, 3, 7, 7)), (4, (2 * NGF, NGF, 3, 3)), (8, (WIDTH, 2 * NGF, 3, 3))):
         weights(state, f"model.{number}", *shape, bias=True)

@@ -44,7 +44,7 @@ def blur(taps: list[float], channels: int, gain: float) -> Tensor:
 
 def cyclegan(blocks: int = 9, norm: str = "instance", dropout: bool = False, channels: tuple[int, int] = (3, 3),
              ngf: int = NGF) -> State:
-    """The residual generator of pytorch-CycleGAN-and-pix2pix, written down number by number."""
+    """Return the residual generator of pytorch-CycleGAN-and-pix2pix, written down number by number."""
     state: State = {}
     bias, second = norm == "instance", 6 if dropout else 5
     convolutions = {1: (ngf, channels[0], 7, 7), 4: (2 * ngf, ngf, 3, 3), 7: (4 * ngf, 2 * ngf, 3, 3)}
@@ -68,7 +68,7 @@ def cyclegan(blocks: int = 9, norm: str = "instance", dropout: bool = False, cha
 
 
 def cut(blocks: int = 9, ngf: int = NGF) -> State:
-    """The residual generator of CUT and F-LSeSim, with blur-pooling and instance normalisation."""
+    """Return the residual generator of CUT and F-LSeSim, with blur-pooling and instance normalisation."""
     state: State = {}
     for number, shape in ((1, (ngf, 3, 7, 7)), (4, (2 * ngf, ngf, 3, 3)), (8, (4 * ngf, 2 * ngf, 3, 3))):
         weights(state, f"model.{number}", *shape, bias=True)
@@ -85,7 +85,7 @@ def cut(blocks: int = 9, ngf: int = NGF) -> State:
 
 
 def pix2pix(halvings: int = 8, ngf: int = NGF) -> State:
-    """The U-Net of pix2pix, with batch normalisation: each level lies one ``.model.3`` deeper."""
+    """Return the U-Net of pix2pix, with batch normalisation: each level lies one ``.model.3`` deeper."""
     outer = [ngf, 2 * ngf, 4 * ngf] + [8 * ngf] * (halvings - 3)
     state: State = {"model.model.0.weight": torch.randn(ngf, 3, 4, 4) / 4}
     place = "model.model.1.model"
@@ -122,7 +122,7 @@ LAYOUTS: dict[str, tuple[State, dict[str, Any]]] = {
 
 
 def place(root: Path, state: State, name: str = "G", **options: Any) -> Path:
-    """The file where the published code looks for it."""
+    """Return the file where the published code looks for it."""
     path = root / "checkpoints" / "run" / f"latest_net_{name}.pth"
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(OrderedDict(state), path, **options)

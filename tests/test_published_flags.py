@@ -113,7 +113,7 @@ def options_of(command: str, *argv: str) -> Options:
 
 
 def converters(command: str) -> dict[str, Flag]:
-    """The flags of a program with a model by name."""
+    """Return the flags of a program with a model by name."""
     chosen = options_of(command)
     program = TRAIN if command.startswith("train.py") else TEST
     model, dataset = MODELS[chosen[RunFlags].model], DATASETS[chosen[DataFlags].dataset_mode]

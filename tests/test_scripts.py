@@ -54,7 +54,7 @@ def test_scripts_started_by_sh_go_on_in_bash(tmp_path: Path, script: str) -> Non
 
 
 def command(clone: Path, script: str, *arguments: str, **environment: str) -> list[str]:
-    """The words of the command that a script shows."""
+    """Return the words of the command that a script shows."""
     done = run(clone / f"scripts/{script}.sh", *arguments, **environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("$ ")
@@ -62,7 +62,7 @@ def command(clone: Path, script: str, *arguments: str, **environment: str) -> li
 
 
 def options_of(words: list[str]) -> Options:
-    """The options of a command whose data set lies below the repository's root."""
+    """Return the options of a command whose data set lies below the repository's root."""
     place = next(number for number, word in enumerate(words) if word in ("train.py", "test.py"))
     dataroot = words.index("--dataroot") + 1
     arguments = [str(ROOT / word) if number == dataroot else word for number, word in enumerate(words)][place + 1:]

@@ -29,7 +29,7 @@ def last(x: Tensor) -> Tensor:
 
 
 def draw(kind: str, count: int = 1) -> Tensor:
-    """Maps [count, 8, SIDE, SIDE] in float32."""
+    """Return maps [count, 8, SIDE, SIDE] in float32."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(count, 8, SIDE, SIDE, generator=generator)
     levels, heights = torch.randn(2, count, 8, 1, 1, generator=generator)

@@ -16,7 +16,7 @@ from spatial_correlative import contrastive_loss, self_similarity, structure_dis
 
 
 def places(features: Tensor, count: int, temperature: float) -> Tensor:
-    """For each image, the positions whose attention has the lowest entropy."""
+    """Find the positions whose attention has the lowest entropy, for each image."""
     chosen = []
     for image in features.flatten(2).mT:
         rows = [row / row.norm() for row in image]

@@ -19,7 +19,7 @@ RADIUS = 29  # of the generator below; see test_the_radius_is_what_the_tests_ass
 
 
 def small_generator(norm: str = "none", **keywords: bool) -> nn.Module:
-    """A resnet of one block in float64, far from constant."""
+    """Return a resnet of one block in float64, far from constant."""
     torch.manual_seed(0)
     generator = ResnetGenerator(output_nc=2, ngf=2, blocks=1, norm=norm, **keywords)
     initialize(generator, "xavier", 1.5)
@@ -35,7 +35,7 @@ def image(height: int, width: int, count: int = 1) -> Tensor:
 
 
 def both(generator: nn.Module, images: Tensor, tiling: Tiling) -> tuple[Tensor, Tensor]:
-    """The tiled and the untiled translation."""
+    """Return the tiled and the untiled translation."""
     with torch.inference_mode():
         whole = translate_any_size(generator, images)
         tiled = translate_tiled(lambda x: translate_any_size(generator, x), images, tiling, device=CPU,

@@ -19,7 +19,7 @@ ABOUT = About(
 
 
 def samples(value: float = 0.0) -> dict[str, Tensor]:
-    """Images of two samples and of a step; the outputs have this value."""
+    """Return images of two samples and of a step; the outputs have this value."""
     images: dict[str, Tensor] = {}
     for name in ("x", "y"):
         images |= {f"samples/{name}/input": torch.zeros(2, 3, 40, 60),

@@ -80,7 +80,7 @@ class Images(HTMLParser):
 
 
 def by_hand(trained: Path, image: Path) -> np.ndarray:
-    """The generator of ``run`` applied to a file whose sides are multiples of 4."""
+    """Return the generator of ``run`` applied to a file whose sides are multiples of 4."""
     generator = building_module.build_generator(train_options(trained, "--init_gain 0.5"))
     generator.load_state_dict(load_file(trained / "checkpoints" / "run" / "latest_net_G.pth"))
     tensor = torch.from_numpy(pixels(image)).permute(2, 0, 1)[None].float() / 127.5 - 1

@@ -55,7 +55,7 @@ def translate(tmp_path: Path, data: Path) -> Callable[..., Outcome]:
 
 
 def says(outcome: Outcome, *words: object) -> None:
-    """The outcome is one sentence for the user that holds ``words``."""
+    """Check that the outcome is one sentence for the user that holds ``words``."""
     assert outcome.code == 2, outcome
     assert outcome.err.count("\n") == 1
     assert outcome.err.split(":")[0] in ("train.py", "test.py", "evaluate.py")

@@ -43,7 +43,7 @@ class Cell(NamedTuple):
 
 
 def values_of(bits: int, dtype: np.dtype[Any], channels: int) -> tuple[NDArray[Any], tuple[float, float]]:
-    """Random values over the whole range of a type, and that range."""
+    """Return random values over the whole range of a type, and that range."""
     random, shape = np.random.default_rng(bits + channels), (HEIGHT, WIDTH, channels)
     if dtype.kind == "f":
         return random.uniform(-2, 3, shape).astype(dtype), (-2, 3)
@@ -104,7 +104,7 @@ def fractions(values: NDArray[Any], most: float) -> NDArray[Any]:
 
 
 def colour_cells() -> Iterator[Cell]:
-    """Palette, CMYK, YCbCr, alpha, L*a*b*, as the three channels of colour."""
+    """Convert palette, CMYK, YCbCr, alpha and L*a*b* to the three channels of colour."""
     random = np.random.default_rng(1)
     for order, compression in itertools.product("<>", COMPRESSIONS):
         for bits in (1, 2, 4, 8):

@@ -26,7 +26,7 @@ def save(image: Image.Image | np.ndarray, path: Path, **how) -> Path:
 
 
 def smooth() -> np.ndarray:
-    """[48, 32, 3]: a ramp that lossy formats keep; dark at the top left."""
+    """Draw a ramp that lossy formats keep, [48, 32, 3], dark at the top left."""
     y, x = np.mgrid[:48, :32]
     return np.stack([y * 5, x * 7, y * 2 + x * 3], -1).astype(np.uint8)
 
@@ -183,7 +183,7 @@ def test_the_size_is_that_of_the_upright_image(tmp_path, name, orientation):
 
 
 def wide_gamut() -> bytes:
-    """A profile whose red and green are those of sRGB exchanged."""
+    """Return a profile whose red and green are those of sRGB exchanged."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
     profile[red:red + 4], profile[green:green + 4] = b"gXYZ", b"rXYZ"

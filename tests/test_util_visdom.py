@@ -34,7 +34,7 @@ def free_port():
 
 
 def start_server(folder):
-    """A real visdom server that answers; one that would download nothing."""
+    """Start a real visdom server, which downloads nothing, and wait until it answers."""
     port = free_port()
     arguments = ["-port", str(port), "-env_path", str(folder), "-bind_local", "-logging_level", "ERROR"]
     process = subprocess.Popen(

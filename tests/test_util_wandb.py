@@ -35,7 +35,7 @@ def _private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def chunks(content: bytes) -> Iterator[bytes]:
-    """The records of a file in the log format of LevelDB, which may be cut into fragments."""
+    """Return the records of a file in the log format of LevelDB, which may be cut into fragments."""
     if not content.startswith(b":W&B"):
         return  # not written yet
     at, parts = 7, []
@@ -82,7 +82,7 @@ class Run:
 
 
 def runs(folder: Path) -> list[Run]:
-    """All runs below a training's folder, as soon as wandb's own process has written them to their ends."""
+    """Return all runs below a training's folder, as soon as wandb's own process has written them to their ends."""
     folders = sorted((folder / "wandb").glob("offline-run-*"), key=lambda path: path.stat().st_mtime)
     deadline = time.monotonic() + 60
     while True:

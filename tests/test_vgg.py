@@ -18,7 +18,7 @@ from util.errors import UserError
 
 
 def photograph(name: str, height: int = 96, width: int = 120) -> Tensor:
-    """The top left of one of scikit-image's photographs: [1, 3, height, width] in [-1, 1]."""
+    """Return the top left of one of scikit-image's photographs: [1, 3, height, width] in [-1, 1]."""
     image = torch.from_numpy(getattr(data, name)()[:height, :width].copy())
     return image.permute(2, 0, 1)[None] / 127.5 - 1
 

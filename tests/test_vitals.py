@@ -13,7 +13,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=[
 
 
 def trained(device: str, scale: float) -> nn.Module:
-    """A layer after a step whose loss was scaled so, if at all."""
+    """Return a layer after a step whose loss was scaled so, if at all."""
     torch.manual_seed(0)
     layer = nn.Linear(4, 3).to(device)
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3, fused=True)

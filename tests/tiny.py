@@ -55,7 +55,7 @@ class NoModel(FlagOwner):
 
 
 def save_noise(path: Path, seed: int, size: tuple[int, int] = (24, 20), mode: str = "RGB") -> Path:
-    """An image of ``size`` (width, height) full of smooth noise."""
+    """Save an image of ``size`` (width, height) full of smooth noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).convert(mode).save(path)
@@ -63,7 +63,7 @@ def save_noise(path: Path, seed: int, size: tuple[int, int] = (24, 20), mode: st
 
 
 def save_folders(root: Path, phase: str = "train", counts: tuple[int, int] = (3, 5)) -> Path:
-    """``{phase}A`` and ``{phase}B`` below ``root``."""
+    """Write ``{phase}A`` and ``{phase}B`` below ``root``."""
     for domain, count in zip("AB", counts, strict=True):
         for index in range(count):
             save_noise(root / f"{phase}{domain}" / f"{index}.png", seed=100 * (domain == "B") + index)
@@ -71,14 +71,14 @@ def save_folders(root: Path, phase: str = "train", counts: tuple[int, int] = (3,
 
 
 def images_for(root: Path, method: str, count: int, phase: str = "train") -> Path:
-    """``count`` images of each domain below ``root``, or the one that the method's data set takes."""
+    """Write ``count`` images of each domain below ``root``, or the one that the method's data set takes."""
     flags = METHODS.get(method, "--model sc").split()
     single = "singleimage" in MODELS[flags[flags.index("--model") + 1]].defaults(training=True).values()
     return save_folders(root, phase, counts=(1, 1) if single else (count, count))
 
 
 def train_options(root: Path, flags: str = "", *, defaults: Sequence[str] = (NETWORKS, LOSSES, SIZES)) -> Options:
-    """Options of ``train.py`` on the CPU, with checkpoints below ``root``."""
+    """Return options of ``train.py`` on the CPU, with checkpoints below ``root``."""
     return parse(TRAIN, MODELS, DATASETS, [
         "--dataroot", str(root), "--checkpoints_dir", str(root / "checkpoints"), "--gpu_ids", "-1",
         "--num_threads", "0",
@@ -86,12 +86,12 @@ def train_options(root: Path, flags: str = "", *, defaults: Sequence[str] = (NET
 
 
 def translate_options(dataroot: Path, root: Path, flags: str = "") -> Options:
-    """Options of ``test.py`` on the CPU, with checkpoints and results below ``root``."""
+    """Return options of ``test.py`` on the CPU, with checkpoints and results below ``root``."""
     return parse(TEST, MODELS, DATASETS, [
         "--dataroot", str(dataroot), "--checkpoints_dir", str(root / "checkpoints"),
         "--results_dir", str(root / "results"), "--gpu_ids", "-1", "--num_threads", "0", *shlex.split(flags)])
 
 
 def train_step(model: Model, batches: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """One training step of a model in float32; returns its losses."""
+    """Take one training step of a model in float32; return its losses."""
     return TrainingStep(model)(batches)

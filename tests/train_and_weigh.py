@@ -28,7 +28,7 @@ class Scales(Sink):
 
 
 def resident(process: int | None) -> int:
-    """Bytes of memory that a process occupies now; what several share counts for each."""
+    """Measure the bytes of memory that a process occupies now; what several share counts for each."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024

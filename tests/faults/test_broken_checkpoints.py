@@ -176,7 +176,7 @@ def test_no_state_is_written_twice(root: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def tags_of(folder: Path) -> set[str]:
-    """Of all saves but the latest; fails unless each has all of its files."""
+    """List the tags of all saves but the latest, and check that each has all of its files."""
     found = {path.name.removesuffix("_state.pth") for path in folder.glob("*_state.pth")}
     for part in ("net_G.pth", "net_D.pth"):
         assert {path.name.removesuffix(f"_{part}") for path in folder.glob(f"*_{part}")} == found

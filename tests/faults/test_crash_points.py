@@ -47,7 +47,7 @@ def dying(monkeypatch: pytest.MonkeyPatch, after: int) -> Iterator[list[str]]:
 
 
 def model_of(save: int) -> Any:
-    """A model whose every number is that of its save."""
+    """Return a model whose every number is that of its save."""
     networks = {name: torch.nn.Linear(2, 2) for name in "GDF"}
     for network in networks.values():
         for parameter in network.parameters():
@@ -61,7 +61,7 @@ def save(folder: Path, number: int, **also: Any) -> None:
 
 
 def number_of(folder: Path, tag: str) -> int | None:
-    """Of which save a state is, None where there is none; fails unless all of it is of one."""
+    """Return the number of the save of a state, None where there is none; check that all of it is of one save."""
     if (state := read_state(folder, tag)) is None:
         return None
     found = numbers_in(*state["networks"].values()) | {int(state["optimizers"]["G"]["param_groups"][0]["lr"])}
@@ -74,7 +74,7 @@ def numbers_in(*networks: dict[str, Any]) -> set[int]:
 
 
 def exported(folder: Path, tag: str) -> list[int]:
-    """Of which saves the exported networks are; fails unless each is of one."""
+    """Return the numbers of the saves of the exported networks; check that each is of one."""
     files = [path for name in "GD" if (path := network_path(folder, tag, name)).exists()]
     return [number for path in files for (number,) in [numbers_in(load_file(path))]]
 

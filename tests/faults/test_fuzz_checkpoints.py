@@ -60,7 +60,7 @@ def noise(chance: random.Random) -> bytes:
 
 
 def foreign_pickle(chance: random.Random) -> bytes:
-    """Pickles that are no checkpoint, some of which would run something."""
+    """Write pickles that are no checkpoint, some of which would run something."""
     content = chance.choice((
         Evil(), {"model": Evil()}, [Evil()], datetime.now(tz=timezone.utc), np.zeros(3), Path("x"), {1, 2}, None, 3,
         "x", {"a": 1}, [{}], nn.Linear, random.Random(), {"0.weight": Evil()}))
@@ -68,7 +68,7 @@ def foreign_pickle(chance: random.Random) -> bytes:
 
 
 def rezipped(chance: random.Random) -> bytes:
-    """The good file, one member of which is missing, empty, noise, or under another name."""
+    """Write the good file, one member of which is missing, empty, noise, or under another name."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(GOOD)) as old, zipfile.ZipFile(file, "w") as new:
         victim = chance.choice(old.namelist())
@@ -86,7 +86,7 @@ def rezipped(chance: random.Random) -> bytes:
 
 
 def odd_values(chance: random.Random) -> bytes:
-    """State dicts whose values are not what they should be."""
+    """Write state dicts whose values are not what they should be."""
     state: dict[Any, Any] = dict(network().state_dict())
     key = chance.choice(list(state))
     value: Tensor = state[key].float()
@@ -106,7 +106,7 @@ def odd_values(chance: random.Random) -> bytes:
 
 
 def other_layout(chance: random.Random) -> bytes:
-    """As older versions and other projects wrote it."""
+    """Write the network as older versions and other projects did."""
     state = network().state_dict()
     return chance.choice((
         lambda: written(state, _use_new_zipfile_serialization=False),

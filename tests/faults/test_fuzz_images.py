@@ -29,7 +29,7 @@ DEEP = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
 
 
 def image_file(chance: random.Random) -> bytes:
-    """A good file of any format, mode and size."""
+    """Write a good file of any format, mode and size."""
     if chance.random() < 0.3:
         return deep_file(chance)
     kind = chance.choice(list(KINDS))
@@ -54,7 +54,7 @@ def image_file(chance: random.Random) -> bytes:
 
 
 def deep_file(chance: random.Random) -> bytes:
-    """A good file of numbers: TIFF or an array, of any type and number of channels."""
+    """Write a good file of numbers: TIFF or an array, of any type and number of channels."""
     shape = (chance.randrange(1, 40), chance.randrange(1, 40), chance.randrange(1, 6))
     values = np.random.default_rng(chance.randrange(2**32)).integers(0, 200, shape).astype(chance.choice(DEEP))
     kind = chance.choice(("TIFF", "npy", "npz", "PNG"))
@@ -85,7 +85,7 @@ def flip_header(content: bytes, chance: random.Random) -> bytes:
 
 
 def huge(content: bytes, chance: random.Random) -> bytes:
-    """Sizes are small numbers: some four bytes become a large one."""
+    """Make some four bytes a large number: sizes are small ones."""
     place = chance.randrange(min(60, len(content)))
     number = struct.pack(chance.choice("<>") + "I", chance.choice((2**16, 2**24, 2**31 - 1, 2**32 - 1)))
     return content[:place] + number + content[place + 4:]

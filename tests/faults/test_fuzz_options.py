@@ -30,7 +30,7 @@ def flags(program: Program) -> list[Flag]:
 
 
 def value(chance: random.Random, flag: Flag) -> str:
-    """Mostly something that could be meant, sometimes anything."""
+    """Draw a value that could be meant, sometimes anything."""
     kind = chance.random()
     if kind < 0.2:
         return chance.choice(NASTY)

@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def ranks(launcher: int) -> dict[int, int]:
-    """Process ids of the ranks that torchrun, with the id ``launcher``, has started."""
+    """Return process ids of the ranks that torchrun, with the id ``launcher``, has started."""
     return dict(sorted(_ranks_of(Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split())))
 
 

@@ -47,7 +47,7 @@ def batch(seed: int = 0, spoilt: float | None = None) -> dict[str, Any]:
 
 
 def state(model: Model) -> dict[str, Any]:
-    """Everything that a step may change, but for the image pool and the vectors of spectral normalisation, which follow
+    """Return all that a step may change, but the image pool and the vectors of spectral normalisation, which follow
     the weights and see no image.
     """
     return copy.deepcopy({

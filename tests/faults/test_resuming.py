@@ -27,7 +27,7 @@ def run(root: Path, flags: str, name: str, method: str = METHODS["LSeSim"]) -> P
 
 
 def reports(folder: Path) -> dict[int, dict[str, float]]:
-    """The log's values by step, but for those of the clock and the machine."""
+    """Return the log's values by step, but for those of the clock and the machine."""
     found = [json.loads(line) for line in (folder / "loss_log.jsonl").read_text().splitlines()]
     return {line["step"]: {key: value for key, value in line.items() if key not in ("step", "time", "data_wait")
                            and not key.startswith(("speed/", "memory/"))}

@@ -62,7 +62,7 @@ def loader(root: Path, workers: int = 1, flags: str = "--serial_batches") -> Loa
 
 
 def at_file(monkeypatch: pytest.MonkeyPatch, name: str, action: Callable[[], object]) -> None:
-    """A decoder that does something at one file. Workers are forked, and have it too."""
+    """Replace the decoder by one that does something at one file. Workers are forked, and have it too."""
     def load(path: Path, *how: Any, **named: Any) -> torch.Tensor:
         if path.as_posix().endswith(name):
             action()
@@ -72,7 +72,7 @@ def at_file(monkeypatch: pytest.MonkeyPatch, name: str, action: Callable[[], obj
 
 
 def error_of(batches: Loader) -> str:
-    """The sentence in which an epoch ends."""
+    """Return the sentence in which an epoch ends."""
     with pytest.raises(LoadingError) as caught:
         list(batches.epoch(0))
     assert "\n" not in str(caught.value)
