@@ -244,7 +244,7 @@ class Structure:
         if self.flags.query_by == "entropy":
             rows = (F.normalize(features.flatten(2).mT, dim=2) / self.flags.T ** 0.5 for features in source)
             return [lowest_entropy(of, count) for of in rows]
-        return None if mask is None else [positions_in(mask, *of.shape[2:], count) for of in source]
+        return None if mask is None else [positions_in(mask, of.shape[2], of.shape[3], count) for of in source]
 
     def _at_layers(self, seen: Mapping[str, Features], *images: str) -> list[list[Tensor]]:
         """List the features of each image at ``--attn_layers``."""
