@@ -29,7 +29,7 @@ from training.step import build_step
 from util.device import choose_device
 from util.distributed import ALONE, World, joined
 from util.errors import UserError, run_program
-from util.images import find_images
+from util.image_folders import find_images
 
 from .measure import Call, median_seconds, peak_memory
 from .report import BenchmarkFlags, Row, describe_machine, lines, table, use_device, write_json

@@ -16,9 +16,9 @@ from torch.utils.data import get_worker_info
 from options import DataFlags, FlagOwner, LoadingFlags, Options, flag
 from options.flag import show
 from util.errors import UserError
-from util.image_files import file_size
+from util.image_files import BadImage, file_size
 from util.image_folders import list_images, split_page
-from util.images import BadImage, load_image
+from util.images import load_image
 from util.shards import is_folder
 from util.shown import bands_note
 from util.value_ranges import Range

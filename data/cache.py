@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from util.errors import UserError
-from util.images import BadImage
+from util.image_files import BadImage
 from util.loggers import Sink
 
 from .base import ImageDataset

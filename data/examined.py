@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from util.image_files import reading, sha256_of_image
+from util.image_files import BadImage, reading, sha256_of_image
 from util.image_folders import count_pages, split_page
-from util.images import BadImage, to_tensor
+from util.images import to_tensor
 from util.rasters import read_raster
 from util.value_ranges import Range, number_text, to_fraction
 from util.words import counted

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from options import usable_cores
 from util.errors import ENLARGE, UserError, explain
-from util.images import BadImage
+from util.image_files import BadImage
 from util.signals import leave_to_parent
 
 from .base import ImageDataset

@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from util.errors import UserError
-from util.image_files import reading
+from util.image_files import BadImage, reading
 from util.image_folders import images_by_name, list_images
-from util.images import BadImage, RangeNeeded, to_tensor
+from util.images import RangeNeeded, to_tensor
 from util.rasters import read_raster
 from util.shards import is_folder
 from util.words import counted

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from util.image_files import BadImage
 from util.image_files import reading as reading_file
 from util.image_folders import count_pages
-from util.images import BadImage, OtherChannels, RangeNeeded, range_needed, to_tensor
+from util.images import OtherChannels, RangeNeeded, range_needed, to_tensor
 from util.rasters import Raster, read_raster
 from util.value_ranges import Range, number_text, range_text
 from util.words import counted

@@ -13,7 +13,9 @@ from PIL import Image
 
 from options import flag
 from util.errors import UserError
-from util.images import BadImage, normalized, to_tensor, to_uint8
+from util.image_files import BadImage
+from util.images import normalized, to_tensor
+from util.picture_files import to_uint8
 from util.rasters import Raster, read_raster
 from util.words import counted
 

@@ -25,7 +25,7 @@ from util.download import download, unpack
 from util.errors import UserError, run_program
 from util.files import replacing
 from util.files import sha256 as sha256_of
-from util.images import is_image
+from util.image_folders import is_image
 from util.words import counted
 
 

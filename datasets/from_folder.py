@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datas
 from datasets.building import SplitFlags, picture, save_png, split, whole_folder, work_through
 from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
-from util.image_files import open_file, reading
-from util.images import BadImage, find_images
+from util.image_files import BadImage, open_file, reading
+from util.image_folders import find_images
 from util.words import counted
 
 

@@ -27,7 +27,7 @@ from datasets.building import picture
 from datasets.from_video import find_ffmpeg
 from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
-from util.images import find_images
+from util.image_folders import find_images
 from util.words import counted
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from data.sampler import spread
 from util.errors import UserError
-from util.images import save_image
 from util.pages import Grid, Picture, Row, make_picture
+from util.picture_files import save_image
 from util.shown import picture
 
 from .flags import PictureFlags

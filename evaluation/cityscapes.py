@@ -13,7 +13,8 @@ from metrics.segmentation import segmentation_scores, total_confusion
 from options import REQUIRED, flag
 from util.device import choose_device
 from util.errors import UserError
-from util.images import find_images, load_normalized
+from util.image_folders import find_images
+from util.images import load_normalized
 from util.terminal import with_progress
 from util.words import counted
 

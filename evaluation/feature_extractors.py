@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.networks.vgg import BUNDLED, IMAGENET_URL, LAYERS, VGG16Features, layer_index, layer_strides
 from util.errors import UserError
 from util.files import sha256
-from util.images import levels
+from util.picture_files import levels
 
 from .network_weights import read_state, weights_file
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from util.errors import UserError
 from util.files import replacing
-from util.images import to_uint8
+from util.picture_files import to_uint8
 
 Figure = Any
 """A matplotlib figure; matplotlib is imported only for drawing."""

@@ -8,7 +8,7 @@ from typing import Any
 from metrics.bootstrap import Estimate
 from metrics.scores import SCORES, SET_METRICS
 from util.errors import UserError
-from util.images import find_images
+from util.image_folders import find_images
 from util.words import counted
 
 from .pairing import in_styles, partners, require_equal_sizes

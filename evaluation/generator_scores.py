@@ -18,7 +18,7 @@ from util.distributed import ALONE, World
 from util.errors import UserError
 from util.image_files import sha256_of_image
 from util.image_folders import split_page
-from util.images import levels
+from util.picture_files import levels
 from util.shown import picture
 
 from .scoring import Measured, Sample, ScoreOptions, Scorer

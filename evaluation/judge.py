@@ -15,7 +15,8 @@ from options import REQUIRED, DeviceFlags, flag
 from util.device import choose_device
 from util.errors import UserError
 from util.files import sha256
-from util.images import find_images, load_normalized
+from util.image_folders import find_images
+from util.images import load_normalized
 from util.state_dicts import load_into
 from util.terminal import with_progress
 

@@ -15,8 +15,8 @@ from options.flag import comma_list, flags_of
 from util.device import choose_device
 from util.errors import UserError
 from util.files import locked
-from util.images import save_image
 from util.pages import link_page
+from util.picture_files import save_image
 from util.shown import picture
 from util.state_dicts import AVERAGE
 from util.terminal import with_progress

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from inference import Translator
-from util.images import is_image, to_uint8
+from util.image_folders import is_image
+from util.picture_files import to_uint8
 from util.shown import picture
 from util.starts import read_starts
 

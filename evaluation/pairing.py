@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from util.errors import UserError
-from util.images import find_images, image_size
+from util.image_folders import find_images
+from util.images import image_size
 
 
 def partners(files: Sequence[Path], root: Path, folder: Path, flag: str) -> list[Path]:

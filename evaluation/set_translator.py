@@ -14,8 +14,8 @@ from data import DATASETS, Batch, Loader, SampleKey, collate, finish
 from inference import Translator
 from options import DataFlags, Options, RunFlags, TestFlags
 from util.distributed import ALONE, World
-from util.images import save_image
 from util.outputs import OutputFormat
+from util.picture_files import save_image
 from util.shown import picture
 
 

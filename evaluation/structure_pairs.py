@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metrics.bootstrap import bootstrap_ratio
 from util.errors import UserError
-from util.images import find_images
+from util.image_folders import find_images
 from util.terminal import with_progress
 
 from .pairing import partners

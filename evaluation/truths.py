@@ -10,7 +10,8 @@ from data import SampleKey
 from data.batch import collate, finish
 from options import DataFlags, Options
 from util.errors import UserError
-from util.images import BadImage, image_size
+from util.image_files import BadImage
+from util.images import image_size
 from util.shards import is_folder
 
 from .generator_scores import target_images

@@ -12,7 +12,8 @@ from evaluation.pairing import partners
 from inference import load
 from models.networks.vgg import VGG16Features
 from models.structure import negative
-from util.images import find_images, load_normalized
+from util.image_folders import find_images
+from util.images import load_normalized
 
 COPIES = 4  # jittered or recoloured, of each sheet
 

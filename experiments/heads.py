@@ -22,7 +22,8 @@ from options import REQUIRED, flag, parse_flags
 from spatial_correlative import SpatialCorrelativeLoss
 from util.errors import UserError, run_program
 from util.files import replacing
-from util.images import find_images, load_normalized
+from util.image_folders import find_images
+from util.images import load_normalized
 from util.state_dicts import save_file, state_path
 from util.words import counted
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from datasets.building import picture, save_png, whole_folder, work_through
 from evaluation.pairing import partners
-from util.images import find_images
+from util.image_folders import find_images
 
 FOLDERS = ("trainA", "trainB", "testA", "testB")
 

@@ -18,7 +18,8 @@ from models.networks.segmentation_unet import SegmentationUNet
 from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
 from util.files import replacing
-from util.images import find_images, image_size, load_normalized
+from util.image_folders import find_images
+from util.images import image_size, load_normalized
 from util.terminal import with_progress
 
 BATCH = 8

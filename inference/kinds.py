@@ -13,7 +13,8 @@ from torch import Tensor
 
 from data import Reading
 from data.masks import is_transparent, is_white, read_mask
-from util.images import decode, decode_array, levels, normalized, to_uint8
+from util.images import decode, decode_array, normalized
+from util.picture_files import levels, to_uint8
 from util.shown import picture
 from util.value_ranges import Range, from_unit, full_range
 

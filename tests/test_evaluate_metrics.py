@@ -25,7 +25,8 @@ from metrics.kernel import kernel_distance
 from test import translate
 from train import train
 from util.errors import UserError
-from util.images import find_images, load_normalized
+from util.image_folders import find_images
+from util.images import load_normalized
 from util.pages import Grid, fill_page
 
 COUNT = 4

@@ -25,7 +25,7 @@ from evaluation.lpips_distance import LPIPSDistance
 from evaluation.network_weights import read_state, weights_file
 from models.networks.vgg import BUNDLED, VGG16Features
 from util.errors import UserError
-from util.images import levels
+from util.picture_files import levels
 
 URL = "https://example.org/network-0123abcd.pth"
 

@@ -19,7 +19,8 @@ from evaluation.scoring import Measured, Sample, ScoreOptions, Scorer
 from metrics.frechet import frechet_distance
 from metrics.paired import line_iou
 from util.errors import UserError
-from util.images import load_normalized, save_image
+from util.images import load_normalized
+from util.picture_files import save_image
 
 OPTIONS = ScoreOptions(layer="relu1_2", vgg_weights="random", batch_size=2, bootstrap=20)
 

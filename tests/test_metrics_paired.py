@@ -8,7 +8,8 @@ from cli import ROOT
 from torch import Tensor
 
 from metrics.paired import PSNR_MOST, colour_error, line_iou, line_mask, psnr, ssim
-from util.images import find_images, load_normalized
+from util.image_folders import find_images
+from util.images import load_normalized
 
 DRAWINGS = ROOT / "datasets" / "lineart2color"
 

@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from util.images import image_size, save_image
+from util.images import image_size
 from util.pages import Grid, Picture, Row, fill_page, make_picture
+from util.picture_files import save_image
 from util.words import listed
 
 HOSTILE = [

@@ -24,8 +24,9 @@ from options import TRAIN, DataFlags, parse
 from train import train
 from util import shards
 from util.errors import UserError
-from util.image_folders import count_pages, list_images
-from util.images import BadImage, find_images, image_size
+from util.image_files import BadImage
+from util.image_folders import count_pages, find_images, list_images
+from util.images import image_size
 from util.rasters import Raster, read_raster
 from web.examples import copied
 

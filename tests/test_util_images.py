@@ -7,7 +7,7 @@ from PIL import Image
 
 from util.errors import UserError
 from util.files import move_aside, replacing
-from util.images import first_image, save_image, to_uint8
+from util.picture_files import first_image, save_image, to_uint8
 
 
 def test_every_8_bit_level_survives_the_way_to_floats_and_back():

@@ -11,7 +11,8 @@ from PIL import Image, ImageCms
 
 from util.errors import UserError
 from util.image_files import FORMATS
-from util.images import find_images, image_size, load_image, load_normalized
+from util.image_folders import find_images
+from util.images import image_size, load_image, load_normalized
 from util.value_ranges import from_unit
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)

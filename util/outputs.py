@@ -14,7 +14,7 @@ from torch import Tensor
 
 from util.errors import UserError
 from util.files import replacing
-from util.images import PICTURES, save_image
+from util.picture_files import PICTURES, save_image
 from util.shown import picture
 from util.value_ranges import Range, from_unit, full_range
 

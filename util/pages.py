@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 from util.files import replacing
 from util.hub_folders import is_hub_folder
-from util.images import image_size, save_thumbnail
+from util.images import image_size
+from util.picture_files import save_thumbnail
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIST = "pages.json"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from util.errors import UserError, explain
-from util.images import BadImage, image_size
+from util.image_files import BadImage
+from util.images import image_size
 from util.rasters import read_raster
 
 from .checkpoints import Checkpoint, find_checkpoints

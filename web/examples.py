@@ -10,7 +10,8 @@ from data.sampler import spread
 from evaluation.reading import AS_STORED, PictureReader
 from util.errors import UserError
 from util.image_files import open_file, reading
-from util.images import find_images, save_image
+from util.image_folders import find_images
+from util.picture_files import save_image
 from util.shards import is_folder
 from util.state_dicts import AVERAGE
 

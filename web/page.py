@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from inference.translator import STYLES
-from util.images import SUFFIXES
+from util.image_files import SUFFIXES
 
 from .events import INPUT, Events, captions, chosen_example, clicked_point, of_page, with_messages
 from .examples import EXAMPLES

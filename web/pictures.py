@@ -13,7 +13,8 @@ from torch import Tensor
 
 from inference import Translator
 from util.errors import UserError
-from util.images import image_size, load_normalized, save_image
+from util.images import image_size, load_normalized
+from util.picture_files import save_image
 from util.shown import picture
 
 from .checkpoints import Checkpoint, load_generator

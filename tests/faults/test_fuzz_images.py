@@ -16,7 +16,8 @@ import torch
 from image_bytes import COMPRESSIONS, png, tiff
 from PIL import Image
 
-from util.images import BadImage, image_mode, image_size, load_image
+from util.image_files import BadImage
+from util.images import image_mode, image_size, load_image
 
 SUFFIXES = (".png", ".jpg", ".webp", ".tif", ".bmp", ".npy", ".npz", ".jp2")
 KINDS = {  # Pillow's name of a format: modes that it can hold

@@ -12,8 +12,9 @@ from urllib.parse import quote, unquote
 from torch import Tensor
 
 from util.files import move_aside
-from util.images import first_image, image_size, save_image
+from util.images import image_size
 from util.pages import fill_page
+from util.picture_files import first_image, save_image
 from util.terminal import format_seconds
 from util.words import counted
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from util.images import first_image, to_uint8
+from util.picture_files import first_image, to_uint8
 from util.words import counted
 
 from .sink import Sink, chart_of, row_and_label, rows_of, short

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from util.files import replacing
-from util.images import first_image, to_uint8
+from util.picture_files import first_image, to_uint8
 
 from .sink import Sink, group_of, short
 
