@@ -13,9 +13,9 @@ from torch import Tensor
 from util.colour_profiles import to_srgb
 from util.errors import UserError
 from util.image_files import BadImage, opened, reading
-from util.rasters import Raster, as_planes, raster_of, read_raster
+from util.rasters import Raster, raster_of, raster_of_array, read_raster
 from util.shown import picture
-from util.value_ranges import Range, full_range, number_text, to_fraction
+from util.value_ranges import Range, number_text, to_fraction
 from util.words import counted
 
 _WHITE = (255, 255, 255, 255)
@@ -120,9 +120,7 @@ def decode_array(
         BadImage: see `load_image`.
         RangeNeeded: see `load_image`.
     """
-    raster = Raster(as_planes(values), f"{values.dtype} array", full_range(values.dtype),
-                    colour=values.shape[2:] == (3,))
-    return _from_raster(raster, channels, name, value_range, flag)
+    return _from_raster(raster_of_array(values), channels, name, value_range, flag)
 
 
 def load_values(path: Path) -> Tensor:

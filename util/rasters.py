@@ -1,9 +1,7 @@
 """Decode image files to the values that they store: any number of channels, up to 64 bits."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
-from util.image_files import ARRAYS, BadImage, open_file, open_tiff, opened, reading, refuse_bomb, source_of
+from util.array_files import read_array
+from util.image_files import ARRAYS, BadImage, open_file, open_tiff, opened, reading, refuse_bomb
 from util.image_folders import split_page
 from util.value_ranges import Range, full_range
 from util.words import counted
 
-MOST_CHANNELS = 4096  # of an array; more is a mistaken order of its axes
 _SINGLE = {(1, 12): "uint16", (1, 16): "uint16", (2, 16): "int16", (1, 32): "uint32", (2, 32): "int32",
            (3, 32): "float32"}
 """Types of one-channel TIFF files that Pillow decodes rightly, by sample format and bits."""
@@ -64,7 +62,7 @@ def read_raster(path: Path) -> Raster | Image.Image:
     """
     path, page = split_page(path)
     if path.suffix.lower() in ARRAYS:
-        return _read_array(path)
+        return raster_of_array(read_array(path))
     identified = False
     try:
         with opened(path) as image:
@@ -102,6 +100,11 @@ def _deeper_than_pillow(path: Path, image: ImageFile) -> Raster | None:
     if image.format == "SGI" and (codec == "SGI16" or ";16B" in str(how)):
         raise BadImage(f"{path} is a kind of file that is not read: SGI of 16 bits; convert it to TIFF or PNG")
     return None
+
+
+def raster_of_array(values: NDArray[Any]) -> Raster:
+    """Return the raster of [H, W] or [H, W, C]; three channels are red, green and blue."""
+    return Raster(as_planes(values), f"{values.dtype} array", full_range(values.dtype), colour=values.shape[2:] == (3,))
 
 
 def raster_of(image: Image.Image) -> Raster:
@@ -271,50 +274,3 @@ def _read_tiff(path: Path, number: int) -> Raster:
         values, f"{values.dtype} TIFF", (0, 2**page.bitspersample - 1) if unsigned else None,
         alpha=bool(extras) and extras[-1] in (1, 2), premultiplied=bool(extras) and extras[-1] == 1,
         colour=photometric == 2, inverted=photometric == 0)
-
-
-def _read_array(path: Path) -> Raster:
-    """Read [H, W] or [H, W, C] of numpy."""
-    with reading(path):
-        source = source_of(path)
-        if isinstance(source, BytesIO) and bytes(source.getbuffer()[:6]) == np.lib.format.MAGIC_PREFIX:
-            shape, fortran_order, dtype = _array_header(source)
-            _check_array(path, shape, dtype)
-            loaded = np.ndarray(shape, dtype, source.getbuffer(), source.tell(), order="F" if fortran_order else "C")
-        else:
-            loaded = np.load(source, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                values = _only_array(path, loaded)
-        else:
-            values = np.asarray(loaded)
-    _check_array(path, values.shape, values.dtype)
-    return Raster(as_planes(np.array(values)), f"{values.dtype} array", full_range(values.dtype),
-                  colour=values.ndim == 3 and values.shape[-1] == 3)
-
-
-def _only_array(path: Path, archive: Any) -> NDArray[Any]:
-    """Read the one array of an archive, after its header."""
-    if len(archive.files) != 1:
-        raise BadImage(f"{path} holds {len(archive.files)} arrays ({', '.join(archive.files[:3])}), but an image is one"
-                       "; save it alone")
-    name, = archive.files
-    with archive.zip.open(f"{name}.npy") as file:
-        shape, _, dtype = _array_header(file)
-    _check_array(path, shape, dtype)
-    return np.asarray(archive[name])
-
-
-def _array_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the shape of an array of numpy, whether its first axis varies fastest, and its type."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)
-
-
-def _check_array(path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise BadImage(f"{path} is a kind of file that is not read: an array of {dtype}; store integers or floats")
-    if len(shape) not in (2, 3) or 0 in shape or tuple(shape[2:]) > (MOST_CHANNELS,):
-        raise BadImage(f"{path} is an array of shape {list(shape)}, but an image is [H, W] or [H, W, C]; change it")
-    refuse_bomb(path, shape[1], shape[0] * (shape[2] if len(shape) == 3 else 1))
