@@ -1,9 +1,10 @@
 """Data sets, and the loader that makes batches of them."""
 
 from .aligned import AlignedDataset
-from .base import AugmentFlags, ImageDataset, Reading, band_notes
+from .base import ImageDataset, Reading
 from .batch import Batch, collate, finish
 from .cache import keep_in_memory
+from .flags import AugmentFlags, band_notes
 from .loader import Loader
 from .sampler import SampleKey
 from .single import SingleDataset

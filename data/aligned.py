@@ -13,7 +13,8 @@ from util.image_folders import find_images, images_by_name
 from util.shards import is_folder
 from util.words import counted
 
-from .base import AugmentFlags, Domain, Reading, TwoDomainDataset, mask_entry, raw_entries
+from .base import Domain, Reading, TwoDomainDataset, mask_entry, raw_entries
+from .flags import AugmentFlags
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 

@@ -11,7 +11,8 @@ from options import DataFlags, Options
 from util.errors import UserError
 from util.shards import is_folder
 
-from .base import AugmentFlags, Domain, Reading, TwoDomainDataset, mask_entry, raw_entries
+from .base import Domain, Reading, TwoDomainDataset, mask_entry, raw_entries
+from .flags import AugmentFlags
 from .sampler import SampleKey
 from .transforms import plan_crop, size_of
 
