@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 
-from data import DATASETS, Loader, SampleKey, band_notes, collate, finish, keep_in_memory, survey
+from data import DATASETS, ImageDataset, Loader, SampleKey, band_notes, collate, finish, keep_in_memory, survey
 from data.sampler import spread
 from models import MODELS, Model
 from models.building import discriminator_notes
@@ -74,7 +74,7 @@ def train_in(
     world: World, device: torch.device, options: Options, signals: Signals, on_report: OnReport | None = None
 ) -> None:
     """Build everything, train, and say how it ended, in one of the processes."""
-    general, data, flags, loading = options[RunFlags], options[DataFlags], options[TrainFlags], options[LoadingFlags]
+    general, flags = options[RunFlags], options[TrainFlags]
     folder, tag = general.folder, general.tag
     state, weights = (read_state(folder, tag), None) if flags.continue_train else (None, read_weights(options, world))
     last_epoch = flags.n_epochs + flags.n_epochs_decay
@@ -90,16 +90,10 @@ def train_in(
     torch.manual_seed(seed)
     options = options.replacing({"seed": seed})  # a drawn one is recorded
 
-    dataset = DATASETS[data.dataset_mode](options, training=True)
-    found = [*dataset.notes, *survey(dataset)]
-    if loading.cache == "ram":
-        keep_in_memory(dataset, TerminalSink(dataset.items) if world.is_first else Sink())
-    loader = Loader(dataset, batch_size=data.batch_size, num_workers=data.num_threads, seed=seed,
-                    shuffle=not data.serial_batches, pin_memory=device.type == "cuda",
-                    finished=loading.finished_by_workers(device.type), rank=world.rank, world_size=world.size)
+    dataset, loader, found = load_images(options, seed, device, world)
     model, step = build(options, device, world)
     model.study(finish(collate([dataset[SampleKey(item, item)]])) for item in spread(STUDIED, len(dataset)))
-    if not has_crop(data.preprocess):
+    if not has_crop(options[DataFlags].preprocess):
         torch.backends.cudnn.benchmark = False  # images of many sizes: each would start a search for algorithms
     schedulers = {name: create_scheduler(optimizer, flags) for name, optimizer in model.optimizers.items()}
     run = Run(options, folder, flags.epoch_count, model, schedulers, Progress(flags.epoch_count), world,
@@ -132,6 +126,21 @@ def train_in(
     reports.raise_error()
     if world.is_first:
         MessageSink().message(ending(run, total, signals.code))
+
+
+def load_images(
+    options: Options, seed: int, device: torch.device, world: World
+) -> tuple[ImageDataset, Loader, list[str]]:
+    """Open the data set and its loader; return also notes about the images for the user."""
+    data, loading = options[DataFlags], options[LoadingFlags]
+    dataset = DATASETS[data.dataset_mode](options, training=True)
+    found = [*dataset.notes, *survey(dataset)]
+    if loading.cache == "ram":
+        keep_in_memory(dataset, TerminalSink(dataset.items) if world.is_first else Sink())
+    loader = Loader(dataset, batch_size=data.batch_size, num_workers=data.num_threads, seed=seed,
+                    shuffle=not data.serial_batches, pin_memory=device.type == "cuda",
+                    finished=loading.finished_by_workers(device.type), rank=world.rank, world_size=world.size)
+    return dataset, loader, found
 
 
 @contextmanager
