@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,30 +27,43 @@ new PerformanceObserver(list => { for (const entry of list.getEntries()) window.
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-@contextmanager
-def browser(*, width: int = 1200, height: int = 900, downloads: Path | None = None) -> Iterator[Any]:
-    """Open a selenium driver of a window of this size; skip the test where there is no Chromium."""
+@functools.cache
+def chromium() -> Any:
+    """Open a selenium driver, the only one of this process; skip the test where there is no Chromium."""
     selenium = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install selenium")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
-    if not chromium or not driver:
+    if not program or not driver:
         pytest.skip("needs Chromium and its driver: apt-get install chromium chromium-driver")
     options = selenium.ChromeOptions()
-    options.binary_location = chromium
+    options.binary_location = program
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
                      "--disable-background-networking", "--hide-scrollbars"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    if downloads is not None:
-        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     window = selenium.Chrome(options=options, service=selenium.ChromeService(driver))
+    atexit.register(window.quit)
+    return window
+
+
+@contextmanager
+def browser(*, width: int = 1200, height: int = 900, downloads: Path | None = None) -> Iterator[Any]:
+    """Open a tab of this size; at the end, show the page of the tab before again."""
+    window = chromium()
+    before = window.current_window_handle
+    window.switch_to.new_window("tab")
     try:
+        window.get_log("browser")  # what other pages said
         # A window cannot be narrower than 500 pixels; what a page sees can.
         window.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
+        if downloads is not None:
+            window.execute_cdp_cmd("Browser.setDownloadBehavior", {
+                "behavior": "allow", "downloadPath": str(downloads)})
         yield window
     finally:
-        window.quit()
+        window.close()
+        window.switch_to.window(before)
 
 
 def faults_of(window: Any) -> dict[str, Any]:
@@ -62,11 +77,8 @@ def faults_of(window: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def look(page: Path | str, *, width: int = 1200, screenshot: Path | None = None) -> dict[str, Any]:
-    """Return `faults_of` a page, a file or an address, in a window of this width; and its picture."""
+def look(page: Path, *, width: int = 1200) -> dict[str, Any]:
+    """Return `faults_of` a page in a window of this width."""
     with browser(width=width) as window:
-        window.get(page.absolute().as_uri() if isinstance(page, Path) else page)
-        found = faults_of(window)
-        if screenshot:
-            window.save_screenshot(str(screenshot))
-        return found
+        window.get(page.absolute().as_uri())
+        return faults_of(window)

@@ -122,8 +122,9 @@ def test_the_flag_is_a_list_of_policies(tmp_path: Path) -> None:
         diff_augment(images(), ["colour"])
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("flags", ["", "--diff_augment cutout"])
+@pytest.mark.parametrize(("method", "flags"), [
+    *((method, "--diff_augment cutout") for method in METHODS),
+    *(pytest.param(method, "", marks=[] if method == "LSeSim" else pytest.mark.slow) for method in METHODS)])
 def test_discriminators_see_augmented_images_alone(tmp_path: Path, method: str, flags: str) -> None:
     """Cutout leaves exact zeros, which images do not have: in each model, for real and fake, in D's step and in G's."""
     real_only = "--lambda_gradient 0 --lambda_R1 1" if "single" in method else ""  # mixed images have no zeros

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,26 @@ EPOCHS = "--n_epochs 3 --n_epochs_decay 0 --save_epoch_freq 1 --ema 0.8 --save_l
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set with a test set of pairs, and two experiments; to be copied before it is changed."""
     root = save_folders(save_folders(tmp_path_factory.mktemp("trained")), "test", (3, 3))
-    train(train_options(root, f"{SETUP} --name one {EPOCHS} --print_freq 2 --display_freq 5"))
-    train(train_options(root, f"{SETUP} --name two --max_iters 5 --norm batch --eval_freq 2 --print_freq 2 --no_html"))
+    train(train_options(root, f"{SETUP} --name one {EPOCHS} --print_freq 2"))
+    train(train_options(root, f"{SETUP} --name two --max_iters 5 --norm batch --eval_freq 2 --print_freq 2"))
     return root
 
 
 @pytest.fixture
 def root(tmp_path: Path, trained: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "data"))
+
+
+@pytest.fixture
+def charts() -> None:
+    """Draw the charts."""
+
+
+@pytest.fixture(autouse=True)
+def no_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave charts out of pages, unless the test has ``charts``: they take most of the time."""
+    for module in ("compare", "epochs") if "charts" not in request.fixturenames else ():
+        monkeypatch.setattr(f"evaluation.{module}.line_chart", lambda *_, **__: "")
 
 
 def evaluate(command: str, root: Path, *flags: object) -> Outcome:
@@ -282,7 +295,7 @@ def test_damaged_scores_or_those_of_other_conditions_are_not_known(tmp_path: Pat
 # --- compare
 
 
-def test_experiments_stand_side_by_side(root: Path) -> None:
+def test_experiments_stand_side_by_side(root: Path, charts: None) -> None:
     epochs_of(root)
     outcome = evaluate("compare", root, "one", "two", "--num_images", "2")
     assert outcome.code == 0, outcome.err
@@ -356,7 +369,7 @@ def test_starts_name_the_time_the_commit_and_the_command(tmp_path: Path) -> None
     assert others == [("one", "then", ""), ("one", "", "")]
 
 
-def test_an_experiment_has_one_colour_in_all_charts(tmp_path: Path) -> None:
+def test_an_experiment_has_one_colour_in_all_charts(tmp_path: Path, charts: None) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib: pip install matplotlib")
     compared = []
     for name in ("one", "two"):
@@ -451,19 +464,18 @@ def test_the_best_of_several_is_the_first() -> None:
 
 
 @pytest.mark.parametrize("width", [pytest.param(400, marks=pytest.mark.slow), 1200])
-def test_pages_are_whole_in_a_browser(root: Path, width: int) -> None:
+def test_pages_are_whole_in_a_browser(root: Path, width: int, charts: None) -> None:
     translate(translate_options(root, root, "--name one --model sc --dataset_mode aligned"))
     epochs_of(root)
     assert evaluate("compare", root, "one", "two").code == 0
     results = root / "results"
-    for page in (results / "one" / "test_epochs", results / "compare", results / "one" / "test_latest",
-                 root / "checkpoints" / "one" / "web"):
+    for page in (results / "one" / "test_epochs", results / "compare", results / "one" / "test_latest"):
         assert look(page / "index.html", width=width) == {}, page
 
 
-def test_without_matplotlib_the_pages_have_no_curves(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
+def test_without_matplotlib_the_pages_have_no_curves(
+    root: Path, monkeypatch: pytest.MonkeyPatch, charts: None
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for command in (("epochs", "--name", "one"), ("compare", "one", "two")):
         outcome = evaluate(command[0], root, *command[1:])

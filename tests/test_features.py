@@ -196,9 +196,10 @@ def defaults(name: str, layers: list[str], loss: str = LOSS) -> tuple[str, ...]:
     return NETWORKS, SIZES, loss, f"--feature_net {name} --attn_layers {','.join(layers)}"
 
 
-@EVERY
 @pytest.mark.parametrize("flags", [
-    "--use_norm --input_nc 1 --output_nc 1", "--learned_attn --amp bf16 --vgg_lr_scale 1"])
+    pytest.param("--use_norm --input_nc 1 --output_nc 1", marks=pytest.mark.slow),
+    "--learned_attn --amp bf16 --vgg_lr_scale 1"])
+@EVERY
 def test_a_step_of_sc(tmp_path: Path, name: str, layers: list[str], flags: str) -> None:
     model = build_model(tmp_path, f"--model sc {flags}", defaults=defaults(name, layers))
     features = model.networks["VGG"] if "VGG" in model.networks else model.constants["VGG"]

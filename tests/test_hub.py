@@ -71,6 +71,7 @@ def loads(hub: Hub, root: Path, *names: str, **variables: str) -> dict[str, str]
     return errors
 
 
+@pytest.mark.slow
 def test_a_model_is_uploaded_downloaded_and_found_without_a_network(root: Path) -> None:
     with running_hub() as hub:
         outcome = export(hub, root, "--license", "mit")

@@ -25,9 +25,11 @@ from util.loggers.json_lines import JsonLinesSink
 from util.loggers.registry import LoggedRun, open_loggers
 from util.loggers.sink import Guarded, chart_of, group_of, short
 
+PAGE = "--no_html false"
+
 
 def chosen(root: Path, flags: str) -> tuple[str, ...]:
-    return train_options(root, flags)[DisplayFlags].chosen()
+    return train_options(root, f"{PAGE} {flags}")[DisplayFlags].chosen()
 
 
 def watched(root: Path, flags: str = "", *, seen: int = 0) -> LoggedRun:
@@ -131,7 +133,7 @@ def test_weights_are_the_same_to_the_bit_whichever_loggers_run(
         "loud": "--loggers terminal,json,html,tensorboard,wandb --wandb_mode offline --print_freq 1 --display_freq 1 "
                 "--update_html_freq 1",
     }.items():
-        seeded = f"--seed 3 --max_iters 7 --pool_size 2 --no_dropout false --norm batch --name {name} {flags}"
+        seeded = f"--seed 3 --max_iters 7 --pool_size 2 --no_dropout false --norm batch --name {name} {PAGE} {flags}"
         train(train_options(root, seeded, defaults=(NETWORKS, METHODS["LSeSim"], SIZES)))
     assert "warning" not in capsys.readouterr().out
     assert not (root / "checkpoints" / "quiet" / "loss_log.jsonl").exists()
@@ -144,7 +146,7 @@ def test_steps_that_are_not_reported_are_not_looked_at(root: Path, monkeypatch: 
     vitals, draw = Vitals.read, FixedSamples.draw
     monkeypatch.setattr(Vitals, "read", lambda self, images: read.append(images) or vitals(self, images))
     monkeypatch.setattr(FixedSamples, "draw", lambda self: drawn.append(1) or draw(self))
-    train(train_options(root, "--max_iters 8 --print_freq 4 --display_freq 4 --loggers json,html"))
+    train(train_options(root, f"{PAGE} --max_iters 8 --print_freq 4 --display_freq 4 --loggers json,html"))
     assert (read, len(drawn)) == ([4, 8], 3)  # the first before the training
     train(train_options(root, "--max_iters 8 --display_freq 4 --loggers json"))
     assert len(drawn) == 3, "no logger takes images"
@@ -153,7 +155,7 @@ def test_steps_that_are_not_reported_are_not_looked_at(root: Path, monkeypatch: 
 def test_a_resumed_page_shows_the_curves_of_the_whole_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     pages: list[list[str]] = []
-    run = "--seed 3 --print_freq 1 --display_freq 4 --update_html_freq 4"
+    run = f"{PAGE} --seed 3 --print_freq 1 --display_freq 4 --update_html_freq 4"
     train(train_options(root, f"{run} --max_iters 4"))
     page = root / "checkpoints" / "experiment_name" / "web" / "index.html"
     monkeypatch.setattr(curves, "draw", lambda chart, of: pages.append(
@@ -177,7 +179,7 @@ def test_the_terminal_names_the_page_which_says_how_the_training_ended(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = root / "checkpoints" / "experiment_name" / "web" / "index.html"
-    train(train_options(root, "--max_iters 2"))
+    train(train_options(root, f"{PAGE} --max_iters 2"))
     assert f"to watch this training, open {page}\n" in capsys.readouterr().out
     text = page.read_text(encoding="utf-8")
     for part in ('role="status">finished', "2 of 2", f"{root}, 8 files", "<td>--ngf</td><td>2</td><td>64</td>",
@@ -189,7 +191,7 @@ def test_the_terminal_names_the_page_which_says_how_the_training_ended(
 
     monkeypatch.setattr(program, "loop", fail)
     with pytest.raises(OSError, match="full"):
-        train(train_options(root, "--max_iters 4 --continue_train"))
+        train(train_options(root, f"{PAGE} --max_iters 4 --continue_train"))
     text = page.read_text(encoding="utf-8")
     assert 'role="status">stopped by an error: the disk is &lt;full&gt;' in text
     assert "resumed" in text
@@ -202,7 +204,7 @@ def test_without_matplotlib_the_page_has_no_curves_and_there_is_one_warning(
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr(program, "open_loggers", lambda names, run, lines: _eager(open_loggers(names, run, lines)))
-    train(train_options(root, "--max_iters 4 --print_freq 1"))
+    train(train_options(root, f"{PAGE} --max_iters 4 --print_freq 1"))
     assert capsys.readouterr().out.count("warning: no curves on the web page: the package matplotlib is not") == 1
     page = root / "checkpoints" / "experiment_name" / "web" / "index.html"
     assert "<svg" not in page.read_text(encoding="utf-8")
@@ -223,7 +225,7 @@ def test_samples_that_cannot_be_drawn_cost_a_warning_and_not_the_training(
         raise RuntimeError("no colours\nleft")
 
     monkeypatch.setattr(Structure, "draw", fail)
-    train(train_options(root, "--max_iters 2 --display_freq 1"))
+    train(train_options(root, f"{PAGE} --max_iters 2 --display_freq 1"))
     out = capsys.readouterr().out
     for image in (0, 1, 2):
         assert f"warning: the samples at image {image} cannot be drawn (no colours left); the training goes on" in out
@@ -240,7 +242,7 @@ def test_models_with_a_structure_loss_draw_it(tmp_path: Path, method: str, monke
     draw = FixedSamples.draw
     monkeypatch.setattr(FixedSamples, "draw", lambda self: shown.update(found := draw(self)) or found)
     single = " --dataset_mode singleimage" if "single-image" in method else ""
-    flags = f"--max_iters 1 --sample_images 1 --amp bf16{single}"
+    flags = f"{PAGE} --max_iters 1 --sample_images 1 --amp bf16{single}"
     train(train_options(root, flags, defaults=(NETWORKS, METHODS[method], SIZES)))
     drawn = {name: image for name, image in shown.items() if name.endswith("_similarity")}
     structured = "SeSim" in method or method == "MUNIT"

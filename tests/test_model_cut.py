@@ -159,7 +159,7 @@ def test_the_input_is_encoded_by_the_pass_that_translates_it(
     "--gan_mode hinge", "--lambda_GAN 0", "--num_patches 1000 --netF_nc 3", "--nce_T 1",
 ])
 def test_steps_work_with(tmp_path: Path, flags: str) -> None:
-    checked_steps(build(tmp_path, flags), *[batch(count=2)] * 2)
+    checked_steps(build(tmp_path, flags), batch(count=2))
 
 
 @pytest.mark.parametrize(("flags", "weight", "contrast"), [

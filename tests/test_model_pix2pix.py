@@ -65,7 +65,7 @@ def test_steps_equal_the_plain_formulas(tmp_path: Path) -> None:
     "--norm batch", "--netD pixel",
 ])
 def test_steps_work_with(tmp_path: Path, flags: str) -> None:
-    checked_steps(build(tmp_path, flags), *[batch(count=2)] * 2)
+    checked_steps(build(tmp_path, flags), batch(count=2))
 
 
 def test_defaults_are_those_of_the_paper_but_for_the_networks(tmp_path: Path) -> None:

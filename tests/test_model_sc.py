@@ -206,7 +206,7 @@ CASES = [
 @pytest.mark.parametrize("flags", CASES)
 def test_steps_work_with(tmp_path: Path, flags: str) -> None:
     model = build(tmp_path, flags)
-    losses = checked_steps(model, *[batch(count=2)] * 2)
+    losses = checked_steps(model, batch(count=2))
     assert {name.split("_", 1)[1] for name in losses if name.startswith("G_")} == {"GAN"} | {
         term for term in ("spatial", "spatial_idt", "identity", "perceptual", "style")
         if f"--lambda_{term} 1" in flags or (term == "spatial" and "--lambda_spatial 0" not in flags)}

@@ -162,7 +162,7 @@ def test_scores_of_one_pass_are_those_of_two(netD: str, norm: str) -> None:
 # --- layout and compilation -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("flags", [
     LSESIM, "--netG resnet_9blocks --no_antialias --no_antialias_up --netD basic --crop_size 32 --load_size 32",
     "--netG unet_128 --netD pixel --crop_size 128 --load_size 128", f"{LSESIM} --norm batch", "--norm none",

@@ -104,6 +104,7 @@ def test_unknown_names_list_the_known_ones_and_what_must_be_done_by_hand(tmp_pat
     assert listed.out.splitlines()[:-1] == list(PATHS)
 
 
+@pytest.mark.slow
 def test_the_script_passes_its_arguments_on() -> None:
     done = subprocess.run(["bash", ROOT / "scripts" / "download_pretrained.sh", "--list"], capture_output=True,
                           text=True, check=False, timeout=120)

@@ -78,6 +78,7 @@ def test_every_model_has_its_script_and_every_demo_is_a_command_of_its_program(c
     assert models == set(MODELS) - {"test"}
 
 
+@pytest.mark.slow
 def test_a_demo_trains_and_is_tested(tmp_path: Path) -> None:
     done = run("train_sc", "--demo", *SHORT.split(), "--checkpoints_dir", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -256,7 +256,7 @@ def test_sinks_are_closed_after_an_error(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(program, "open_sinks", recording)
     (root / "trainA" / "1.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"1\.png"):
-        run(root, "--max_iters 9 --max_bad_images 0")
+        run(root, "--max_iters 9 --max_bad_images 0 --no_html false")
     assert [type(getattr(sink, "sink", sink)).__name__ for sink in closed] == [
         "TerminalSink", "JsonLinesSink", "HtmlSink"]
 

@@ -78,10 +78,13 @@ def images_for(root: Path, method: str, count: int, phase: str = "train") -> Pat
 
 
 def train_options(root: Path, flags: str = "", *, defaults: Sequence[str] = (NETWORKS, LOSSES, SIZES)) -> Options:
-    """Return options of ``train.py`` on the CPU, with checkpoints below ``root``."""
+    """Return options of ``train.py`` on the CPU, with checkpoints below ``root``.
+
+    There is no page: drawing its curves takes longer than the training. ``--no_html false`` asks for it.
+    """
     return parse(TRAIN, MODELS, DATASETS, [
         "--dataroot", str(root), "--checkpoints_dir", str(root / "checkpoints"), "--gpu_ids", "-1",
-        "--num_threads", "0",
+        "--num_threads", "0", "--no_html",
         *shlex.split(" ".join(defaults)), *shlex.split(flags)])
 
 

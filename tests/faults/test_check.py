@@ -52,6 +52,7 @@ def test_images_too_small_for_networks_are_a_note(tmp_path: Path) -> None:
         outcome.out.splitlines())
 
 
+@pytest.mark.slow
 def test_the_bundled_data_set_has_no_problems() -> None:
     assert look(ROOT / "datasets/lineart2color").code == 0
 

@@ -108,7 +108,8 @@ def send_after(monkeypatch: pytest.MonkeyPatch, steps: int, number: int) -> None
 
 
 @pytest.mark.parametrize(("steps", "number", "code"), [
-    (3, signal.SIGTERM, 143), (5, signal.SIGINT, 130), (6, signal.SIGUSR1, 75)])
+    (3, signal.SIGTERM, 143), (5, signal.SIGINT, 130),
+    pytest.param(6, signal.SIGUSR1, 75, marks=pytest.mark.slow)])
 def test_a_stopped_run_goes_on_to_the_bit(
     root: Path, monkeypatch: pytest.MonkeyPatch, steps: int, number: int, code: int
 ) -> None:

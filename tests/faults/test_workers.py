@@ -174,6 +174,7 @@ def test_programming_errors_keep_their_names(root: Path, monkeypatch: pytest.Mon
         list(loader(root, workers).epoch(0))
 
 
+@pytest.mark.slow
 def test_a_program_whose_worker_dies_ends_with_one_sentence(root: Path, tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text(f"""
 import os, signal, sys
