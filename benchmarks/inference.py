@@ -5,7 +5,7 @@
     python -m benchmarks.inference --name mine --checkpoints_dir checkpoints
 
 Flags that --help does not list go to ``test.py``'s parser: --ngf 32, --netG unet_256. With --name the weights are those
-of that experiment, otherwise random ones. The images are enlarged cuts of a bundled photograph. Agreement is told in
+of that experiment, otherwise random ones. The images are enlarged cuts of a bundled photograph. Agreement is in
 8-bit levels: of half precision with float32, and of tiles with the whole image.
 """
 

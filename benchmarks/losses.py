@@ -1,4 +1,4 @@
-"""The spatially-correlative losses alone: windowed self-similarity against the patch loop, and accuracy in bf16.
+"""The spatially-correlative losses: windowed self-similarity against the patch loop, and accuracy in bf16.
 
     python -m benchmarks.losses --json losses.json
 """

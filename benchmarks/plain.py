@@ -1,4 +1,4 @@
-"""The training step as the published F-LSeSim code computes it: what the step of ``models/sc.py`` is compared with.
+"""The training step as the published F-LSeSim code computes it, to compare with the step of ``models/sc.py``.
 
 The mathematics is the same, for the same query positions to the last gradient (tests/test_benchmarks.py); the way is
 the published one: a Python loop cuts each query's window out of the features; VGG16 runs to its last layer, and again
@@ -96,7 +96,7 @@ class PlainStep:
     def __init__(self, options: Options, device: torch.device) -> None:
         self.flags, train = options[StructureFlags], options[TrainFlags]
         if self.flags.patch_nums is None or self.flags.loss_mode != "cos":
-            raise UserError("the plain step knows --loss_mode cos with a number of --patch_nums alone")
+            raise UserError("the plain step knows only --loss_mode cos with a number of --patch_nums")
         asked = options.as_dict()
         if used := [name for name in self.lacks if asked[name]]:
             raise UserError(f"the plain step has no --{used[0]}: leave it out")

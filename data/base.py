@@ -1,4 +1,4 @@
-"""Base classes of data sets: reading images, replacing unreadable ones, checking flags."""
+"""Base classes of data sets: reading images, and replacing unreadable ones."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Problems of a data set, and what else `data.check` says about it: one sentence for each."""
+"""Problems of a data set, and other remarks of `data.check`: one sentence for each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations

@@ -1,4 +1,4 @@
-"""Order and random choices of samples: functions of nothing but the seed and the position in the run."""
+"""Order and random choices of samples: functions of only the seed and the position in the run."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple

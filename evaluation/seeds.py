@@ -1,4 +1,4 @@
-"""Mean and spread of experiments that differ in their seed alone."""
+"""Mean and spread of experiments that differ only in their seed."""
 
 from __future__ import annotations
 

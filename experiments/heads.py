@@ -1,4 +1,4 @@
-"""LSeSim's heads trained alone, without a generator: what their structure measure owes to whom they learn from.
+"""Train LSeSim's heads without a generator, and compare the images that they learn from.
 
     python -m experiments.heads --sources DIR --aligned DIR --positive true --skip 64 --out checkpoints/heads
 

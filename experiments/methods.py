@@ -13,11 +13,12 @@ METHODS = {
     "FastCUT": "--model cut --CUT_mode FastCUT --nce_layers 0,4,7 --lambda_NCE 3",
     "munit_sc": f"--model munit_sc {STRUCTURE} --learned_attn --augment --lambda_spatial 20",
 }
-"""Name in the table, and what ``train.py`` is told beside `COMMON`.
+"""Name in the table, and flags of ``train.py`` beside `COMMON`.
 
-With their published layers CUT and FastCUT tint the paper: the deeper ones see so far that blank patches can be told
-apart, by a tint alone. By the shallow ones FastCUT's published weight of 10 leaves next to no colour. Without
-``--use_norm`` FSeSim lets the lines take colour. At a weight of 10 munit_sc fills whole drawings with dark styles.
+With their published layers, CUT and FastCUT tint the paper: the receptive fields of the deeper ones are so large that
+blank patches differ, and a tint tells them apart. On shallow layers, FastCUT's published weight of 10 leaves almost no
+colour. Without ``--use_norm``, FSeSim colours the lines. At a weight of 10, munit_sc fills whole drawings with dark
+styles.
 """
 MORE = {
     **{f"cut-{name}": f"--model cut --nce_layers 0,4,7 {flags}" for name, flags in (

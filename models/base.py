@@ -161,7 +161,7 @@ class Model(FlagOwner, ABC):
     def learn_identity(self, minimize: Minimize) -> None:
         """Train the generators to return the current images of both domains: the steps of ``--identity_first``.
 
-        CartoonGAN begins alike, with its content loss alone (Chen, Lai, Liu: CVPR 2018, section 3.3).
+        CartoonGAN begins alike, with only its content loss (Chen, Lai, Liu: CVPR 2018, section 3.3).
         """
         images = [self.images["real_A"], self.images["real_B"]]
         minimize("G", lambda: total("G", {"G_first": torch.stack([

@@ -1,4 +1,4 @@
-"""Differentiable augmentation of what discriminators see.
+"""Differentiable augmentation of the images that discriminators see.
 
 With few images a discriminator learns them by heart. Shown real and generated images alike under random changes, it
 cannot, and as the changes are differentiable, the generator learns through them without reproducing them (Zhao, Liu,

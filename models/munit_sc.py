@@ -7,9 +7,9 @@ and style; here the self-similarity holds the content, and one direction is enou
     L_G,E = L_GAN(D, G(A, s)) + lambda_spatial * L_structure(A, G(A, s)) + lambda_style_rec * |E(G(A, s)) - s|
           + lambda_ms * |s - t| / |G(A, s) - G(A, t)| + lambda_identity * |G(B, E(B)) - B|
 
-The third term alone would be content with a style that E can read and people cannot see. The fourth, mode seeking (Mao
-et al.: CVPR 2019), keeps pictures of one image in two styles s and t apart. The last ties the styles of real pictures,
-which the others never show to E, to what G does with them.
+With only the third term, G could hide a style where E reads it and people cannot see it. The fourth, mode seeking (Mao
+et al.: CVPR 2019), keeps the pictures of one image in two styles s and t apart. The last term shows real pictures to E,
+which the other terms do not, and makes G reproduce them in their own style.
 """
 
 from collections.abc import Mapping

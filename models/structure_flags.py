@@ -34,7 +34,7 @@ class StructureFlags:
     learned_attn: bool = flag(False, "LSeSim: learn the self-similarity (best with --augment)")
     T: float = flag(0.07, "temperature of the contrastive loss", above=0)
     lambda_spatial: float = flag(10.0, "weight of the spatially-correlative loss", minimum=0)
-    vgg_weights: str = flag("bundled", "weights of --feature_net: bundled (VGG16 alone), imagenet (the pretrained ones "
+    vgg_weights: str = flag("bundled", "weights of --feature_net: bundled (only VGG16), imagenet (the pretrained ones "
                             "of torchvision or timm, downloaded once), random, or a file")
     vgg_lr_scale: float = flag(0.0, "learning rate of LSeSim's --feature_net, as a multiple of --lr; 0: frozen",
                                minimum=0)

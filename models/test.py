@@ -1,4 +1,4 @@
-"""``--model test``: a generator alone, for translating in one direction."""
+"""``--model test``: only a generator, to translate in one direction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -129,7 +129,7 @@ class NetworkFlags:
     D_feature_net: str = flag("vgg16", "frozen network of the projected discriminator, by a name as --feature_net's")
     D_layers: tuple[str, ...] = flag(("relu1_2", "relu2_2", "relu3_3", "relu4_2"), "its layers that are judged, "
                                      "from the first to the last, by names as --attn_layers'", parse=comma_list)
-    D_weights: str = flag("bundled", "its weights: bundled (VGG16 alone), imagenet, random or a file")
+    D_weights: str = flag("bundled", "its weights: bundled (only VGG16), imagenet, random or a file")
 
 
 def stylegan2_size(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def _of_folder(folder: Path, tag: str) -> dict[str, Mapping[str, Any]]:
 def start_from(model: Model, weights: Weights | None) -> list[str]:
     """Load weights into the networks of a model that have the same names, and start moving averages from them.
 
-    ``G`` and ``D`` are also ``G_A`` and ``D_A`` of ``--model cycle_gan``, and the other way round. A generator alone
-    goes into the model's translator, whatever its name.
+    ``G`` and ``D`` are also ``G_A`` and ``D_A`` of ``--model cycle_gan``, and the other way round. A file of only a
+    generator goes into the model's translator, whatever its name.
 
     Returns:
         A note for the user about each network.
@@ -149,8 +149,8 @@ def take(network: nn.Module, state: Mapping[str, Any], path: Path, *, edges: boo
     """Load a state dict into a network.
 
     Args:
-        edges: keep the network's own weights in layers whose number of input or of output channels alone differs: the
-            first and the last layer, for images of other channels.
+        edges: keep the network's own weights in layers that differ only in their number of input or of output channels:
+            the first and the last layer, for images of other channels.
 
     Returns:
         The names of these layers.

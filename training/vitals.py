@@ -51,7 +51,7 @@ def gradient_norms(networks: Mapping[str, nn.Module]) -> dict[str, float]:
     for name, network in networks.items():
         if gradients := [p.grad for p in network.parameters() if p.grad is not None]:
             norms[name] = get_total_norm(gradients)
-    return {name: float(norm) for name, norm in norms.items()}  # here alone the host waits
+    return {name: float(norm) for name, norm in norms.items()}  # only here, the host waits
 
 
 def memory(device: torch.device) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, old files that are kept, and what tells two files apart."""
+"""Files that are either whole or absent, old files that are kept, and digests of files."""
 
 import errno
 import hashlib

@@ -1,7 +1,7 @@
 """PatchNCE: each patch of a translation must recognise the input's patch at its own place.
 
 T. Park, A. A. Efros, R. Zhang, J.-Y. Zhu: "Contrastive Learning for Unpaired Image-to-Image Translation", ECCV 2020,
-arXiv 2007.15651. This file needs torch alone, so it can be copied into any project.
+arXiv 2007.15651. This file needs only torch, so it can be copied into any project.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class PatchNCELoss(nn.Module):
     Args:
         channels: the layers' channels.
         width: channels of a head's hidden layer and of its output.
-        patch_count: places drawn anew at each call, the same for all images; a smaller map gives all it has.
+        patch_count: places drawn at each call, the same for all images; a smaller map gives all it has.
         temperature: see `patch_nce`.
         contrast: a loss of queries and keys, in the place of `patch_nce`.
         by_entropy: in the layers of the smallest maps, choose places by `attention_rows` and compare what they attend

@@ -70,9 +70,9 @@ def create_discriminator(
     """Build the discriminator ``name`` of `DISCRIMINATORS`: [B, input_nc, H, W] in [-1, 1] -> score maps.
 
     ``basic`` always has 3 layers; ``multi`` and ``projected`` return a list of maps, ``stylegan2`` scores [B, 1] and
-    the others one map [B, 1, h, w]. The attribute ``least_size`` says what H and W must be at least. ``stylegan2``
-    takes images of ``size`` alone, ``tilestylegan2`` cuts them into tiles of ``tile_size``; both have nothing of the
-    other options. The last three are about ``projected``, and so is ``size``.
+    the others one map [B, 1, h, w]. The attribute ``least_size`` is the least H and W. ``stylegan2`` takes only images
+    of ``size``, ``tilestylegan2`` cuts them into tiles of ``tile_size``; both ignore the other options. The last three
+    apply to ``projected``, as ``size`` does.
 
     Raises:
         ValueError: unknown ``name`` or ``norm``.

@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm, cut down to what gives the features of some layers."""
+"""Networks of torchvision and timm, cut down to the modules of some layers."""
 
 import difflib
 import inspect

@@ -1,4 +1,4 @@
-"""Networks of the unpaired Schroedinger bridge (Kim et al., ICLR 2024, arXiv 2305.15086), which know the time.
+"""Networks of the unpaired Schroedinger bridge (Kim et al., ICLR 2024, arXiv 2305.15086), with the time as an input.
 
 Generator and discriminators are those of CUT, with the number of a step and, for the generator, a random vector as
 further inputs. A linear function of the time's embedding shifts channels after they are normalised: before, instance

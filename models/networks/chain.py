@@ -36,7 +36,7 @@ class Chain(nn.Sequential):
 
 
 def groups(layers: Sequence[nn.Module], stops: Collection[int] = ()) -> list[list[nn.Module]]:
-    """Group layers: a normalisation with the activation and the padding behind it, and each other layer alone.
+    """Group layers: a normalisation with the activation and the padding behind it, and each other layer by itself.
 
     Args:
         layers: layers in a row.

@@ -35,7 +35,7 @@ class PatchDiscriminator(nn.Module):
 
 
 class PixelDiscriminator(nn.Module):
-    """Three 1x1 convolutions, each pixel judged alone: images [B, input_nc, H, W] -> unbounded scores [B, 1, H, W].
+    """Three 1x1 convolutions, each pixel judged by itself: images [B, input_nc, H, W] -> unbounded scores [B, 1, H, W].
 
     ``n_layers`` and ``antialias`` exist so that all discriminators are built alike, and change nothing.
     """

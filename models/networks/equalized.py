@@ -126,7 +126,7 @@ class DemodulatedUpConv2d(nn.Module):
 class Noise(nn.Module):
     """Add white noise of a learned strength, the same for all channels: [B, C, H, W] -> the same shape.
 
-    In training alone, as dropout. Without ``inject`` never; the strength then is a buffer that nothing changes.
+    Only in training, as dropout. Without ``inject`` never; the strength then is a constant buffer.
     """
 
     weight: Tensor  # [1]

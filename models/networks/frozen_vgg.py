@@ -16,7 +16,7 @@ def features_beside(images: Tensor, beside: Tensor, network: VGG16Features, want
     """Compute the features of two batches.
 
     Args:
-        images, beside: [B, 3, H, W] in [-1, 1]; gradients reach ``images`` alone, and these have no gradients.
+        images, beside: [B, 3, H, W] in [-1, 1]; gradients reach only ``images``, without second derivatives.
         network: with frozen weights.
         wanted: numbers of its ReLUs.
 

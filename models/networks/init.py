@@ -13,7 +13,7 @@ INITIALISATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def initialize(module: nn.Module, init_type: str = "xavier", init_gain: float = 0.02) -> None:
-    """Draw the weights of every convolution and linear layer in ``module`` anew, in place; biases become 0.
+    """Draw new weights for every convolution and linear layer in ``module``, in place; biases become 0.
 
     Batch normalisation's scales are drawn from N(1, init_gain). ``kaiming`` has no use for the gain.
 

@@ -17,7 +17,7 @@ class MunitGenerator(nn.Module):
 
     H and W are multiples of 4 and at least 8. The encoder halves twice and has residual blocks with instance
     normalisation. The decoder has as many with AdaIN, whose scales and shifts an MLP makes of the style, and doubles
-    twice with layer normalisation, which leaves a style's means alone where instance normalisation would remove them.
+    twice with layer normalisation, which keeps a style's means, while instance normalisation would remove them.
     Scales are 1 plus what the MLP gives.
 
     Args:

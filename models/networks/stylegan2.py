@@ -24,7 +24,7 @@ class StyleGAN2Generator(nn.Module):
         ngf: width; the first layer has ``512 * ngf / size`` channels, 32 for 8 and 128 pixels.
         size: side of the images in training, in pixels.
         blocks: number of residual blocks at the lowest resolution, half of them in the encoder.
-        noise: learn to add noise after each doubling, in training alone.
+        noise: learn to add noise after each doubling, only in training.
 
     Attributes:
         encoder_depth: number of the layers of the encoder, 2 + downsamplings + blocks // 2.
