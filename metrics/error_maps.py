@@ -5,6 +5,8 @@ the others are baselines (C. Zheng, T.-J. Cham, J. Cai: "The Spatially-Correlati
 Tasks", CVPR 2021, arXiv 2104.00854).
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,11 +74,12 @@ def similarity_error(
     """
     _require_alike(source, candidate)
     height, width = source.shape[2:]
+    cosine = partial(F.cosine_similarity, dim=2) if whole_rows else structure_cosine
     rows = []
     for queries in torch.arange(height * width, device=source.device).split(QUERIES):
         maps = [self_similarity(features, queries, patch_size=patch_size, normalize=normalize)
                 for features in (source, candidate)]
-        rows.append(1 - structure_cosine(maps[0], maps[1], whole_rows=whole_rows))
+        rows.append(1 - cosine(*maps))
     return torch.cat(rows, dim=1).view(-1, height, width)
 
 

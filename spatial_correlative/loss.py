@@ -137,19 +137,38 @@ def self_similarity(
         return similarity if normalize else torch.tanh(similarity)
 
 
+def structure_cosine(source: Tensor, target: Tensor) -> Tensor:
+    """Compute the cosine of two self-similarity maps at each query, at the target's strongest quarter of entries.
+
+    Of each row only the entries count where the target is at least its (P // 4 + 1)-th largest value; ties are
+    kept. The selection carries no gradient, the values do.
+
+    Args:
+        source, target: self-similarity maps [B, N, P] at the same positions.
+
+    Returns:
+        [B, N], in [-1, 1].
+
+    Raises:
+        ValueError: maps of different shape or other than [B, N, P], or empty ones.
+    """
+    source, target = _strongest(source, target)
+    norms = source.norm(dim=-1).clamp(min=1e-8) * target.norm(dim=-1).clamp(min=1e-8)
+    cosine: Tensor = (source * target).sum(dim=-1) / norms
+    return cosine
+
+
 def structure_distance(
     source: Tensor, target: Tensor, *, mode: Mode = "cos", normalize: bool = False, weights: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """Compare two self-similarity maps at the target's strongest quarter of entries (equation 3).
 
-    Of each row only the entries count where the target is at least its (P // 4 + 1)-th largest value; ties are
-    kept. The selection carries no gradient, the values do. The criterion is L1 for normalized maps and smooth L1
-    otherwise, averaged over B and N.
+    The criterion is L1 for normalized maps and smooth L1 otherwise, averaged over B and N.
 
     Args:
         source, target: self-similarity maps [B, N, P] at the same positions.
-        mode: ``cos``: criterion(1, cosine of the rows); ``l1``: criterion of the entries, times P / (P // 4).
+        mode: ``cos``: criterion(1, `structure_cosine`); ``l1``: criterion of the same entries, times P / (P // 4).
         normalize: whether the maps were made with ``normalize``.
         weights: of the queries, [N] or [B, N], at least 0; None: all are 1.
         reduction: ``mean``: the mean over the queries, weighted by ``weights``; 0 if all of these are 0. ``none``: the
@@ -163,37 +182,20 @@ def structure_distance(
             of another shape or below 0, or fewer than four keys in mode ``l1``. Compiled code and vmap do not check
             the sign of weights.
     """
-    source, target = _strongest(source, target)
     criterion = F.l1_loss if normalize else F.smooth_l1_loss
     if mode == "cos":
-        cosine = _row_cosine(source, target)  # [B, N]
+        cosine = structure_cosine(source, target)  # [B, N]
         distances = criterion(cosine, torch.ones_like(cosine), reduction="none")
     elif mode == "l1":
         count = target.shape[-1]
         if count < 4:
             raise ValueError(f"mode 'l1' needs at least four keys a query, these maps have {count}")
         scale = count / (count // 4)
+        source, target = _strongest(source, target)
         distances = criterion(scale * source, scale * target, reduction="none").mean(dim=2)
     else:
         raise ValueError(f"mode '{mode}' is unknown; choose one of: cos, l1")
     return _reduce(distances, weights, reduction)
-
-
-def structure_cosine(source: Tensor, target: Tensor, *, whole_rows: bool = False) -> Tensor:
-    """Compute the cosine of two self-similarity maps at each query, which mode ``cos`` of `structure_distance` uses.
-
-    Args:
-        source, target: self-similarity maps [B, N, P] at the same positions.
-        whole_rows: look at all entries, not only at the target's strongest quarter.
-
-    Returns:
-        [B, N]: the cosine of the rows, in [-1, 1].
-
-    Raises:
-        ValueError: maps of different shape or other than [B, N, P], or empty ones.
-    """
-    _require_maps(source, target)
-    return _row_cosine(source, target) if whole_rows else _row_cosine(*_strongest(source, target))
 
 
 def contrastive_loss(
@@ -335,13 +337,6 @@ def _kth_largest(maps: Tensor, k: int) -> Tensor:
     if maps.device.type == "cuda":  # one kernel instead of seven; it is missing on Apple GPUs
         return maps.kthvalue(maps.shape[-1] - k + 1, keepdim=True).values
     return maps.topk(k, sorted=False).values.amin(dim=-1, keepdim=True)
-
-
-def _row_cosine(source: Tensor, target: Tensor) -> Tensor:
-    """Compute the cosine of each row with the row at its place: [B, N, P] twice -> [B, N]."""
-    norms = source.norm(dim=-1).clamp(min=1e-8) * target.norm(dim=-1).clamp(min=1e-8)
-    cosine: Tensor = (source * target).sum(dim=-1) / norms
-    return cosine
 
 
 def _cosines(source: Tensor, positive: Tensor, other: Tensor) -> Tensor:

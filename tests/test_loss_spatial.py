@@ -225,13 +225,10 @@ def test_wrong_maps_and_modes_are_errors_that_say_so() -> None:
     with pytest.raises(ValueError, match="differ in shape"):
         contrastive_loss(maps, maps, maps[:, :1])
     for wrong in (maps[0], maps[:0], maps[:, :0]):
-        for loss in (lambda m: structure_distance(m, m), lambda m: contrastive_loss(m, m, m), structure_cosine_of_rows):
+        for loss in (lambda m: structure_distance(m, m), lambda m: structure_cosine(m, m),
+                     lambda m: contrastive_loss(m, m, m)):
             with pytest.raises(ValueError, match=r"maps must be \[B, N, P\] and not empty, not of shape"):
                 loss(wrong)
-
-
-def structure_cosine_of_rows(maps: Tensor) -> Tensor:
-    return structure_cosine(maps, maps, whole_rows=True)
 
 
 LOSSES = {
