@@ -21,10 +21,11 @@ from models.image_pool import ImagePool
 from models.losses.gan import gan_loss
 from models.networks import initialize
 from models.networks.blocks import Upsample
-from models.networks.vgg import LAYERS, VGG16Features, layer_channels
+from models.networks.vgg import VGG16Features, layer_channels
 from models.structure_flags import StructureFlags, layer_names
 from options import Options, TrainFlags
 from spatial_correlative import similarity_head
+from spatial_correlative.vgg import LAYERS
 from util.errors import UserError
 
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from models.networks.vgg import BUNDLED, IMAGENET_URL, LAYERS, VGG16Features, layer_index, layer_strides
+from models.networks.vgg import VGG16Features, layer_index, layer_strides
+from spatial_correlative.vgg import BUNDLED, IMAGENET_URL, LAYERS
 from util.errors import UserError
 from util.files import sha256
 from util.picture_files import levels

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.networks.vgg import IMAGENET_URL
+from spatial_correlative.vgg import IMAGENET_URL
 from util.errors import UserError
 from util.files import sha256
 

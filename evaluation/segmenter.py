@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.networks.vgg import IMAGENET_MEAN, IMAGENET_STD
+from spatial_correlative.vgg import IMAGENET_MEAN, IMAGENET_STD
 from util.errors import UserError
 from util.state_dicts import load_file, load_into
 

@@ -23,7 +23,8 @@ from evaluation.feature_extractors import (
 )
 from evaluation.lpips_distance import LPIPSDistance
 from evaluation.network_weights import read_state, weights_file
-from models.networks.vgg import BUNDLED, VGG16Features
+from models.networks.vgg import VGG16Features
+from spatial_correlative.vgg import BUNDLED
 from util.errors import UserError
 from util.picture_files import levels
 

@@ -12,13 +12,13 @@ from .projected import LAYERS, ProjectedDiscriminator
 from .resnet import ResnetGenerator
 from .stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator, TileStyleGAN2Discriminator
 from .unet import UnetGenerator
-from .vgg import VGG16Features, layer_channels, layer_strides
+from .vgg import VGG16Features
 
 __all__ = [
     "DISCRIMINATORS", "GENERATORS", "MinibatchDeviation", "MultiScaleDiscriminator", "PatchDiscriminator",
     "PixelDiscriminator", "ProjectedDiscriminator", "ResnetGenerator", "StyleGAN2Discriminator", "StyleGAN2Generator",
     "TileStyleGAN2Discriminator", "UnetGenerator", "VGG16Features", "create_discriminator", "create_generator",
-    "initialize", "layer_channels", "layer_strides",
+    "initialize",
 ]
 
 Factory = Callable[..., nn.Module]

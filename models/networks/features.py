@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from spatial_correlative.vgg import LAYERS
 from util.errors import UserError
 
 from .backbones import build_backbone, first_line
-from .vgg import LAYERS, VGG16Features, layer_channels, layer_index, layer_strides, read_weights
+from .vgg import VGG16Features, layer_channels, layer_index, layer_strides, read_weights
 
 VGG16 = "vgg16"
 USUAL_SIDE = 224  # pixels; what every one of these networks takes

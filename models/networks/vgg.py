@@ -2,18 +2,28 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from torch import Tensor
 
 from spatial_correlative import vgg
-from spatial_correlative.vgg import BUNDLED, IMAGENET_MEAN, IMAGENET_STD, IMAGENET_URL, LAYERS
 from util.errors import UserError
 
 from .frozen_vgg import features_beside
 
-__all__ = ["BUNDLED", "IMAGENET_MEAN", "IMAGENET_STD", "IMAGENET_URL", "LAYERS", "VGG16Features", "layer_channels",
-           "layer_index", "layer_strides", "read_weights"]
+
+@contextmanager
+def _for_users(prefix: str = "") -> Iterator[None]:
+    """Raise a `UserError` in place of a `ValueError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{prefix}{error}") from error
+
+
+layer_index = _for_users()(vgg.layer_index)
+layer_channels = _for_users()(vgg.layer_channels)
+layer_strides = _for_users()(vgg.layer_strides)
+read_weights = _for_users("--vgg_weights: ")(vgg.read_weights)
 
 
 class VGG16Features(vgg.VGG16Features):
@@ -49,36 +59,3 @@ class VGG16Features(vgg.VGG16Features):
             super().check_images(images, deepest)
         except ValueError as error:
             raise UserError(f"{error}: {self.advice}") from error
-
-
-def layer_index(layer: str) -> int:
-    """Do as `spatial_correlative.vgg.layer_index`; raise `UserError`."""
-    with _for_users():
-        return vgg.layer_index(layer)
-
-
-def layer_channels(layers: Sequence[str]) -> list[int]:
-    """Do as `spatial_correlative.vgg.layer_channels`; raise `UserError`."""
-    with _for_users():
-        return vgg.layer_channels(layers)
-
-
-def layer_strides(layers: Sequence[str]) -> list[int]:
-    """Do as `spatial_correlative.vgg.layer_strides`; raise `UserError`."""
-    with _for_users():
-        return vgg.layer_strides(layers)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Do as `spatial_correlative.vgg.read_weights`; raise `UserError`."""
-    with _for_users("--vgg_weights: "):
-        return vgg.read_weights(path)
-
-
-@contextmanager
-def _for_users(prefix: str = "") -> Iterator[None]:
-    """Raise a `UserError` in place of a `ValueError`."""
-    try:
-        yield
-    except ValueError as error:
-        raise UserError(f"{prefix}{error}") from error
