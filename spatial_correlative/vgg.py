@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .winograd import WinogradConv2d
+
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # the convolutions' channels
 CHANNELS = tuple(channels for block in BLOCKS for channels in block)
 STRIDES = tuple(2**number for number, block in enumerate(BLOCKS) for _ in block)
@@ -137,7 +139,7 @@ def _convolutions(depth: int) -> nn.Sequential:
     for index in range(depth):
         if index and STRIDES[index] > STRIDES[index - 1]:
             layers.append(nn.MaxPool2d(2))
-        layers += [nn.Conv2d(before, CHANNELS[index], 3, padding=1), nn.ReLU(inplace=True)]
+        layers += [WinogradConv2d(before, CHANNELS[index], 3, padding=1), nn.ReLU(inplace=True)]
         before = CHANNELS[index]
     return nn.Sequential(*layers)
 

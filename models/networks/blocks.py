@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spatial_correlative.winograd import WinogradConv2d
 from util.errors import UserError
 
-from . import fused, wide_convolutions
+from . import fused
 from .standardize import standardize
 
 NORMS = ("instance", "batch", "none")
@@ -116,7 +117,7 @@ def is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-class UnbiasedConv2d(nn.Conv2d):
+class UnbiasedConv2d(WinogradConv2d):
     """A convolution before instance normalisation, which removes any bias: the bias is not added, and not trained.
 
     It is a parameter because published checkpoints contain one. `biased` adds it, for the output before the
@@ -124,10 +125,7 @@ class UnbiasedConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if (self.stride, self.padding) == ((1, 1), (0, 0)) and wide_convolutions.gains(x, self.weight):
-            return wide_convolutions.convolve(x, self.weight)
-        output: Tensor = self._conv_forward(x, self.weight, None)
-        return output
+        return self._conv_forward(x, self.weight, None)
 
     def biased(self, x: Tensor) -> Tensor:
         """Return the convolution with its bias."""
@@ -176,7 +174,7 @@ def conv_before(
     """
     if norm == "instance":
         return UnbiasedConv2d(inputs, outputs, kernel_size, stride, padding)
-    return nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=norm != "batch")
+    return WinogradConv2d(inputs, outputs, kernel_size, stride, padding, bias=norm != "batch")
 
 
 def transposed_conv_before(norm: str, inputs: int, outputs: int, kernel_size: int, *, stride: int, padding: int,
