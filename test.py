@@ -84,7 +84,7 @@ def output_format(options: Options) -> OutputFormat:
 
 
 def conditions(options: Options, translator: SetTranslator) -> dict[str, Any]:
-    """List what the translations depend on, except their inputs."""
+    """List the conditions of the translations, except their inputs."""
     everything, run = options.as_dict(), options[RunFlags]
     return {"sha256": {name: sha256(weights_path(run.folder, run.tag, name)) for name in translator.networks},
             **{name: show(everything[name]) for name in CONDITIONS if name in everything}}

@@ -1,4 +1,4 @@
-"""Count what a training step asks of a GPU, and compute how fast the device could be at best.
+"""Count a training step's launches, operations and bytes on a GPU, and compute its time at best.
 
     python -m benchmarks.launches --batch_size 1 8 --json launches.json
     python tests/null_device.py python -m benchmarks.launches                  # without a GPU; only times are missing

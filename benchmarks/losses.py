@@ -23,7 +23,7 @@ from .report import BenchmarkFlags, describe_machine, lines, table, use_device, 
 
 @dataclass(frozen=True)
 class Case:
-    """Features [batch, channels, side, side], and what is asked of them."""
+    """Features [batch, channels, side, side], and their windows and queries."""
 
     batch: int
     channels: int

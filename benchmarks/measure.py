@@ -20,7 +20,7 @@ MIB = 2**20
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has finished what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -57,7 +57,7 @@ def median_seconds(
 
 
 def peak_memory(build: Callable[..., Call], *arguments: object, device: torch.device, calls: int = 2) -> int:
-    """Measure the most bytes that ``build(*arguments)`` and ``calls`` calls of what it returns hold at one time.
+    """Measure the most bytes that ``build(*arguments)`` and ``calls`` calls of its result hold at one time.
 
     On CUDA these are the tensors allocated on the device, after one call that is not looked at (it tries out
     algorithms). On the CPU it is the growth of the resident memory of a process started for the purpose, so

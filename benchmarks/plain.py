@@ -73,7 +73,7 @@ def contrastive_distance(source: Tensor, target: Tensor, other: Tensor, *, tempe
 
 
 class CutUpsample(Upsample):
-    """Doubling as published: cut out of a larger transposed convolution, and copied by what follows."""
+    """Doubling as published: cut out of a larger transposed convolution, and copied by the next layer."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x, (1, 1, 1, 1), mode="replicate")

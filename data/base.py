@@ -102,7 +102,7 @@ class ImageDataset(FlagOwner, ABC):
         self.masks: Mapping[Path, Path] = {}
 
     def find(self, folder: Path, limit: int | None = None) -> Sequence[Path]:
-        """Find the images in a folder, at most ``limit``, and note what is left out.
+        """Find the images in a folder, at most ``limit``, and note files that are left out.
 
         Raises:
             UserError: the folder is missing, cannot be read, or holds no image.

@@ -86,7 +86,7 @@ def coarse_colours(image: Tensor) -> Tensor:
 
 
 def describe(folder: Folder) -> Iterator[str]:
-    """Describe a folder in a few lines: number of images, sizes, kinds, values, copies, and what is left out."""
+    """Describe a folder in a few lines: number of images, sizes, kinds, values, copies, and files that are left out."""
     readable = len(folder.images)
     yield f"{folder.name}: {counted(readable, 'image')}" + (
         f", {len(folder.unreadable)} unreadable" * bool(folder.unreadable))

@@ -27,7 +27,7 @@ class Jitter(NamedTuple):
     strengths: tuple[float, ...]
 
     def factors(self, step: int) -> tuple[float, float]:
-        """Return the factor of the image and that of what it is blended with; of the hue, its turns and 0."""
+        """Return the factors of the image and of the image that it is blended with; for the hue, its turns and 0."""
         change = STRENGTHS[step] * self.strengths[step]
         return (change, 0.0) if step == HUE else (1 + change, 1 - (1 + change))
 

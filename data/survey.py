@@ -124,7 +124,7 @@ def pages_note(name: str, pages: Mapping[Path, int]) -> Iterator[str]:
 
 
 def stored_values(found: Raster | Image.Image) -> tuple[NDArray[Any], Range | None]:
-    """Return the values of what `read_raster` returns, without alpha, and the range of their type."""
+    """Return the values of a result of `read_raster`, without alpha, and the range of their type."""
     if isinstance(found, Image.Image):
         return np.asarray(found.convert("L" if found.mode in ("1", "L", "LA") else "RGB")), (0, 255)
     return (found.values[..., :-1] if found.alpha else found.values), found.full

@@ -37,7 +37,7 @@ class Policy:
 
 
 class Crop(NamedTuple):
-    """A box inside a scaled image, in pixels, and what follows."""
+    """A box inside a scaled image, in pixels, with a flip and a size after it."""
 
     top: int
     left: int

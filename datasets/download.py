@@ -42,7 +42,7 @@ class DownloadFlags:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the flags, download, unpack, and print what the set holds."""
+    """Read the flags, download, unpack, and print the content of the set."""
     flags = parse_flags(DownloadFlags, "download.py", argv)
     if flags.list:
         print(table())

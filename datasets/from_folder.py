@@ -35,7 +35,7 @@ class FolderFlags(SplitFlags):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the flags, make the set, print what it holds."""
+    """Read the flags, make the set, and print its content."""
     flags = parse_flags(FolderFlags, "from_folder.py", argv)
     domains = {"A": flags.a, **({"B": flags.b} if flags.b else {})}
     with whole_folder(flags.out) as folder:

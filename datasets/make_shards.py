@@ -41,7 +41,7 @@ class ShardFlags:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the flags, pack, print what there is."""
+    """Read the flags, pack, and print the content."""
     flags = parse_flags(ShardFlags, "make_shards.py", argv)
     if not flags.dataroot.is_dir():
         raise UserError(f"there is no folder {flags.dataroot}; name the folder that holds trainA and trainB")
@@ -89,7 +89,7 @@ def parts(paths: Sequence[Path], most: int) -> Iterator[list[Path]]:
 
 
 def index(folder: Path) -> None:
-    """Write the index of the tar files that stand for a folder, and print what they hold.
+    """Write the index of the tar files that stand for a folder, and print their content.
 
     Raises:
         UserError: there is no tar file, or one is compressed, damaged, or holds no image or links.

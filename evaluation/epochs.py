@@ -88,7 +88,7 @@ def score_text(entries: Sequence[Mapping[str, Any]], first: Sequence[str]) -> st
 
 
 def conditions_text(conditions: Mapping[str, Any]) -> str:
-    """Summarise what the scores depend on, in a line."""
+    """Summarise the conditions of the scores in a line."""
     translations, real = counted(conditions["images_outputs"], "translation"), conditions["images_real"]
     return (f"{translations} against {counted(real, 'real image')}; VGG16 {conditions['feature_layer']}, "
             f"{conditions['vgg_weights']} weights")

@@ -24,7 +24,7 @@ MOST = {False: 0.0, True: 0.05}
 
 
 def export_hub_folder(options: Options, translator: Translator) -> None:
-    """Write the generator, and what belongs to it, as a hub folder; upload the folder if the options say so.
+    """Write the generator, its options and its card as a hub folder; upload the folder if the options say so.
 
     Args:
         options: of ``export.py``.

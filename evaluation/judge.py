@@ -105,7 +105,7 @@ def judge_folder(
 
 
 def conditions(weights: Path, device: torch.device | str) -> dict[str, Any]:
-    """List what the scores depend on, except the images.
+    """List the conditions of the scores, except the images.
 
     Raises:
         UserError: there are no weights.

@@ -30,7 +30,7 @@ class PictureReader(NamedTuple):
         return load_picture(path, self.value_range, self.bands, flag=self.flag)
 
     def conditions(self) -> dict[str, Any]:
-        """Return what features depend on; nothing by default."""
+        """Return the settings that features depend on; nothing by default."""
         found = {"value_range": self.value_range, "rgb_bands": self.bands}
         return {name: list(value) for name, value in found.items() if value}
 

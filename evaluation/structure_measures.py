@@ -148,7 +148,7 @@ class StructureMeasures:
         return maps
 
     def conditions(self) -> dict[str, Any]:
-        """List what the numbers depend on, except the images."""
+        """List the conditions of the numbers, except the images."""
         of_vgg = self.network_name == VGG16 or Path(self.weights).is_file()
         found: dict[str, Any] = {
             "feature_network": self.network_name, "feature_layers": list(self.layers), "vgg_weights": self.weights,

@@ -1,4 +1,4 @@
-"""Train every method on the same images with as many generator updates, and compare what comes out.
+"""Train every method on the same images with as many generator updates, and compare the results.
 
     python -m experiments.compare                                     # every method, two seeds: hours on a CPU
     python -m experiments.compare --methods cut sc-LSeSim --seeds 1   # a part of it
@@ -32,7 +32,7 @@ from .tables import in_print, rows_of
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run what is missing, and print the table of all that is there."""
+    """Make the runs that are missing, and print the table of all runs."""
     flags = command_line(argv)
     device = use_device(flags.device, flags.threads)
     failed = [] if flags.recorded else run_all(flags, device)
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run_all(flags: CompareFlags, device: torch.device) -> list[str]:
-    """Run what is missing; return the names of the runs that failed, with ``--keep_going``."""
+    """Make the runs that are missing; return the names of the runs that failed, with ``--keep_going``."""
     failed = []
     for seed in flags.seeds:
         for method in flags.methods:

@@ -61,7 +61,7 @@ class CompareFlags(BenchmarkFlags):
 
     @property
     def study(self) -> Study:
-        """Return what is compared on the data set."""
+        """Return the methods to compare on the data set."""
         return STUDIES[self.data]
 
     @property

@@ -197,7 +197,7 @@ def measure(heads: nn.Module, features: Features, setting: Setting) -> dict[str,
 
 @dataclass(frozen=True)
 class HeadSettingsFlags(BenchmarkFlags):
-    """Train the heads of LSeSim in several ways, and compare what their maps tell apart."""
+    """Train the heads of LSeSim in several ways, and compare how well their maps tell images apart."""
 
     rows: tuple[str, ...] = flag((), f"some of {'; '.join(SETTINGS)}", choices=tuple(SETTINGS), several=True,
                                  metavar="ROW", unset="all")
@@ -207,7 +207,7 @@ class HeadSettingsFlags(BenchmarkFlags):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train what is missing, and print the table."""
+    """Train the rows that are missing, and print the table."""
     flags = parse_flags(HeadSettingsFlags, "python -m experiments.head_settings", argv)
     device = use_device("cpu", flags.threads)
     features, rows = Features(flags.dataroot, flags.limit), list[Row]()

@@ -85,7 +85,7 @@ COLLAPSING = ("cut-hDCE", "cut-SRC", "cut-QS-Attn")  # to one colour, without no
 
 
 def with_recipe(name: str, flags: str) -> str:
-    """Add what helps short trainings, as far as the method has such flags; see scripts/quickstart.sh.
+    """Add flags that help short trainings, as far as the method has them; see scripts/quickstart.sh.
 
     The discriminator sees colours, thanks to spectral normalisation, which a projected one always has, and shifted
     images. Generators without normalisation start from the colours of their input, where the method has such generators

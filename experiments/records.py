@@ -17,7 +17,7 @@ def record(name: str, folder: Path) -> Path:
 
 
 def refuse_other_settings(path: Path, asked: Mapping[str, str | int]) -> None:
-    """Keep a run that is not what is asked for out of a table.
+    """Refuse a run with other settings than those asked for, in a table.
 
     Raises:
         UserError: the file is of a run with other `settings`.

@@ -71,7 +71,7 @@ class Model(FlagOwner, ABC):
     autoencoders: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: Options, *, training: bool) -> None:
-        """Build everything; with ``training`` also what only training needs.
+        """Build everything; the parts that only training needs, with ``training``.
 
         Raises:
             UserError: the model does not train with ``--mask_A`` or ``--identity_first``.
@@ -140,7 +140,7 @@ class Model(FlagOwner, ABC):
         """
 
     def choose(self) -> Hashable:
-        """Draw on the host, before a batch, what decides which operations `optimize_parameters` takes; None: nothing.
+        """Draw on the host, before a batch, the choice of the operations of `optimize_parameters`; None: no choice.
 
         A CUDA graph repeats the operations of one choice. Everything else that is random is drawn on the device.
         """

@@ -24,7 +24,7 @@ NAMES = ("images", "translations")
 
 
 class Translation(nn.Module):
-    """A generator with what test.py does around it: images of any size -> translations of the same size.
+    """A generator with the padding and cutting of test.py: images of any size -> translations of the same size.
 
     Args:
         generator: as `translate_any_size` takes it; it is copied and evaluated: dropout and noise are off, and batch
@@ -127,7 +127,7 @@ def save_onnx(translation: Translation, channels: int, path: Path) -> Run:
 
 
 def save_pt2(translation: Translation, channels: int, path: Path) -> Run:
-    """Write a file of ``torch.export`` and return a function that runs what is read back from it."""
+    """Write a file of ``torch.export`` and return a function that runs the model as read back from it."""
     with path.open("wb") as file:
         torch.export.save(trace(translation, channels), file)
     with path.open("rb") as file:

@@ -72,7 +72,7 @@ class ImagePool:
 
 
 def _exchange_row(rows: Tensor, image: Tensor, place: Tensor) -> Tensor:
-    """Put ``image`` [1, C, H, W] at ``place`` [1] of ``rows``; return what was there: in the last row, ``image``."""
+    """Put ``image`` [1, C, H, W] at ``place`` [1] of ``rows``; return the row before: of the last row, ``image``."""
     rows[-1:] = image
     older = rows.index_select(0, place)
     rows.index_copy_(0, place, finite_copy(image))

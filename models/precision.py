@@ -58,7 +58,7 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags) -> None:
 
 
 def isolated() -> dict[str, bool]:
-    """Return options of torch.compile, so that what is compiled counts only its own recompilations.
+    """Return options of torch.compile, so that a compiled function counts only its own recompilations.
 
     Otherwise all networks share a limit of 8. Early versions of torch have no such option.
     """

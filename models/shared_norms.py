@@ -73,7 +73,7 @@ class SharedNorm(nn.Module):
         self.sums = self.sums + torch.stack([total.expand_as(mean), total * mean, total * (variance + mean.square())])
 
     def finish(self) -> None:
-        """Normalise by what was measured, from now on."""
+        """Normalise by the measured statistics from now on."""
         total, values, squares = self.sums
         mean, square = values / total, squares / total
         if isinstance(self.norm, nn.GroupNorm):

@@ -18,7 +18,7 @@ from .objective import Minimize
 from .translation import translate_any_size
 
 MORE_INPUTS = {"style_dim": "a style", "num_timesteps": "steps"}
-"""Flags of models whose generators take more than images, and what these need."""
+"""Flags of models whose generators take more than images, and names of these inputs."""
 
 
 @dataclass(frozen=True)

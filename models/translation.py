@@ -14,7 +14,7 @@ def composite(translations: Tensor, inputs: Tensor, mask: Tensor | None) -> Tens
 
 
 def translate_any_size(generator: nn.Module, images: Tensor, *more: Tensor) -> Tensor:
-    """Run a generator on images of any size, whatever multiples and least sides it asks for.
+    """Run a generator on images of any size, for any multiple and least side that it requires.
 
     The output has exactly the input's height and width: what `pad_to_fit` adds is cut off again.
 

@@ -22,7 +22,7 @@ FORMER = {
     "no_lsgan": "gan_mode vanilla", "use_dropout": "no_dropout false",
     "use_wandb": "loggers terminal,json,html,wandb",
 }
-"""Flags of older code of this family, and what to type instead."""
+"""Flags of older code of this family, and their replacements."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -21,7 +21,7 @@ CALLED = {
     "fsesim": "sc", "lsesim": "sc --learned_attn --augment", "fastcut": "cut --CUT_mode FastCUT",
     "cyclegan": "cycle_gan", "gcgan": "gc_gan", "distancegan": "distance_gan", "unsb": "sb",
 }
-"""Names that the paper and its peers give a model, and what to type instead."""
+"""Names that the paper and its peers give a model, and the flags to type instead."""
 
 
 class FlagOwner:

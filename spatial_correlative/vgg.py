@@ -145,7 +145,7 @@ def _convolutions(depth: int) -> nn.Sequential:
 
 
 def _load_weights(weights: str | Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Load the float32 values of the ``expected`` keys, from wherever ``weights`` says."""
+    """Load the float32 values of the ``expected`` keys, from the source that ``weights`` names."""
     if weights == "random":
         return _random_weights(expected)
     path = BUNDLED if weights == "bundled" else Path(weights)

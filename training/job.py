@@ -183,12 +183,12 @@ def ending(run: Run, total: int, code: int) -> str:
 
 
 def stopped_by(code: int) -> str:
-    """Name what has stopped a training with this exit code."""
+    """Name the cause of a stop with this exit code."""
     return "on_report" if code == ASKED else "a signal"
 
 
 def open_sinks(run: Run, total: int, epoch: int, device: torch.device, lines: Sequence[str]) -> list[Sink]:
-    """Record the start, open the loggers, and show ``lines``; what cannot be opened is left out with a warning.
+    """Record the start, open the loggers, and show ``lines``; a logger that cannot run is left out with a warning.
 
     ``total`` and ``epoch`` are the numbers of images at the end of the training and in an epoch.
     """

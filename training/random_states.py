@@ -15,7 +15,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 
 def restore_random_states(states: Mapping[str, Any], device: torch.device) -> list[str]:
-    """Go back to `random_states`; returns what the user should know."""
+    """Restore `random_states`; return notes for the user."""
     torch.set_rng_state(states["cpu"])
     if device.type not in states:
         return [f"the checkpoint has no random state for the device {device.type}, so random choices there differ "

@@ -79,7 +79,7 @@ def part_of(path: Path, url: str) -> Path:
 
 
 def _append(url: str, part: Path, bar: Any) -> bool:
-    """Append to ``part`` what is missing, in one connection; return whether it is complete."""
+    """Append the missing bytes to ``part``, in one connection; return whether it is complete."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:

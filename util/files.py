@@ -20,7 +20,7 @@ WAITS = (0.01, 0.1, 1.0)  # seconds between attempts
 
 @contextmanager
 def temporary_in(folder: Path) -> Iterator[Path]:
-    """Yield a free path in ``folder``, which is made where it is missing; whatever is there at the end is removed."""
+    """Yield a free path in ``folder``; make a missing folder, and remove the file at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     # Not made of the final name, which may already be as long as names can get.
     temporary = folder / f".{uuid.uuid4().hex}.tmp"

@@ -66,7 +66,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def source_of(path: Path) -> Path | BytesIO:
-    """Return what decoders open: the file itself, or its bytes if a tar file holds it.
+    """Return the argument of decoders: the path of the file, or its bytes if a tar file holds it.
 
     Raises:
         BadImage: it is a folder, a pipe or a device.

@@ -1,4 +1,4 @@
-"""Find image files in a folder, and count what is left out."""
+"""Find image files in a folder, and count other files."""
 
 import os
 import re
@@ -36,7 +36,7 @@ class Listing:
     circles: list[Path] = field(default_factory=list)
 
     def left_out(self) -> str:
-        """Count and name what is left out, in one sentence; nothing if there is nothing."""
+        """Count and name the files that are left out, in one sentence; empty if there are none."""
         suffixes = Counter(path.suffix.lower() or "no suffix" for path in self.others)
         kinds = ", ".join(f"{suffix}: {count}" for suffix, count in suffixes.most_common(EXAMPLES))
         more = ", ..." * (len(suffixes) > EXAMPLES)

@@ -69,7 +69,7 @@ def to_tensor(
     found: Raster | Image.Image, channels: int, name: str, value_range: Range | None = None, *,
     flag: str = "--range_A",
 ) -> Tensor:
-    """Convert what `read_raster` returns, as `load_image` does."""
+    """Convert a result of `read_raster`, as `load_image` does."""
     if isinstance(found, Image.Image):
         return decode(found, channels, name, value_range, flag=flag)
     return _from_raster(found, channels, name, value_range, flag)

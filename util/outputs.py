@@ -83,7 +83,7 @@ class OutputFormat:
         return f"{self.dtype} from {low:.9g} to {high:.9g}"
 
     def notes(self, channels: int) -> list[str]:
-        """Say what the files leave out of translations of so many channels, and how to keep it."""
+        """Say that the files leave out units or channels of translations of so many channels, and how to keep them."""
         lost = ["the units of --range_B"] * (self.is_picture and self.value_range is not None)
         lost += ["other channels than those shown"] * (self.name not in ("tiff", "npy") and channels not in (1, 3))
         return [f"{self.name} files of {self.bits} bits leave out {' and '.join(lost)}; --output_format tiff or npy "

@@ -119,7 +119,7 @@ class ShardPaths(Sequence[Path]):
 
 
 _OPENED: dict[str, Shards] = {}
-"""By what the paths of their files begin with."""
+"""By the beginning of the paths of their files."""
 
 
 def index_of(folder: Path) -> Path:

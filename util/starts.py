@@ -1,4 +1,4 @@
-"""``runs.jsonl``: one line for each start of a training, to know afterwards what was run."""
+"""``runs.jsonl``: one line for each start of a training."""
 
 from __future__ import annotations
 

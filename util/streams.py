@@ -8,7 +8,7 @@ from typing import Any, TextIO, cast
 
 
 class Unfailing:
-    """A text stream that drops what ``stream`` cannot write, and reports the first failure; otherwise like it.
+    """A text stream that drops text that ``stream`` cannot write, and reports the first failure; otherwise like it.
 
     Every write is tried, since a full disk may have room again.
     """

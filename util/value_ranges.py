@@ -10,7 +10,7 @@ Range: TypeAlias = tuple[float, float]
 
 
 def full_range(dtype: DTypeLike) -> Range | None:
-    """Return the range of an unsigned type; None for signed and floating types, whose range nobody can guess."""
+    """Return the range of an unsigned type; None for signed and floating types, whose range is unknown."""
     kind = np.dtype(dtype)
     if kind.kind == "b":
         return 0, 1

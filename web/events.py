@@ -34,7 +34,7 @@ class Events:
         return self.refresh(asked.get("checkpoint"), asked.get("compared"))
 
     def refresh(self, chosen: str | None, compared: str | None) -> tuple[Any, Any, Any]:
-        """List the checkpoints, keep the choice, and say what to do if there are none."""
+        """List the checkpoints, and keep the choice; without checkpoints, give advice."""
         import gradio  # noqa: PLC0415 - optional
 
         found = list(find_checkpoints(self.root))
@@ -82,7 +82,7 @@ class Events:
         self.studio.jobs.cancel(request.session_hash)
 
     def note(self, upload: str | None, label: str | None, side: float) -> str:
-        """Say what is known about the image before it is translated."""
+        """Describe the image before it is translated."""
         try:
             checkpoint = find_checkpoints(self.root).get(label or "")
             return self.studio.note(Path(upload), checkpoint, int(side)) if upload else ""
@@ -128,7 +128,7 @@ class Events:
 
 
 def no_checkpoints(root: Path) -> str:
-    """Say what to do without a checkpoint."""
+    """Return advice if there is no checkpoint."""
     return f"there is no checkpoint in {root}: train a model, or start app.py with another --checkpoints_dir"
 
 

@@ -147,7 +147,7 @@ def _load(name: str, create: Callable[..., Any], **weights: Any) -> Any:
 
 
 def _require_known(problem: str, wanted: Sequence[str], known: Iterable[str]) -> None:
-    """Refuse what is not known, and say which names come near."""
+    """Refuse an unknown name, and suggest similar ones."""
     names = list(dict.fromkeys(known))
     for name in wanted:
         if name not in names:

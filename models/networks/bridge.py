@@ -27,11 +27,11 @@ PUBLISHED = (
     (r"^model_res\.(\d+)\.adaptive\.style_net\.", r"blocks.\1.adaptive.linear."), (r"^model_upsample\.", "decoder."),
     (r"^z_transform\.", "mapping."), (r"^time_embed\.", "time_embed."),
 )
-"""Patterns of the keys of UNSB's own code, and what stands in their place here."""
+"""Patterns of the keys of UNSB's own code, and their replacements here."""
 
 
 class BridgeGenerator(nn.Module):
-    """`ResnetGenerator` whose residual blocks know the time and a random vector, [B, 3, H, W] -> [B, 3, H, W].
+    """`ResnetGenerator` whose residual blocks take the time and a random vector, [B, 3, H, W] -> [B, 3, H, W].
 
     The numbers of layers are those of `ResnetGenerator`, up to the last residual block.
 

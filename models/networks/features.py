@@ -105,7 +105,7 @@ def canonical_layers(name: str, layers: Sequence[str]) -> tuple[str, ...]:
 
 
 def distinct_layers(network: str, layers: Sequence[str], flag: str) -> tuple[str, ...]:
-    """Return `canonical_layers` of what a user typed after ``flag``, each once.
+    """Return the `canonical_layers` that a user typed after ``flag``, each once.
 
     Raises:
         UserError: the network has no such layer, or one is named twice.

@@ -191,7 +191,7 @@ def backward(
 
 
 _compiled: dict[tuple[object, ...], Any] = {}
-"""Kernels by what they are compiled for: to find one here takes the host a third of the time that Triton takes."""
+"""Kernels by the arguments of their compilation: a look-up here takes the host a third of Triton's time."""
 
 
 def launch(name: str, grid: tuple[int, int, int], tensors: tuple[Tensor, ...], numbers: tuple[float, ...],

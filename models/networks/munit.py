@@ -90,7 +90,7 @@ class AdaptiveBlock(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """The style of images: [B, input_nc, H, W] in [-1, 1] -> [B, style_dim], whatever H and W are, but at least 16.
+    """The style of images: [B, input_nc, H, W] in [-1, 1] -> [B, style_dim], for any H and W of at least 16.
 
     Convolutions that halve four times and a mean over all positions. There is no normalisation: it would remove the
     means and variances that make a style.

@@ -26,7 +26,7 @@ class Recognition(NamedTuple):
     certain: Mapping[str, Any]
     """Flags with only one fitting value."""
     likely: Mapping[str, Any]
-    """Flags whose values fit together, as others would."""
+    """Flags with several fitting values, of which these are the most likely."""
 
 
 def recognize_generator(state: Mapping[str, Any], path: Path) -> Recognition | None:

@@ -73,7 +73,7 @@ def last_time(path: Path) -> float:
 
 
 def _reports_until(path: Path, last_step: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the lines up to ``last_step`` and what they hold."""
+    """Yield the lines up to ``last_step`` and their values."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:

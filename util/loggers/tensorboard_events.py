@@ -47,5 +47,5 @@ class TensorBoardSink(Sink):
             self._writer.add_image(name, pixels, step, dataformats=layout)
 
     def close(self) -> None:
-        """Write what is buffered."""
+        """Write buffered events."""
         self._writer.close()

@@ -18,7 +18,7 @@ SECONDS = 30  # to wait for the server at the start and at the end of a training
 
 
 class WandbSink(Sink):
-    """A run of Weights & Biases, whose files are in ``folder/wandb``.
+    """A run of Weights & Biases with its files in ``folder/wandb``.
 
     Steps are images seen. A resumed run keeps its id, in ``folder/wandb_id.txt``, and continues where the server's
     curves end: repeated steps are not shown twice.
