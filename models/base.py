@@ -58,6 +58,7 @@ class Model(FlagOwner, ABC):
         takes_masks: whether training composes translations by ``--mask_A``.
         autoencoders: names of the generators that ``--identity_first`` can teach to return their input; all that the
             model has, or none.
+        images_last: whether `set_input` stores images channels last, so that each network need not.
         judged_channels: channels of each picture, where a discriminator sees several pictures side by side as channels.
         choice: what `choose` has drawn for the current batch.
     """
@@ -83,6 +84,7 @@ class Model(FlagOwner, ABC):
             self._check_autoencoders(options)
         self.augmentation: tuple[str, ...] = options[TrainFlags].diff_augment if training else ()
         self.bands = options[DataFlags].rgb_bands
+        self.images_last = False
         self.judged_channels: tuple[int, ...] = ()
         self.images: dict[str, Tensor] = {}
         self.drawings: list[Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = []
@@ -130,6 +132,9 @@ class Model(FlagOwner, ABC):
         With ``--mask_A``, ``mask_A`` is bool [B, 1, H, W], False where it is black.
         """
         self.images = {name: batch[key] for key, name in INPUTS.items() if key in batch}
+        if self.images_last:
+            self.images = {name: image.contiguous(memory_format=torch.channels_last)
+                           for name, image in self.images.items()}
 
     def study(self, samples: Iterable[Mapping[str, Any]]) -> None:
         """Look at training images before the first step, also of a resumed run; most models need none.

@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .networks.blocks import is_channels_last
+
 
 class ImagePool:
     """Keeps up to ``size`` past images; half of the images asked for are swapped against older ones of their size.
 
     A full pool of images of one size is one tensor. A query draws places in it on the device of the images, and changes
-    it in place without waiting for the device, so that a CUDA graph can repeat the query.
+    it in place without waiting for the device, so that a CUDA graph can repeat the query. Images stay channels last.
 
     Attributes:
         images: the stored images, [C, H, W] each.
@@ -37,10 +39,10 @@ class ImagePool:
             return images
         rows = self._rows_for(images)
         if rows is None:
-            return torch.stack([self._exchange(image) for image in images])
+            return torch.stack([self._exchange(image) for image in images], out=torch.empty_like(images))
         places = torch.randint(2 * self.size, (len(images),), device=images.device).clamp(max=self.size)
-        return torch.cat([_exchange_row(rows, image, place)
-                          for image, place in zip(images.split(1), places.split(1), strict=True)])
+        return torch.cat([_exchange_row(rows, image, finite, place) for image, finite, place in zip(
+            images.split(1), finite_copy(images).split(1), places.split(1), strict=True)])
 
     def _rows_for(self, images: Tensor) -> Tensor | None:
         """Return the pool as one tensor on the device of ``images``, if it is full and all images have one size."""
@@ -48,7 +50,8 @@ class ImagePool:
             return self.rows
         self.rows = None
         if len(self.images) == self.size and all(image.shape == images.shape[1:] for image in self.images):
-            self.rows = torch.stack([image.to(images.device) for image in (*self.images, images[0])])
+            rows = torch.stack([image.to(images.device) for image in (*self.images, images[0])])
+            self.rows = rows.contiguous(memory_format=torch.channels_last) if is_channels_last(images) else rows
             self.images = list(self.rows[:-1])
         return self.rows
 
@@ -71,11 +74,14 @@ class ImagePool:
         self.images, self.rows = list(state["images"])[: self.size], None
 
 
-def _exchange_row(rows: Tensor, image: Tensor, place: Tensor) -> Tensor:
-    """Put ``image`` [1, C, H, W] at ``place`` [1] of ``rows``; return the row before: of the last row, ``image``."""
+def _exchange_row(rows: Tensor, image: Tensor, finite: Tensor, place: Tensor) -> Tensor:
+    """Put ``finite``, the `finite_copy` of ``image`` [1, C, H, W], at ``place`` [1] of ``rows``.
+
+    Return the row before: of the last row, ``image``.
+    """
     rows[-1:] = image
-    older = rows.index_select(0, place)
-    rows.index_copy_(0, place, finite_copy(image))
+    older = rows[place]  # unlike index_select it keeps channels last
+    rows.index_copy_(0, place, finite)
     return older
 
 

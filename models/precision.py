@@ -42,6 +42,7 @@ def prepare(model: Model, device: torch.device, flags: SpeedFlags) -> None:
         set_precision(flags)
         torch.backends.cudnn.benchmark = bool(model.optimizers)  # training has one size of images, testing many
     model.to(device)
+    model.images_last = flags.channels_last and device.type == "cuda"
     for name, network in {**model.networks, **model.constants}.items():
         if flags.channels_last:
             store_channels_last(network)

@@ -7,16 +7,19 @@ numbers are in test_gpu_numbers.py.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import null_device
 import pytest
 import torch
+from steps import batch
 from tiny import LOSSES, METHODS, NETWORKS, SIZES, images_for, train_options
 
 from data import DATASETS, Batch, Loader, finish
 from models import MODELS
+from models.networks.blocks import is_channels_last
 from models.precision import prepare
 from options import DataFlags, LoadingFlags, Options, RunFlags, SpeedFlags, TrainFlags
 from train import train
@@ -150,15 +153,32 @@ def test_nothing_in_a_step_waits_for_the_device(tmp_path: Path, setting: str) ->
     restore_random_states(random_states(CUDA), CUDA)
 
 
+@pytest.mark.parametrize("method", ["FSeSim", "LSeSim", "CycleGAN"])
+def test_convolutions_need_no_copies_of_images_in_another_layout(tmp_path: Path, method: str) -> None:
+    options = options_of(tmp_path, method, "--pool_size 3 --batch_size 2 --cuda_graph off")
+    model = MODELS[options[RunFlags].model](options, training=True)
+    prepare(model, CUDA, options[SpeedFlags])
+    step, inputs = build_step(model, CUDA, options), Counter[tuple[str, bool]]()
+    for name, network in {**model.networks, **model.constants}.items():
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.register_forward_pre_hook(
+                    lambda _, given, name=name: inputs.update([(name, is_channels_last(given[0]))]))
+    for _ in range(4):
+        step([{name: images.to(CUDA) for name, images in batch(count=2).items()}])
+    assert all(is_last for _, is_last in inputs), inputs
+    assert len(inputs) >= 3
+
+
 def pinned_batches(options: Options) -> Iterator[Batch]:
     """Return raw batches as a training on a GPU loads them, without end."""
     data = options[DataFlags]
     loader = Loader(DATASETS[data.dataset_mode](options, training=True), batch_size=data.batch_size, num_workers=0,
                     seed=1, shuffle=True, pin_memory=True, finished=options[LoadingFlags].finished_by_workers("cuda"))
     for epoch in range(1000):
-        for batch in loader.epoch(epoch):
-            assert all(value.is_pinned() for value in batch.values() if isinstance(value, torch.Tensor))
-            yield batch
+        for loaded in loader.epoch(epoch):
+            assert all(value.is_pinned() for value in loaded.values() if isinstance(value, torch.Tensor))
+            yield loaded
 
 
 @pytest.mark.skipif(null_device.counters() is None, reason="counters of the null device")

@@ -292,6 +292,13 @@ def test_pool_keeps_its_own_copies_without_gradient() -> None:
         assert pool.images[0].min() > 0
 
 
+def test_pool_keeps_channels_last() -> None:
+    pool = ImagePool(3)
+    for _ in range(3):  # while it fills, and when it is full
+        images = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+        assert pool.query(images).stride() == images.stride()
+
+
 def test_pool_with_images_of_other_sizes_answers_in_the_size_asked_for() -> None:
     torch.manual_seed(2)
     pool = ImagePool(2)
