@@ -17,6 +17,9 @@ class CpuRecorder:
     Reading a number from a tensor is refused, as CUDA refuses it.
     """
 
+    def renew(self) -> None:
+        pass
+
     def run(self, function: Callable[[], Any]) -> Any:
         return function()
 

@@ -6,6 +6,7 @@ replayed step computes the same as an eager one is tested on the CPU, in test_gr
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,48 @@ def test_a_replay_waits_for_nothing_and_launches_little(tmp_path: Path, kind: st
         assert counters.null_waits() == 0
         assert counters.null_launches() < 20
     assert {value.device.type for value in (*losses.values(), step.left_out, step.scale())} == {"cuda"}
+
+
+def test_after_a_failed_capture_eager_steps_have_the_memory_and_draw_the_next_random_numbers(tmp_path: Path) -> None:
+    drawn = []
+    for flag in ("auto", "off"):
+        step, model = prepared(tmp_path, "LSeSim in fp16", f"--cuda_graph {flag}")
+        read_a_number(model)
+        images = on_device()
+        torch.manual_seed(1)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            for _ in range(12):
+                step([images])
+        assert sum("not permitted when stream is capturing" in str(of.message) for of in told) == (flag == "auto")
+        drawn.append(torch.cuda.get_rng_state().tolist())
+    assert drawn[0] == drawn[1]
+    torch.cuda.empty_cache()
+    assert all(tuple(of["segment_pool_id"]) == (0, 0) for of in torch.cuda.memory_snapshot())
+
+
+def read_a_number(model: Any) -> None:
+    """Let the host read a number in each step of a model."""
+    terms = model.generator_terms
+    model.generator_terms = lambda *given: {name: value * (2 + value.item()) for name, value in terms(*given).items()}
+
+
+def test_a_loaded_state_is_captured_while_results_of_earlier_graphs_live(tmp_path: Path) -> None:
+    step, model = prepared(tmp_path, "LSeSim", "--cuda_graph on")
+    images = on_device()
+    for _ in range(10):
+        step([images])
+    assert step.graphs
+    assert step.graphs.graphs
+    kept = model.images
+    for optimizer in model.optimizers.values():
+        optimizer.load_state_dict(optimizer.state_dict())
+    step([images])
+    assert not step.graphs.graphs
+    for _ in range(6):
+        step([images])
+    assert step.graphs.graphs
+    assert kept is not model.images
 
 
 @pytest.mark.parametrize("kind", ["LSeSim", "FastCUT"])

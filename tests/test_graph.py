@@ -191,8 +191,9 @@ def test_a_step_that_cannot_be_captured_is_refused_if_it_must_be(tmp_path: Path)
         training.step([batch()])
 
 
-def test_a_step_that_cannot_be_captured_is_taken_eagerly_if_it_need_not_be(tmp_path: Path) -> None:
-    captured, eager = Training(tmp_path, "", captured=True, required=False), Training(tmp_path, "", captured=False)
+@pytest.mark.parametrize("flags", ["", "--learned_attn --augment --amp fp16"])
+def test_a_step_that_cannot_be_captured_is_taken_eagerly_if_it_need_not_be(tmp_path: Path, flags: str) -> None:
+    captured, eager = (Training(tmp_path, flags, captured=given, required=False) for given in (True, False))
     for training in (captured, eager):
         read_a_number(training)
     with pytest.warns(UserWarning, match="the training goes on without") as told:

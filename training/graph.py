@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -67,6 +67,9 @@ def obstacle(device: torch.device, options: Options, world: World) -> str | None
 class Recorder(Protocol):
     """Runs and captures functions of a device."""
 
+    def renew(self) -> None:
+        """Forget earlier captures: nothing repeats them any more."""
+
     def run(self, function: Callable[[], Taken]) -> Taken:
         """Call a function in the way in which it will be captured."""
 
@@ -82,7 +85,10 @@ class CudaRecorder:
     """Captures CUDA graphs that share their memory, on a stream of their own."""
 
     def __init__(self, device: torch.device) -> None:
-        self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)
+
+    def renew(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()  # torch takes no new graphs into the pool of graphs that are gone
 
     def run(self, function: Callable[[], Taken]) -> Taken:
         current = torch.cuda.current_stream()
@@ -93,14 +99,35 @@ class CudaRecorder:
         return result
 
     def capture(self, function: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-        try:
+        graph, random = torch.cuda.CUDAGraph(), torch.cuda.get_rng_state()
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()  # eager steps have kept the memory that the graph needs
+        with torch.cuda.stream(self._stream):
             # Threads that load images may use CUDA meanwhile.
-            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+            graph.capture_begin(self._pool, capture_error_mode="thread_local")
+            try:
                 result = function()
-        finally:
-            torch.cuda.set_stream(current)  # after an error torch leaves the other one
+                graph.capture_end()
+            except BaseException:
+                self._abandon(graph, random)
+                raise
         return result, graph.replay
+
+    def _abandon(self, graph: torch.cuda.CUDAGraph, random: Tensor) -> None:
+        """Leave a capture that has failed, so that eager steps have all memory and draw the next random numbers.
+
+        torch leaves neither its pool of memory nor, in early versions, the capturing state of the generator.
+        """
+        device = torch.cuda.current_device()
+        with suppress(RuntimeError):  # it says once more that the capture has failed
+            graph.capture_end()
+        if hasattr(torch._C, "_cuda_endAllocateToPool"):  # early versions lack it
+            with suppress(RuntimeError):  # the pool is closed, because the failure has nothing to do with CUDA
+                torch._C._cuda_endAllocateToPool(device, self._pool)
+                torch._C._cuda_releasePool(device, self._pool)
+        generator = torch.Generator(torch.device("cuda", device))
+        generator.set_state(random)
+        torch.cuda.default_generators[device].graphsafe_set_state(generator.graphsafe_get_state())
 
 
 @dataclass
@@ -141,6 +168,7 @@ class StepGraphs:
     def _begin(self) -> None:
         """Begin without graphs, at the state that the model has now."""
         self.graphs: dict[Hashable, Captured] = {}
+        self._recorder.renew()
         self._attached: Captured | None = None  # whose images and gradients the model has
         self._seen = Counter[Hashable]()  # steps, by choices and shapes
         self._shapes = Counter[Hashable]()
@@ -189,6 +217,8 @@ class StepGraphs:
         try:
             self.graphs[kind] = self._captured(batches, choices)
         except RuntimeError as error:
+            self.graphs.clear()  # their random numbers would repeat: a failed capture replaces the generator's state
+            self._attached = None
             reason = str(error).partition("\n")[0]
             if self._required:
                 raise UserError(f"--cuda_graph on: the step cannot be captured ({reason}); use --cuda_graph off"

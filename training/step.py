@@ -136,6 +136,8 @@ class TrainingStep:
             The losses, and ``left_out``.
         """
         self._losses, self._faults, self._earlier = {}, {}, self._stopped
+        if self.scaler.is_enabled():
+            self.scaler._per_optimizer_states.clear()  # those of a step that has failed, such as a capture
         counts = [len(batch["A"]) for batch in batches]
         for number, (batch, choice, count) in enumerate(zip(batches, choices, counts, strict=True), 1):
             self._share, self._is_last = count / sum(counts), number == len(batches)
