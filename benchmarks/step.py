@@ -21,7 +21,8 @@ from torch import Tensor
 from data import DATASETS
 from models import MODELS
 from models.precision import prepare
-from options import TRAIN, DataFlags, Options, RunFlags, SpeedFlags, flag, parse, parse_known_flags
+from options import TRAIN, DataFlags, Options, RunFlags, SpeedFlags, TrainFlags, flag, parse, parse_known_flags
+from training.graph import WARM_UP
 from training.step import build_step
 from util.errors import UserError, run_program
 
@@ -38,6 +39,7 @@ SPEEDS: dict[str, tuple[str, ...]] = {
     "bf16": ("--amp", "bf16"),
     "tf32": (),
     "fp16": ("--amp", "fp16"),
+    "bf16-graph": ("--amp", "bf16", "--cuda_graph", "on", "--pool_size", "1"),  # a graph waits until the pool is full
     "bf16-compile": ("--amp", "bf16", "--compile"),
     "float32-channels_first": ("--no_tf32", "--channels_last", "false"),
     "bf16-channels_first": ("--amp", "bf16", "--channels_last", "false"),
@@ -205,8 +207,9 @@ def build_ours(flags: Sequence[str], device: torch.device) -> Call:
     model = MODELS[options[RunFlags].model](options, training=True)
     prepare(model, device, options[SpeedFlags])
     step = build_step(model, device, options)
-    while step.graphs and not step.graphs.graphs:  # until the image pool is full
-        step([batch])
+    if step.graphs:
+        for _ in range(options[TrainFlags].pool_size + 2 * WARM_UP):  # until the image pool is full
+            step([batch])
     return Settings.current().around(lambda: step([batch]))
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from test_scripts import program, run
 
-CONTENT = '''case "$*" in *benchmarks.launches*) echo "a table"; exit 3 ;; esac
-echo "ran $*"'''
+CONTENT = '''echo "ran $*"
+case "$*" in *--json*) while [ "$1" != --json ]; do [ "$1" = -m ] && of=${2#*.}; shift; done
+    printf '{\\n  "benchmark": "%s"\\n}\\n' "$of" > "$2" ;; esac
+case "$of" in launches) echo "a table"; exit 3 ;; esac'''
 
 
 @pytest.fixture
@@ -18,7 +22,7 @@ def clone(tmp_path: Path) -> Path:
     (tmp_path / "clone/scripts").mkdir(parents=True)
     shutil.copy(Path(__file__).parent.parent / "scripts/gpu_session.sh", tmp_path / "clone/scripts")
     program(tmp_path / "clone/.venv/bin/python", CONTENT)
-    program(tmp_path / "bin/timeout", 'echo "limit $3"; shift 3; case "$*" in *--profile*) exit 124 ;; esac; exec "$@"')
+    program(tmp_path / "bin/timeout", 'echo "limit $5"; shift 5; case "$*" in *--profile*) exit 124 ;; esac; exec "$@"')
     return tmp_path / "clone"
 
 
@@ -36,21 +40,38 @@ def test_a_part_that_fails_or_runs_out_of_time_leaves_the_others_alone(clone: Pa
     code, parts = session(clone, QUICK=quick)
     assert code == 1
     failed = {name: text.split()[1] for name, text in parts.items() if not text.startswith("exit 0")}
-    assert failed == {"launches": "3", "profile": "124"}
+    assert failed == {"launches": "3", "launches-8": "3", "profile": "124"}
     assert list(parts)[:2] == ["machine", "numbers"]
-    assert list(parts)[-1] == "control"
+    assert list(parts)[-1] == "data"
     folder = clone / "results/gpu_session"
-    assert (folder / "launches.txt").read_text() == f"limit {1200 if quick else 60}\na table\n"
-    assert "ran -m benchmarks.losses --markdown --device cuda --json results/gpu_session/losses.json" in (
-        folder / "losses.txt").read_text()
-    assert {path.stem for path in folder.glob("*.txt")} == {"summary", *parts}
+    assert {path.name for path in folder.iterdir()} == {"summary.txt", "output.txt", "numbers.jsonl"}
+    printed = (folder / "output.txt").read_text()
+    assert [line.removeprefix("## ") for line in printed.splitlines() if line.startswith("## ")] == list(parts)
+    assert "\n## launches\n\nlimit " in printed
+    assert "a table\n" in printed
+    assert "ran -m benchmarks.losses --markdown --device cuda --json " in printed
+    numbers = [json.loads(line) for line in (folder / "numbers.jsonl").read_text().splitlines()]
+    assert [of["benchmark"] for of in numbers] == ["step", "launches", "launches", "step", "step", "losses",
+                                                   "inference", "data"]
+
+
+def limits_of(parts: dict[str, str]) -> list[int]:
+    return [int(text.split()[-1]) for text in parts.values() if text.startswith("exit")]
 
 
 def test_no_part_gets_more_than_what_is_left(clone: Path) -> None:
     _, parts = session(clone, "elsewhere", BUDGET="33")
-    limits = [int((clone / f"elsewhere/{name}.txt").read_text().split()[1]) for name in parts]
-    assert limits[0] == 20
-    assert max(limits) <= 33
+    assert max(limits_of(parts)) <= 33
+
+
+def test_a_part_gets_what_earlier_ones_leave_of_eight_minutes(clone: Path) -> None:
+    own = [int(limit) for limit in re.findall(r"^(?:part|benchmark) \S+ (\d+) ", (
+        clone / "scripts/gpu_session.sh").read_text(), re.MULTILINE)]
+    assert sum(own) == 480
+    limits = limits_of(session(clone)[1])
+    assert len(limits) == len(own)
+    assert max(limits) <= 480
+    assert limits[-1] > own[-1]
 
 
 def test_without_time_nothing_runs(clone: Path) -> None:
