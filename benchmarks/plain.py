@@ -4,8 +4,8 @@ The mathematics is the same, for the same query positions to the last gradient (
 the published one: a Python loop cuts each query's window out of the features; VGG16 runs to its last layer, and again
 for each loss that looks at an image; LSeSim computes gradients of VGG16's weights, whose learning rate is 0; D sees
 real images and translations in two passes, and computes the gradient of the real images; keys are sorted to find the
-strongest quarter; doubled maps are cut out of larger ones; the losses are read by the host. Otherwise the networks are
-this repository's.
+strongest quarter; doubled maps are cut out of larger ones; convolutions add biases that torch's instance normalisation
+removes; the losses are read by the host. Otherwise the networks are this repository's.
 """
 
 import math
@@ -20,7 +20,7 @@ from models.building import build_discriminator, build_generator
 from models.image_pool import ImagePool
 from models.losses.gan import gan_loss
 from models.networks import initialize
-from models.networks.blocks import Upsample
+from models.networks.blocks import FewOutputsConv2d, InstanceNorm, UnbiasedConv2d, Upsample
 from models.networks.vgg import VGG16Features, layer_channels
 from models.structure_flags import StructureFlags, layer_names
 from options import Options, TrainFlags
@@ -80,6 +80,11 @@ class CutUpsample(Upsample):
         return F.conv_transpose2d(x, self.filt, stride=2, padding=2, groups=x.shape[1])[:, :, 1:-1, 1:-1]
 
 
+PUBLISHED: dict[type[nn.Module], type[nn.Module]] = {
+    Upsample: CutUpsample, UnbiasedConv2d: nn.Conv2d, FewOutputsConv2d: nn.Conv2d, InstanceNorm: nn.InstanceNorm2d}
+"""Layers of this repository, and the published ones."""
+
+
 class PlainStep:
     """FSeSim or, with ``--learned_attn``, LSeSim, in the published default ``--loss_mode cos``.
 
@@ -104,9 +109,8 @@ class PlainStep:
         self.patch_count = self.flags.patch_nums
         self.gan_mode, self.layers = train.gan_mode, layer_names(self.flags.attn_layers)
         self.generator, self.discriminator = build_generator(options), build_discriminator(options)
-        for module in self.generator.modules():
-            if isinstance(module, Upsample):
-                module.__class__ = CutUpsample
+        for module in (*self.generator.modules(), *self.discriminator.modules()):
+            module.__class__ = PUBLISHED.get(type(module), type(module))
         self.vgg = VGG16Features(LAYERS, "random", frozen=not self.flags.learned_attn)
         trained = VGG16Features(self.layers, self.flags.vgg_weights)
         self.vgg.load_state_dict(trained.state_dict(), strict=False)  # the bundled weights end at relu4_3

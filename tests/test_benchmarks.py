@@ -54,13 +54,17 @@ def test_the_plain_step_has_the_same_gradients(method: str, window: int, norm: s
         pairs["F"] = plain.heads
         assert all(parameter.grad is not None for parameter in plain.vgg.features[:5].parameters())
     for name, network in pairs.items():
-        gradient, expected = gradients(ours.networks[name]), gradients(network)
+        gradient, expected = gradients(ours.networks[name], network)
         assert expected.norm() > 0
         assert (gradient - expected).norm() < 1e-9 * expected.norm(), f"gradients of {name} differ"
 
 
-def gradients(network: nn.Module) -> Tensor:
-    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+def gradients(ours: nn.Module, plain: nn.Module) -> list[Tensor]:
+    """Return the gradients of our parameters that have one, and those of the same plain parameters, one vector each."""
+    both = zip(ours.parameters(), plain.parameters(), strict=True)
+    pairs = [(of.grad.flatten(), beside.grad.flatten()) for of, beside in both
+             if of.grad is not None and beside.grad is not None]
+    return [torch.cat(of) for of in zip(*pairs, strict=True)]
 
 
 @pytest.mark.parametrize("flag", ["--lambda_identity 1", "--patch_nums inf", "--loss_mode l1", "--lambda_style 1"])
