@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny import save_noise
 
-pytest.importorskip("gradio", reason="needs gradio: pip install gradio")
+pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="needs gradio: pip install gradio")
 
 # Runs app.py, and records the other machines that its process asks.
 RECORDING = """

@@ -75,7 +75,8 @@ def test_maps_of_every_measure_and_candidate_and_their_means(images: Path, train
 
 def test_points_get_maps_on_every_image(images: Path, trained: Path) -> None:
     outcome = look(images, "--points", "0,0", "23,19", "--candidates", images / "one.png", "--heads",
-                   trained / "lsesim", "--patch_size", "64")
+                   trained / "lsesim", "--patch_size", "64", "--measures",
+                   "fsesim,fsesim_norm,lsesim,lsesim_norm")
     assert (outcome.code, outcome.err) == (0, "")
     arrays = np.load(images / "out" / "points.npz")
     assert {key: of.shape for key, of in arrays.items()} == {

@@ -146,6 +146,7 @@ def test_steps_that_are_not_reported_are_not_looked_at(root: Path, monkeypatch: 
     vitals, draw = Vitals.read, FixedSamples.draw
     monkeypatch.setattr(Vitals, "read", lambda self, images: read.append(images) or vitals(self, images))
     monkeypatch.setattr(FixedSamples, "draw", lambda self: drawn.append(1) or draw(self))
+    monkeypatch.setattr(curves, "draw", lambda chart, of: "")
     train(train_options(root, f"{PAGE} --max_iters 8 --print_freq 4 --display_freq 4 --loggers json,html"))
     assert (read, len(drawn)) == ([4, 8], 3)  # the first before the training
     train(train_options(root, "--max_iters 8 --display_freq 4 --loggers json"))
@@ -156,10 +157,10 @@ def test_a_resumed_page_shows_the_curves_of_the_whole_run(root: Path, monkeypatc
     pytest.importorskip("matplotlib")
     pages: list[list[str]] = []
     run = f"{PAGE} --seed 3 --print_freq 1 --display_freq 4 --update_html_freq 4"
-    train(train_options(root, f"{run} --max_iters 4"))
     page = root / "checkpoints" / "experiment_name" / "web" / "index.html"
     monkeypatch.setattr(curves, "draw", lambda chart, of: pages.append(
         [chart, *(f"{name} {[x for x, _ in points]}" for name, points in of.items())]) or "")
+    train(train_options(root, f"{run} --max_iters 4"))
     train(train_options(root, f"{run} --max_iters 6 --continue_train"))
     losses = [chart for chart in pages if chart[0] == "losses"][-1]
     assert "G [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]" in losses

@@ -30,7 +30,7 @@ def places(features: Tensor, count: int, temperature: float) -> Tensor:
 
 
 @pytest.mark.parametrize(("method", "flags"), [
-    ("FSeSim", ""), ("LSeSim", ""), ("FSeSim", "--loss_mode info --T 0.2"),
+    pytest.param("FSeSim", "", marks=pytest.mark.slow), ("LSeSim", ""), ("FSeSim", "--loss_mode info --T 0.2"),
 ])
 def test_the_generators_queries_attend_to_the_fewest_positions(tmp_path: Path, method: str, flags: str) -> None:
     model = build_model(tmp_path, f"--query_by entropy --init_gain 0.5 {flags}",

@@ -57,6 +57,7 @@ def test_no_progress_yet_gives_no_time_and_going_beyond_the_end_none_left(clock,
     assert out == ["0/10  0 images/s, ? left"] * 2 + ["12/10  12 images/s, 0:00:00 left"]
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_lines():
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, check=True)
@@ -70,7 +71,8 @@ def test_a_pipe_gets_plain_lines():
     assert last == "saved latest"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", pytest.param("utf-8", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_file_names_of_any_bytes_can_be_printed(encoding):
     program = "from util.terminal import TerminalSink; TerminalSink(1).message('a \\udcff \\u732b')"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding}
@@ -79,7 +81,7 @@ def test_file_names_of_any_bytes_can_be_printed(encoding):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
-@pytest.mark.parametrize("term", ["xterm", "dumb"])
+@pytest.mark.parametrize("term", ["xterm", pytest.param("dumb", marks=pytest.mark.slow)])
 def test_a_screen_gets_a_bar_below_the_lines(term):
     import fcntl
     import pty
