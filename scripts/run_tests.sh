@@ -11,6 +11,13 @@ if [ "${1:-}" = --all ]; then
 fi
 bash scripts/setup.sh --dev
 .venv/bin/python -m ruff check .
-.venv/bin/python -m mypy
+types=$(mktemp)
+.venv/bin/python -m mypy > "$types" 2>&1 & # beside the tests: the first time, it takes a core for most of a minute
+mypy=$!
+trap 'kill "$mypy" 2> /dev/null || true; rm -f "$types"' EXIT
 export OMP_NUM_THREADS=1 # each process of pytest takes a core
-exec .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal ${tests[@]+"${tests[@]}"} "$@"
+code=0
+.venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal ${tests[@]+"${tests[@]}"} "$@" || code=$?
+wait "$mypy" || code=1
+cat "$types"
+exit "$code"

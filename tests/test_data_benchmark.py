@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from benchmarks.data import main
 
 
+@pytest.mark.slow
 def test_every_way_of_loading_is_measured(tmp_path, capsys):
     main(["--device", "cpu", "--images", "2", "--photo_size", "32", "--workers", "0", "--rounds", "1",
           "--step_ms", "10", "--json", str(tmp_path / "data.json")])

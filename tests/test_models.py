@@ -86,7 +86,7 @@ def test_images_of_many_channels(tmp_path: Path, method: str) -> None:
     assert all(image.shape[1] == 3 for image in (model.visuals() | model.drawn(model.images)).values())
 
 
-@EVERY
+@MAIN
 def test_half_precision_is_for_networks_and_not_for_losses(tmp_path: Path, method: str) -> None:
     exact, half = build(tmp_path, method, "--init_gain 0.5"), build(tmp_path, method, "--init_gain 0.5 --amp bf16")
     computed: dict[str, set[torch.dtype]] = {}

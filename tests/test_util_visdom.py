@@ -233,6 +233,7 @@ def test_a_server_that_is_silent_or_another_one_is_not_taken_for_visdom(capfd, m
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_during_the_training_costs_one_warning(tmp_path, capfd):
     pytest.importorskip("visdom")
     process, port = start_server(tmp_path)
