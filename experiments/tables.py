@@ -37,7 +37,10 @@ def rows_of(flags: CompareFlags) -> list[Row]:
 
 
 def summary(title: str, runs: Sequence[dict[str, Any]], kind: str, study: Study) -> Row:
-    """Return mean, least and greatest of each measure over the runs, and the mean of each cost of a method."""
+    """Return mean, least and greatest of each measure over the runs, and the least of each cost of a method.
+
+    Other programs on the machine only add to a cost.
+    """
     row: Row = {"method": title, "seeds": len(runs)}
     for key, name in study.measures.items():
         values = [scores[f"{key}_{kind}"] for scores in runs if f"{key}_{kind}" in scores]
@@ -45,7 +48,7 @@ def summary(title: str, runs: Sequence[dict[str, Any]], kind: str, study: Study)
                         (mean(values), min(values), max(values)) if values else (None, None, None), strict=True))
     for key, name in study.costs.items():
         values = [scores[key] for scores in runs if key in scores and kind == "outputs"]
-        row[name] = mean(values) if values else None
+        row[name] = min(values, default=None)
     return row
 
 
