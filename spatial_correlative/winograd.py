@@ -70,25 +70,57 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int,
 
     The width of the output must be a multiple of four. The result is channels last. All derivatives exist.
     """
-    taps = weight.permute(3, 0, 2, 1)  # [3, O, 3, C]
-    kernels = (OF_WEIGHT @ taps.flatten(1)).view(TILE, *taps.shape[1:]).flatten(0, 1)[:, :, None]  # [6 * O, 3, 1, C]
-    kernels = kernels.permute(0, 3, 1, 2)
+    with torch.no_grad():
+        kernels = _kernels(weight)
     # Images one by one: larger maps are new memory from the system each time. The backward pass of a split is a copy.
     images = x.split(1) if len(x) > 1 else (x,)
     # A copy of one image, too: the result must be no view, because ReLUs that change views in place are slow.
-    output = torch.cat([_convolve(image, kernels, padding) for image in images])
+    output = torch.cat([_convolve(image, weight, kernels, padding) for image in images])
     return output if bias is None else output.add_(bias[:, None, None])
 
 
-def _convolve(x: Tensor, kernels: Tensor, padding: tuple[int, int]) -> Tensor:
-    """Convolve one image, [1, C, H, W] to [1, O, h, w], with transformed weights."""
+def _kernels(weight: Tensor) -> Tensor:
+    """Transform weights, [O, C, 3, 3] to [6 * O, C, 3, 1]."""
+    taps = weight.permute(3, 0, 2, 1)  # [3, O, 3, C]
+    return (OF_WEIGHT @ taps.flatten(1)).view(-1, *taps.shape[2:]).unsqueeze(2).permute(0, 3, 1, 2)
+
+
+def _convolve(x: Tensor, weight: Tensor, kernels: Tensor, padding: tuple[int, int]) -> Tensor:
+    """Convolve one image, [1, C, H, W] to [1, O, h, w], with weights and their transform."""
     if padding[1]:
         x = F.pad(x, (padding[1], padding[1], 0, 0))
     tiles: Tensor = _Tiles.apply(x)
     columns = tiles.flatten(3).permute(0, 3, 1, 2)  # [1, 6 * C, H, w / 4]
-    products = F.conv2d(columns, kernels, padding=(padding[0], 0), groups=TILE).permute(0, 2, 3, 1)
-    output: Tensor = TO_OUTPUT @ products.unflatten(3, (TILE, -1))
+    products: Tensor = _Products.apply(columns, weight, kernels, padding[0])
+    output: Tensor = TO_OUTPUT @ products.permute(0, 2, 3, 1).unflatten(3, (TILE, -1))
     return output.flatten(2, 3).permute(0, 3, 1, 2)
+
+
+class _Products(torch.autograd.Function):
+    """Columns [1, 6 * C, H, T] and weights [O, C, 3, 3] to products [1, 6 * O, h, T].
+
+    The backward pass transforms the weights again: their transform, which has no gradient, is twice as large.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, columns: Tensor, weight: Tensor, kernels: Tensor, border: int) -> Tensor:
+        ctx.save_for_backward(columns if ctx.needs_input_grad[1] else None, weight)
+        ctx.shape, ctx.border = columns.shape, border
+        return F.conv2d(columns, kernels, padding=(border, 0), groups=TILE)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        columns, weight = ctx.saved_tensors
+        if columns is None:  # only its shape matters
+            columns = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=torch.channels_last)
+        of_columns, of_kernels, _ = torch.ops.aten.convolution_backward(
+            gradient, columns, _kernels(weight), None, [1, 1], [ctx.border, 0], [1, 1], False, [0, 0], TILE,
+            [*ctx.needs_input_grad[:2], False])
+        if of_kernels is None:
+            return of_columns, None, None, None
+        outputs, inputs = weight.shape[:2]
+        of_taps = OF_WEIGHT.T @ of_kernels.permute(0, 2, 3, 1).reshape(TILE, -1)
+        return of_columns, of_taps.view(TAPS, outputs, TAPS, inputs).permute(1, 3, 2, 0), None, None
 
 
 class _Tiles(torch.autograd.Function):

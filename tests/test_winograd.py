@@ -56,6 +56,9 @@ def test_equals_the_definition_with_all_derivatives(monkeypatch: pytest.MonkeyPa
         results.append([y, *first, *torch.autograd.grad(squares, [x, weight, bias])])
     assert results[0][0].is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(*results, rtol=1e-11, atol=1e-9)
+    frozen = [torch.autograd.grad(y.square().sum(), x) for y in (
+        winograd.convolve(x, weight.detach(), None, padding), F.conv2d(x, weight.detach(), padding=padding))]
+    torch.testing.assert_close(*frozen, rtol=1e-11, atol=1e-9)
 
 
 @pytest.mark.parametrize("flat", [False, True], ids=["random", "flat"])
