@@ -20,8 +20,8 @@ CHANNELS = 128
 """Fewer channels, of the input or the output, are no gain: the transforms take longer than the products save."""
 POSITIONS = 32 * 32
 """Fewer positions of an image are no gain: the weights' transform takes as long as the products save."""
-ELEMENTS = 2**22
-"""More elements of an image's map are no gain: its transform would be new memory from the system each time."""
+ELEMENTS = 2**21
+"""More elements of an image's map gain little and cost much memory: the tiles are one and a half times the map."""
 
 
 def _powers(count: int) -> Tensor:
