@@ -19,7 +19,6 @@ from tiny import LOSSES, METHODS, NETWORKS, SIZES, images_for, train_options
 
 from data import DATASETS, Batch, Loader, finish
 from models import MODELS
-from models.networks.blocks import is_channels_last
 from models.precision import prepare
 from options import DataFlags, LoadingFlags, Options, RunFlags, SpeedFlags, TrainFlags
 from train import train
@@ -153,7 +152,7 @@ def test_nothing_in_a_step_waits_for_the_device(tmp_path: Path, setting: str) ->
     restore_random_states(random_states(CUDA), CUDA)
 
 
-@pytest.mark.parametrize("method", ["FSeSim", "LSeSim", "CycleGAN"])
+@pytest.mark.parametrize("method", ["FSeSim", "LSeSim", "CycleGAN", "MUNIT"])
 def test_convolutions_need_no_copies_of_images_in_another_layout(tmp_path: Path, method: str) -> None:
     options = options_of(tmp_path, method, "--pool_size 3 --batch_size 2 --cuda_graph off")
     model = MODELS[options[RunFlags].model](options, training=True)
@@ -163,7 +162,8 @@ def test_convolutions_need_no_copies_of_images_in_another_layout(tmp_path: Path,
         for module in network.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.register_forward_pre_hook(
-                    lambda _, given, name=name: inputs.update([(name, is_channels_last(given[0]))]))
+                    lambda _, given, name=name: inputs.update(
+                        [(name, given[0].is_contiguous(memory_format=torch.channels_last))]))
     for _ in range(4):
         step([{name: images.to(CUDA) for name, images in batch(count=2).items()}])
     assert all(is_last for _, is_last in inputs), inputs

@@ -73,10 +73,12 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation, computed channels first on a CPU: torch sums channels last inaccurately."""
+    """Group normalisation, computed channels first: of channels last torch makes these on a GPU, and sums inaccurately
+    on a CPU.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (x.device.type == "cpu" and is_channels_last(x)):
+        if not is_channels_last(x):
             return super().forward(x)
         return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 

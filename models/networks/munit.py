@@ -7,7 +7,17 @@ a vector off an image.
 
 from torch import Tensor, nn
 
-from .blocks import FewOutputsConv2d, GroupNorm, InstanceNorm, ReflectionPad, UnbiasedConv2d, Upsample, require_sides
+from .blocks import (
+    FewOutputsConv2d,
+    GroupNorm,
+    InstanceNorm,
+    ReflectionPad,
+    UnbiasedConv2d,
+    Upsample,
+    is_channels_last,
+    on_gpu,
+    require_sides,
+)
 from .chain import Chain
 from .resnet import ResnetBlock, halve
 
@@ -65,11 +75,18 @@ class MunitGenerator(nn.Module):
             x = self.encoder(images)
         if styles is None:
             return x
-        x = x.repeat(styles.shape[0] // images.shape[0], 1, 1, 1)  # `len` would bind an exported graph to it
+        x = repeated(x, styles.shape[0] // images.shape[0])  # `len` would bind an exported graph to it
         for block, parameters in zip(self.blocks, self.mlp(styles).chunk(len(self.blocks), dim=1), strict=True):
             x = block(x, parameters)
         output: Tensor = self.decoder(x)
         return output
+
+
+def repeated(x: Tensor, times: int) -> Tensor:
+    """Repeat a batch [B, C, H, W]; on a GPU, keep channels last."""
+    if on_gpu(x) and is_channels_last(x):
+        return x.permute(0, 2, 3, 1).repeat(times, 1, 1, 1).permute(0, 3, 1, 2)
+    return x.repeat(times, 1, 1, 1)
 
 
 class AdaptiveBlock(nn.Module):
