@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 OUTPUTS, TAPS = 4, 3
 TILE = OUTPUTS + TAPS - 1
@@ -31,32 +32,33 @@ def _powers(count: int) -> Tensor:
 
 
 # Polynomials are multiplied by their values at the points; a filter is the transpose of a multiplication.
-OF_INPUT = torch.linalg.inv(_powers(TILE)).T.float()
-OF_WEIGHT = _powers(TAPS).float()
-TO_OUTPUT = _powers(OUTPUTS).T.float()
+with torch.device("cpu"), torch.inference_mode(False):  # a program may import this file in another context
+    OF_INPUT = torch.linalg.inv(_powers(TILE)).T.float()
+    OF_WEIGHT = _powers(TAPS).float()
+    TO_OUTPUT = _powers(OUTPUTS).T.float()
 
 
 class WinogradConv2d(nn.Conv2d):
     """A convolution of [B, C, H, W] that uses Winograd's algorithm where it is faster, with the same keys.
 
     That is a wide 3x3 convolution in float32, channels last, on a CPU with AVX, whose output's width is a multiple of
-    four. Results differ from those of `nn.Conv2d` by rounding.
+    four, in eager code. Results differ from those of `nn.Conv2d` by rounding.
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 - torch's name
-        if self._gains(input, weight):
+        if isinstance(self.padding, tuple) and self._gains(input, weight, self.padding):
             return convolve(input, weight, bias, self.padding)
         output: Tensor = super()._conv_forward(input, weight, bias)
         return output
 
-    padding: tuple[int, int]
-
-    def _gains(self, x: Tensor, weight: Tensor) -> bool:
-        if torch.compiler.is_compiling():  # first: what is asked of an image would hold for all images of an export
+    def _gains(self, x: Tensor, weight: Tensor, padding: tuple[int, ...]) -> bool:
+        if not _are_plain(x, weight):  # first: what is asked of an image would hold for all images of an export
+            return False
+        if x.dim() != 4 or self.padding_mode != "zeros":
             return False
         if (self.kernel_size, self.stride, self.dilation, self.groups) != ((TAPS, TAPS), (1, 1), (1, 1), 1):
             return False
-        height, width = (side + 2 * border - TAPS + 1 for side, border in zip(x.shape[2:], self.padding, strict=True))
+        height, width = (side + 2 * border - TAPS + 1 for side, border in zip(x.shape[2:], padding, strict=True))
         return (x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
                 and min(weight.shape[:2]) >= CHANNELS and width % OUTPUTS == 0
                 and height * width >= POSITIONS and max(weight.shape[:2]) * height * width <= ELEMENTS
@@ -65,7 +67,17 @@ class WinogradConv2d(nn.Conv2d):
                 and not torch.is_autocast_enabled("cpu"))
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
+def _are_plain(*tensors: Tensor) -> bool:
+    """Check that eager code computes with values of tensors: graphs and transforms need an operation of torch.
+
+    Those are torch.compile, torch.jit.trace, torch.fx, torch.func, forward-mode derivatives, and subclasses of tensors.
+    """
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or torch._C._are_functorch_transforms_active():
+        return False
+    return all(type(of) in (Tensor, nn.Parameter) and forward_ad.unpack_dual(of).tangent is None for of in tensors)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]) -> Tensor:
     """Return ``F.conv2d(x, weight, bias, padding=padding)`` for 3x3 weights.
 
     The width of the output must be a multiple of four. The result is channels last. All derivatives exist.
@@ -85,7 +97,7 @@ def _kernels(weight: Tensor) -> Tensor:
     return (OF_WEIGHT @ taps.flatten(1)).view(-1, *taps.shape[2:]).unsqueeze(2).permute(0, 3, 1, 2)
 
 
-def _convolve(x: Tensor, weight: Tensor, kernels: Tensor, padding: tuple[int, int]) -> Tensor:
+def _convolve(x: Tensor, weight: Tensor, kernels: Tensor, padding: tuple[int, ...]) -> Tensor:
     """Convolve one image, [1, C, H, W] to [1, O, h, w], with weights and their transform."""
     if padding[1]:
         x = F.pad(x, (padding[1], padding[1], 0, 0))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from types import ModuleType
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 
 from models.networks.resnet import ResnetBlock
 from spatial_correlative import VGG16Features, winograd
@@ -102,23 +107,24 @@ def test_generators_and_vgg_use_it(convolved: list[int]) -> None:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("change", [
     Tensor.contiguous, lambda x: x[..., 1:], Tensor.double, lambda x: x.bfloat16(), lambda x: x[:, :, :3, :6],
-    lambda x: x.repeat(1, 1, 5, 3), lambda x: x[:, :3]],
-    ids=["layout", "width", "float64", "bf16", "small", "large", "channels"])
+    lambda x: x.repeat(1, 1, 5, 3), lambda x: x[:, :3], lambda x: x[0]],
+    ids=["layout", "width", "float64", "bf16", "small", "large", "channels", "single"])
 def test_other_images_are_convolved_by_definition(convolved: list[int], change: Callable[[Tensor], Tensor]) -> None:
     x = last(torch.randn(1, 4, 6, 10))
     WinogradConv2d(4, 5, 3)(x)
     assert convolved == [4]
     x = change(x)
-    x = x if change is Tensor.contiguous else last(x)
-    WinogradConv2d(x.shape[1], 5, 3).to(x.dtype)(x)
+    x = x if change is Tensor.contiguous or x.dim() == 3 else last(x)
+    WinogradConv2d(x.shape[-3], 5, 3).to(x.dtype)(x)
     assert convolved == [4]
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("layer", [
     WinogradConv2d(4, 4, 4, padding=1), WinogradConv2d(4, 4, 3, stride=2, padding=1),
-    WinogradConv2d(4, 4, 3, groups=2, padding=1), WinogradConv2d(4, 4, 3, dilation=2, padding=2)],
-    ids=["kernel", "stride", "groups", "dilation"])
+    WinogradConv2d(4, 4, 3, groups=2, padding=1), WinogradConv2d(4, 4, 3, dilation=2, padding=2),
+    WinogradConv2d(4, 4, 3, padding=1, padding_mode="reflect"), WinogradConv2d(4, 4, 3, padding="same")],
+    ids=["kernel", "stride", "groups", "dilation", "reflect", "same"])
 def test_other_convolutions_are_by_definition(convolved: list[int], layer: nn.Module) -> None:
     layer(last(torch.randn(1, 4, 9, 9)))
     layer(last(torch.randn(1, 4, 8, 8)))
@@ -131,3 +137,59 @@ def test_autocast_decides_the_precision(convolved: list[int]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert WinogradConv2d(4, 5, 3)(last(torch.randn(1, 4, 6, 10))).dtype == torch.bfloat16
     assert not convolved
+
+
+def forward_mode(layer: nn.Module, x: Tensor) -> Tensor:
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, x))).tangent
+        assert tangent is not None
+        return tangent
+
+
+def traced(layer: nn.Module, x: Tensor) -> Tensor:
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.trace(layer, x, check_trace=False), file)
+    file.seek(0)
+    output: Tensor = torch.jit.load(file)(x[..., 1:])  # the graph takes images of other sizes
+    return output
+
+
+def faked(layer: nn.Module, x: Tensor) -> Tensor:
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        y = torch.func.functional_call(layer, {name: mode.from_tensor(of) for name, of in layer.named_parameters()},
+                                       mode.from_tensor(x))
+    return torch.zeros(y.shape)
+
+
+@needs_avx
+@pytest.mark.usefixtures("small")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.parametrize("transform", [
+    lambda layer, x: torch.func.grad(lambda of: layer(of).square().sum())(x),
+    lambda layer, x: torch.func.vmap(layer)(x[None]),
+    lambda layer, x: torch.func.jvp(layer, (x,), (x,))[1],
+    forward_mode, traced, lambda layer, x: torch.fx.symbolic_trace(nn.Sequential(layer))(x), faked],
+    ids=["grad", "vmap", "jvp", "forward_ad", "trace", "fx", "fake"])
+def test_transforms_are_of_the_definition(
+    convolved: list[int], transform: Callable[[nn.Module, Tensor], Tensor]
+) -> None:
+    layer, plain, x = WinogradConv2d(4, 5, 3, padding=1), nn.Conv2d(4, 5, 3, padding=1), last(torch.randn(1, 4, 6, 8))
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(transform(layer, x), transform(plain, x))
+    assert not convolved
+
+
+def imported() -> ModuleType:
+    spec = spec_from_file_location("winograd_again", winograd.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_can_be_imported_in_any_context() -> None:
+    with torch.device("meta"), torch.inference_mode():
+        module = imported()
+    for matrix in (module.OF_INPUT, module.OF_WEIGHT, module.TO_OUTPUT):
+        assert (matrix.device.type, matrix.is_inference()) == ("cpu", False)
