@@ -48,6 +48,10 @@ class Forked:
         self.process.kill()
         return self.end()
 
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.process.terminate()
+
     def end(self) -> int | None:
         """Wait for the end; return the exit code."""
         self.process.join(20 * MINUTE)  # some hundred steps and saves, on a busy machine
@@ -90,7 +94,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | F
     start = time.monotonic()
     while not condition():
         if process.poll() is not None or time.monotonic() - start > 2 * MINUTE:
-            process.kill()
-            said = process.log.read_text() if isinstance(process, Forked) else process.communicate()
+            process.terminate()  # torchrun ends its processes, which a killed one leaves behind
+            said = process.log.read_text() if isinstance(process, Forked) else process.communicate(timeout=MINUTE)
             raise AssertionError(f"the training did not get there: {process.poll()}, {said}")
         time.sleep(0.001)
