@@ -14,10 +14,12 @@ bash scripts/setup.sh --dev
 types=$(mktemp)
 .venv/bin/python -m mypy > "$types" 2>&1 & # beside the tests: the first time, it takes a core for most of a minute
 mypy=$!
-trap 'kill "$mypy" 2> /dev/null || true; rm -f "$types"' EXIT
+# Ends pytest, too, if this script is ended. Some machines lack pkill.
+trap '{ pkill -P $$ || kill "$mypy" || true; } 2> /dev/null; rm -f "$types"' EXIT
 export OMP_NUM_THREADS=1 # each process of pytest takes a core
 code=0
 .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal ${tests[@]+"${tests[@]}"} "$@" || code=$?
+[ "$code" != 2 ] || exit 2 # Ctrl-C
 wait "$mypy" || code=1
 cat "$types"
 exit "$code"

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from options import TEST, TRAIN, Options, RunFlags, parse
 
 TRAINING = sorted(path.stem for path in (ROOT / "scripts").glob("train_*.sh"))
 STARTED = [*TRAINING, "test_sc", "test_sinsc", "test_fid", "torchrun_train", "slurm_train"]
+LONG = f"""exec {sys.executable} -c 'import time; time.sleep(20); print("ended", flush=True); exit(1)'"""
 SHORT = "--gpu_ids -1 --num_threads 0 --no_html --max_iters 2 --max_dataset_size 2 --vgg_weights random"
 
 
@@ -186,3 +188,31 @@ esac""")
     for outcome in (finished, again):
         assert f"train_seconds={seconds} seed=1 threads=2" in outcome.stdout
     assert "train.py" not in again.stdout
+
+
+def checks(clone: Path, **commands: str) -> Path:
+    """Return run_tests.sh, with a Python that runs a command in the place of each module."""
+    program(clone / "scripts/setup.sh", "")
+    cases = "".join(f"{module}) {commands.get(module, 'exit 0')} ;; " for module in ("ruff", "mypy", "pytest"))
+    program(clone / ".venv/bin/python", f'case "$2" in {cases} esac')
+    return clone / "scripts/run_tests.sh"
+
+
+@pytest.mark.parametrize("failing", ["ruff", "mypy", "pytest", None])
+def test_run_tests_fails_if_one_check_fails(clone: Path, failing: str | None) -> None:
+    done = run(checks(clone, **({failing: "echo wrong; exit 3"} if failing else {})))
+    assert bool(done.returncode) == bool(failing), done.stderr
+    assert done.stdout == ("wrong\n" if failing else "")
+
+
+def test_interrupted_tests_do_not_wait_for_mypy(clone: Path) -> None:
+    assert run(checks(clone, mypy=LONG, pytest="exit 2")).returncode == 2
+
+
+def test_run_tests_ends_its_children(clone: Path) -> None:
+    file = checks(clone, pytest=f"echo started; {LONG}")
+    with subprocess.Popen(["bash", file], stdout=subprocess.PIPE, text=True) as script:
+        assert script.stdout is not None
+        assert script.stdout.readline() == "started\n"
+        script.terminate()
+        assert script.stdout.read() == ""  # ends when no process can write to it any more
