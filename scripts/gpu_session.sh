@@ -26,7 +26,7 @@ export PYTHONUNBUFFERED=1 # a part that runs out of time has written what it has
 failed=0 deadline=0
 
 # part NAME LIMIT COMMAND...: run the command for at most LIMIT seconds and those that earlier parts have left.
-# Ctrl-C ends it, after which pytest tells what has failed so far.
+# SIGINT ends it, after which pytest still tells what has failed so far.
 part() {
     local name=$1 begin=$SECONDS limit code=0
     deadline=$((deadline + $2 * ${patience:-1}))

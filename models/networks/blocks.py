@@ -73,8 +73,9 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation, computed channels first: of channels last torch makes these on a GPU, and sums inaccurately
-    on a CPU.
+    """Group normalisation, computed channels first.
+
+    With channels last, torch copies to this layout itself on a GPU, and returns it; on a CPU its sums are inaccurate.
     """
 
     def forward(self, x: Tensor) -> Tensor:
