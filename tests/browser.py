@@ -15,8 +15,10 @@ import pytest
 BROKEN_IMAGES = """
 const done = arguments[arguments.length - 1], images = [...document.images];
 for (const image of images) image.loading = "eager";  // those further down, too
-Promise.allSettled(images.map(image => image.decode())).then(
-    outcomes => done(images.filter((_, place) => outcomes[place].status === "rejected").map(image => image.src)));
+// An image that the page replaces meanwhile is not decoded either.
+const missing = image => image.decode().then(() => false, () =>
+    image.isConnected && (image.complete ? !image.naturalWidth : missing(image)));
+Promise.all(images.map(missing)).then(found => done(images.filter((_, place) => found[place]).map(image => image.src)));
 """
 SHIFTS = """
 window.shifts = 0;
