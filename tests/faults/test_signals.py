@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import signal
 import threading
@@ -220,7 +221,7 @@ class Numbers:
     """A data set of numbers; an item of ``hangs`` never comes."""
 
     def __init__(self, hangs: int | None = None) -> None:
-        self.hangs = hangs
+        self.hangs, self.hanging = hangs, multiprocessing.Event()
         self.unreadable: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -228,6 +229,7 @@ class Numbers:
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
         if key.index == self.hangs:
+            self.hanging.set()
             threading.Event().wait()
         return {"A": torch.tensor(float(key.index))}
 
@@ -251,8 +253,10 @@ def test_workers_ignore_signals_to_the_group_however_often_they_come() -> None:
 
 def test_a_worker_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
-    loader = loader_of(Numbers(hangs=1))
+    numbers = Numbers(hangs=1)
+    loader = loader_of(numbers)
     next(loader.epoch(0))
+    assert numbers.hanging.wait(60)
     worker = worker_of(loader)
     del loader
     gc.collect()
