@@ -81,7 +81,9 @@ BESIDE = {
 }
 """Each method with the weights, layers and pools of its authors, beside `SMALL`."""
 
-COLLAPSING = ("cut-hDCE", "cut-SRC", "cut-QS-Attn")  # to one colour, without normalisation
+UNNORMALIZED = ("sc-FSeSim", "sc-LSeSim", "sc-projected", "cycle_gan", "cycle_gan-LSeSim", "gc_gan", "gc_gan-FSeSim",
+                "gc_gan-LSeSim", "cut", "FastCUT", "cut-MoNCE")
+"""The methods whose generators the recipe builds without normalisation."""
 
 
 def with_recipe(name: str, flags: str) -> str:
@@ -97,7 +99,7 @@ def with_recipe(name: str, flags: str) -> str:
         " --normD spectral" if "projected" not in name else " --normD none")
     if name == "pix2pix":
         added += " --netG resnet_9blocks"
-    elif name.startswith(("sc-", "cycle_gan", "gc_gan", "cut", "FastCUT")) and name not in COLLAPSING:
+    if name in UNNORMALIZED:
         added += " --norm none --init_gain 1 --identity_first 200"
     if "attn_layers" in flags:
         added += " --attn_layers relu3_1" + ("" if "LSeSim" in name or "munit" in name else " --use_norm")

@@ -56,7 +56,7 @@ class OutputFormat:
 
     @property
     def is_picture(self) -> bool:
-        """Whether files hold all channels of a picture, from 0 to 255."""
+        """Files hold all channels of a picture, from 0 to 255."""
         return self.name in PICTURES and self.bits == 8
 
     @property

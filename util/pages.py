@@ -37,7 +37,7 @@ class Picture:
     lines: Sequence[str] = ()
     """Text below the picture, such as its scores."""
     marked: bool = False
-    """Whether it stands out in its row."""
+    """Stands out in its row."""
 
 
 @dataclass(frozen=True)

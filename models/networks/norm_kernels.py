@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 REUSABLE = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 3)
-"""Whether a compiled kernel takes the arguments of its function; before Triton 3.3 it takes no constants."""
+"""A compiled kernel takes the arguments of its function; before Triton 3.3 it takes no constants."""
 
 
 @triton.jit

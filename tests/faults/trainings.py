@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -48,10 +49,6 @@ class Forked:
         self.process.kill()
         return self.end()
 
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self.process.terminate()
-
     def end(self) -> int | None:
         """Wait for the end; return the exit code."""
         self.process.join(20 * MINUTE)  # some hundred steps and saves, on a busy machine
@@ -78,9 +75,22 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     try:
         out, err = process.communicate(timeout=2 * MINUTE)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise AssertionError(f"the training did not end: {process.communicate()}") from None
+        raise AssertionError(f"the training did not end: {stop(process)}") from None
     return process.returncode, out, err
+
+
+def stop(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """End a process that does not end; return its output and errors. A killed torchrun would leave its own processes.
+
+    Raises:
+        subprocess.TimeoutExpired: SIGTERM does not end it, either.
+    """
+    process.terminate()
+    try:
+        return process.communicate(timeout=MINUTE)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def lines(root: Path, name: str = "experiment_name") -> int:
@@ -94,7 +104,10 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str] | F
     start = time.monotonic()
     while not condition():
         if process.poll() is not None or time.monotonic() - start > 2 * MINUTE:
-            process.terminate()  # torchrun ends its processes, which a killed one leaves behind
-            said = process.log.read_text() if isinstance(process, Forked) else process.communicate(timeout=MINUTE)
+            if isinstance(process, Forked):
+                process.kill()
+                said = process.log.read_text()
+            else:
+                said = "".join(stop(process))
             raise AssertionError(f"the training did not get there: {process.poll()}, {said}")
         time.sleep(0.001)
