@@ -171,6 +171,8 @@ class Symptoms:
         Returns:
             Sentences for the user; a symptom that lasts gives the same sentence at every step.
         """
+        if ("G_first" in losses) != ("G_first" in self.long):  # losses before and after --identity_first do not compare
+            self.steps, self.short, self.long = 0, {}, {}
         self.steps += 1
         for name, value in losses.items():
             size = abs(value)

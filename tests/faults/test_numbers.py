@@ -342,6 +342,10 @@ def test_a_leap_of_the_generators_loss_is_told_once() -> None:
     assert "--lr" in text
 
 
+def test_the_end_of_identity_first_is_no_leap() -> None:
+    assert not told_by(lambda step: {"G_first": 0.1, "G": 0.1} if step < 600 else {"G": 10.0}, 1300)
+
+
 @pytest.mark.parametrize("name", ["D", "D_A"])
 def test_a_discriminator_that_has_won_is_told_once(name: str) -> None:
     (step, text), = told_by(
