@@ -21,7 +21,10 @@ for file in summary.txt output.txt numbers.jsonl; do
     : > "$folder/$file"
 done
 temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
+running=
+trap '[ -z "$running" ] || kill "$running"; rm -rf "$temporary"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 export PYTHONUNBUFFERED=1 # a part that runs out of time has written what it has printed
 failed=0 deadline=0
 
@@ -38,7 +41,10 @@ part() {
         return
     fi
     printf '\n## %s\n\n' "$name" >> "$folder/output.txt"
-    timeout --signal INT --kill-after 5 "$limit" "${@:3}" < /dev/null >> "$folder/output.txt" 2>&1 || code=$?
+    timeout --signal INT --kill-after 5 "$limit" "${@:3}" < /dev/null >> "$folder/output.txt" 2>&1 &
+    running=$! # Ctrl-C ends the wait, not a command in the foreground, which timeout keeps in a group of its own
+    wait "$running" || code=$?
+    running=
     [ $code = 0 ] || failed=1
     echo "$name: exit $code after $((SECONDS - begin)) s of $limit" | tee -a "$folder/summary.txt"
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
-from test_scripts import program, run
+from test_scripts import LONG, program, run
 
 CONTENT = '''echo "ran $*"
 case "$*" in *--json*) while [ "$1" != --json ]; do [ "$1" = -m ] && of=${2#*.}; shift; done
@@ -78,3 +81,22 @@ def test_without_time_nothing_runs(clone: Path) -> None:
     code, parts = session(clone, BUDGET="0")
     assert code == 1
     assert set(parts.values()) == {"no time left"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_session_ends_its_part_and_starts_no_other(clone: Path, number: signal.Signals) -> None:
+    pipe = clone / "pipe"
+    os.mkfifo(pipe)
+    program(clone / ".venv/bin/python", f"exec 9> {pipe}; echo begun >&9; {LONG}")
+    (clone.parent / "bin/timeout").unlink()
+    with subprocess.Popen(
+        ["bash", clone / "scripts/gpu_session.sh"], start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # noqa: PLW1509 - no threads here
+    ) as script, pipe.open() as part:
+        assert part.readline() == "begun\n"
+        os.killpg(script.pid, number)
+        assert script.wait() == 128 + number
+        assert part.read() == ""  # when the part has ended
+    output = (clone / "results/gpu_session/output.txt").read_text()
+    assert "ended" not in output
+    assert output.count("## ") == 1
