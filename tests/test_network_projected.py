@@ -105,6 +105,17 @@ def test_the_default_features_are_bundled_and_give_scores_at_four_scales() -> No
     assert [scores.shape for scores in network(images(64, 96).float())] == [(2, 1, 1, 3)] * 4
 
 
+@pytest.mark.parametrize("options", [
+    {"layers": LAYERS[:3], "weights": "bundled"},
+    {"feature_net": "torchvision/resnet18", "layers": ("layer1", "layer2")},
+])
+def test_mixed_features_have_one_scale_whatever_the_network_gives(options: dict[str, object]) -> None:
+    network = build(**options, ndf=64)
+    shown = F.interpolate(images(8, 8).float(), (32, 32), mode="bicubic")
+    for mix, features in zip(network.mix_channels, network.features(shown), strict=True):
+        assert 1 < mix(features).square().mean().sqrt() < 2
+
+
 def test_a_user_is_warned_of_scores_in_the_same_features(tmp_path: Path) -> None:
     flags = "--netD projected --D_layers relu1_2"
     (note,) = discriminator_notes(train_options(tmp_path, flags))

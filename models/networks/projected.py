@@ -1,9 +1,9 @@
 """Projected discriminator (Sauer, Chitta, Mueller, Geiger: "Projected GANs Converge Faster", NeurIPS 2021, 2111.01007).
 
 Images are judged by their features in a frozen network, after fixed random mixing: 1x1 convolutions mix the channels of
-each layer, and further ones, from the deepest layer upwards, mix a layer with the enlarged deeper one. So a
-discriminator on top of it cannot rely on the few features that tell real from generated images at once. Each layer has
-a small discriminator of its own, a head.
+each layer, divided by their scale. Further ones, from the deepest layer upwards, mix a layer with the enlarged deeper
+one. So a discriminator on top of it cannot rely on the few features that tell real from generated images at once. Each
+layer has a small discriminator of its own, a head.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -69,11 +70,23 @@ class ProjectedDiscriminator(nn.Module):
             nn.Conv2d(below, width, 1) for width, below in pairwise(widths))
         for convolution in (*self.mix_channels, *self.mix_scales):
             nn.init.kaiming_normal_(convolution.weight)
+        for mix, scale in zip(self.mix_channels, self._scales(size), strict=True):
+            mix.weight.data /= scale
         for mixing in (self.mix_channels, self.mix_scales):
             frozen(mixing, saved=True)
         self.heads = nn.ModuleList(
             head(width, round(side / sides[-1]).bit_length(), 8 * ndf, norm)  # one more than down to the last map
             for width, side in zip(widths, sides, strict=True))
+
+    @torch.no_grad()
+    def _scales(self, size: int) -> list[float]:
+        """Return the root mean square of each layer's features of blurred noise.
+
+        VGG16's are between 3 and 6. Unless divided by that, they make scores large, and D soon wins over the generator.
+        """
+        noise = 2 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) - 1
+        blurred = F.interpolate(noise, (size, size), mode="bilinear")
+        return [features.square().mean().sqrt().item() for features in self.features(blurred)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         require_sides(images, least=self.least_size, network="the projected discriminator")
