@@ -12,9 +12,9 @@ import multiprocessing
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import chain, count, islice, product
-from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
@@ -86,18 +86,12 @@ def write_files(root: Path, number_of_files: int) -> None:
 
 def in_new_process(root: Path, images: int, threads: int) -> Row:
     """Measure in a process of its own, whose memory holds nothing else."""
-    context = multiprocessing.get_context("spawn")
-    result, sender = context.Pipe(duplex=False)
-    process = context.Process(target=measure, args=(root, images, threads, sender))
-    process.start()
-    sender.close()
-    row: Row = result.recv()
-    process.join()
-    return row
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(measure, root, images, threads).result()
 
 
-def measure(root: Path, images: int, threads: int, sender: Connection) -> None:
-    """Time the start of a training, and measure the memory of a worker process after some images; send the row."""
+def measure(root: Path, images: int, threads: int) -> Row:
+    """Time the start of a training, and measure the memory of a worker process after some images."""
     torch.set_num_threads(threads)
     now = time.process_time
     before, start = private_bytes("self"), now()
@@ -114,10 +108,10 @@ def measure(root: Path, images: int, threads: int, sender: Connection) -> None:
     for _ in islice(in_worker.epoch(0), images):
         pass
     (worker,) = (process for process in multiprocessing.active_children() if process not in others)
-    sender.send({
+    return {
         "data set": root.name, "listing s": listed - start, "listing MB": listing / 1e6,
         "fingerprint s": known - listed, "first batch s": first - known,
-        "worker MB": private_bytes(str(worker.pid)) / 1e6})
+        "worker MB": private_bytes(str(worker.pid)) / 1e6}
 
 
 def open_images(root: Path) -> ImageDataset:

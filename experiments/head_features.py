@@ -35,12 +35,17 @@ def recolour(image: Tensor, generator: torch.Generator) -> Tensor:
     return torch.tanh(values * contrast + 0.3 * torch.randn(3, 1, 1, generator=generator))
 
 
+def jittered(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Jitter the colours of an image [3, H, W] in [-1, 1], as in training."""
+    return 2 * jitter((image[None] + 1) / 2, *merge([plan_jitter(generator)]))[0] - 1
+
+
 class Features:
     """Features of the images of ``datasets/atlas2satellite``, [N, C, h, w] in half precision, computed when needed."""
 
-    def __init__(self, root: Path, limit: int | None, layer: str = "relu3_1") -> None:
+    def __init__(self, root: Path, limit: int | None) -> None:
         self.root, self.limit = root, limit
-        self.network = VGG16Features((layer,)).eval()
+        self.network = VGG16Features(("relu3_1",)).eval()
 
     @torch.no_grad()
     def of(self, images: Sequence[Tensor]) -> Tensor:
@@ -65,9 +70,7 @@ class Features:
     def jitter(self) -> tuple[Tensor, ...]:
         """Return sheets, and copies of them in jittered colours, as in training."""
         generator, sheets = torch.Generator().manual_seed(0), self.images("trainA")
-        copies = [self.of([2 * jitter((sheet[None] + 1) / 2, *merge([plan_jitter(generator)]))[0] - 1
-                           for sheet in sheets]) for _ in range(COPIES)]
-        return self.of(sheets), *copies
+        return self.of(sheets), *(self.of([jittered(sheet, generator) for sheet in sheets]) for _ in range(COPIES))
 
     @cached_property
     def recoloured(self) -> tuple[Tensor, ...]:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from data.jitter import jitter, merge, plan_jitter
 from evaluation.pairing import partners
 from models.networks import initialize
 from models.networks.vgg import VGG16Features
@@ -27,12 +26,14 @@ from util.images import load_normalized
 from util.state_dicts import save_file, state_path
 from util.words import counted
 
+from .head_features import jittered
+
 LAYERS = ("relu3_1", "relu4_1")
 
 
 def train_heads(
     sources: Sequence[Path], aligned: Sequence[Path], *, positive: str, updates: int, temperature: float = 0.07,
-    normalize: bool = False, lr: float = 8e-4, seed: int = 0,
+    normalize: bool = False,
 ) -> SpatialCorrelativeLoss:
     """Train heads with Adam on the contrastive loss, an image in each step.
 
@@ -41,17 +42,17 @@ def train_heads(
         positive: ``true``: a source and its aligned image are positives; ``jitter``: a source and its jittered copy.
             Another pair's aligned image, turned upside down, gives the negatives, as in training.
     """
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     network = VGG16Features(LAYERS)
     loss = SpatialCorrelativeLoss(head_channels=network.channels, temperature=temperature, normalize=normalize)
     initialize(loss, "normal", 0.02)
-    optimizer = torch.optim.Adam(loss.parameters(), lr=lr, betas=(0.5, 0.999))
+    optimizer = torch.optim.Adam(loss.parameters(), lr=8e-4, betas=(0.5, 0.999))
     for _ in range(updates):
         chosen, other = torch.randperm(len(sources), generator=generator)[:2].tolist()
         source, own, foreign = (load_normalized(path, 3) for path in (sources[chosen], aligned[chosen], aligned[other]))
         if positive == "jitter":
-            own = 2 * jitter((source[None] + 1) / 2, *merge([plan_jitter(generator)]))[0] - 1
+            own = jittered(source, generator)
         with torch.no_grad():
             seen = [network(image[None]) for image in (source, own)]
             seen.append(network(negative(foreign[None], like=source[None])))

@@ -7,11 +7,10 @@ from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
-from PIL import Image
-
 from datasets.building import picture, save_png, whole_folder, work_through
 from evaluation.pairing import partners
 from util.image_folders import find_images
+from util.images import image_size
 
 FOLDERS = ("trainA", "trainB", "testA", "testB")
 
@@ -19,7 +18,7 @@ FOLDERS = ("trainA", "trainB", "testA", "testB")
 def scaled(dataroot: Path, size: int, place: Path) -> Path:
     """Return the data set with images of ``size`` pixels: itself, or a copy, which is made once in ``place``."""
     found = {folder: find_images(dataroot / folder, "--dataroot") for folder in FOLDERS}
-    if all(sides(path) == (size, size) for paths in found.values() for path in paths):
+    if all(image_size(path) == (size, size) for paths in found.values() for path in paths):
         return dataroot
     files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for paths in found.values() for path in paths]
     copy = place / f"{dataroot.resolve().name}-{size}-{zlib.crc32(repr(files).encode()):08x}"  # others have another
@@ -37,12 +36,6 @@ def scaled(dataroot: Path, size: int, place: Path) -> Path:
 def save_scaled(folder: Path, size: int, path: Path) -> None:
     """Write a square copy of an image, ``size`` pixels wide, into a folder."""
     save_png(picture(path, (size, size)), folder / f"{path.stem}.png")
-
-
-def sides(path: Path) -> tuple[int, int]:
-    """Return width and height, without decoding the image."""
-    with Image.open(path) as image:
-        return image.size
 
 
 def true_pairs(dataroot: Path, place: Path) -> Path:

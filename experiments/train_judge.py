@@ -23,11 +23,10 @@ from util.images import image_size, load_normalized
 from util.terminal import with_progress
 
 BATCH = 8
+HIGHEST_RATE = 3e-3
 
 
-def train_judge(
-    images: Tensor, labels: Tensor, *, epochs: int, seed: int = 0, lr: float = 3e-3
-) -> SegmentationUNet:
+def train_judge(images: Tensor, labels: Tensor, *, epochs: int, seed: int) -> SegmentationUNet:
     """Minimise the cross-entropy by AdamW with one cycle of the learning rate.
 
     Classes are weighted by the inverse square root of their pixels. Images are turned, flipped and changed a little in
@@ -38,7 +37,6 @@ def train_judge(
         labels: [N, S, S], indices of `NAMES`.
         epochs: passes over the images, in batches of `BATCH`.
         seed: of the weights and of all random choices. On a CPU with one thread it fixes the result.
-        lr: highest learning rate.
     """
     pixels = torch.bincount(labels.flatten(), minlength=len(NAMES)).clamp(min=1).float()
     weights = pixels.rsqrt() / (pixels.rsqrt() * pixels).sum() * pixels.sum()
@@ -46,8 +44,8 @@ def train_judge(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = SegmentationUNet(len(NAMES))
-        optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=0.01)
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=HIGHEST_RATE, weight_decay=0.01)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, HIGHEST_RATE, total_steps=steps + 1)
         for _ in with_progress(range(steps), "steps"):
             chosen = torch.randint(len(images), (BATCH,)).tolist()
             seen, truth = zip(*(_augmented(images[index], labels[index]) for index in chosen), strict=True)

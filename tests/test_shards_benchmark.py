@@ -10,20 +10,9 @@ import pytest
 from benchmarks import shards
 
 
-class Sender:
-    """Keeps what a process would send."""
-
-    def send(self, row: object) -> None:
-        self.row = row
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="memory of a process is read from /proc")
 def test_folders_and_tar_files_are_measured(tmp_path, capsys, monkeypatch):
-    def here(root, images, threads):
-        shards.measure(root, images, threads, sender := Sender())
-        return sender.row
-
-    monkeypatch.setattr(shards, "in_new_process", here)
+    monkeypatch.setattr(shards, "in_new_process", shards.measure)
     flags = ["--files", "4", "--images", "3", "--rounds", "1", "--threads", "1"]
     shards.main([*flags, "--json", str(tmp_path / "shards.json")])
     assert "Packed in " in capsys.readouterr().out
