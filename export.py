@@ -31,12 +31,8 @@ AS_EXPORTED = {"eval": True, "tile": 0, "amp": "no", "compile": False, "channels
 """Flags of test.py that an export does not follow."""
 
 
-class NoImages(FlagOwner):
-    """No data set, whatever --dataset_mode says."""
-
-
 def main() -> None:
-    export(parse(EXPORT, MODELS, dict.fromkeys(DATASETS, NoImages)))
+    export(parse(EXPORT, MODELS, dict.fromkeys(DATASETS, FlagOwner)))  # without flags of images
 
 
 def export(options: Options) -> None:

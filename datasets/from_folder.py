@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datas
 from datasets.building import SplitFlags, picture, save_png, split, whole_folder, work_through
 from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
-from util.image_files import BadImage, open_file, reading
+from util.image_files import BadImage, read_bytes, reading
 from util.image_folders import find_images
 from util.words import counted
 
@@ -86,8 +86,8 @@ def link_or_copy(image: Path, place: Path) -> None:
     try:
         os.link(image.resolve(), place)
     except OSError:
-        with reading(image), open_file(image) as file:
-            data = file.read()
+        with reading(image):
+            data = read_bytes(image)
         place.write_bytes(data)
 
 

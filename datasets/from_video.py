@@ -108,8 +108,12 @@ def decode(command: Sequence[str], video: Path) -> Iterator[Image.Image]:
             process.wait()
         if process.returncode:
             said.seek(0)
-            reason = said.read().decode(errors="replace").strip().splitlines() or ["it gives no reason"]
-            raise UserError(f"{video}: ffmpeg cannot read this video ({reason[-1]})")
+            raise UserError(f"{video}: ffmpeg cannot read this video ({reason(said.read())})")
+
+
+def reason(said: bytes) -> str:
+    """Return the last line that ffmpeg has said."""
+    return (said.decode(errors="replace").strip().splitlines() or ["it gives no reason"])[-1]
 
 
 def read_ppm(stream: IO[bytes]) -> NDArray[np.uint8] | None:

@@ -21,7 +21,7 @@ from data.check import folders_of
 from datasets.building import whole_folder
 from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
-from util.image_files import file_size, open_file
+from util.image_files import file_size, read_bytes
 from util.image_folders import is_image, list_images
 from util.shards import Entry, save_index, tars_of
 from util.words import counted
@@ -67,8 +67,7 @@ def pack(folder: Path, packed: Path, most: int) -> None:
     for number, paths in enumerate(parts(listing.images, most)):
         with tarfile.open(packed.with_name(f"{packed.name}-{number:05}.tar"), "w", format=tarfile.GNU_FORMAT) as tar:
             for path in paths:
-                with open_file(path) as file:
-                    data = file.read()
+                data = read_bytes(path)
                 header = tarfile.TarInfo(path.relative_to(folder).as_posix())
                 header.size = len(data)
                 tar.addfile(header, BytesIO(data))

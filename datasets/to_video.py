@@ -24,7 +24,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/to_video.py` sees the clone
 
 from datasets.building import picture
-from datasets.from_video import find_ffmpeg
+from datasets.from_video import find_ffmpeg, reason
 from options import REQUIRED, flag, parse_flags
 from util.errors import UserError, run_program
 from util.image_folders import find_images
@@ -100,12 +100,11 @@ def probe(ffmpeg: str, video: Path, typed: float | None = None) -> Source:
         UserError: ffmpeg cannot read it, or finds no rate.
     """
     command = [ffmpeg, "-nostdin", "-hide_banner", "-protocol_whitelist", "file,pipe", "-i", f"file:{video}"]
-    said = subprocess.run(command, capture_output=True, check=False).stderr.decode(errors="replace")
-    streams = re.findall(r"^ *Stream #.*$", said, re.MULTILINE)
+    said = subprocess.run(command, capture_output=True, check=False).stderr
+    streams = re.findall(r"^ *Stream #.*$", said.decode(errors="replace"), re.MULTILINE)
     pictures = [stream for stream in streams if "Video:" in stream]
     if not pictures:
-        reason = said.strip().splitlines() or ["it gives no reason"]
-        raise UserError(f"{video}: ffmpeg cannot read this video ({reason[-1]})")
+        raise UserError(f"{video}: ffmpeg cannot read this video ({reason(said)})")
     rate = re.search(r"([\d.]+) fps", pictures[0]) or re.search(r"([\d.]+) tbr", pictures[0])
     if typed is not None:
         exact = Fraction(typed).limit_denominator(1001)
@@ -154,8 +153,7 @@ def encode(ffmpeg: str, paths: Sequence[Path], rate: Fraction, sound: Sequence[s
             raise
         if process.wait():
             said.seek(0)
-            reason = said.read().decode(errors="replace").strip().splitlines() or ["it gives no reason"]
-            raise UserError(f"--out: ffmpeg cannot write this kind of video ({reason[-1]})")
+            raise UserError(f"--out: ffmpeg cannot write this kind of video ({reason(said.read())})")
 
 
 def raw_frames(paths: Sequence[Path], size: tuple[int, int]) -> Iterator[bytes]:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from metrics.paired import WINDOW, colour_error, ssim
 from metrics.scores import SCORES
+from util.shown import scaled_down
 
 from .generator_scores import as_saved
 from .structure_measures import StructureMeasures
@@ -50,7 +50,7 @@ class ImageScorer:
         found = {}
         source = as_saved(images["real_A"], self._bands)
         if self._structure and source.shape == output.shape:
-            small, small_output = (_at_most(image) for image in (source, output))
+            small, small_output = (scaled_down(image[None], SIDE, "bilinear")[0] for image in (source, output))
             if min(small.shape[1:]) >= LEAST:
                 features = (self._structure.features(image) for image in (small, small_output))
                 (error,) = self._structure.errors(*features).values()
@@ -66,12 +66,3 @@ class ImageScorer:
 def score_lines(scores: Mapping[str, float]) -> list[str]:
     """Format scores for the text below a picture: ``structure error 0.1234``."""
     return [f"{SCORES[name].title} {scores[name]:.4g}" for name in IMAGE_SCORES if name in scores]
-
-
-def _at_most(image: Tensor) -> Tensor:
-    """Scale [3, H, W] down so that no side is longer than `SIDE`."""
-    height, width = image.shape[1:]
-    if (longest := max(height, width)) <= SIDE:
-        return image
-    size = [max(round(side * SIDE / longest), 1) for side in (height, width)]
-    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]

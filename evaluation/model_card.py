@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import torch.nn.functional as F
 from PIL import Image
 
 from inference import Translator
 from util.image_folders import is_image
 from util.picture_files import to_uint8
-from util.shown import picture
+from util.shown import picture, scaled_down
 from util.starts import read_starts
 
 from .checkpoint_scores import HEADINGS
@@ -125,10 +124,7 @@ def save_pictures(translator: Translator, files: Sequence[Path], path: Path) -> 
     """
     rows = []
     for file in files:
-        image = translator.read(file)
-        if (factor := LARGEST_SIDE / max(image.shape[1:])) < 1:
-            size = [max(round(side * factor), 1) for side in image.shape[1:]]
-            image = F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(-1, 1)
+        image = scaled_down(translator.read(file)[None], LARGEST_SIDE)[0].clamp(-1, 1)
         styles = range(1, min(translator.styles, MOST_STYLES) + 1)
         pictures = [Image.fromarray(to_uint8(picture(of, translator.bands)))
                     for of in (image, *(translator(image, style=number) for number in styles))]

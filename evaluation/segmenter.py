@@ -67,24 +67,8 @@ def named_network(network: str, weights: Path | None, classes: int) -> nn.Module
     return _torchvision(network, weights, classes) if network.startswith("torchvision/") else _exported(network)
 
 
-class _Normalized(nn.Module):
-    """A network for images normalised as ImageNet's."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1))
-
-    def forward(self, images: Tensor) -> Any:
-        return self.network((images - self.mean) / self.std)
-
-
 def _torchvision(network: str, weights: Path | None, classes: int) -> nn.Module:
-    from torchvision import models  # noqa: PLC0415 - only if asked for
+    from torchvision import models, transforms  # noqa: PLC0415 - only if asked for
 
     name = network.partition("/")[2]
     known = models.list_models(module=models.segmentation)
@@ -97,7 +81,7 @@ def _torchvision(network: str, weights: Path | None, classes: int) -> nn.Module:
     auxiliary = {"aux_loss": True} if any(key.startswith("aux_classifier.") for key in state) else {}
     module = models.get_model(name, weights=None, weights_backbone=None, num_classes=classes, **auxiliary)
     load_into(module, state, weights)
-    return _Normalized(module).eval()
+    return nn.Sequential(transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD), module).eval()
 
 
 def _exported(network: str) -> nn.Module:

@@ -21,9 +21,8 @@ from doc_pages import PAGES, Page, commands
 
 import evaluate
 from data import DATASETS
-from export import NoImages
 from models import MODELS
-from options import EXPORT, TEST, TRAIN, parse, parser
+from options import EXPORT, TEST, TRAIN, FlagOwner, parse, parser
 from util.errors import UserError
 
 SOME_IMAGES = ROOT / "datasets" / "lineart2color"
@@ -112,7 +111,7 @@ def understand(file: str, arguments: list[str]) -> None:
     if file in PROGRAMS:
         parse(PROGRAMS[file], MODELS, DATASETS, with_images(arguments))
     elif file == "export.py":
-        parse(EXPORT, MODELS, dict.fromkeys(DATASETS, NoImages), arguments)
+        parse(EXPORT, MODELS, dict.fromkeys(DATASETS, FlagOwner), arguments)
     elif file == "evaluate.py":
         evaluate.parse(arguments)
     elif script := re.fullmatch(r"scripts/(train|test)_\w+\.sh", file):

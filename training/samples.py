@@ -1,11 +1,11 @@
 """Fixed samples of a training: the same images, translated at each report, so that reports can be compared."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from data import DATASETS, ImageDataset, SampleKey, collate, finish
@@ -18,7 +18,7 @@ from options import DataFlags, DisplayFlags, EvalFlags, Options, SpeedFlags
 from util.errors import UserError
 from util.loggers import Sink
 from util.loggers.sink import SAMPLES, reason
-from util.shown import picture
+from util.shown import picture, scaled_down
 
 from .evaluation import undisturbed
 
@@ -55,20 +55,19 @@ class FixedSamples:
             test, dataset = sample_set(options, averaged=bool(model.decays))
             self._translator = Translator(test, device)
             names = Names(dataset.root)
-            longest = options[DataFlags].load_size if options[DataFlags].preprocess == "zoom_and_patch" else None
+            longest = options[DataFlags].load_size if options[DataFlags].preprocess == "zoom_and_patch" else math.inf
             for item in spread(options[DisplayFlags].sample_images, len(dataset)):
                 try:
                     self._add(finish(collate([dataset[SampleKey(item, 0)]])), names, longest)
                 except UserError as error:
                     warn(f"--sample_images: {error}; the samples go on without this image")
 
-    def _add(self, batch: dict[str, Any], names: Names, longest: int | None) -> None:
+    def _add(self, batch: dict[str, Any], names: Names, longest: float) -> None:
         self.samples[names.of(batch["A_paths"][0])] = {
-            label: scaled_down(batch[name], longest)[0] for name, label in (("A", "input"), ("B", "truth"))
+            label: scaled_down(batch[name], longest)[0].clamp(-1, 1) for name, label in (("A", "input"), ("B", "truth"))
             if name in batch}
         if self.masks is not None:
-            mask = scaled_down(batch["A_mask"].float(), longest)[0] > 0.5
-            self.masks.append(mask)
+            self.masks.append(scaled_down(batch["A_mask"].float(), longest)[0] > 0.5)
 
     def draw(self) -> dict[str, Tensor]:
         """Translate the samples with the present weights.
@@ -131,12 +130,3 @@ def sample_set(options: Options, *, averaged: bool) -> tuple[Options, ImageDatas
         return opened(root, scores.eval_phase, mode_for_test(trained, root, scores.eval_phase, "auto"))
     except UserError:
         return opened(Path(data.dataroot), data.phase, data.dataset_mode)
-
-
-def scaled_down(images: Tensor, longest: int | None) -> Tensor:
-    """Scale [B, C, H, W] in [-1, 1] down so that no side is longer than ``longest``; None: keep the size."""
-    height, width = images.shape[2:]
-    if longest is None or max(height, width) <= longest:
-        return images
-    size = [max(round(side * longest / max(height, width)), 1) for side in (height, width)]
-    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(-1, 1)

@@ -91,6 +91,12 @@ def open_file(path: Path) -> BinaryIO:
     return source.open("rb") if isinstance(source, Path) else source
 
 
+def read_bytes(path: Path) -> bytes:
+    """Read the bytes of a file; errors are those of `open_file`."""
+    with open_file(path) as file:
+        return file.read()
+
+
 def sha256_of_image(path: Path) -> str:
     """Compute the SHA-256 of a file, which a tar file may hold, hexadecimal.
 

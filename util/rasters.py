@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
 from util.array_files import read_array
-from util.image_files import ARRAYS, BadImage, open_file, open_tiff, opened, reading, refuse_bomb
+from util.image_files import ARRAYS, BadImage, open_file, open_tiff, opened, read_bytes, reading, refuse_bomb
 from util.image_folders import split_page
 from util.value_ranges import Range, full_range
 from util.words import counted
@@ -171,7 +171,7 @@ def _deep_netpbm(path: Path, image: ImageFile) -> Raster | None:
     if most <= 255:
         return None
     channels = 1 if image.mode == "I" else 3
-    count, data = image.width * image.height * channels, _bytes_of(path)[offset:]
+    count, data = image.width * image.height * channels, read_bytes(path)[offset:]
     if codec == "ppm_plain":
         numbers = np.array([word for line in data.splitlines() for word in line.partition(b"#")[0].split()][:count],
                            dtype=np.uint16)
@@ -179,11 +179,6 @@ def _deep_netpbm(path: Path, image: ImageFile) -> Raster | None:
         numbers = np.frombuffer(data, ">u2", count).astype(np.uint16)
     values = numbers.reshape(image.height, image.width, channels)
     return Raster(values, "uint16 netpbm", (0, most), colour=channels == 3)
-
-
-def _bytes_of(path: Path) -> bytes:
-    with open_file(path) as file:
-        return file.read()
 
 
 def _jpeg2000_bits(path: Path) -> int:
@@ -200,7 +195,7 @@ def _deep_jpeg2000(path: Path, bits: int) -> Raster:
     except ImportError:
         raise BadImage(f"{path} is JPEG 2000 of {bits} bits, which needs the package imagecodecs; install it or "
                        "convert the file to TIFF") from None
-    values = as_planes(np.asarray(jpeg2k_decode(_bytes_of(path))))
+    values = as_planes(np.asarray(jpeg2k_decode(read_bytes(path))))
     unsigned = values.dtype.kind == "u"
     return Raster(values, f"{values.dtype} JPEG 2000", (0, 2**bits - 1) if unsigned else None,
                   colour=values.shape[-1] == 3)

@@ -1,8 +1,9 @@
-"""Pictures of images with any number of channels: for people, VGG16 and scores."""
+"""Pictures of images of any size and number of channels: for people, VGG16 and scores."""
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -33,3 +34,17 @@ def bands_note(name: str, channels: int, bands: Sequence[int]) -> list[str]:
     numbers = ", ".join(map(str, shown_bands(channels, bands)))
     return [f"pictures of {name} show {'channel' if numbers.isdecimal() else 'channels'} {numbers} of {channels} "
             "(--rgb_bands chooses others)"]
+
+
+def size_within(size: tuple[int, int], longest: float) -> tuple[int, int]:
+    """Return (height, width) scaled down so that no side is longer than ``longest``; a smaller size as it is."""
+    if (side := max(size)) <= longest:
+        return size
+    height, width = (max(round(of * longest / side), 1) for of in size)
+    return height, width
+
+
+def scaled_down(images: Tensor, longest: float, mode: str = "bicubic") -> Tensor:
+    """Scale [B, C, H, W] to its `size_within` ``longest``; bicubic values may then lie outside [-1, 1]."""
+    size = size_within((images.shape[2], images.shape[3]), longest)
+    return images if size == images.shape[2:] else F.interpolate(images, size, mode=mode, antialias=True)

@@ -4,15 +4,14 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-import torch.nn.functional as F
-
 from data.sampler import spread
 from evaluation.reading import AS_STORED, PictureReader
 from util.errors import UserError
-from util.image_files import open_file, reading
+from util.image_files import read_bytes, reading
 from util.image_folders import find_images
 from util.picture_files import save_image
 from util.shards import is_folder
+from util.shown import scaled_down
 from util.state_dicts import AVERAGE
 
 from .checkpoints import Checkpoint
@@ -62,9 +61,7 @@ def thumbnails(files: list[Path], folder: Path, read: PictureReader = AS_STORED)
             image = read(file)
         except UserError:
             continue
-        scale = min(SIDE / max(image.shape[1:]), 1)
-        size = [max(round(side * scale), 1) for side in image.shape[1:]]
-        save_image(F.interpolate(image[None], size, mode="bilinear", antialias=True)[0], thumbnail)
+        save_image(scaled_down(image[None], SIDE, "bilinear")[0], thumbnail)
         made.append((thumbnail, file))
     return made
 
@@ -76,8 +73,8 @@ def copied(file: Path, folder: Path) -> Path:
         UserError: the file is gone, or cannot be read.
     """
     target = folder / uuid.uuid4().hex / file.name
-    with reading(file), open_file(file) as opened:
-        data = opened.read()
+    with reading(file):
+        data = read_bytes(file)
     target.parent.mkdir()
     target.write_bytes(data)
     return target

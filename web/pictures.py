@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from inference import Translator
 from util.errors import UserError
 from util.images import image_size, load_normalized
 from util.picture_files import save_image
-from util.shown import picture
+from util.shown import picture, scaled_down, size_within
 
 from .checkpoints import Checkpoint, load_generator
 from .jobs import LONG, Check, Jobs, interruptible
@@ -23,8 +22,6 @@ from .similarity import draw, ringed, similarity
 
 VIEW = 320  # side of an enlarged picture on the page, in pixels, at most
 LARGE = 2**21  # pixels of an image that may need --tile
-Size = tuple[int, int]
-"""Height and width in pixels."""
 
 
 class Shown(NamedTuple):
@@ -150,29 +147,18 @@ def read_image(path: Path, read: Callable[[Path], Tensor], side: int) -> Tensor:
     """
     with named_without_folder(path):
         image = read(path)
-    height, width = image.shape[1:]
-    if (size := scaled((height, width), side)) == (height, width):
-        return image
-    return F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(-1, 1)
+    return scaled_down(image[None], side)[0].clamp(-1, 1)
 
 
-def size_of_upload(path: Path, side: int) -> tuple[Size, Size]:
-    """Read the size of an uploaded image from its header; return it, and its size scaled down to ``side``.
+def size_of_upload(path: Path, side: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Read the (height, width) of an uploaded image from its header; return it, and the same scaled down to ``side``.
 
     Raises:
         UserError: the file is no image; the message does not name the folder.
     """
     with named_without_folder(path):
         size = image_size(path)
-    return size, scaled(size, side)
-
-
-def scaled(size: Size, side: int) -> Size:
-    """Return a size scaled down so that no side is longer than ``side``."""
-    height, width = size
-    if (longest := max(height, width)) <= side:
-        return size
-    return max(round(height * side / longest), 1), max(round(width * side / longest), 1)
+    return size, size_within(size, side)
 
 
 @contextmanager
