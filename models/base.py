@@ -20,7 +20,7 @@ from .losses.gan import Prediction, gan_loss, gradient_penalty, r1_penalty
 from .networks import MinibatchDeviation
 from .networks.recognition import recognize_generator
 from .objective import Minimize, Objective, total
-from .structure import Structure
+from .structure import Pair, PairFeatures, Structure
 from .structure_flags import CHOICES
 from .translation import translate_any_size
 
@@ -51,7 +51,7 @@ class Model(FlagOwner, ABC):
         shown: names of the images that `visuals` returns, in order.
         structures: structure losses, see `add_structure`.
         drawings: functions that draw more pictures of images, by name.
-        translator: name of the network that test.py translates with.
+        translator: name of the network that translates.
         shared: names of the networks that a hub folder gets beside it.
         augmentation: policies of `diff_augment` for the images that discriminators see.
         bands: ``--rgb_bands``.
@@ -151,9 +151,9 @@ class Model(FlagOwner, ABC):
         """
         return None
 
-    @abstractmethod
     def translate(self, images: Tensor) -> Tensor:
         """Translate [B, C, H, W] in [-1, 1] to the other domain, at the same height and width."""
+        return translate_any_size(self.networks[self.translator], images)
 
     def translators(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
         """Return functions like `translate`, one for each result of test.py, by the result's name."""
@@ -251,6 +251,22 @@ class Model(FlagOwner, ABC):
         if self.by_structure:
             self.structure = Structure(options)
             self.add_structure(self.structure)
+
+    def learn_structure(self, minimize: Minimize) -> PairFeatures | None:
+        """Extract the features of A and its translation, and train LSeSim's heads; None without ``--structure``."""
+        if not self.by_structure:
+            return None
+        features = self.structure.features(Pair.of(self.images))
+        if self.structure.learns:
+            minimize("F", lambda: self.structure.contrast([features]))
+        return features
+
+    def structure_term(self, features: PairFeatures | None) -> dict[str, Tensor]:
+        """Return the weighted structure distance of A and its translation; no term without ``--structure``."""
+        if features is None:
+            return {}
+        distance = self.structure.distance(self.structure.renewed(features))
+        return {"G_spatial": self.structure.flags.lambda_spatial * distance}
 
     def keep_averages(self, decay: float, *names: str) -> None:
         """Keep an exponential moving average of networks' weights beside them, published as ``NAME_ema``; 0: none.

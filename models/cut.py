@@ -32,8 +32,9 @@ from .image_pool import ImagePool
 from .losses.patch_contrasts import hard_negative_contrast, monce, semantic_relation_loss
 from .losses.patch_nce import PatchNCELoss, mean_over_layers, patch_nce
 from .networks import ResnetGenerator, StyleGAN2Generator, initialize
+from .networks.bridge import BridgeGenerator
 from .objective import Minimize, total
-from .translation import composite, pad_to_fit, translate_any_size
+from .translation import composite, pad_to_fit
 
 PAIRS = (("G_NCE", "real_A", "fake_B"), ("G_NCE_idt", "real_B", "idt_B"))
 """Name of the term, input and translation of each contrastive loss."""
@@ -62,6 +63,10 @@ class ContrastFlags:
     num_patches: int = flag(256, "patches a layer", minimum=1)
     nce_T: float = flag(0.07, "temperature of the contrastive loss", above=0)
 
+    def contrast(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the loss of queries and keys."""
+        return partial(patch_nce, temperature=self.nce_T)
+
 
 @dataclass(frozen=True)
 class PatchFlags(ContrastFlags):
@@ -89,7 +94,26 @@ class PatchFlags(ContrastFlags):
             return partial(monce, temperature=self.nce_T, epsilon=self.monce_eps)
         if self.nce_loss in ("hdce", "src"):
             return partial(hard_negative_contrast, temperature=self.nce_T, gamma=self.hdce_gamma)
-        return partial(patch_nce, temperature=self.nce_T)
+        return super().contrast()
+
+
+def patch_loss(
+    generator: ResnetGenerator | StyleGAN2Generator | BridgeGenerator, flags: ContrastFlags, network: NetworkFlags, *,
+    by_entropy: bool = False,
+) -> PatchNCELoss:
+    """Build the contrastive loss of features of a generator, and draw the initial weights of its heads.
+
+    Raises:
+        UserError: the generator's encoder has no such layer.
+    """
+    last = generator.encoder_depth - 1
+    if flags.nce_layers[-1] > last:
+        raise UserError(f"--nce_layers: there is no layer {flags.nce_layers[-1]} in the encoder of --netG "
+                        f"{network.netG}, whose last residual block is layer {last}; choose layers up to it")
+    loss = PatchNCELoss(generator.channels_of(flags.nce_layers), width=flags.netF_nc, patch_count=flags.num_patches,
+                        contrast=flags.contrast(), by_entropy=by_entropy)
+    initialize(loss, network.init_type, network.init_gain)
+    return loss
 
 
 class ContrastiveModel(Model):
@@ -147,25 +171,16 @@ class ContrastiveModel(Model):
         train, network = options[TrainFlags], options[NetworkFlags]
         self.patch, self.gan_mode = flags, train.gan_mode
         self.pairs = PAIRS if flags.nce_idt and flags.lambda_NCE else PAIRS[:1]
-        self.discriminator = build_discriminator(options)
-        self.networks["D"] = self.discriminator
-        self.pool = ImagePool(train.pool_size)
-        self.memory["pool"] = self.pool
+        self.networks["D"] = build_discriminator(options)
+        self.pool = self.memory["pool"] = ImagePool(train.pool_size)
         groups: list[dict[str, Any]] = [{"params": self.generator.parameters()}]
         if flags.lambda_NCE:
-            last = self.generator.encoder_depth - 1
-            if flags.nce_layers[-1] > last:
-                raise UserError(f"--nce_layers: there is no layer {flags.nce_layers[-1]} in the encoder of --netG "
-                                f"{network.netG}, whose last residual block is layer {last}; choose layers up to it")
-            self.nce = PatchNCELoss(self.generator.channels_of(flags.nce_layers), width=flags.netF_nc,
-                                    patch_count=flags.num_patches, contrast=flags.contrast(),
-                                    by_entropy=flags.query_by == "entropy")
+            self.nce = patch_loss(self.generator, flags, network, by_entropy=flags.query_by == "entropy")
             self.contrast_of: Callable[[list[tuple[Tensor, Tensor]]], Tensor] = partial(
                 mean_over_layers, self.nce.contrast)
-            initialize(self.nce, network.init_type, network.init_gain)
             self.networks["F"] = self.nce
             groups.append({"params": self.nce.parameters()})
-        self.optimizers = {"G": adam(groups, train), "D": adam(self.discriminator.parameters(), train)}
+        self.optimizers = {"G": adam(groups, train), "D": adam(self.networks["D"].parameters(), train)}
         self.keep_averages(train.ema, "G")
 
     def compile_losses(self, **options: Any) -> None:
@@ -174,9 +189,6 @@ class ContrastiveModel(Model):
             self.contrast_of = torch.compile(self.contrast_of, **options)
             for head in self.nce.heads:
                 head.compile(**options)
-
-    def translate(self, images: Tensor) -> Tensor:
-        return translate_any_size(self.generator, images)
 
     def choose(self) -> bool:
         """Draw whether to flip the inputs."""

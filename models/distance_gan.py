@@ -25,9 +25,9 @@ from .building import adam, build_discriminator, build_generator, refuse_one_dom
 from .image_pool import ImagePool
 from .losses.distances import half_distances, pair_distances
 from .objective import Minimize, total
-from .structure import Pair, PairFeatures
+from .structure import PairFeatures
 from .structure_flags import StructureFlags, check_choice, implied_by
-from .translation import composite, translate_any_size
+from .translation import composite
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,14 @@ class DistanceModel(Model):
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
-        self.generator = build_generator(options)
-        self.networks["G"] = self.generator
+        self.networks["G"] = build_generator(options)
         if not training:
             return
         train, self.weights = options[TrainFlags], options[DistanceFlags]
         self.gan_mode = train.gan_mode
         self.networks["D"] = build_discriminator(options)
         self.optimizers = {name: adam(network.parameters(), train) for name, network in self.networks.items()}
-        self.pool = ImagePool(train.pool_size)
-        self.memory["pool"] = self.pool
+        self.pool = self.memory["pool"] = ImagePool(train.pool_size)
         self.distances: Callable[[Tensor], Tensor] = (
             pair_distances if self.weights.distance == "pairs" else half_distances)
         self.scales = {"A": (0.0, 1.0), "B": (0.0, 1.0)}
@@ -106,19 +104,12 @@ class DistanceModel(Model):
             if deviation:  # of a single distance there is none
                 self.scales[name] = found.mean().item(), deviation
 
-    def translate(self, images: Tensor) -> Tensor:
-        return translate_any_size(self.generator, images)
-
     def optimize_parameters(self, minimize: Minimize) -> None:
         """Train F, if there is one, then D, then G, all on the same translations."""
         images = self.images
         real_A = images["real_A"]
         fake_B = images["fake_B"] = composite(self.translate(real_A), real_A, images.get("mask_A"))
-        features: PairFeatures | None = None
-        if self.by_structure:
-            features = self.structure.features(Pair.of(images))
-            if self.structure.learns:
-                minimize("F", lambda: self.structure.contrast([features]))
+        features = self.learn_structure(minimize)
         minimize("D", lambda: self.discriminator_loss(
             "D", images["real_B"], self.pool.query(fake_B), gan_mode=self.gan_mode))
         minimize("G", lambda: total("G", self._terms(features)))
@@ -132,7 +123,4 @@ class DistanceModel(Model):
             wanted = (self.distances(self.images["real_A"]) - mean_A) / deviation_A
             errors = (wanted - (self.distances(fake_B) - mean_B) / deviation_B).abs()
             terms["G_distance"] = self.weights.lambda_distance * errors.sum() / max(len(errors), 1)
-        if features is not None:
-            weight = self.structure.flags.lambda_spatial
-            terms["G_spatial"] = weight * self.structure.distance(self.structure.renewed(features))
-        return terms
+        return terms | self.structure_term(features)

@@ -35,9 +35,9 @@ from .building import (
 )
 from .image_pool import ImagePool
 from .objective import Minimize, total
-from .structure import Pair, PairFeatures
+from .structure import PairFeatures
 from .structure_flags import StructureFlags, check_choice, implied_by
-from .translation import composite, translate_any_size
+from .translation import composite
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ class GeometryModel(Model):
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
-        self.generator = build_generator(options)
-        self.networks["G"] = self.generator
+        self.networks["G"] = build_generator(options)
         if not training:
             return
         train, self.weights = options[TrainFlags], options[GeometryFlags]
@@ -98,9 +97,6 @@ class GeometryModel(Model):
         self.add_chosen_structure(self.weights.structure, options)
         self.keep_averages(train.ema, "G")
 
-    def translate(self, images: Tensor) -> Tensor:
-        return translate_any_size(self.generator, images)
-
     def optimize_parameters(self, minimize: Minimize) -> None:
         """Train F, if there is one, then D and D_gc, then G, all on the same translations."""
         images, geometry = self.images, self.weights.geometry
@@ -109,11 +105,7 @@ class GeometryModel(Model):
         turned_mask = None if mask is None else turn(mask, geometry)
         fake_B = images["fake_B"] = composite(self.translate(real_A), real_A, mask)
         fake_gc_B = images["fake_gc_B"] = composite(self.translate(turned), turned, turned_mask)
-        features: PairFeatures | None = None
-        if self.by_structure:
-            features = self.structure.features(Pair.of(images))
-            if self.structure.learns:
-                minimize("F", lambda: self.structure.contrast([features]))
+        features = self.learn_structure(minimize)
         minimize("D", lambda: self.discriminator_loss(
             "D", real_B, self.pools["pool"].query(fake_B), gan_mode=self.gan_mode))
         minimize("D_gc", lambda: self.discriminator_loss(
@@ -127,9 +119,7 @@ class GeometryModel(Model):
                  "G_GAN_gc": self.adversarial("D_gc", fake_gc_B, gan_mode=self.gan_mode)}
         if weight := flags.lambda_AB * flags.lambda_gc:
             terms["G_gc"] = weight * F.l1_loss(fake_B, turn_back(fake_gc_B, flags.geometry))
-        if features is not None:
-            weight = self.structure.flags.lambda_spatial
-            terms["G_spatial"] = weight * self.structure.distance(self.structure.renewed(features))
+        terms |= self.structure_term(features)
         if weight := flags.lambda_AB * flags.lambda_identity:
             real_B = self.images["real_B"]
             turned = turn(real_B, flags.geometry)

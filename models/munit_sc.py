@@ -68,12 +68,10 @@ class MultiModalModel(StyledModel):
         train = options[TrainFlags]
         initialize_munit(self.generator, self.encoder, options)
         self.weights, self.gan_mode = options[StyleFlags], train.gan_mode
-        self.discriminator = build_discriminator(options)
-        self.networks["D"] = self.discriminator
-        self.pool = ImagePool(train.pool_size)
-        self.memory["pool"] = self.pool
+        self.networks["D"] = build_discriminator(options)
+        self.pool = self.memory["pool"] = ImagePool(train.pool_size)
         learners = [*self.generator.parameters(), *self.encoder.parameters()]
-        self.optimizers = {"G": adam(learners, train), "D": adam(self.discriminator.parameters(), train)}
+        self.optimizers = {"G": adam(learners, train), "D": adam(self.networks["D"].parameters(), train)}
         self.structure = Structure(options)
         self.add_structure(self.structure)
         self.keep_averages(train.ema, "G", "E")

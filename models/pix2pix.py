@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from options import DataFlags, Options, TrainFlags, flag
 from util.errors import UserError
@@ -20,7 +19,6 @@ from util.errors import UserError
 from .base import Model
 from .building import adam, build_discriminator, build_generator, refuse_pool_and_penalty, refuse_way_back
 from .objective import Minimize, total
-from .translation import translate_any_size
 
 
 @dataclass(frozen=True)
@@ -55,20 +53,15 @@ class PairedModel(Model):
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
-        self.generator = build_generator(options)
-        self.networks["G"] = self.generator
+        self.networks["G"] = build_generator(options)
         if not training:
             return
         data, train = options[DataFlags], options[TrainFlags]
         self.lambda_L1, self.gan_mode = options[PairFlags].lambda_L1, train.gan_mode
         self.judged_channels = data.input_nc, data.output_nc
-        self.discriminator = build_discriminator(options, input_nc=sum(self.judged_channels))
-        self.networks["D"] = self.discriminator
+        self.networks["D"] = build_discriminator(options, input_nc=sum(self.judged_channels))
         self.optimizers = {name: adam(network.parameters(), train) for name, network in self.networks.items()}
         self.keep_averages(train.ema, "G")
-
-    def translate(self, images: Tensor) -> Tensor:
-        return translate_any_size(self.generator, images)
 
     def optimize_parameters(self, minimize: Minimize) -> None:
         """Train D, then G, on the same translations."""

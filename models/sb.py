@@ -32,13 +32,12 @@ from util.errors import UserError
 
 from .base import Model
 from .building import adam, refuse_one_domain, refuse_pool_and_penalty, refuse_way_back
-from .cut import ContrastFlags
+from .cut import PAIRS, ContrastFlags, patch_loss
 from .image_pool import PreviousImages
-from .losses.patch_nce import PatchNCELoss
 from .networks import initialize
 from .networks.bridge import BridgeGenerator, ScaleAndShift, TimeDiscriminator
 from .objective import Minimize, Objective, total
-from .structure import Pair, PairFeatures
+from .structure import PairFeatures
 from .structure_flags import StructureFlags, check_choice, implied_by
 from .translation import pad_to_fit, translate_any_size
 
@@ -133,22 +132,12 @@ class BridgeModel(Model):
         for module in self.generator.modules():
             if isinstance(module, ScaleAndShift):  # at first it changes little
                 module.linear.bias.data.chunk(2)[0].fill_(1)
-        self.previous = PreviousImages()
-        self.memory["previous"] = self.previous
+        self.previous = self.memory["previous"] = PreviousImages()
         learners = list(self.generator.parameters())
         self.optimizers = {name: adam(self.networks[name].parameters(), train) for name in ("D", "E")}
         self.by_patches = self.bridge.structure == "nce" and self.contrast.lambda_NCE > 0
         if self.by_patches:
-            last = self.generator.encoder_depth - 1
-            if self.contrast.nce_layers[-1] > last:
-                raise UserError(f"--nce_layers: there is no layer {self.contrast.nce_layers[-1]} in the encoder of "
-                                f"--netG {network.netG}, whose last residual block is layer {last}; choose layers up "
-                                "to it")
-            self.nce = PatchNCELoss(
-                self.generator.channels_of(self.contrast.nce_layers), width=self.contrast.netF_nc,
-                patch_count=self.contrast.num_patches, temperature=self.contrast.nce_T)
-            initialize(self.nce, network.init_type, network.init_gain)
-            self.networks["F"] = self.nce
+            self.nce = self.networks["F"] = patch_loss(self.generator, self.contrast, network)
             learners += self.nce.parameters()
         self.optimizers["G"] = adam(learners, train)
         self.add_chosen_structure(self.bridge.structure, options)
@@ -196,11 +185,7 @@ class BridgeModel(Model):
             with torch.no_grad():
                 from_B = self._walk(real_B, time, self.draw)
             images["idt_B"] = self._guess(from_B, time, self.draw)
-        features: PairFeatures | None = None
-        if self.by_structure:
-            features = self.structure.features(Pair.of(images))
-            if self.structure.learns:
-                minimize("F", lambda: self.structure.contrast([features]))
+        features = self.learn_structure(minimize)
         now = moment(real_A, time)
         minimize("D", lambda: self.discriminator_loss("D", real_B, fake_B, gan_mode=self.gan_mode, given=(now,)))
         minimize("E", lambda: self._entropy_loss(x, guesses.detach(), now))
@@ -233,13 +218,10 @@ class BridgeModel(Model):
             distance = F.mse_loss(fake_B, x[:count])
             bridge = distance - (steps - time) / steps * (alike - unlike).mean()
             terms["G_SB"] = self.bridge.lambda_SB * self.bridge.tau * bridge
-        pairs = (("G_NCE", "real_A", "fake_B"), ("G_NCE_idt", "real_B", "idt_B"))[: 1 + self.contrast.nce_idt]
+        pairs = PAIRS[: 1 + self.contrast.nce_idt]
         for name, source, target in pairs if self.by_patches else ():
             terms[name] = self.contrast.lambda_NCE / len(pairs) * self._contrast(images[source], images[target])
-        if features is not None:
-            weight = self.structure.flags.lambda_spatial
-            terms["G_spatial"] = weight * self.structure.distance(self.structure.renewed(features))
-        return terms
+        return terms | self.structure_term(features)
 
     def _contrast(self, source: Tensor, target: Tensor) -> Tensor:
         """Compute PatchNCE between images and their translations, on G's features at the first step."""

@@ -30,7 +30,7 @@ from .networks.features import VGG16
 from .objective import Minimize, total
 from .structure import Pair, PairFeatures, Structure
 from .structure_flags import StructureFlags, check_structure
-from .translation import composite, translate_any_size
+from .translation import composite
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,15 @@ class SpatialCorrelativeModel(Model):
 
     def __init__(self, options: Options, *, training: bool) -> None:
         super().__init__(options, training=training)
-        self.generator = build_generator(options)
-        self.networks["G"] = self.generator
+        self.networks["G"] = build_generator(options)
         if training:
             self._build_training(options[SpatialFlags], options)
 
     def _build_training(self, flags: SpatialFlags, options: Options) -> None:
         train = options[TrainFlags]
         self.weights, self.lambda_spatial, self.gan_mode = flags, options[StructureFlags].lambda_spatial, train.gan_mode
-        self.discriminator = build_discriminator(options)
-        self.networks["D"] = self.discriminator
-        self.pool = ImagePool(train.pool_size)
-        self.memory["pool"] = self.pool
+        self.networks["D"] = build_discriminator(options)
+        self.pool = self.memory["pool"] = ImagePool(train.pool_size)
         self.optimizers = {name: adam(self.networks[name].parameters(), train) for name in ("G", "D")}
         self.structure = Structure(
             options, weight=self.lambda_spatial + flags.lambda_spatial_idt,
@@ -95,9 +92,6 @@ class SpatialCorrelativeModel(Model):
             + (STYLE_LAYERS if flags.lambda_style else ()))
         self.add_structure(self.structure)
         self.keep_averages(train.ema, "G")
-
-    def translate(self, images: Tensor) -> Tensor:
-        return translate_any_size(self.generator, images)
 
     def optimize_parameters(self, minimize: Minimize) -> None:
         """Train F, then D, then G, all on the same translations."""

@@ -69,7 +69,7 @@ class PlainStep:
     """One optimisation step of FSeSim or LSeSim, written straight from the mathematics."""
 
     def __init__(self, model: SpatialCorrelativeModel, learned: bool) -> None:
-        self.g, self.d = copy.deepcopy(model.generator), copy.deepcopy(model.discriminator)
+        self.g, self.d = copy.deepcopy(model.networks["G"]), copy.deepcopy(model.networks["D"])
         self.heads = copy.deepcopy(model.structure.loss.heads) if learned else [nn.Identity(), nn.Identity()]
         self.learned = learned
         self.vgg = VGG16Features(["relu1_2", "relu2_1"], "random").double()

@@ -35,7 +35,7 @@ def places(features: Tensor, count: int, temperature: float) -> Tensor:
 def test_the_generators_queries_attend_to_the_fewest_positions(tmp_path: Path, method: str, flags: str) -> None:
     model = build_model(tmp_path, f"--query_by entropy --init_gain 0.5 {flags}",
                         defaults=(NETWORKS, SIZES, METHODS[method]), double=True)
-    generator, images = copy.deepcopy(model.generator), batch(3, 2, dtype=torch.float64)
+    generator, images = copy.deepcopy(model.networks["G"]), batch(3, 2, dtype=torch.float64)
     losses = train_step(model, [images])
     with torch.no_grad():
         seen = [model.structure.vgg(image) for image in (images["A"], generator(images["A"]), images["B"].flip(2, 3))]

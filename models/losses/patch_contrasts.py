@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .patch_nce import unit_rows
+from .patch_nce import own_place, unit_rows
 
 ITERATIONS = 50
 """Of Sinkhorn's algorithm, as in the code of MoNCE."""
@@ -104,9 +104,3 @@ def semantic_relation_loss(queries: Tensor, keys: Tensor) -> Tensor:
         middle = torch.logaddexp(first, second) - math.log(2)
         divergence = sum(F.kl_div(middle, of, reduction="sum", log_target=True) for of in (first, second))
         return torch.as_tensor(divergence) / 2 / len(queries)
-
-
-def own_place(rows: Tensor) -> Tensor:
-    """Return the answers 0 ... N - 1 for each image of [B, N, C]: [B * N]."""
-    batch, count, _ = rows.shape
-    return torch.arange(count, device=rows.device).repeat(batch)

@@ -7,7 +7,6 @@ arXiv 2007.15651. This file needs only torch, so it can be copied into any proje
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -33,11 +32,15 @@ def patch_nce(queries: Tensor, keys: Tensor, *, temperature: float = 0.07) -> Te
     """
     if queries.shape != keys.shape:
         raise ValueError(f"queries {list(queries.shape)} and keys {list(keys.shape)} differ in shape")
-    batch, count, _ = queries.shape
     with torch.autocast(queries.device.type, enabled=False):  # half precision loses small differences
         logits = unit_rows(queries) @ unit_rows(keys.detach()).mT / temperature  # [B, N, N]
-        answers = torch.arange(count, device=queries.device).repeat(batch)
-        return F.cross_entropy(logits.flatten(0, 1), answers)
+        return F.cross_entropy(logits.flatten(0, 1), own_place(queries))
+
+
+def own_place(rows: Tensor) -> Tensor:
+    """Return the answers 0 ... N - 1 for each image of [B, N, C]: [B * N]."""
+    batch, count, _ = rows.shape
+    return torch.arange(count, device=rows.device).repeat(batch)
 
 
 def unit_rows(rows: Tensor) -> Tensor:
@@ -46,7 +49,7 @@ def unit_rows(rows: Tensor) -> Tensor:
 
 
 class PatchNCELoss(nn.Module):
-    """`patch_nce` over several layers of an encoder's features, through a learned head a layer; the layers' mean.
+    """A contrast over several layers of an encoder's features, through a learned head a layer; the layers' mean.
 
     The heads have two linear layers. They learn with the generator, by the same loss.
 
@@ -54,20 +57,18 @@ class PatchNCELoss(nn.Module):
         channels: the layers' channels.
         width: channels of a head's hidden layer and of its output.
         patch_count: places drawn at each call, the same for all images; a smaller map gives all it has.
-        temperature: see `patch_nce`.
-        contrast: a loss of queries and keys, in the place of `patch_nce`.
+        contrast: the loss of queries and keys.
         by_entropy: in the layers of the smallest maps, choose places by `attention_rows` and compare what they attend
             to (X. Hu et al.: "QS-Attn: Query-Selected Attention for Contrastive Learning in I2I Translation", CVPR
             2022, arXiv 2203.08483). Larger maps have too many pairs of places.
     """
 
     def __init__(
-        self, channels: Sequence[int], *, width: int = 256, patch_count: int = 256, temperature: float = 0.07,
-        contrast: Callable[[Tensor, Tensor], Tensor] | None = None, by_entropy: bool = False,
+        self, channels: Sequence[int], *, width: int = 256, patch_count: int = 256,
+        contrast: Callable[[Tensor, Tensor], Tensor] = patch_nce, by_entropy: bool = False,
     ) -> None:
         super().__init__()
-        self.patch_count, self.by_entropy = patch_count, by_entropy
-        self.contrast = contrast or partial(patch_nce, temperature=temperature)
+        self.patch_count, self.contrast, self.by_entropy = patch_count, contrast, by_entropy
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Linear(count, width), nn.ReLU(), nn.Linear(width, width)) for count in channels)
 
