@@ -57,9 +57,6 @@ class AlignedDataset(TwoDomainDataset):
         self.augment = training and options[AugmentFlags].augment
         self.find_masks(options, [self.files(item)[0] for item in range(self.items)])
 
-    def __len__(self) -> int:
-        return self.items
-
     def files(self, item: int) -> Sequence[Path]:
         return self.pairs[item][::-1] if self.swap else self.pairs[item]
 

@@ -129,8 +129,9 @@ class ImageDataset(FlagOwner, ABC):
             masks = list_images(folder, FLAG, pages=self.pages).images
             self.masks = match_masks(self.root, images, folder, masks)
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of samples in an epoch."""
+        return self.items
 
     @abstractmethod
     def __getitem__(self, key: SampleKey) -> dict[str, Any]: ...

@@ -36,9 +36,6 @@ class SingleDataset(ImageDataset):
         self.items = len(self.paths)
         self.find_masks(options, self.paths)
 
-    def __len__(self) -> int:
-        return self.items
-
     def files(self, item: int) -> Sequence[Path]:
         return [self.paths[item]]
 

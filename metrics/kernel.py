@@ -2,28 +2,26 @@
 
 from torch import Tensor
 
-from metrics.bootstrap import Statistic, ones
+from metrics.bootstrap import Statistic
 
 
-def kernel_distance(a: Tensor, b: Tensor) -> float:
+def kernel_statistic(a: Tensor, b: Tensor) -> Statistic:
     """Compute the squared maximum mean discrepancy with kernel ``(x . y / D + 1)^3`` (Binkowski et al., 2018, eq. 4).
 
     The estimate is unbiased: its expectation does not depend on the number of images, and about half of the values
     are negative if both sets have one distribution. Each pair counts once; means over random subsets, which other
-    programs print, scatter around this value.
+    programs print, scatter around this value. No row is compared with its own copies.
 
     Args:
         a: features [N, D].
         b: features [M, D].
 
+    Returns:
+        A function of the rows' counts: [1].
+
     Raises:
         ValueError: fewer than two rows, or rows of different lengths.
     """
-    return float(kernel_statistic(a, b)(ones(a), ones(b)))
-
-
-def kernel_statistic(a: Tensor, b: Tensor) -> Statistic:
-    """Return `kernel_distance` as a function of the rows' counts: [1]. No row is compared with its own copies."""
     if min(len(a), len(b)) < 2 or a.shape[1:] != b.shape[1:]:
         raise ValueError(f"features [N, D] and [M, D] with N, M >= 2 are needed, got {list(a.shape)}, {list(b.shape)}")
     within_a, within_b, between = _kernel(a, a), _kernel(b, b), _kernel(a, b)

@@ -1,29 +1,22 @@
 """Precision, recall, density and coverage of two sets of features."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from metrics.bootstrap import Statistic, ones
+from metrics.bootstrap import Statistic
 
 NEIGHBOURS = 5
 """Radius of a member's ball: the distance to its fifth nearest neighbour."""
 
 
-class Manifold(NamedTuple):
-    """Scores in [0, 1], except density, which can exceed 1."""
-
-    precision: float
-    recall: float
-    density: float
-    coverage: float
+MANIFOLD_SCORES = ("precision", "recall", "density", "coverage")
 
 
-def manifold_scores(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) -> Manifold:
-    """Compute the four scores (Naeem et al., 2020; precision and recall after Kynkäänniemi et al., 2019).
+def manifold_statistic(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) -> Statistic:
+    """Compute the `MANIFOLD_SCORES` (Naeem et al., 2020; precision and recall after Kynkäänniemi et al., 2019).
 
-    The radius of a member's open ball is the distance to the ``neighbours``-th nearest other member of its set.
+    The radius of a member's open ball is the distance to the ``neighbours``-th nearest other member of its set. A row
+    is no neighbour of its own copies.
 
     - precision: share of fakes inside the ball of any real
     - recall: share of reals inside the ball of any fake
@@ -35,14 +28,12 @@ def manifold_scores(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) ->
         real: features [M, D].
         neighbours: below N and M.
 
+    Returns:
+        A function of the rows' counts: [4]; scores in [0, 1], except density, which can exceed 1.
+
     Raises:
         ValueError: too few rows.
     """
-    return Manifold(*manifold_statistic(fake, real, neighbours)(ones(fake), ones(real)).tolist())
-
-
-def manifold_statistic(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) -> Statistic:
-    """Return `manifold_scores` as a function of the rows' counts: [4]. A row is no neighbour of its own copies."""
     if min(len(fake), len(real)) <= neighbours:
         raise ValueError(f"{neighbours} neighbours need more rows than {len(fake)} and {len(real)}")
     fake, real = fake.detach().double().cpu(), real.detach().double().cpu()

@@ -9,7 +9,7 @@ from torch import Tensor
 from metrics.bootstrap import Statistic
 from metrics.frechet import frechet_statistic
 from metrics.kernel import kernel_statistic
-from metrics.manifold import NEIGHBOURS, Manifold, manifold_statistic
+from metrics.manifold import MANIFOLD_SCORES, NEIGHBOURS, manifold_statistic
 from metrics.paired import PSNR_MOST, WINDOW, colour_error, line_iou, psnr, ssim
 
 
@@ -71,11 +71,11 @@ class SetMetric(NamedTuple):
 SET_METRICS = {
     "frechet": SetMetric("vgg16", frechet_statistic, ("frechet",), 2),
     "kernel": SetMetric("vgg16", kernel_statistic, ("kernel",), 2),
-    "prdc": SetMetric("vgg16", manifold_statistic, Manifold._fields, NEIGHBOURS + 1),
+    "prdc": SetMetric("vgg16", manifold_statistic, MANIFOLD_SCORES, NEIGHBOURS + 1),
     "fid": SetMetric("inception", frechet_statistic, ("fid",), 2),
     "kid": SetMetric("inception", kernel_statistic, ("kid",), 2),
     "inception_prdc": SetMetric("inception", manifold_statistic,
-                                tuple(f"inception_{name}" for name in Manifold._fields), NEIGHBOURS + 1),
+                                tuple(f"inception_{name}" for name in MANIFOLD_SCORES), NEIGHBOURS + 1),
 }
 
 

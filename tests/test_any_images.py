@@ -17,7 +17,7 @@ from states import content, differing
 
 from inference import load
 from util.images import load_normalized
-from util.value_ranges import to_unit
+from util.value_ranges import to_fraction
 from web.checkpoints import find_checkpoints
 from web.examples import reader, thumbnails
 from web.pictures import Studio
@@ -82,8 +82,8 @@ def test_five_bands_become_pictures_and_values(bands: Path) -> None:
         found[name] = bands / name / "whole" / "test_latest"
         assert (found[name] / "index.html").is_file()
     shown = picture(found["png"] / "images" / "real_A" / "0000.png")
-    bands_of_input = to_unit(np.load(bands / "data" / "testA" / "0000.npy"), (0, 4500))[..., [2, 1, 0]]
-    assert np.abs(shown - (bands_of_input + 1) * 127.5).max() <= 0.51
+    bands_of_input = to_fraction(np.load(bands / "data" / "testA" / "0000.npy"), (0, 4500))[..., [2, 1, 0]]
+    assert np.abs(shown - bands_of_input * 255).max() <= 0.51
     made = picture(found["png"] / "images" / "fake_B" / "0000.png")
     values = tifffile.imread(found["tiff"] / "outputs" / "fake_B" / "0000.tif")
     assert (values.dtype, values.shape) == (np.uint16, (40, 40, 3))
@@ -132,8 +132,8 @@ def test_the_app_takes_a_file_of_five_bands(bands: Path, tmp_path: Path) -> None
     checkpoint = find_checkpoints(bands / "checkpoints")["whole, latest"]
     studio = Studio(tmp_path, "-1", 0)
     shown = studio.translate(bands / "data" / "testA" / "0000.npy", tmp_path, checkpoint, None, style=1, side=64)
-    bands_of_input = to_unit(np.load(bands / "data" / "testA" / "0000.npy"), (0, 4500))[..., [2, 1, 0]]
-    assert np.abs(picture(shown.input) - (bands_of_input + 1) * 127.5).max() <= 0.51
+    bands_of_input = to_fraction(np.load(bands / "data" / "testA" / "0000.npy"), (0, 4500))[..., [2, 1, 0]]
+    assert np.abs(picture(shown.input) - bands_of_input * 255).max() <= 0.51
     assert picture(shown.output).shape == (40, 40, 3)
     [(thumbnail, _)] = thumbnails([bands / "data" / "testA" / "0000.npy"], tmp_path, reader(checkpoint))
     assert np.abs(picture(thumbnail) - picture(shown.input)).mean() < 5

@@ -20,8 +20,9 @@ from tiny import save_folders, save_noise, train_options, translate_options
 
 from evaluate import main
 from evaluation.feature_extractors import VGGExtractor
+from metrics.bootstrap import ones
 from metrics.frechet import frechet_distance
-from metrics.kernel import kernel_distance
+from metrics.kernel import kernel_statistic
 from test import translate
 from train import train
 from util.errors import UserError
@@ -73,7 +74,8 @@ def test_scores_are_those_of_the_folders_with_what_they_depend_on(folders: Path)
         for name in ("outputs", "inputs", "real"))
     assert scores["frechet_outputs"] == pytest.approx(frechet_distance(outputs, real), rel=1e-5)
     assert scores["frechet_inputs"] == pytest.approx(frechet_distance(inputs, real), rel=1e-5)
-    assert scores["kernel_outputs"] == pytest.approx(kernel_distance(outputs, real), rel=1e-5)
+    assert scores["kernel_outputs"] == pytest.approx(
+        kernel_statistic(outputs, real)(ones(outputs), ones(real)).item(), rel=1e-5)
     pairs = [[np.asarray(Image.open(folders / name / f"{index}.png"), dtype=float) for name in ("outputs", "truth")]
              for index in range(COUNT)]
     overlaps = [(output.max(-1) == 0).sum() / (truth.max(-1) == 0).sum() for output, truth in pairs]

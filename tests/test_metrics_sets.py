@@ -21,8 +21,8 @@ from metrics.bootstrap import (
     ones,
 )
 from metrics.frechet import frechet_distance, frechet_statistic
-from metrics.kernel import kernel_distance, kernel_statistic
-from metrics.manifold import manifold_scores, manifold_statistic
+from metrics.kernel import kernel_statistic
+from metrics.manifold import MANIFOLD_SCORES, manifold_statistic
 
 ANYTHING = (-1e9, 1e9)
 
@@ -90,10 +90,11 @@ def test_kernel_distance_is_that_of_torch_fidelity_and_of_its_subsets_on_average
     kid = pytest.importorskip("torch_fidelity.metric_kid")
     a, b = draw(60, 12, seed=0), draw(60, 12, seed=1, scale=1.3, shift=0.2)
     expected = kid.kid_features_to_metric(a, b, kid_subsets=1, kid_subset_size=60, verbose=False)
-    assert kernel_distance(a, b) == pytest.approx(expected[kid.KEY_METRIC_KID_MEAN], rel=1e-9)
+    distance = kernel_statistic(a, b)(ones(a), ones(b)).item()
+    assert distance == pytest.approx(expected[kid.KEY_METRIC_KID_MEAN], rel=1e-9)
     of_subsets = kid.kid_features_to_metric(a, b, kid_subsets=400, kid_subset_size=30, verbose=False)
     error = of_subsets[kid.KEY_METRIC_KID_STD] / 400**0.5
-    assert abs(kernel_distance(a, b) - of_subsets[kid.KEY_METRIC_KID_MEAN]) < 4 * error
+    assert abs(distance - of_subsets[kid.KEY_METRIC_KID_MEAN]) < 4 * error
 
 
 @pytest.mark.parametrize("scale", [0.6, 1.5])
@@ -101,14 +102,15 @@ def test_precision_recall_density_and_coverage_are_those_of_prdc(scale: float) -
     prdc = pytest.importorskip("prdc")
     fake, real = draw(64, 6, seed=2, scale=scale, shift=0.3), draw(25, 6, seed=3)
     expected = prdc.compute_prdc(real.numpy(), fake.numpy(), nearest_k=5)
-    assert manifold_scores(fake, real)._asdict() == pytest.approx(expected, rel=1e-9)
+    scores = manifold_statistic(fake, real)(ones(fake), ones(real)).tolist()
+    assert dict(zip(MANIFOLD_SCORES, scores, strict=True)) == pytest.approx(expected, rel=1e-9)
     assert all(value > 0 for value in expected.values())
 
 
 def test_a_row_at_the_edge_of_a_ball_is_outside() -> None:
     line = torch.arange(8.0)[:, None]  # balls of one neighbour reach 1 to each side
-    assert manifold_scores(line + 1, line, neighbours=1) == (7 / 8, 7 / 8, 7 / 8, 7 / 8)
-    assert manifold_scores(line + 8, line, neighbours=1) == (0, 0, 0, 0)
+    for shift, score in (1, 7 / 8), (8, 0):
+        assert manifold_statistic(line + shift, line, 1)(ones(line), ones(line)).tolist() == [score] * 4
 
 
 # --- intervals

@@ -14,13 +14,13 @@ from PIL import Image
 from util.errors import UserError
 from util.images import load_image
 from util.outputs import OutputFormat
-from util.value_ranges import to_unit
+from util.value_ranges import to_fraction
 
 VALUES = np.random.default_rng(0).integers(0, 4096, (5, 7, 6))  # [C, H, W]
 
 
 def unit(values: np.ndarray, value_range: tuple[float, float]) -> torch.Tensor:
-    return torch.from_numpy(to_unit(values, value_range))
+    return torch.from_numpy(to_fraction(values, value_range) * 2 - 1)
 
 
 def stored(path: Path) -> np.ndarray:

@@ -44,14 +44,8 @@ def to_fraction(values: NDArray[Any], value_range: Range) -> NDArray[np.float32]
     return fractions.clip(0, 1).astype(np.float32, copy=False)
 
 
-def to_unit(values: NDArray[Any], value_range: Range) -> NDArray[np.float32]:
-    """Map ``value_range`` to [-1, 1], and clip values outside."""
-    unit: NDArray[np.float32] = to_fraction(values, value_range) * 2 - 1
-    return unit
-
-
 def from_unit(values: NDArray[np.floating[Any]], value_range: Range, dtype: DTypeLike) -> NDArray[Any]:
-    """Map [-1, 1] to ``value_range`` as numbers of ``dtype``: the inverse of `to_unit`.
+    """Map [-1, 1] to ``value_range`` as numbers of ``dtype``.
 
     Values outside [-1, 1] are clipped and NaN becomes the low end. Whole types are rounded to the nearest number and
     clipped to the type.
