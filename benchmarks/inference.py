@@ -19,13 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data import DATASETS
+from inference import Translator
 from models import MODELS
-from models.precision import prepare
-from models.tiles import Tiling, translate_images
-from options import TEST, RunFlags, SpeedFlags, flag, parse, parse_known_flags
+from options import TEST, RunFlags, flag, parse, parse_known_flags
 from util.errors import run_program
 from util.images import load_image
-from util.state_dicts import load_networks
 
 from .measure import MIB, median_seconds, peak_memory
 from .report import BenchmarkFlags, Row, describe_machine, lines, table, use_device, write_json
@@ -137,20 +135,16 @@ def build(case: Case, device: torch.device) -> Translation:
     """Return the translation of a case, ready to be called: [B, C, H, W] in [-1, 1]."""
     options = parse(TEST, MODELS, DATASETS, ["--dataroot", str(PHOTOGRAPH), "--init_gain", "1", *case.flags])
     torch.manual_seed(0)
-    model = MODELS[options[RunFlags].model](options, training=False)
+    translator = Translator(options, device)
     if "--name" in case.flags:
-        run = options[RunFlags]
-        load_networks(run.folder, run.tag, model.networks)
-    tiling = Tiling.of(options, model)
-    prepare(model, device, options[SpeedFlags])
+        translator.load(options[RunFlags].folder, options[RunFlags].tag)
     in_tf32 = torch.backends.cudnn.allow_tf32
     images = photograph(case.size).expand(case.batch, -1, -1, -1)
-    images = images.contiguous() if tiling else images.to(device)  # tiles go to the device one by one
+    images = images.contiguous() if translator.tiling else images.to(device)  # tiles go to the device one by one
 
     def call() -> Tensor:
         torch.backends.cudnn.allow_tf32 = in_tf32  # cases take turns
-        with torch.inference_mode():
-            return translate_images(model, images, device, tiling)["fake_B"]
+        return translator.translate(images)["fake_B"]
 
     return call
 

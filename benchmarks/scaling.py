@@ -22,10 +22,8 @@ import torch.distributed as dist
 
 from data.sampler import epoch_batches
 from models import MODELS
-from models.base import Model
-from models.precision import prepare
-from options import DataFlags, SpeedFlags, flag, parse_known_flags
-from training.step import build_step
+from options import DataFlags, flag, parse_known_flags
+from training import job
 from util.device import choose_device
 from util.distributed import ALONE, World, joined
 from util.errors import UserError, run_program
@@ -150,9 +148,7 @@ def build(flags: Sequence[str], device: torch.device, world: World) -> Call:
     """Build a training step on one batch."""
     options = training_options(flags)
     torch.manual_seed(0)
-    model: Model = MODELS["sc"](options, training=True)
-    prepare(model, device, options[SpeedFlags])
-    step = build_step(model, device, options, world)
+    _, step = job.build(options, device, world)
     batch = synthetic_batch(options, device)
     return lambda: step([batch])
 

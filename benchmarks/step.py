@@ -20,10 +20,9 @@ from torch import Tensor
 
 from data import DATASETS
 from models import MODELS
-from models.precision import prepare
-from options import TRAIN, DataFlags, Options, RunFlags, SpeedFlags, TrainFlags, flag, parse, parse_known_flags
+from options import TRAIN, DataFlags, Options, TrainFlags, flag, parse, parse_known_flags
+from training import job
 from training.graph import WARM_UP
-from training.step import build_step
 from util.errors import UserError, run_program
 
 from .images import jittered, random_images
@@ -204,9 +203,7 @@ def build_ours(flags: Sequence[str], device: torch.device) -> Call:
     batch = synthetic_batch(options, device)
     torch.compiler.reset()  # what it compiled for earlier rows counts against its limit of variants
     Settings().apply()
-    model = MODELS[options[RunFlags].model](options, training=True)
-    prepare(model, device, options[SpeedFlags])
-    step = build_step(model, device, options)
+    _, step = job.build(options, device)
     if step.graphs:
         for _ in range(options[TrainFlags].pool_size + 2 * WARM_UP):  # until the image pool is full
             step([batch])

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metrics.bootstrap import Estimate
 from metrics.scores import SCORES
 from util.errors import UserError
 from util.files import sha256
@@ -16,7 +15,7 @@ from .checkpoint_pictures import CheckpointPictures
 from .experiments import Experiment
 from .generator_scores import GENERATOR_SCORES, GeneratorScorer
 from .reports import warn
-from .scoring import program_conditions
+from .scoring import flat, program_conditions
 from .set_translator import SetTranslator
 
 Entry = dict[str, Any]
@@ -114,14 +113,6 @@ def ties_of(entries: Sequence[Mapping[str, Any]], score: str) -> list[int]:
     low, high = _interval(entries[best], score)
     return [number for number, entry in enumerate(entries) if number != best and score in entry
             and _interval(entry, score)[0] <= high and _interval(entry, score)[1] >= low]
-
-
-def flat(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
-    """Return the values and, under ``NAME_interval``, the intervals."""
-    found: dict[str, Any] = {}
-    for name, of in estimates.items():
-        found |= {name: of.value, **({f"{name}_interval": list(of.interval)} if of.interval else {})}
-    return found
 
 
 class ScoreTable(NamedTuple):

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metrics.bootstrap import Estimate
 from metrics.scores import SCORES, SET_METRICS
 from util.errors import UserError
 from util.image_folders import find_images
@@ -14,7 +13,7 @@ from util.words import counted
 from .pairing import in_styles, partners, require_equal_sizes
 from .reading import AS_STORED, PictureReader
 from .reports import aligned
-from .scoring import ScoreOptions, Scorer
+from .scoring import ScoreOptions, Scorer, flat
 
 COLUMNS = ("inputs", "outputs")
 
@@ -65,7 +64,7 @@ def score_folders(folders: Folders, options: ScoreOptions, recorded: Mapping[str
     features = scorer.measure_files(real, "real images measured", cached=True, reader=folders.read_output).features
     found: dict[str, Any] = {}
     for column, images in measured.items():
-        found |= _entries(scorer.scores(images, features), column)
+        found |= flat({f"{name}_{column}": of for name, of in scorer.scores(images, features).items()})
     return {key: found[key] for key in keys if key in found} | conditions | {
         "warnings": list(scorer.warnings.values()), **recorded}
 
@@ -101,13 +100,6 @@ def _find(folders: Folders, *, sets: bool) -> tuple[dict[str, list[Path]], list[
         for images in columns.values():
             require_equal_sizes(images, truth)
     return columns, real, truth
-
-
-def _entries(scores: Mapping[str, Estimate], column: str) -> dict[str, Any]:
-    """Name the scores of a column for the JSON file."""
-    entries: dict[str, Any] = {f"{name}_{column}": estimate.value for name, estimate in scores.items()}
-    return entries | {f"{name}_{column}_interval": list(estimate.interval)
-                      for name, estimate in scores.items() if estimate.interval}
 
 
 def _cell(scores: Mapping[str, Any], key: str) -> str:

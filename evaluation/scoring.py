@@ -236,6 +236,14 @@ class Scorer:
         self.warnings.setdefault(name, f"{name} is left out: {reason}")
 
 
+def flat(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    """Return the values and, under ``NAME_interval``, the intervals."""
+    found: dict[str, Any] = {}
+    for name, of in estimates.items():
+        found |= {name: of.value, **({f"{name}_interval": list(of.interval)} if of.interval else {})}
+    return found
+
+
 def program_conditions(device: torch.device | str) -> dict[str, Any]:
     """List versions and the device, for the JSON file."""
     return {"torch_version": torch.__version__, "pillow_version": PIL.__version__, "device": str(device)}

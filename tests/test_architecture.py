@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "web": {"options", "util", "models", "models.networks", "models.losses", "data", "metrics", "evaluation",
             "inference"},
     "benchmarks": {"options", "util", "spatial_correlative", "models", "models.networks", "models.losses", "data",
-                   "datasets", "metrics", "training"},
+                   "datasets", "metrics", "inference", "training"},
     "experiments": {"options", "util", "spatial_correlative", "models", "models.networks", "models.losses", "data",
                     "datasets", "metrics", "evaluation", "benchmarks", "inference"},
 }
