@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from data.survey import evenly
 from inference import Translator
 from util.image_folders import is_image
 from util.picture_files import to_uint8
@@ -106,13 +107,12 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def example_files(places: Iterable[Path]) -> list[Path]:
+def example_files(places: Iterable[Path]) -> Sequence[Path]:
     """Choose images, spread evenly over the first place, a file or a folder with its subfolders, that has any."""
     for place in places:
         files = sorted(place.rglob("*")) if place.is_dir() else [place]
         if found := [path for path in files if is_image(path) and path.is_file()]:
-            count = min(len(found), MOST_PICTURES)
-            return [found[number * len(found) // count] for number in range(count)]
+            return evenly(found, MOST_PICTURES)
     return []
 
 

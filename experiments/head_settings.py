@@ -135,38 +135,35 @@ def train(setting: Setting, features: Features, seed: int = 0) -> nn.Module:
         at = sample_positions(height, width, setting.positions)
         source, positive, foreign = (
             self_similarity(of, at, patch_size=setting.patch_size, normalize=setting.normalize) for of in seen)
-        loss = LOSSES[setting.negatives](source, positive, foreign, setting.T)
+        loss = LOSSES[setting.negatives](source, positive, foreign, temperature=setting.T)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return heads
 
 
-def from_both(source: Tensor, positive: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """Compute the published loss of maps [1, N, K]: negatives are other rows of the positive and of the other image."""
-    return contrastive_loss(source, positive, other, temperature=temperature)
-
-
-def from_own(source: Tensor, positive: Tensor, _: Tensor, temperature: float) -> Tensor:
+def from_own(source: Tensor, positive: Tensor, _: Tensor, *, temperature: float) -> Tensor:
     """Take only other rows of the positive as negatives."""
     logits = F.normalize(source[0], dim=1) @ F.normalize(positive[0], dim=1).T / temperature
     return F.cross_entropy(logits, torch.arange(len(logits)))
 
 
-def from_other(source: Tensor, positive: Tensor, other: Tensor, temperature: float) -> Tensor:
+def from_other(source: Tensor, positive: Tensor, other: Tensor, *, temperature: float) -> Tensor:
     """Take only rows of the other image as negatives."""
     rows = [F.normalize(of[0], dim=1) for of in (source, positive, other)]
     logits = torch.cat([(rows[0] * rows[1]).sum(dim=1, keepdim=True), rows[0] @ rows[2].T], dim=1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
 
 
-def distance(source: Tensor, positive: Tensor, _: Tensor, __: float) -> Tensor:
+def distance(source: Tensor, positive: Tensor, _: Tensor, *, temperature: float) -> Tensor:
     """Take no negatives: pull positives together."""
+    del temperature
     return (1 - F.cosine_similarity(source, positive, dim=2)).mean()
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, float], Tensor]] = {
-    "both": from_both, "own": from_own, "other": from_other, "none": distance}
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "both": contrastive_loss, "own": from_own, "other": from_other, "none": distance}
+"""Losses of maps [1, N, K] by their negatives."""
 
 
 @torch.no_grad()

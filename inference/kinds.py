@@ -13,8 +13,9 @@ from torch import Tensor
 
 from data import Reading
 from data.masks import is_transparent, is_white, read_mask
-from util.images import decode, decode_array, normalized
+from util.images import decode, normalized, to_tensor
 from util.picture_files import levels, to_uint8
+from util.rasters import raster_of_array
 from util.shown import picture
 from util.value_ranges import Range, from_unit, full_range
 
@@ -108,7 +109,8 @@ def _from_array(image: NDArray[Any], reading: Reading) -> Tensor:
         return normalized(decode(pixels, reading.channels, value_range=reading.value_range, flag=reading.flag))
     if channels != reading.channels and not (channels in (1, 3) and reading.channels in (1, 3)):
         raise ValueError(f"{given}: it should have {reading.channels} channels")
-    return normalized(decode_array(image, reading.channels, "the array", reading.value_range, flag=reading.flag))
+    return normalized(to_tensor(
+        raster_of_array(image), reading.channels, "the array", reading.value_range, flag=reading.flag))
 
 
 def _from_tensor(image: Tensor, channels: int) -> Tensor:

@@ -51,8 +51,9 @@ def test_losses_differ_by_their_negatives_alone() -> None:
         (rows[0] * rows[1]).sum(dim=1), rows[0] @ rows[1].T, rows[0] @ rows[2].T, rows[1] @ rows[2].T))
     for name, sums in ("own", own.sum(dim=1)), ("other", likeness + foreign.sum(dim=1)), (
             "both", (own + foreign + between).sum(dim=1)):
-        torch.testing.assert_close(LOSSES[name](source, positive, other, 0.5), -(likeness / sums).log().mean())
-    torch.testing.assert_close(LOSSES["none"](source, positive, other, 0.5),
+        torch.testing.assert_close(LOSSES[name](source, positive, other, temperature=0.5),
+                                   -(likeness / sums).log().mean())
+    torch.testing.assert_close(LOSSES["none"](source, positive, other, temperature=0.5),
                                1 - (rows[0] * rows[1]).sum(dim=1).mean())
 
 

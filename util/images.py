@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from util.colour_profiles import to_srgb
 from util.errors import UserError
 from util.image_files import BadImage, opened, reading
-from util.rasters import Raster, raster_of, raster_of_array, read_raster
+from util.rasters import Raster, raster_of, read_raster
 from util.shown import picture
 from util.value_ranges import Range, number_text, to_fraction
 from util.words import counted
@@ -69,7 +68,7 @@ def to_tensor(
     found: Raster | Image.Image, channels: int, name: str, value_range: Range | None = None, *,
     flag: str = "--range_A",
 ) -> Tensor:
-    """Convert a result of `read_raster`, as `load_image` does."""
+    """Convert a result of `read_raster` or `raster_of_array`, as `load_image` does."""
     if isinstance(found, Image.Image):
         return decode(found, channels, name, value_range, flag=flag)
     return _from_raster(found, channels, name, value_range, flag)
@@ -108,19 +107,6 @@ def decode(
     if value_range in (None, (0, 255)):
         return pixels
     return torch.from_numpy(to_fraction(pixels.numpy(), value_range))
-
-
-def decode_array(
-    values: NDArray[Any], channels: int, name: str = "the array", value_range: Range | None = None, *,
-    flag: str = "--range_A",
-) -> Tensor:
-    """Convert [H, W] or [H, W, C] to a tensor, as `load_image` does with an array of numpy.
-
-    Raises:
-        BadImage: see `load_image`.
-        RangeNeeded: see `load_image`.
-    """
-    return _from_raster(raster_of_array(values), channels, name, value_range, flag)
 
 
 def load_values(path: Path) -> Tensor:

@@ -64,39 +64,32 @@ class Studio:
         """
         height, width = size_of_upload(upload, side)[1]
         long = height * width > LONG
-        with self.jobs.job(page, long=long) as check:
-            return self._translate(upload, into, checkpoint, other, style=style, side=side, long=long, check=check)
 
-    def _translate(
-        self, upload: Path, into: Path, checkpoint: Checkpoint, other: Checkpoint | None, *, style: int, side: int,
-        long: bool, check: Check,
-    ) -> Shown:
-        generator = self._load(checkpoint, long=long)
-        image = read_image(upload, generator.read, side)
-        start = time.monotonic()
-        with interruptible(generator, check):
-            output = generator(image, style=min(style, generator.styles))
-        seconds, (height, width) = time.monotonic() - start, image.shape[1:]
-        self._paces[checkpoint] = seconds / (height * width)
-        name = re.sub(r"[^\w.-]+", "_", f"{upload.stem}_{checkpoint.label}")[-60:]  # at most 240 bytes
-        shown = Shown(
-            into / "input.png", into / f"{name}.png", into / ("other.png" if other else "input.png"),
-            (into / "view_input.png", into / "view_output.png"), generator.styles,
-            f"{width}x{height} pixels, translated in {seconds:.2g} s")
-        for made, path, view in zip((image, output), (shown.input, shown.output), shown.views, strict=True):
-            seen = picture(made, generator.bands)
-            save_image(seen, path)
-            save_image(enlarged(seen), view)
-        if other:
-            generator = self._load(other, long=long)
+        def run(chosen: Checkpoint, check: Check) -> tuple[Translator, Tensor, Tensor, float]:
+            generator = load_generator(chosen, chosen.changed(), self.gpu_ids, self.tile, long=long)
             image = read_image(upload, generator.read, side)
+            start = time.monotonic()
             with interruptible(generator, check):
-                made = generator(image, style=min(style, generator.styles))
-            save_image(picture(made, generator.bands), shown.other)
-        return shown
+                output = generator(image, style=min(style, generator.styles))
+            return generator, image, output, time.monotonic() - start
 
-    def _load(self, checkpoint: Checkpoint, *, long: bool) -> Translator:
-        return load_generator(checkpoint, checkpoint.changed(), self.gpu_ids, self.tile, long=long)
+        with self.jobs.job(page, long=long) as check:
+            generator, image, output, seconds = run(checkpoint, check)
+            height, width = image.shape[1:]
+            self._paces[checkpoint] = seconds / (height * width)
+            name = re.sub(r"[^\w.-]+", "_", f"{upload.stem}_{checkpoint.label}")[-60:]  # at most 240 bytes
+            shown = Shown(
+                into / "input.png", into / f"{name}.png", into / ("other.png" if other else "input.png"),
+                (into / "view_input.png", into / "view_output.png"), generator.styles,
+                f"{width}x{height} pixels, translated in {seconds:.2g} s")
+            for made, path, view in zip((image, output), (shown.input, shown.output), shown.views, strict=True):
+                seen = picture(made, generator.bands)
+                save_image(seen, path)
+                save_image(enlarged(seen), view)
+            if other:
+                generator, _, output, _ = run(other, check)
+                save_image(picture(output, generator.bands), shown.other)
+        return shown
 
     def note(self, upload: Path, checkpoint: Checkpoint | None, side: int) -> str:
         """Say how large an uploaded image is, at which size it is translated, how long that takes, and if it is large.
