@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class SetTranslator(Translator):
         """
         torch.manual_seed(self.seed)
         numbers = itertools.count(self.world.rank, self.world.size)
-        for batch in equal_neighbours(self.batches(), ("A", "B", "A_mask"), self.batch_size):
+        for batch in equal_neighbours(self.batches(), self.batch_size):
             yield from self._translated(batch, numbers)
 
     @torch.inference_mode()
@@ -129,9 +129,10 @@ class SetTranslator(Translator):
             yield translated, files
 
 
-def equal_neighbours(batches: Iterable[Batch], names: Sequence[str], count: int) -> Iterator[Batch]:
-    """Join up to ``count`` consecutive batches whose images ``names`` are equal in size."""
-    for shapes, equal in itertools.groupby(batches, lambda batch: {n: batch[n].shape[1:] for n in names if n in batch}):
+def equal_neighbours(batches: Iterable[Batch], count: int) -> Iterator[Batch]:
+    """Join up to ``count`` consecutive batches whose images are equal in size."""
+    for shapes, equal in itertools.groupby(batches, lambda batch: {
+            name: batch[name].shape[1:] for name in ("A", "B", "A_mask") if name in batch}):
         while some := list(itertools.islice(equal, count)):
             joined: Batch = {name: torch.cat([batch[name] for batch in some]) for name in shapes}
             yield joined | {"A_paths": [path for batch in some for path in batch["A_paths"]]}

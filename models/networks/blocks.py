@@ -180,12 +180,13 @@ def conv_before(
     return WinogradConv2d(inputs, outputs, kernel_size, stride, padding, bias=norm != "batch")
 
 
-def transposed_conv_before(norm: str, inputs: int, outputs: int, kernel_size: int, *, stride: int, padding: int,
-                           output_padding: int = 0) -> nn.ConvTranspose2d:
-    """Return the transposed convolution before a `norm_layer`, as `conv_before` does."""
+def transposed_conv_before(
+    norm: str, inputs: int, outputs: int, kernel_size: int, output_padding: int = 0
+) -> nn.ConvTranspose2d:
+    """Return the transposed convolution before a `norm_layer` that doubles both sides, as `conv_before` does."""
     if norm == "instance":
-        return UnbiasedConvTranspose2d(inputs, outputs, kernel_size, stride, padding, output_padding)
-    return nn.ConvTranspose2d(inputs, outputs, kernel_size, stride, padding, output_padding, bias=norm != "batch")
+        return UnbiasedConvTranspose2d(inputs, outputs, kernel_size, 2, 1, output_padding)
+    return nn.ConvTranspose2d(inputs, outputs, kernel_size, 2, 1, output_padding, bias=norm != "batch")
 
 
 def require_sides(images: Tensor, *, least: int, multiple: int = 1, network: str) -> None:

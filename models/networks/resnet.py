@@ -123,5 +123,5 @@ def double(channels: int, norm: str, antialias: bool) -> list[nn.Module]:
     if antialias:
         layers = [Upsample(channels), conv_before(norm, channels, out, 3, padding=1)]
     else:
-        layers = [transposed_conv_before(norm, channels, out, 3, stride=2, padding=1, output_padding=1)]
+        layers = [transposed_conv_before(norm, channels, out, 3, output_padding=1)]
     return [*layers, norm_layer(norm, out), nn.ReLU(True)]

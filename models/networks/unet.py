@@ -55,8 +55,7 @@ class UnetBlock(nn.Module):
         if inside is not None:
             layers += [norm_layer(norm, inner), inside]
         from_below = inner if inside is None else 2 * inner
-        layers += [nn.ReLU(True), transposed_conv_before(norm, from_below, outer, 4, stride=2, padding=1),
-                   norm_layer(norm, outer)]
+        layers += [nn.ReLU(True), transposed_conv_before(norm, from_below, outer, 4), norm_layer(norm, outer)]
         if dropout:
             layers.append(nn.Dropout(0.5))
         self.model = nn.Sequential(*layers)
