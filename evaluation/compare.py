@@ -13,8 +13,7 @@ from util.errors import UserError
 from util.files import move_aside
 from util.loggers.curves import Curves
 from util.loggers.html_page import FIRST as FIRST_GROUPS
-from util.loggers.json_lines import read_values
-from util.loggers.registry import LOG
+from util.loggers.json_lines import LOG, read_values
 from util.loggers.sink import group_of
 from util.pages import fill_page
 from util.plots import Points, line_chart

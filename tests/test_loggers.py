@@ -22,8 +22,8 @@ from util.errors import UserError
 from util.loggers import Sink, curves
 from util.loggers.html_page import HtmlSink
 from util.loggers.json_lines import JsonLinesSink
-from util.loggers.registry import LoggedRun, open_loggers
-from util.loggers.sink import Guarded, chart_of, group_of, short
+from util.loggers.registry import open_loggers
+from util.loggers.sink import Guarded, LoggedRun, chart_of, group_of, short
 
 PAGE = "--no_html false"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,18 @@ import torch
 from browser import SHIFTS, browser, faults_of
 from torch import Tensor
 
-from util.loggers.html_page import About, HtmlSink, frames_until
+from util.loggers.html_page import HtmlSink, frames_until
+from util.loggers.sink import LoggedRun
 
-ABOUT = About(
-    total=2000, epoch=400, command="train.py --name 'horse <2> zebra'", facts={"data": "datasets/x, 8 files"},
-    flags={"lr": ("0.001", "0.0001"), "name": ("<b>", "experiment_name")})
+COMMAND = "train.py --name 'horse <2> zebra'"
+
+
+def page_of(folder: Path, *, seen: int = 0, every: int = 1) -> HtmlSink:
+    (folder / "runs.jsonl").write_text(json.dumps({"command": COMMAND}), encoding="utf-8")
+    return HtmlSink(LoggedRun(
+        folder, "horse <2> zebra", total=2000, seen=seen, epoch=400, facts={"data": "datasets/x, 8 files"},
+        flags={"display_winsize": 256, "update_html_freq": every},
+        changed={"lr": ("0.001", "0.0001"), "name": ("<b>", "experiment_name")}), print)
 
 
 def samples(value: float = 0.0) -> dict[str, Tensor]:
@@ -28,7 +36,7 @@ def samples(value: float = 0.0) -> dict[str, Tensor]:
 
 
 def text_of(folder: Path) -> str:
-    return (folder / "index.html").read_text(encoding="utf-8")
+    return (folder / "web" / "index.html").read_text(encoding="utf-8")
 
 
 def sources(folder: Path) -> list[str]:
@@ -36,7 +44,8 @@ def sources(folder: Path) -> list[str]:
 
 
 def test_the_page_says_how_the_training_goes_and_how_it_ended(tmp_path: Path) -> None:
-    sink = HtmlSink(tmp_path, "horse <2> zebra", refresh_seconds=0, about=ABOUT)
+    sink = page_of(tmp_path)
+    sink.refresh_seconds = 0
     assert sources(tmp_path) == []  # there is something to open from the start
     sink.scalars(400, {"G<b>": 0.123456, "speed/images_per_second": 2.0})
     sink.scalars(800, {"G<b>": float("nan"), "eval_frechet": 12.5})
@@ -60,20 +69,21 @@ def test_the_page_says_how_the_training_goes_and_how_it_ended(tmp_path: Path) ->
 
 
 def test_values_reach_the_page_between_samples_which_come_as_often_as_asked(tmp_path: Path) -> None:
-    sink = HtmlSink(tmp_path, "t", update_every=1000, refresh_seconds=0)
+    sink = page_of(tmp_path, every=1000)
+    sink.refresh_seconds = 0
     sink.scalars(5, {"G": 0.5})
     assert "Latest values, after 5 images" in text_of(tmp_path)
     for step in range(0, 3200, 400):
         sink.images(step, samples())
-    assert frames_until(tmp_path / "images" / "samples", 9999)["x"]["output"] == [0, 400, 1600, 2800]
+    assert frames_until(tmp_path / "web" / "images" / "samples", 9999)["x"]["output"] == [0, 400, 1600, 2800]
 
 
 def test_a_resumed_page_keeps_the_samples_up_to_the_checkpoint(tmp_path: Path) -> None:
-    sink = HtmlSink(tmp_path, "t")
+    sink = page_of(tmp_path)
     for step in (100, 200, 300):
         sink.images(step, samples())
-    (tmp_path / "images" / "notes.txt").write_text("mine")
-    sink = HtmlSink(tmp_path, "t", resume_step=200)
+    (tmp_path / "web" / "images" / "notes.txt").write_text("mine")
+    sink = page_of(tmp_path, seen=200)
     before = sources(tmp_path)
     assert before[:2] == ["images/samples/x/input.png", "images/samples/x/output_00000200.png"]
     assert "images/samples/x/output_00000300.png" not in before
@@ -83,29 +93,29 @@ def test_a_resumed_page_keeps_the_samples_up_to_the_checkpoint(tmp_path: Path) -
 
 
 def test_a_new_run_keeps_the_samples_of_an_earlier_one_off_its_page(tmp_path: Path) -> None:
-    HtmlSink(tmp_path, "t").images(100, samples())
-    HtmlSink(tmp_path, "t")
+    page_of(tmp_path).images(100, samples())
+    page_of(tmp_path)
     assert sources(tmp_path) == []
-    assert (tmp_path / "images.1" / "samples" / "x" / "output_00000100.png").is_file()
+    assert (tmp_path / "web" / "images.1" / "samples" / "x" / "output_00000100.png").is_file()
 
 
 def test_labels_of_any_text_are_kept_apart_and_survive_a_resumption(tmp_path: Path) -> None:
     labels, slashes = ["a_b", "a%2Fb", "<i>", "猫"], ["a/b", "../../escape"]
     names = [*(f"samples/town 1/x.v1/{label}" for label in labels), *(f"training/{of}" for of in labels + slashes)]
-    HtmlSink(tmp_path / "web", "t").images(9, {name: torch.zeros(1, 2, 2) for name in names})
-    HtmlSink(tmp_path / "web", "t", resume_step=9)
+    page_of(tmp_path).images(9, {name: torch.zeros(1, 2, 2) for name in names})
+    page_of(tmp_path, seen=9)
     with browser() as window:
         window.get((tmp_path / "web" / "index.html").as_uri())
         found = window.execute_script("return [...document.querySelectorAll('figcaption')].map(of => of.textContent)")
         assert sorted(found) == sorted(labels * 2 + slashes)
         assert window.execute_script("return document.querySelector('article h3').textContent") == "town 1/x.v1"
         assert faults_of(window) == {}
-    assert [path.name for path in tmp_path.iterdir()] == ["web"]
+    assert {path.name for path in tmp_path.iterdir()} == {"pages.json", "runs.jsonl", "web"}
 
 
 def test_every_control_does_what_it_says(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    sink = HtmlSink(tmp_path, "t", about=ABOUT)
+    sink = page_of(tmp_path)
     for number in range(12):
         sink.scalars(number * 100, {"G": 1.0 / (number + 1), "lr/G": 0.1})
         sink._next_drawing = 0.0 if number == 11 else float("inf")
@@ -126,7 +136,7 @@ def test_every_control_does_what_it_says(tmp_path: Path) -> None:
             return [f"images/samples/{name}/output_{step:08d}.png" for name in "xy"]
 
         window.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": SHIFTS})
-        window.get((tmp_path / "index.html").as_uri())
+        window.get((tmp_path / "web" / "index.html").as_uri())
         window.execute_script("window.scrollTo(0, 9999)")
         assert shown() == outputs(1100)
         assert look("window.shifts") <= 0.1
@@ -148,7 +158,7 @@ def test_every_control_does_what_it_says(tmp_path: Path) -> None:
         assert not look("document.getElementById('more').open")
         window.execute_script("window.copied = ''; navigator.clipboard.writeText = async text => { copied = text; }")
         click("[data-copy]")
-        assert look("copied") == ABOUT.command
+        assert look("copied") == COMMAND
 
         window.refresh()
         assert shown() == outputs(200), "a reload keeps the chosen time"

@@ -19,7 +19,8 @@ from PIL import Image
 from tiny import save_folders, train_options
 
 from train import train
-from util.loggers.registry import LoggedRun, open_loggers
+from util.loggers.registry import open_loggers
+from util.loggers.sink import LoggedRun
 from util.loggers.wandb_run import WandbSink, run_id
 
 pytest.importorskip("wandb")

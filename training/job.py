@@ -28,8 +28,8 @@ from util.errors import UserError
 from util.files import locked, remove_leftovers
 from util.hub_folders import is_hub_folder
 from util.loggers import Sink
-from util.loggers.registry import LoggedRun, open_loggers
-from util.loggers.sink import reason
+from util.loggers.registry import open_loggers
+from util.loggers.sink import LoggedRun, reason
 from util.signals import ASKED, Signals
 from util.starts import FILE as STARTS
 from util.starts import record_start

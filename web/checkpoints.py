@@ -11,8 +11,7 @@ from inference import BUNDLED, Translator, load
 from options import recorded_flags
 from util.errors import UserError
 from util.hub_folders import CONFIG, is_hub_folder, read_config
-from util.loggers.json_lines import last_time
-from util.loggers.registry import LOG
+from util.loggers.json_lines import LOG, last_time
 from util.state_dicts import AVERAGE, BEST, LATEST, generator_of, weights_path
 
 KEPT = 6  # generators in memory

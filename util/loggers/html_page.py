@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,13 @@ from util.files import move_aside
 from util.images import image_size
 from util.pages import fill_page
 from util.picture_files import first_image, save_image
+from util.starts import local_time, read_starts
 from util.terminal import format_seconds
 from util.words import counted
 
 from .curves import Curves
-from .json_lines import read_values
-from .sink import SAMPLES, TOGETHER, TRAINING, Sink, Warn, group_of, row_and_label
+from .json_lines import LOG, read_values
+from .sink import SAMPLES, TOGETHER, TRAINING, LoggedRun, Sink, Warn, group_of, row_and_label
 
 FRAME = re.compile(r"(.+)_(\d+)\.png")
 FIXED = ("input", "truth")
@@ -31,23 +32,6 @@ FIRST = ("losses", "scores")
 """Groups of values that the page shows first; the others are folded."""
 STRIP = 8  # pictures of a sample over time, below it
 SHARE = 0.01  # of the run's time, at most, for drawing curves
-
-
-@dataclass(frozen=True)
-class About:
-    """Facts about a training that its page shows beside the values."""
-
-    total: int = 0
-    """Images seen at its end; 0: unknown."""
-    command: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    """By name, such as the data and the device."""
-    flags: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Value and default of the flags that differ from their defaults."""
-    run: Path | None = None
-    """Folder of the experiment, whose other pages are linked."""
-    epoch: int = 0
-    """Images of an epoch; 0: unknown."""
 
 
 @dataclass(frozen=True)
@@ -67,52 +51,51 @@ class Figure:
 
 
 class HtmlSink(Sink):
-    """``folder/index.html`` and the images of the samples.
+    """``web/index.html`` and the images of the samples.
 
-    A sample has ``folder/images/samples/NAME/input.png``, perhaps ``truth.png``, and ``output_00000400.png`` and so on
-    over time. ``folder/images/training/fake_B.png`` and so on are of the last step.
+    A sample has ``web/images/samples/NAME/input.png``, perhaps ``truth.png``, and ``output_00000400.png`` and so on
+    over time. ``web/images/training/fake_B.png`` and so on are of the last step.
+
+    Of a resumed run, samples after its checkpoint leave the page, and the curves so far are read from the log of
+    `JsonLinesSink`. Images of an earlier run are moved aside if the run is new.
 
     Args:
-        folder: where the page goes.
-        title: the page's title.
-        image_width: width of an image in pixels, where the window is wide enough.
-        refresh_seconds: seconds between two refreshes of an open page, and between two updates of its values.
-        update_every: images seen between two samples; samples that come sooner are skipped.
-        resume_step: images seen up to the checkpoint that the run continues from; later samples leave the page.
-            With 0 the run is new, and images of an earlier run are moved aside.
-        log: file of `JsonLinesSink` from which a resumed run reads the curves so far.
-        about: what the page says of the training.
+        run: the training.
         warn: shows a warning where matplotlib is not installed and there are no curves.
+
+    Attributes:
+        refresh_seconds: seconds between two refreshes of an open page, and between two updates of its values.
     """
 
     tries_again = True
+    refresh_seconds = 30
 
-    def __init__(
-        self, folder: Path, title: str, *, image_width: int = 256, refresh_seconds: int = 30,
-        update_every: int = 1, resume_step: int = 0, log: Path | None = None, about: About | None = None,
-        warn: Warn = lambda text: None,
-    ) -> None:
-        self.folder, self.title, self.image_width, self.about = folder, title, image_width, about or About()
-        self.refresh_seconds, self.update_every = refresh_seconds, update_every
-        self._warn, self._step, self._resumed = warn, resume_step, resume_step
+    def __init__(self, run: LoggedRun, warn: Warn) -> None:
+        self.run, self.folder = run, run.folder / "web"
+        starts = read_starts(run.folder)
+        self._command = starts[-1]["command"] if starts else ""
+        started = {name: local_time(starts[place]) for name, place in (("started", 0), ("resumed", -1))
+                   if len(starts) > -place}
+        self._facts = {**started, **run.facts}
+        self._warn, self._step = warn, run.seen
         self._start, self._status = time.monotonic(), "running"
         self._saved: set[Path] = set()  # images that do not change
         self._latest: dict[str, float] = {}
         self._curves: Curves | None = Curves()
         self._charts: dict[str, str] = {}
         self._next_drawing = 0.0
-        if resume_step == 0:
-            move_aside(folder / "images")
+        self._images = self.folder / "images"
+        if run.seen == 0:
+            move_aside(self._images)
         else:
-            for step, values in read_values(log, resume_step) if log else ():
+            for step, values in read_values(run.folder / LOG, run.seen):
                 self._latest |= values
                 self._curves.add(step, values)
-        self._images = folder / "images"
-        self._frames = frames_until(self._images / SAMPLES, resume_step)
+        self._frames = frames_until(self._images / SAMPLES, run.seen)
         self._last_step = [file.stem for file in sorted((self._images / TRAINING).glob("*.png"))]
         self._shown = max((step for labels in self._frames.values() for steps in labels.values() for step in steps),
                           default=0)
-        self._write(refresh_seconds)
+        self._write(self.refresh_seconds)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Keep the values, and write the page if it is older than ``refresh_seconds``."""
@@ -125,7 +108,7 @@ class HtmlSink(Sink):
 
     def images(self, step: int, images: Mapping[str, Tensor]) -> None:
         """Save the images, and write the page, unless the last ones are too recent."""
-        if self._shown and step - self._shown < self.update_every:
+        if self._shown and step - self._shown < self.run.flags["update_html_freq"]:
             return
         self._step = self._shown = step
         self._last_step = [quote(label, safe="") for row, label in map(row_and_label, images) if row == TRAINING]
@@ -177,27 +160,27 @@ class HtmlSink(Sink):
         drawn = {first: [svg for chart, svg in self._charts.items() if (group_of_chart(chart) in FIRST) == first]
                  for first in (True, False)}
         fill_page(
-            self.folder / "index.html", "training.html", "training",
-            [self.about.run] if self.about.run else [], title=self.title, note="Training", refresh=refresh_seconds,
+            self.folder / "index.html", "training.html", "training", [self.run.folder],
+            title=self.run.name, note="Training", refresh=refresh_seconds,
             written=now.timestamp(), written_text=f"{now:%Y-%m-%d %H:%M %Z}", status=self._status, seen=self._step,
-            total=max(self.about.total, self._step, 1), facts={**self._progress(), **self.about.facts},
-            command=self.about.command, flags=self.about.flags, image_width=self.image_width, steps=steps,
-            flags_text=f"{counted(len(self.about.flags), 'flag')} with other values than their defaults",
+            total=max(self.run.total, self._step), facts={**self._progress(), **self._facts}, command=self._command,
+            flags=self.run.changed, image_width=self.run.flags["display_winsize"], steps=steps,
+            flags_text=f"{counted(len(self.run.changed), 'flag')} with other values than their defaults",
             samples={name: [*self._figures(name)] for name in self._frames},
             strips={name: [*self._strip(name)] for name in self._frames},
             last_step=[self._figure(unquote(stem), f"{TRAINING}/{stem}.png") for stem in self._last_step],
-            epoch=self.about.epoch, seen_at=partial(seen_at, epoch=self.about.epoch),
+            epoch=self.run.epoch, seen_at=partial(seen_at, epoch=self.run.epoch),
             seen_text=counted(self._step, "image"), main_values=values[True], more_values=values[False],
             main_charts=drawn[True], more_charts=drawn[False])
         self._written = time.monotonic()
 
     def _progress(self) -> dict[str, str]:
         """Return the images seen and the time left at the pace since the start of this process."""
-        total, done = self.about.total, self._step - self._resumed
-        facts = {"images seen": f"{self._step:,} of {total:,}" if total else f"{self._step:,}"}
-        if (epoch := self.about.epoch) and total:
+        total, done = self.run.total, self._step - self.run.seen
+        facts = {"images seen": f"{self._step:,} of {total:,}"}
+        if epoch := self.run.epoch:
             facts["epochs"] = f"{decimal(self._step / epoch)} of {decimal(total / epoch)}"
-        if done and total and self._status == "running":
+        if done and self._status == "running":
             left = (total - self._step) / done * (time.monotonic() - self._start)
             facts["time left"] = format_seconds(max(left, 0))
         return facts

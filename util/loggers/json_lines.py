@@ -12,6 +12,7 @@ from util.files import move_aside, replacing
 
 from .sink import Sink
 
+LOG = "loss_log.jsonl"
 TAIL = 1 << 14  # bytes at a log's end that hold its last report
 
 

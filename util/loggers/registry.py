@@ -1,53 +1,17 @@
 """The loggers of ``--loggers`` by name."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from util.starts import local_time, read_starts
 from util.terminal import MessageSink, TerminalSink
 
-from .html_page import About, HtmlSink
-from .json_lines import JsonLinesSink
-from .sink import Guarded, Sink, Warn, reason
+from .html_page import HtmlSink
+from .json_lines import LOG, JsonLinesSink
+from .sink import Guarded, LoggedRun, Sink, Warn, reason
 from .tensorboard_events import TensorBoardSink
 from .visdom_windows import VisdomSink, connect
 from .wandb_run import WandbSink
 
-LOG = "loss_log.jsonl"
 INSTALL = {"visdom": "docs/troubleshooting.md says how"}
-
-
-@dataclass(frozen=True)
-class LoggedRun:
-    """The training that loggers show."""
-
-    folder: Path
-    name: str
-    total: int
-    """Images seen at its end."""
-    seen: int
-    """Images seen up to the checkpoint that it continues from; 0 for a new training."""
-    flags: Mapping[str, Any]
-    """All flags by name."""
-    changed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Value and default of the flags that differ from their defaults."""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    """For people: the data, the device and so on, by name."""
-    epoch: int = 0
-    """Images of an epoch; 0: unknown."""
-
-
-def _html(run: LoggedRun, warn: Warn) -> Sink:
-    starts = read_starts(run.folder)
-    started = {name: local_time(starts[place]) for name, place in (("started", 0), ("resumed", -1))
-               if len(starts) > -place}
-    about = About(run.total, starts[-1]["command"] if starts else "", {**started, **run.facts}, run.changed,
-                  run.folder, run.epoch)
-    return HtmlSink(run.folder / "web", run.name, image_width=run.flags["display_winsize"], resume_step=run.seen,
-                    update_every=run.flags["update_html_freq"], log=run.folder / LOG, about=about,
-                    warn=warn)
 
 
 def _visdom(run: LoggedRun, warn: Warn) -> Sink:
@@ -65,7 +29,7 @@ def _wandb(run: LoggedRun, warn: Warn) -> Sink:
 
 OPENERS: dict[str, Callable[[LoggedRun, Warn], Sink]] = {
     "json": lambda run, warn: JsonLinesSink(run.folder / LOG, resume_step=run.seen),
-    "html": _html,
+    "html": HtmlSink,
     "visdom": _visdom,
     "tensorboard": lambda run, warn: TensorBoardSink(run.folder / "tensorboard", resume_step=run.seen),
     "wandb": _wandb,

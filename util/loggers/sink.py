@@ -1,6 +1,8 @@
 """The interface of all loggers, and the groups of values and images by their names."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +15,26 @@ SAMPLES, TRAINING = "samples", "training"
 SCORE = "eval_"
 """Start of the names of scores."""
 TOGETHER = ("losses", "gradient", "lr")  # groups of values that share one chart; every other value has its own
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """The training that loggers show."""
+
+    folder: Path
+    name: str
+    total: int
+    """Images seen at its end."""
+    seen: int
+    """Images seen up to the checkpoint that it continues from; 0 for a new training."""
+    flags: Mapping[str, Any]
+    """All flags by name."""
+    changed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Value and default of the flags that differ from their defaults."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """For people: the data, the device and so on, by name."""
+    epoch: int = 0
+    """Images of an epoch; 0: unknown."""
 
 
 class Sink:
