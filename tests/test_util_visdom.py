@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -62,8 +63,9 @@ def server(tmp_path_factory):
 
 
 def sink_of(port, *, display_id=1, ncols=4, resume_step=0, server="http://127.0.0.1"):
-    return VisdomSink(connect(server, port, ENV), "horse2zebra", display_id=display_id, ncols=ncols, win_size=64,
-                      resume_step=resume_step)
+    flags = {"display_server": server, "display_port": port, "display_env": ENV, "display_id": display_id,
+             "display_ncols": ncols, "display_winsize": 64}
+    return VisdomSink(LoggedRun(Path(), "horse2zebra", 10, resume_step, flags))
 
 
 def window(port, number):

@@ -121,7 +121,7 @@ def test_red_stays_red_nan_does_no_harm_and_nothing_is_advertised(
 ) -> None:
     monkeypatch.setitem(sys.modules, "groq", ModuleType("groq"))  # beside it wandb advertises another package
     monkeypatch.delenv("WANDB_DISABLE_WEAVE", raising=False)
-    sink = WandbSink(tmp_path, "t", project="p", mode="offline", config={}, resume_step=0)
+    sink = WandbSink(LoggedRun(tmp_path, "t", 10, 0, {"wandb_project_name": "p", "wandb_mode": "offline"}))
     sink.scalars(1, {"G": float("nan")})
     sink.scalars(2, {"G": 0.5})
     sink.images(2, {"training/red": torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 2, 4)})

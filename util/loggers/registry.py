@@ -8,31 +8,18 @@ from .html_page import HtmlSink
 from .json_lines import LOG, JsonLinesSink
 from .sink import Guarded, LoggedRun, Sink, Warn, reason
 from .tensorboard_events import TensorBoardSink
-from .visdom_windows import VisdomSink, connect
+from .visdom_windows import VisdomSink
 from .wandb_run import WandbSink
 
 INSTALL = {"visdom": "docs/troubleshooting.md says how"}
 
 
-def _visdom(run: LoggedRun, warn: Warn) -> Sink:
-    del warn
-    client = connect(*(run.flags[f"display_{name}"] for name in ("server", "port", "env")))
-    return VisdomSink(client, run.name, display_id=max(run.flags["display_id"] or 1, 1),
-                      ncols=run.flags["display_ncols"], win_size=run.flags["display_winsize"], resume_step=run.seen)
-
-
-def _wandb(run: LoggedRun, warn: Warn) -> Sink:
-    del warn
-    return WandbSink(run.folder, run.name, project=run.flags["wandb_project_name"], mode=run.flags["wandb_mode"],
-                     config=run.flags, resume_step=run.seen)
-
-
 OPENERS: dict[str, Callable[[LoggedRun, Warn], Sink]] = {
-    "json": lambda run, warn: JsonLinesSink(run.folder / LOG, resume_step=run.seen),
+    "json": lambda run, _: JsonLinesSink(run.folder / LOG, resume_step=run.seen),
     "html": HtmlSink,
-    "visdom": _visdom,
-    "tensorboard": lambda run, warn: TensorBoardSink(run.folder / "tensorboard", resume_step=run.seen),
-    "wandb": _wandb,
+    "visdom": lambda run, _: VisdomSink(run),
+    "tensorboard": lambda run, _: TensorBoardSink(run.folder / "tensorboard", resume_step=run.seen),
+    "wandb": lambda run, _: WandbSink(run),
 }
 LOGGERS = ("terminal", *OPENERS)
 

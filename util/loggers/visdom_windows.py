@@ -16,35 +16,27 @@ from torch import Tensor
 from util.picture_files import first_image, to_uint8
 from util.words import counted
 
-from .sink import Sink, chart_of, row_and_label, rows_of, short
+from .sink import LoggedRun, Sink, chart_of, row_and_label, rows_of, short
 
 TIMEOUT = (3.0, 10.0)  # seconds to connect and to answer: a server that hangs must not stop a training
 GAP = 4  # pixels between the images of a grid
 
 
 class VisdomSink(Sink):
-    """Losses in window ``display_id``, and images in the following windows.
+    """Losses in window ``--display_id``, and images in the following windows.
 
-    Other curves are in windows named after the first one and their chart: ``1 lr``, ``1 data_wait``.
-
-    Args:
-        client: a ``visdom.Visdom`` that raises ``ConnectionError``, from `connect`.
-        title: prefix of the windows' titles.
-        display_id: number of the first window.
-        ncols: images in a row of the grid; 0 for a window per image.
-        win_size: width of an image in pixels.
-        resume_step: images seen up to the checkpoint that the run continues from; its curves are cut there.
-            With 0 the run is new, and its curves replace those of an earlier one.
+    Other curves are in windows named after the first one and their chart: ``1 lr``, ``1 data_wait``. Curves of a
+    resumed run are cut at its checkpoint; those of a new run replace those of an earlier one.
 
     Raises:
+        ImportError: visdom is not installed.
         ConnectionError: the server does not answer; so do all methods.
     """
 
-    def __init__(
-        self, client: Any, title: str, *, display_id: int, ncols: int, win_size: int, resume_step: int
-    ) -> None:
-        self._client, self.title, self.display_id = client, title, display_id
-        self.ncols, self.win_size, self.resume_step = ncols, win_size, resume_step
+    def __init__(self, run: LoggedRun) -> None:
+        self._client = connect(*(run.flags[f"display_{name}"] for name in ("server", "port", "env")))
+        self.title, self.display_id, self.resume_step = run.name, max(run.flags["display_id"] or 1, 1), run.seen
+        self.ncols, self.win_size = run.flags["display_ncols"], run.flags["display_winsize"]
         self._windows: set[str] = set()  # whose curves of earlier processes have been cut
         self._open("losses")
 

@@ -12,38 +12,29 @@ from torch import Tensor
 from util.files import replacing
 from util.picture_files import first_image, to_uint8
 
-from .sink import Sink, group_of, short
+from .sink import LoggedRun, Sink, group_of, short
 
 SECONDS = 30  # to wait for the server at the start and at the end of a training
 
 
 class WandbSink(Sink):
-    """A run of Weights & Biases with its files in ``folder/wandb``.
+    """A run of Weights & Biases with its files in ``wandb``, in the folder of the training.
 
-    Steps are images seen. A resumed run keeps its id, in ``folder/wandb_id.txt``, and continues where the server's
-    curves end: repeated steps are not shown twice.
-
-    Args:
-        folder: folder of the training.
-        title: name of the run.
-        project: name of the project.
-        mode: ``online``, ``offline``, or None for ``WANDB_MODE`` of the environment, by default online.
-        config: the options.
-        resume_step: images seen up to the checkpoint that the run continues from; 0 for a new run.
+    Steps are images seen. A resumed run keeps its id, in ``wandb_id.txt``, and continues where the server's curves end:
+    repeated steps are not shown twice.
 
     Raises:
         ImportError: ``wandb`` is not installed.
     """
 
-    def __init__(
-        self, folder: Path, title: str, *, project: str, mode: str | None, config: Mapping[str, Any], resume_step: int
-    ) -> None:
+    def __init__(self, run: LoggedRun) -> None:
         wandb: Any = importlib.import_module("wandb")  # optional
         os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # else wandb advertises it beside some packages
         self._picture = wandb.Image
         self._run = wandb.init(
-            project=project, name=title, id=run_id(folder / "wandb_id.txt", new=resume_step == 0), resume="allow",
-            dir=str(folder), mode=mode, config=dict(config),
+            project=run.flags["wandb_project_name"], name=run.name, resume="allow", dir=str(run.folder),
+            id=run_id(run.folder / "wandb_id.txt", new=run.seen == 0), mode=run.flags["wandb_mode"],
+            config=dict(run.flags),
             settings=wandb.Settings(silent=True, console="off", init_timeout=SECONDS, finish_timeout=SECONDS))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
