@@ -23,7 +23,7 @@ from .label_maps import ENDINGS, FORMATS, NAMES, read_labels
 from .reports import require_place, write_json
 from .scoring import program_conditions
 from .segmentation_report import scores_json, scores_text
-from .segmenter import Segmenter, named_network
+from .segmenter import Segmenter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +113,7 @@ def _label_maps(
     matched: Iterable[tuple[Path, Path]], flags: Flags, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Iterate over true and predicted train ids, each at its own size."""
-    segment = Segmenter(flags.network, named_network(flags.network, flags.network_weights, len(NAMES)), len(NAMES),
-                        device) if flags.network else None
+    segment = Segmenter(flags.network, flags.network_weights, len(NAMES), device) if flags.network else None
     for label_map, path in with_progress(matched, "images segmented"):
         predicted = segment(load_normalized(path, 3)) if segment else read_labels(path, flags.predictions_format)
         yield read_labels(label_map, flags.labels_format), predicted

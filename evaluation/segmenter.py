@@ -19,14 +19,20 @@ class Segmenter:
     """Labels each pixel of an image with its class.
 
     Args:
-        name: of the network, for error messages.
-        module: maps images [1, 3, H, W] in [0, 1] to scores [1, ``classes``, h, w].
+        name: a file of ``torch.export`` (.pt2) that maps images [1, 3, H, W] in [0, 1] to scores [1, ``classes``, h,
+            w], or ``torchvision/NAME``, such as ``torchvision/deeplabv3_resnet50``. A .pt2 file is a program: it must
+            come from people whom the user trusts.
+        weights: for torchvision, a state dict of the network, for images normalised as ImageNet's.
         classes: number of classes.
         device: of the network.
+
+    Raises:
+        UserError: there is no such network or file, or the weights are of another network.
     """
 
-    def __init__(self, name: str, module: nn.Module, classes: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, name: str, weights: Path | None, classes: int, device: torch.device | str = "cpu") -> None:
         self.name, self.classes, self.device = name, classes, torch.device(device)
+        module = _torchvision(name, weights, classes) if name.startswith("torchvision/") else _exported(name)
         self._module = module.to(self.device)
 
     @torch.no_grad()
@@ -50,21 +56,6 @@ class Segmenter:
         scores = F.interpolate(scores.float(), image.shape[1:], mode="bilinear", align_corners=False)
         labels: Tensor = scores[0].argmax(dim=0)
         return labels.cpu()
-
-
-def named_network(network: str, weights: Path | None, classes: int) -> nn.Module:
-    """Load a network for `Segmenter`.
-
-    Args:
-        network: a file of ``torch.export`` (.pt2), or ``torchvision/NAME``, such as
-            ``torchvision/deeplabv3_resnet50``. A .pt2 file is a program: it must come from people whom the user trusts.
-        weights: for torchvision, a state dict of the network, for images normalised as ImageNet's.
-        classes: number of classes.
-
-    Raises:
-        UserError: there is no such network or file, or the weights are of another network.
-    """
-    return _torchvision(network, weights, classes) if network.startswith("torchvision/") else _exported(network)
 
 
 def _torchvision(network: str, weights: Path | None, classes: int) -> nn.Module:

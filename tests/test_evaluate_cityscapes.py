@@ -16,7 +16,7 @@ from test_user_errors import says
 from torch import Tensor, nn
 
 from evaluation.label_maps import CLASSES, VOID_COLOURS, read_labels
-from evaluation.segmenter import Segmenter, named_network
+from evaluation.segmenter import Segmenter
 from metrics.segmentation import IGNORED, confusion, resize_labels, segmentation_scores
 from util.errors import UserError
 
@@ -194,11 +194,11 @@ def test_a_network_of_torchvision_takes_weights_of_the_user(tmp_path: Path) -> N
     name, weights = "torchvision/lraspp_mobilenet_v3_large", tmp_path / "weights.pth"
     network = models.get_model(name.partition("/")[2], weights=None, weights_backbone=None, num_classes=19)
     torch.save(network.state_dict(), weights)
-    assert Segmenter(name, named_network(name, weights, 19), 19)(torch.zeros(3, 32, 32)).shape == (32, 32)
+    assert Segmenter(name, weights, 19)(torch.zeros(3, 32, 32)).shape == (32, 32)
     with pytest.raises(UserError, match=r"--network_weights, a state dict with the 19 classes"):
-        named_network(name, None, 19)
+        Segmenter(name, None, 19)
     with pytest.raises(UserError, match=r"'resnet18'; use one of .*lraspp_mobilenet_v3_large"):
-        named_network("torchvision/resnet18", None, 19)
+        Segmenter("torchvision/resnet18", None, 19)
 
 
 def test_odd_requests_end_with_a_sentence(tmp_path: Path) -> None:
