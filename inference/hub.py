@@ -13,7 +13,6 @@ from util.hub_folders import CONFIG, WEIGHTS
 BUNDLED = Path(__file__).resolve().parent.parent / "generators"
 """Folder of the bundled generators."""
 NAME = r"[\w.-]+/[\w.-]+"
-INSTALL = "pip install huggingface_hub"
 
 
 def find(place: str | os.PathLike[str]) -> Path:
@@ -45,20 +44,24 @@ def download(name: str) -> Path:
     Raises:
         UserError: there is no such model, it is no generator of this project, or the Hub cannot be reached.
     """
-    hub = _client(f"there is no {name} here; to load it from the Hugging Face Hub: {INSTALL}")
+    hub = require_client(f"there is no {name} here; to load it from the Hugging Face Hub")
     with _for_users(name):
         config = Path(hub.hf_hub_download(name, CONFIG))
         hub.hf_hub_download(name, WEIGHTS, revision=config.parent.name)  # of the same commit
     return config.parent
 
 
-def require_client() -> Any:
-    """Import huggingface_hub for `upload`.
+def require_client(why: str = "--push needs the package huggingface_hub") -> Any:
+    """Import huggingface_hub.
 
     Raises:
-        UserError: the package is not installed.
+        UserError: the package is not installed; ``why`` it is needed, and how to install it.
     """
-    return _client(f"--push needs the package huggingface_hub: {INSTALL}")
+    try:
+        import huggingface_hub  # noqa: PLC0415 - optional
+    except ImportError:
+        raise UserError(f"{why}: pip install huggingface_hub") from None
+    return huggingface_hub
 
 
 def upload(folder: Path, name: str) -> str:
@@ -73,19 +76,6 @@ def upload(folder: Path, name: str) -> str:
         address = hub.create_repo(name, exist_ok=True)
         hub.upload_folder(repo_id=name, folder_path=folder, commit_message="Add the generator")
     return str(address)
-
-
-def _client(sentence: str) -> Any:
-    """Import huggingface_hub.
-
-    Raises:
-        UserError: the package is not installed; the message is ``sentence``.
-    """
-    try:
-        import huggingface_hub  # noqa: PLC0415 - optional
-    except ImportError:
-        raise UserError(sentence) from None
-    return huggingface_hub
 
 
 @contextmanager

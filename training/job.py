@@ -42,7 +42,7 @@ from .evaluation import Evaluation
 from .initial import read_weights, start_from
 from .loop import loop, warning
 from .report import OnReport, ReportSink
-from .run import Progress, Run, continue_with, make_room
+from .run import OPTIONS, Progress, Run, continue_with, make_room
 from .schedulers import create_scheduler
 from .step import TrainingStep, build_step
 
@@ -194,7 +194,7 @@ def open_sinks(run: Run, total: int, epoch: int, device: torch.device, lines: Se
     """
     remove_leftovers(run.folder)
     before = recorded_flags(run.folder)
-    run.write_options()
+    run.options.save(run.folder, OPTIONS)
     general, warnings = run.options[RunFlags], []
     try:
         changed = None if before is None else [*run.options.changes_since(before).values()]

@@ -65,10 +65,6 @@ class Run:
     saved: Progress | None = None  # as the latest state that this process has written
     warn: Callable[[str], None] = lambda text: None  # takes a sentence for the user
 
-    def write_options(self) -> None:
-        """Write ``train_opt.txt`` and ``train_opt.json``."""
-        self.options.save(self.folder, OPTIONS)
-
     def is_saved(self) -> bool:
         """Check whether the latest state exists and has this progress; the answer is the same in all processes."""
         return self.saved == self.progress and bool(self.world.same(state_path(self.folder, LATEST).is_file()))
@@ -78,7 +74,7 @@ class Run:
         if self.world.is_first and not (self.folder / f"{OPTIONS}.json").is_file():
             self.warn(f"the files in {self.folder} were removed or moved during the training; it goes on, but earlier "
                       "checkpoints, losses and samples are no longer there")
-            self.write_options()
+            self.options.save(self.folder, OPTIONS)
         save_checkpoint(self.folder, tag, self.model, {
             "progress": asdict(self.progress),
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.schedulers.items()},
