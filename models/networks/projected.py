@@ -64,14 +64,13 @@ class ProjectedDiscriminator(nn.Module):
             raise UserError(f"--D_layers {','.join(layers)}: name them from the first to the last")
         self.least_size = 8 * -(-size // sides[-1])
         widths = [ndf * 2 ** min(number, 3) for number in range(len(names))]
-        self.mix_channels = nn.ModuleList(
-            nn.Conv2d(channels, width, 1) for (channels, _, _), width in zip(shapes, widths, strict=True))
-        self.mix_scales = nn.ModuleList(
-            nn.Conv2d(below, width, 1) for width, below in pairwise(widths))
-        for convolution in (*self.mix_channels, *self.mix_scales):
-            nn.init.kaiming_normal_(convolution.weight)
-        for mix, scale in zip(self.mix_channels, self._scales(size), strict=True):
+        of_channels = [nn.Conv2d(channels, width, 1) for (channels, _, _), width in zip(shapes, widths, strict=True)]
+        of_scales = [nn.Conv2d(below, width, 1) for width, below in pairwise(widths)]
+        for mix in (*of_channels, *of_scales):
+            nn.init.kaiming_normal_(mix.weight)
+        for mix, scale in zip(of_channels, self._scales(size), strict=True):
             mix.weight.data /= scale
+        self.mix_channels, self.mix_scales = nn.ModuleList(of_channels), nn.ModuleList(of_scales)
         for mixing in (self.mix_channels, self.mix_scales):
             frozen(mixing, saved=True)
         self.heads = nn.ModuleList(
