@@ -53,5 +53,6 @@ def test_every_record_is_in_a_table_and_of_the_run_that_its_name_says() -> None:
     for path, of in shown.items():
         scores = json.loads(path.read_text(encoding="utf-8"))
         assert {name: scores[name] for name in SETTINGS if name in scores} == of, path.name
-    others = {path for name in ("recipes", "heads", "generators") for path in (RECORDS / name).iterdir()}  # of other programs
+    of_other_programs = ("recipes", "heads", "generators")
+    others = {path for name in of_other_programs for path in (RECORDS / name).iterdir()}
     assert set(shown) == set(RECORDS.rglob("*.json")) - others
