@@ -42,7 +42,7 @@ part() {
     fi
     printf '\n## %s\n\n' "$name" >> "$folder/output.txt"
     timeout --signal INT --kill-after 5 "$limit" "${@:3}" < /dev/null >> "$folder/output.txt" 2>&1 &
-    running=$! # Ctrl-C ends the wait, not a command in the foreground, which timeout keeps in a group of its own
+    running=$! # in the background, because bash answers Ctrl-C only after a command in the foreground has ended
     wait "$running" || code=$?
     running=
     [ $code = 0 ] || failed=1

@@ -81,7 +81,7 @@ class ProjectedDiscriminator(nn.Module):
     def _scales(self, size: int) -> list[float]:
         """Return the root mean square of each layer's features of blurred noise.
 
-        VGG16's are between 3 and 6. Unless divided by that, they make scores large, and D soon wins over the generator.
+        Those of VGG16 are 3 to 6. Undivided, they make the scores large, and D soon wins over the generator.
         """
         noise = 2 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) - 1
         blurred = F.interpolate(noise, (size, size), mode="bilinear")
