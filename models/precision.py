@@ -166,10 +166,12 @@ def require_compiler(device: torch.device) -> None:
     """Refuse ``--compile`` where torch.compile would fail in the first step.
 
     Raises:
-        UserError: there is no C++ compiler for a CPU, or no Triton for a GPU.
+        UserError: there is no C++ compiler for a CPU or no Triton for a GPU, or torch 2.6 is to compile for a CPU.
     """
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise UserError("--compile needs Triton on a GPU: pip install triton, or leave the flag out")
     compilers = (os.environ.get("CXX", ""), "g++", "clang++", "c++", "cl")
     if device.type != "cuda" and not any(map(shutil.which, compilers)):
         raise UserError("--compile needs a C++ compiler (g++, say): install one, or leave the flag out")
+    if device.type == "cpu" and torch.__version__.startswith("2.6."):  # an assertion in the gradient of index_select
+        raise UserError("--compile fails on a CPU with torch 2.6: install torch 2.7 or later, or leave the flag out")
