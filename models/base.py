@@ -16,8 +16,8 @@ from util.shown import picture
 from util.state_dicts import AVERAGE, load_file, network_path
 
 from .diff_augment import diff_augment
-from .losses.gan import Prediction, gan_loss, gradient_penalty, r1_penalty
-from .networks import MinibatchDeviation
+from .losses.gan import gan_loss, gradient_penalty, r1_penalty
+from .networks.discriminators import judge
 from .networks.recognition import recognize_generator
 from .objective import Minimize, Objective, total
 from .structure import Pair, PairFeatures, Structure
@@ -279,15 +279,6 @@ class Model(FlagOwner, ABC):
             self.networks[name + AVERAGE] = copy.deepcopy(self.networks[name]).requires_grad_(False)
             self.published = (*self.published, name + AVERAGE)
 
-    @torch.no_grad()
-    def update_averages(self) -> None:
-        """Move the averages towards their networks, once a step."""
-        for name, decay in self.decays.items():
-            average, network = self.networks[name + AVERAGE], self.networks[name]
-            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
-            for kept, current in zip(average.buffers(), network.buffers(), strict=True):
-                kept.copy_(current)
-
     @property
     def device(self) -> torch.device:
         """The device of the networks."""
@@ -297,23 +288,3 @@ class Model(FlagOwner, ABC):
         """Move networks to ``device``; optimizers keep their parameters."""
         for network in (*self.networks.values(), *self.constants.values()):
             network.to(device)
-
-
-def judge(discriminator: nn.Module, real: Tensor, fake: Tensor, *given: Tensor) -> list[Prediction]:
-    """Score real and generated images, in one pass where that is faster and changes nothing.
-
-    That is, not on CPUs, whose caches prefer one image after the other; and where both have one size and no layer
-    looks beyond a single image.
-    """
-    beyond = any(isinstance(module, nn.BatchNorm2d | MinibatchDeviation) for module in discriminator.modules())
-    if beyond or real.shape[1:] != fake.shape[1:] or real.device.type == "cpu":
-        return [discriminator(real, *given), discriminator(fake, *given)]
-    return judge_together(discriminator, real, fake, *given)
-
-
-def judge_together(discriminator: nn.Module, real: Tensor, fake: Tensor, *given: Tensor) -> list[Prediction]:
-    """Score images of one size in one pass."""
-    scores, sizes = discriminator(torch.cat([real, fake]), *given), [len(real), len(fake)]
-    if isinstance(scores, Tensor):
-        return list(scores.split(sizes))
-    return [list(scales) for scales in zip(*(scale.split(sizes) for scale in scores), strict=True)]

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.base import judge
 from models.losses.gan import r1_penalty
 from models.networks import (
     StyleGAN2Generator,
@@ -14,6 +13,7 @@ from models.networks import (
     create_discriminator,
     create_generator,
 )
+from models.networks.discriminators import judge
 from models.networks.equalized import EqualConv2d, MinibatchDeviation
 from models.translation import translate_any_size
 from util.errors import UserError

@@ -16,8 +16,8 @@ from tiny import METHODS, NETWORKS, SIZES, save_folders, train_options, train_st
 from torch import Tensor, nn
 
 from models import Model
-from models.base import judge, judge_together
 from models.networks import create_discriminator, create_generator
+from models.networks.discriminators import judge, judge_together
 from models.precision import in_half_precision, isolated, set_precision
 from options import SpeedFlags
 from train import train

@@ -32,6 +32,7 @@ from util.state_dicts import (
     state_path,
 )
 
+from .averages import start_average
 from .random_states import random_states, restore_random_states
 
 
@@ -274,12 +275,6 @@ def restore(model: Model, state: Mapping[str, Any], path: Path, world: World = A
         if name in memory:
             item.load_state_dict(memory[name])
     return notes + restore_random_states(state["random"], model.device)
-
-
-def start_average(model: Model, name: str) -> str:
-    """Start a moving average from its network; return a note for the user."""
-    model.networks[name].load_state_dict(model.networks[name.removesuffix(AVERAGE)].state_dict())
-    return f"the checkpoint has no moving average {name}; it starts from the network"
 
 
 def follow_layout(optimizer: torch.optim.Optimizer) -> None:

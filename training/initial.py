@@ -25,7 +25,8 @@ from util.state_dicts import (
     state_path,
 )
 
-from .checkpoints import read_state, start_average
+from .averages import start_average
+from .checkpoints import read_state
 
 GENERATOR = "G"
 

@@ -17,6 +17,7 @@ from util.distributed import ALONE, World
 from util.errors import UserError
 from util.state_dicts import AVERAGE
 
+from .averages import update_averages
 from .graph import StepGraphs, Taken, cuda_graphs
 
 IDENTITY = "identity"
@@ -146,7 +147,7 @@ class TrainingStep:
             train = self.model.learn_identity if choice == IDENTITY else self.model.optimize_parameters
             train(self.minimize)
         self.scaler.update()
-        self.model.update_averages()
+        update_averages(self.model)
         if self.stop_at_fault:
             self._stopped.copy_(self._earlier)
         return self._losses, torch.stack(list(self._faults.values())).sum().isnan().float()

@@ -6,7 +6,6 @@ from functools import partial
 from torch import nn
 
 from .discriminators import MultiScaleDiscriminator, PatchDiscriminator, PixelDiscriminator
-from .equalized import MinibatchDeviation
 from .init import initialize
 from .projected import LAYERS, ProjectedDiscriminator
 from .resnet import ResnetGenerator
@@ -15,7 +14,7 @@ from .unet import UnetGenerator
 from .vgg import VGG16Features
 
 __all__ = [
-    "DISCRIMINATORS", "GENERATORS", "MinibatchDeviation", "MultiScaleDiscriminator", "PatchDiscriminator",
+    "DISCRIMINATORS", "GENERATORS", "MultiScaleDiscriminator", "PatchDiscriminator",
     "PixelDiscriminator", "ProjectedDiscriminator", "ResnetGenerator", "StyleGAN2Discriminator", "StyleGAN2Generator",
     "TileStyleGAN2Discriminator", "UnetGenerator", "VGG16Features", "create_discriminator", "create_generator",
     "initialize",
