@@ -96,36 +96,6 @@ class Model(FlagOwner, ABC):
         self.decays: dict[str, float] = {}  # of moving averages, by network
         self.choice: Hashable = None
 
-    @classmethod
-    def _check_autoencoders(cls, options: Options) -> None:
-        """Refuse ``--identity_first`` where it cannot teach a generator to return its input."""
-        data, name = options[DataFlags], options[RunFlags].model
-        if not cls.autoencoders:
-            raise UserError(f"--identity_first: --model {name} does not begin so; leave it out, or choose another "
-                            "model")
-        if data.input_nc != data.output_nc:
-            raise UserError("--identity_first teaches generators to return images of both domains: it needs --input_nc "
-                            "equal to --output_nc")
-
-    @classmethod
-    def recognized(cls, values: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None:
-        """Read the flags of the architecture from the file of the generator.
-
-        Raises:
-            UserError: the file is damaged, or belongs to no generator of this project.
-        """
-        path = cls.checkpoint(values)
-        if not path.is_file() or (found := recognize_generator(load_file(path), path)) is None:
-            return None
-        return path, found.certain, found.likely
-
-    @classmethod
-    def checkpoint(cls, values: Mapping[str, Any]) -> Path:
-        """Return the file of the generator that the flags of test.py name."""
-        tag = f"iter_{values['load_iter']}" if values["load_iter"] else values["epoch"]
-        name = cls.translator + values.get("model_suffix", "") + (AVERAGE if values["use_ema"] else "")
-        return network_path(Path(values["checkpoints_dir"]) / values["name"], tag, name)
-
     def set_input(self, batch: Mapping[str, Any]) -> None:
         """Take a batch from the data set; images are [B, C, H, W] in [-1, 1], on the model's device.
 
@@ -162,16 +132,6 @@ class Model(FlagOwner, ABC):
     @abstractmethod
     def optimize_parameters(self, minimize: Minimize) -> None:
         """Train on the current batch: `minimize` each optimizer's objective, in the method's order."""
-
-    def learn_identity(self, minimize: Minimize) -> None:
-        """Train the generators to return the current images of both domains: the steps of ``--identity_first``.
-
-        CartoonGAN begins alike, with only its content loss (Chen, Lai, Liu: CVPR 2018, section 3.3).
-        """
-        images = [self.images["real_A"], self.images["real_B"]]
-        minimize("G", lambda: total("G", {"G_first": torch.stack([
-            F.l1_loss(translate_any_size(self.networks[name], image), image)
-            for name in self.autoencoders for image in images]).mean()}))
 
     def visuals(self) -> dict[str, Tensor]:
         """Return pictures of the current images by name, [B, 1 or 3, H, W] in [-1, 1]."""
@@ -240,11 +200,6 @@ class Model(FlagOwner, ABC):
         self.drawings.append(structure.draw)
         self.structures.append(structure)
 
-    def compile_losses(self, **options: Any) -> None:
-        """Compile the losses, with options of torch.compile; `prepare` compiles the networks that are none."""
-        for structure in self.structures:
-            structure.compile(**options)
-
     def add_chosen_structure(self, structure: str, options: Options) -> None:
         """Build and add the spatially-correlative loss, if ``--structure`` chooses it; set ``by_structure``."""
         self.by_structure = structure in CHOICES
@@ -268,6 +223,11 @@ class Model(FlagOwner, ABC):
         distance = self.structure.distance(self.structure.renewed(features))
         return {"G_spatial": self.structure.flags.lambda_spatial * distance}
 
+    def compile_losses(self, **options: Any) -> None:
+        """Compile the losses, with options of torch.compile; `prepare` compiles the networks that are none."""
+        for structure in self.structures:
+            structure.compile(**options)
+
     def keep_averages(self, decay: float, *names: str) -> None:
         """Keep an exponential moving average of networks' weights beside them, published as ``NAME_ema``; 0: none.
 
@@ -278,6 +238,46 @@ class Model(FlagOwner, ABC):
             self.decays[name] = decay
             self.networks[name + AVERAGE] = copy.deepcopy(self.networks[name]).requires_grad_(False)
             self.published = (*self.published, name + AVERAGE)
+
+    @classmethod
+    def _check_autoencoders(cls, options: Options) -> None:
+        """Refuse ``--identity_first`` where it cannot teach a generator to return its input."""
+        data, name = options[DataFlags], options[RunFlags].model
+        if not cls.autoencoders:
+            raise UserError(f"--identity_first: --model {name} does not begin so; leave it out, or choose another "
+                            "model")
+        if data.input_nc != data.output_nc:
+            raise UserError("--identity_first teaches generators to return images of both domains: it needs --input_nc "
+                            "equal to --output_nc")
+
+    def learn_identity(self, minimize: Minimize) -> None:
+        """Train the generators to return the current images of both domains: the steps of ``--identity_first``.
+
+        CartoonGAN begins alike, with only its content loss (Chen, Lai, Liu: CVPR 2018, section 3.3).
+        """
+        images = [self.images["real_A"], self.images["real_B"]]
+        minimize("G", lambda: total("G", {"G_first": torch.stack([
+            F.l1_loss(translate_any_size(self.networks[name], image), image)
+            for name in self.autoencoders for image in images]).mean()}))
+
+    @classmethod
+    def recognized(cls, values: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]] | None:
+        """Read the flags of the architecture from the file of the generator.
+
+        Raises:
+            UserError: the file is damaged, or belongs to no generator of this project.
+        """
+        path = cls.checkpoint(values)
+        if not path.is_file() or (found := recognize_generator(load_file(path), path)) is None:
+            return None
+        return path, found.certain, found.likely
+
+    @classmethod
+    def checkpoint(cls, values: Mapping[str, Any]) -> Path:
+        """Return the file of the generator that the flags of test.py name."""
+        tag = f"iter_{values['load_iter']}" if values["load_iter"] else values["epoch"]
+        name = cls.translator + values.get("model_suffix", "") + (AVERAGE if values["use_ema"] else "")
+        return network_path(Path(values["checkpoints_dir"]) / values["name"], tag, name)
 
     @property
     def device(self) -> torch.device:
