@@ -39,6 +39,8 @@ class Stateful(Protocol):
 class Model(FlagOwner, ABC):
     """One method of image translation: take a batch, translate, optimise, show.
 
+    A method defines at least ``__init__`` and `optimize_parameters`. It is built of the parts that follow `drawn`.
+
     Devices, precision, checkpoints, schedules and logs belong to the training.
 
     Attributes:
@@ -60,7 +62,7 @@ class Model(FlagOwner, ABC):
             model has, or none.
         images_last: whether `set_input` stores images channels last, so that each network need not.
         judged_channels: channels of each picture, where a discriminator sees several pictures side by side as channels.
-        choice: what `choose` has drawn for the current batch.
+        choice: result of `choose` for the current batch.
     """
 
     published: tuple[str, ...] = ("G",)
@@ -72,7 +74,7 @@ class Model(FlagOwner, ABC):
     autoencoders: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: Options, *, training: bool) -> None:
-        """Build everything; the parts that only training needs, with ``training``.
+        """Build everything; parts that only training needs are built only with ``training``.
 
         Raises:
             UserError: the model does not train with ``--mask_A`` or ``--identity_first``.
@@ -107,11 +109,11 @@ class Model(FlagOwner, ABC):
                            for name, image in self.images.items()}
 
     def study(self, samples: Iterable[Mapping[str, Any]]) -> None:
-        """Look at training images before the first step, also of a resumed run; most models need none.
+        """Measure training images before the first step, also of a resumed run; most models do nothing.
 
         Args:
             samples: batches of one image of each domain, ``A`` and ``B``, on the CPU. They are always the same, and
-                read as they are asked for.
+                are read one by one.
         """
 
     def choose(self) -> Hashable:
@@ -139,7 +141,7 @@ class Model(FlagOwner, ABC):
 
     @torch.no_grad()
     def drawn(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return pictures that the model's parts draw of images by name, [B, C, H, W] in [-1, 1]; change nothing."""
+        """Return pictures that the model's parts draw from images by name, [B, C, H, W] in [-1, 1]; change nothing."""
         return {name: image for draw in self.drawings for name, image in draw(images).items()}
 
     def discriminator_loss(
@@ -224,7 +226,7 @@ class Model(FlagOwner, ABC):
         return {"G_spatial": self.structure.flags.lambda_spatial * distance}
 
     def compile_losses(self, **options: Any) -> None:
-        """Compile the losses, with options of torch.compile; `prepare` compiles the networks that are none."""
+        """Compile the losses, with options of torch.compile; `precision.prepare` compiles the other networks."""
         for structure in self.structures:
             structure.compile(**options)
 

@@ -62,7 +62,7 @@ def build_discriminator(options: Options, *, input_nc: int | None = None) -> nn.
 
 
 def discriminator_notes(options: Options) -> list[str]:
-    """Say which scores a discriminator on frozen features makes worthless; nothing of other discriminators."""
+    """Warn of scores that a discriminator on frozen features makes worthless; no notes for other discriminators."""
     flags = options[NetworkFlags]
     if flags.netD != "projected":
         return []

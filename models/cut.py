@@ -2,15 +2,15 @@
 
 A generator G translates A to B, a discriminator D compares its translations with real images of B, and each patch of
 a translation must be recognisable among those of its input. Patches are described by G's own encoder and a learned
-head a layer (network F):
+head for each layer (network F):
 
     L_G = lambda_GAN * L_GAN(D, G(A)) + lambda_NCE * L_PatchNCE(A, G(A))
 
 CUT also translates real images of B, as an identity, and averages L_PatchNCE(A, G(A)) and L_PatchNCE(B, G(B)).
-FastCUT does not; it weighs the loss by 10, and translates mirrored inputs half of the time, whose features, mirrored
-back, must fit those of the input as it was.
+FastCUT does not. It weights the loss by 10, and flips half of the inputs; the features of their translations, flipped
+back, must match those of the original inputs.
 
-``--nce_loss`` puts another loss in the place of PatchNCE (see `losses.patch_contrasts`), and ``--query_by entropy``
+``--nce_loss`` replaces PatchNCE by another loss (see `losses.patch_contrasts`), and ``--query_by entropy``
 chooses patches by the generator's attention instead of at random.
 """
 
@@ -60,7 +60,7 @@ class ContrastFlags:
         (0, 4, 8, 12, 16), "layers of the generator whose features are compared, by number: with blur-pooling 0 is the "
         "image, 4 and 8 the convolutions before the halvings, 12 the first residual block", parse=ascending_numbers)
     netF_nc: int = flag(256, "channels of the heads", minimum=1)
-    num_patches: int = flag(256, "patches a layer", minimum=1)
+    num_patches: int = flag(256, "patches in each layer", minimum=1)
     nce_T: float = flag(0.07, "temperature of the contrastive loss", above=0)
 
     def contrast(self) -> Callable[[Tensor, Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""CycleGAN (Zhu, Park, Isola, Efros: ICCV 2017, arXiv 1703.10593), with its cycles or with structure in their place.
+"""CycleGAN (Zhu, Park, Isola, Efros: ICCV 2017, arXiv 1703.10593), with its cycles, or with structure instead of them.
 
 A generator G_A translates A to B and G_B translates B to A; a discriminator D_A compares the outputs of G_A with real
 images of B, and D_B those of G_B with real images of A:
@@ -39,8 +39,8 @@ class CycleFlags:
     lambda_A: float = flag(10.0, "weight of the cycle A to B to A", minimum=0)
     lambda_B: float = flag(10.0, "weight of the cycle B to A to B", minimum=0)
     lambda_identity: float = flag(0.5, "identity loss weight, relative to lambda_A and lambda_B", minimum=0)
-    structure: str = flag("none", "what keeps the structure in the place of the cycles: fsesim, lsesim (which learns "
-                          "best with --augment), or none: the cycles", choices=("none", "fsesim", "lsesim"))
+    structure: str = flag("none", "loss that keeps the structure: fsesim, lsesim (which learns best with --augment), "
+                          "or none: the cycles", choices=("none", "fsesim", "lsesim"))
 
 
 class CycleModel(Model):

@@ -1,8 +1,8 @@
 """Differentiable augmentation of the images that discriminators see.
 
-With few images a discriminator learns them by heart. Shown real and generated images alike under random changes, it
-cannot, and as the changes are differentiable, the generator learns through them without reproducing them (Zhao, Liu,
-Lin, Zhu, Han: "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020, arXiv 2006.10738).
+With few images a discriminator overfits. Random changes of all images that it sees, real and generated, prevent this.
+The changes are differentiable, so the generator learns through them without reproducing them (Zhao, Liu, Lin, Zhu,
+Han: "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020, arXiv 2006.10738).
 """
 
 from collections.abc import Collection, Sequence
@@ -30,10 +30,10 @@ def diff_augment(
 
     Args:
         images: [B, C, H, W] in [-1, 1], of any floating type; ``color`` may leave the range.
-        policies: some of `POLICIES`; none: the images come back as they are.
-        generator: of the random numbers; left out, the images' device's own.
-        channels: of the pictures that an image consists of, where it is several side by side as channels. They share
-            one draw, so that what ties them together stays.
+        policies: some of `POLICIES`; none: return the images.
+        generator: of the random numbers; None: the default one of the images' device.
+        channels: of each picture, if an image consists of several pictures side by side as channels. They get the same
+            changes, so that they still match.
 
     Returns:
         [B, C, H, W] of the same type.
@@ -73,7 +73,7 @@ def recolor(
         brightness: [B], added; 0 changes nothing.
         saturation: [B], factor of each pixel's distance from its own mean over the channels; 1 changes nothing.
         contrast: [B], factor of the distance from the picture's mean; 1 changes nothing.
-        channels: of the pictures that an image consists of, each with means of its own.
+        channels: of each picture, if an image consists of several; each picture has its own means.
     """
     add, saturate, stretch = (of.to(images.dtype).view(-1, 1, 1, 1) for of in (brightness, saturation, contrast))
     changed = []

@@ -1,4 +1,4 @@
-"""DistanceGAN: distances are kept (Benaim, Wolf: NIPS 2017, arXiv 1706.00826).
+"""DistanceGAN: translations keep distances (Benaim, Wolf: NIPS 2017, arXiv 1706.00826).
 
 A generator G translates A to B, and two images that are far apart in A must be far apart in B. A discriminator D
 compares G(A) with real images of B:
@@ -38,8 +38,8 @@ class DistanceFlags:
                          "image, or pairs, that between the images of a batch, with the default --batch_size 2",
                          choices=("self", "pairs"))
     lambda_distance: float = flag(1.0, "weight of the distances", minimum=0)
-    structure: str = flag("none", "what keeps the structure beside the distances: fsesim, lsesim (which learns best "
-                          "with --augment), or none", choices=("none", "fsesim", "lsesim"))
+    structure: str = flag("none", "further loss that keeps the structure: fsesim, lsesim (which learns best with "
+                          "--augment), or none", choices=("none", "fsesim", "lsesim"))
 
 
 class DistanceModel(Model):
@@ -101,7 +101,7 @@ class DistanceModel(Model):
             found = (pair_distances(torch.cat(images)) if self.weights.distance == "pairs" else
                      torch.cat([half_distances(image) for image in images])).double()
             deviation = found.std(correction=0).item() if len(found) > 1 else 0
-            if deviation:  # of a single distance there is none
+            if deviation:  # a single distance has none
                 self.scales[name] = found.mean().item(), deviation
 
     def optimize_parameters(self, minimize: Minimize) -> None:

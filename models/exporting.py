@@ -29,7 +29,7 @@ class Translation(nn.Module):
     Args:
         generator: as `translate_any_size` takes it; it is copied and evaluated: dropout and noise are off, and batch
             normalisation uses its running statistics.
-        more: what it takes beside images, kept in the graph: [1, ...], the same for all images.
+        more: further inputs of the generator, kept in the graph: [1, ...], the same for all images.
         uint8: images are [B, H, W, C] of 0 to 255, as most programs have them, instead of [B, C, H, W] in [-1, 1].
     """
 
@@ -56,7 +56,7 @@ class Translation(nn.Module):
         mirrors = (rows[0].min() >= 0) & (columns[0].min() >= 0)
         x = x.index_select(2, torch.where(mirrors, *rows)).index_select(3, torch.where(mirrors, *columns))
         x = self.generator(x, *(tensor.expand(batch, *tensor.shape[1:]) for tensor in self.more))
-        # by index, for slices would bind the graph to sizes that need padding
+        # by index, because slices would bind the graph to sizes that need padding
         x = x.index_select(2, torch.arange(height)).index_select(3, torch.arange(width))
         return levels(x).round().to(torch.uint8) if self.uint8 else x
 
@@ -93,7 +93,7 @@ def trace(translation: Translation, channels: int) -> torch.export.ExportedProgr
 
 
 def oblivious_to_single_pixels() -> AbstractContextManager[None]:
-    """Let graphs hold for maps of a single pixel, too, as a U-Net's innermost one is; torch 2.6 does not know how."""
+    """Let graphs hold for maps of a single pixel, too, such as a U-Net's innermost one; torch 2.6 cannot."""
     from torch.fx.experimental import _config  # noqa: PLC0415 - private, as long as there is no other way
 
     patched: AbstractContextManager[None] = _config.patch(  # type: ignore[attr-defined]
@@ -147,7 +147,7 @@ def largest_difference(run: Run, translate: Run, translation: Translation, chann
         channels: C.
 
     Returns:
-        The largest difference of values in [-1, 1]; with ``uint8`` of levels, beyond the half one that is rounding.
+        The largest difference of values in [-1, 1]; with ``uint8`` of levels, minus the half level of rounding.
     """
     side, differences = translation.least, []
     for size in ((1, 2 * side, 2 * side), (2, side + side // 2 + 1, 2 * side + 3)):

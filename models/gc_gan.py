@@ -49,8 +49,8 @@ class GeometryFlags:
     lambda_AB: float = flag(10.0, "weight of geometry consistency and identities", minimum=0)
     lambda_gc: float = flag(2.0, "weight of geometry consistency, relative to lambda_AB", minimum=0)
     lambda_identity: float = flag(0.5, "identity loss weight, relative to lambda_AB", minimum=0)
-    structure: str = flag("none", "what keeps the structure beside geometry consistency: fsesim, lsesim (which learns "
-                          "best with --augment), or none", choices=("none", "fsesim", "lsesim"))
+    structure: str = flag("none", "further loss that keeps the structure: fsesim, lsesim (which learns best with "
+                          "--augment), or none", choices=("none", "fsesim", "lsesim"))
 
 
 class GeometryModel(Model):

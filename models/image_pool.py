@@ -11,7 +11,7 @@ from .networks.blocks import is_channels_last
 
 
 class ImagePool:
-    """Keeps up to ``size`` past images; half of the images asked for are swapped against older ones of their size.
+    """Keeps up to ``size`` past images; a query exchanges about half of its images for older ones of their size.
 
     A full pool of images of one size is one tensor. A query draws places in it on the device of the images, and changes
     it in place without waiting for the device, so that a CUDA graph can repeat the query. Images stay channels last.

@@ -12,7 +12,7 @@ image A, c_B and s_B of an image B, and drawn styles s and t,
         + lambda_style_rec * (|s_AB - s| + |s_BA - t|)                                          styles
         + lambda_cycle * (|decode_A(c_AB, s_A) - A| + |decode_B(c_BA, s_B) - B|)                images, there and back
 
-c_AB and s_AB are what the encoders of B read off AB. G is the content encoder of A and the decoder of B, so that G
+The encoders of B compute c_AB and s_AB from AB. G is the content encoder of A and the decoder of B, so that G
 translates A to B; E is the style encoder of B, D the discriminator of B. G_back, E_back and D_back are the others.
 """
 
@@ -38,10 +38,10 @@ class ReconstructionFlags:
     """Reconstruction of images, contents and styles, in both directions."""
 
     lambda_rec: float = flag(10.0, "weight of the L1 distance between images and their reconstructions", minimum=0)
-    lambda_content_rec: float = flag(1.0, "weight of the L1 distance between a content and what is read off its "
-                                     "translation", minimum=0)
-    lambda_style_rec: float = flag(1.0, "weight of the L1 distance between a style and what the style encoder reads "
-                                   "off the translation", minimum=0)
+    lambda_content_rec: float = flag(1.0, "weight of the L1 distance between a content and that of its translation",
+                                     minimum=0)
+    lambda_style_rec: float = flag(1.0, "weight of the L1 distance between a style and the style encoder's estimate "
+                                   "from the translation", minimum=0)
     lambda_cycle: float = flag(0.0, "weight of the L1 distance between images and their translations there and back, "
                                "in their own style; 10 in the published configuration of summer2winter", minimum=0)
 

@@ -1,14 +1,14 @@
 """Multi-modal translation: MUNIT with the spatially-correlative loss (Zheng, Cham, Cai: CVPR 2021, arXiv 2104.00854).
 
 A generator G keeps the content of an image and draws it in a style, a vector s drawn from N(0, I). A style encoder E
-reads the style off a picture. MUNIT (Huang et al.: ECCV 2018) reconstructs images in both directions, to hold content
-and style; here the self-similarity holds the content, and one direction is enough:
+estimates the style of a picture. MUNIT (Huang et al.: ECCV 2018) reconstructs images in both directions, to keep
+content and style; here the self-similarity keeps the content, and one direction is enough:
 
     L_G,E = L_GAN(D, G(A, s)) + lambda_spatial * L_structure(A, G(A, s)) + lambda_style_rec * |E(G(A, s)) - s|
           + lambda_ms * |s - t| / |G(A, s) - G(A, t)| + lambda_identity * |G(B, E(B)) - B|
 
-With only the third term, G could hide a style where E reads it and people cannot see it. The fourth, mode seeking (Mao
-et al.: CVPR 2019), keeps the pictures of one image in two styles s and t apart. The last term shows real pictures to E,
+With only the third term, G could hide the style in changes that people cannot see. The fourth, mode seeking (Mao et
+al.: CVPR 2019), makes the pictures of one image in two styles s and t differ. The last term shows real pictures to E,
 which the other terms do not, and makes G reproduce them in their own style.
 """
 
@@ -34,9 +34,9 @@ from .styles import StyleDimFlags, StyledModel, initialize_munit
 class StyleFlags:
     """Reconstruction of styles, and differences between them."""
 
-    lambda_style_rec: float = flag(1.0, "weight of the L1 distance between a style and what the style encoder reads "
-                                   "off the translation", above=0)
-    lambda_ms: float = flag(0.02, "weight of mode seeking: more of it makes two styles of an image differ more",
+    lambda_style_rec: float = flag(1.0, "weight of the L1 distance between a style and the style encoder's estimate "
+                                   "from the translation", above=0)
+    lambda_ms: float = flag(0.02, "weight of mode seeking: a higher weight makes styles more different",
                             minimum=0)
     lambda_identity: float = flag(1.0, "weight of the L1 distance between a real B and its translation in its own "
                                   "style", minimum=0)
@@ -80,7 +80,7 @@ class MultiModalModel(StyledModel):
         """Train F, then D, then G and E, all on the same translations.
 
         Translations in the second styles serve mode seeking and style reconstruction only. Both styles are drawn from
-        the same distribution, so what the other losses ask of the first holds for all.
+        the same distribution, so the other losses of the first styles hold for all styles.
         """
         images, count = self.images, len(self.images["real_A"])
         real_A, real_B = images["real_A"], images["real_B"]

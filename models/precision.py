@@ -67,7 +67,7 @@ def isolated() -> dict[str, bool]:
 
 
 def set_precision(flags: SpeedFlags) -> None:
-    """Let convolutions of float32 use TF32, but with ``--no_tf32``; matrix products are float32 always.
+    """Let float32 convolutions use TF32, except with ``--no_tf32``; matrix products are always float32.
 
     The products of self-similarity and contrastive losses, and those of their backward passes, are matrix products:
     in TF32 gradients would be wrong by about 5e-3. Nearly all that networks compute is convolutions. The exceptions,
@@ -78,7 +78,7 @@ def set_precision(flags: SpeedFlags) -> None:
 
 
 def store_channels_last(network: nn.Module) -> None:
-    """Lay out all tensors of four axes so, in place; ``Module.to`` would fail at those of five, which stylegan2 has."""
+    """Store tensors of four axes channels last, in place; ``Module.to`` would fail for stylegan2's of five axes."""
     for weight in (*network.parameters(), *network.buffers()):
         if weight.dim() == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
@@ -109,7 +109,7 @@ def in_float32(outputs: Sequence[Tensor]) -> list[Tensor]:
 
 @contextmanager
 def half_weights(network: nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """Put copies in half precision in the place of the float32 weights of convolutions and linear layers, for a while.
+    """Replace the float32 weights of convolutions and linear layers by copies in half precision, inside the block.
 
     Autocast would make the same copies one after the other. These are made together, and so are their gradients: on a
     GPU that is one kernel each instead of one for each weight. The filters of blurs are among them there.

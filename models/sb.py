@@ -6,8 +6,8 @@ walk, x_1 = G(x_t, t, z) with a random vector z; the walk goes a part of the way
     x_0 = A,    x_t+1 = (1 - s) x_t + s x_1 + sqrt(tau (t_t+1 - t_t) (1 - s)) n,    s = (t_t+1 - t_t) / (1 - t_t)
 
 A training step draws one t, walks there without gradient, and trains the guess. D compares guesses with images of B,
-and knows t. A network E estimates the entropy of (x_t, x_1), as mutual information of the pair with itself, from p and
-p', the pairs of two images, by a bound of the kind of Donsker and Varadhan:
+and knows t. A network E estimates the entropy of the pair p = (x_t, x_1), as its mutual information with itself, by a
+bound like that of Donsker and Varadhan; p' is the pair of another image:
 
     L_E = -mean E(p, p) + L + L^2,    L = log sum exp E(p, p')
     L_G = lambda_GAN * L_GAN(D, x_1) + lambda_SB * tau * (mean (x_t - x_1)^2 - (T - t) / T * (mean E(p, p) - L))
@@ -51,8 +51,8 @@ class BridgeFlags:
     num_timesteps: int = flag(5, "steps of the bridge", minimum=1, maximum=1000)
     tau: float = flag(0.01, "variance of the noise of the bridge, and weight of its entropy", minimum=0)
     lambda_SB: float = flag(1.0, "weight of the bridge's own loss: distance and entropy", minimum=0)
-    structure: str = flag("nce", "what keeps the structure: nce (PatchNCE, as in CUT), fsesim, or lsesim (which learns "
-                          "best with --augment)", choices=("nce", "fsesim", "lsesim"))
+    structure: str = flag("nce", "loss that keeps the structure: nce (PatchNCE, as in CUT), fsesim, or lsesim (which "
+                          "learns best with --augment)", choices=("nce", "fsesim", "lsesim"))
 
 
 @dataclass(frozen=True)
@@ -236,9 +236,9 @@ class BridgeModel(Model):
 
 
 def walk(steps: int, tau: float) -> list[tuple[float, float]]:
-    """Yield the share of the way and the standard deviation of the noise, for each step of the bridge but the last.
+    """Return the share of the way and the standard deviation of the noise, for each step of the bridge but the last.
 
-    The first step goes half of the time, later ones ever shorter parts: 1 / 1, 1 / 2, 1 / 3, ... of the other half.
+    The first step takes half of the time. The later ones divide the other half in proportion to 1, 1 / 2, 1 / 3, ...
     """
     lengths = [1 / number for number in range(1, steps)]
     times = [0.0, *(0.5 + 0.5 * sum(lengths[:number]) / (sum(lengths) or 1) for number in range(steps))]

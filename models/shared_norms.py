@@ -1,4 +1,4 @@
-"""Share one mean and variance among all tiles of an image, in place of instance normalisation of each tile."""
+"""Share one mean and variance among all tiles of an image, instead of instance normalisation of each tile."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 @contextmanager
 def shared_norms(networks: Iterable[nn.Module]) -> Iterator[list[SharedNorm]]:
-    """Put a `SharedNorm` in the place of each normalisation by its input's statistics, for a while.
+    """Replace each normalisation by its input's statistics by a `SharedNorm`, inside the block.
 
-    That is instance and group normalisation and, in training mode, batch normalisation.
+    These are instance and group normalisation and, in training mode, batch normalisation.
     """
     places = [
         (parent, name, SharedNorm(child))
@@ -39,7 +39,7 @@ class Unmeasured(Exception):  # noqa: N818 - no error, but the way out of the ge
 
 
 class SharedNorm(nn.Module):
-    """Normalises all tiles of an image by one mean and variance a channel, or a group of channels.
+    """Normalises all tiles of an image by one mean and variance for each channel, or for each group.
 
     Attributes:
         learns: take them from the next input, instead of raising `Unmeasured`.
@@ -62,7 +62,7 @@ class SharedNorm(nn.Module):
         return F.batch_norm(x, mean, variance, self.norm.weight, self.norm.bias, eps=self.norm.eps)
 
     def measure(self, x: Tensor, weights: Tensor) -> None:
-        """Add features [B, C, h, w], which count as much as ``weights`` [B, H, W] say."""
+        """Add features [B, C, h, w], weighted by ``weights`` [B, H, W]."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         weights = F.adaptive_avg_pool2d(weights, (x.shape[2], x.shape[3])).to(x.dtype)[:, None]  # [B, 1, h, w]
         total = weights.sum()

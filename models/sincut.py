@@ -1,12 +1,12 @@
 """SinCUT: single-image translation by patch-wise contrast (Park, Efros, Zhang, Zhu: ECCV 2020, arXiv 2007.15651).
 
-One photograph becomes what one painting would make of it, as in `sinsc`, with the contrastive loss of `cut` on features
-of the encoder of StyleGAN2's generator, R1 of D at real patches, and the identity of B:
+Translate one photograph to the style of one painting, as in `sinsc`, with the contrastive loss of `cut` on features of
+the encoder of StyleGAN2's generator, R1 of D at real patches, and the identity of B:
 
     L_D = L_GAN + lambda_R1 / 2 * |dD(B) / dB|^2
     L_G = L_GAN + lambda_NCE * (L_PatchNCE(A, G(A)) + L_PatchNCE(B, G(B))) / 2 + lambda_identity * |G(B) - B|
 
-Of each patch of the batch one place a layer is drawn, and its negatives are the places of the other patches.
+For each patch of the batch and each layer, one place is drawn; its negatives are the places of the other patches.
 """
 
 from collections.abc import Mapping

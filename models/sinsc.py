@@ -1,10 +1,10 @@
 """Single-image translation by the spatially-correlative loss (Zheng, Cham, Cai: CVPR 2021, arXiv 2104.00854).
 
-One photograph becomes what one painting would make of it. All that is learned comes from random patches of these two
-images. Everything is as in `sc`, but networks and adversarial objective are StyleGAN2's (Karras et al., CVPR 2020), as
-in SinCUT (Park et al., ECCV 2020): residual blocks with equalised learning rates and no normalisation, so that an
-image may be larger than the patches that were learned from, and the non-saturating loss. The discriminator has the
-gradient penalty of WGAN-GP, as in the published code; SinCUT and StyleGAN2 have R1 (``--lambda_R1``) in its place.
+Translate one photograph to the style of one painting, and learn from random patches of these two images. Everything is
+as in `sc`, except the networks and the adversarial loss. They are StyleGAN2's (Karras et al., CVPR 2020), as in SinCUT
+(Park et al., ECCV 2020): the non-saturating loss, and residual blocks with equalised learning rates and without
+normalisation, so that an image may be larger than the patches of the training. The discriminator has the gradient
+penalty of WGAN-GP, as in the published code; SinCUT and StyleGAN2 use R1 (``--lambda_R1``) instead.
 """
 
 from collections.abc import Mapping

@@ -71,7 +71,7 @@ class Structure:
 
     Args:
         options: with `StructureFlags` and `TrainFlags`.
-        weight: of all uses of the loss together. At 0 the loss is not used and the heads do not learn.
+        weight: sum of the weights of all uses of the loss. At 0 the loss is not used and the heads do not learn.
         more_layers: further layers of VGG16, for other losses of the model. ``--feature_net`` must be VGG16 then.
 
     Attributes:
@@ -162,7 +162,7 @@ class Structure:
         return self.between(features["source"], features["target"], mask)
 
     def between(self, source: Features, target: Features, mask: Tensor | None = None) -> Tensor:
-        """Compute the structure distance between the features of an image and of its translation, as `extract` gives.
+        """Compute the structure distance between the features of an image and of its translation, from `extract`.
 
         Random query positions are those of the white parts of ``mask``, bool [B, 1, H, W], if there is one.
         """
@@ -228,9 +228,9 @@ class Structure:
         return self.extract(real) | self.extract({"target": pair.target})
 
     def _extracts_together(self, target: Tensor) -> bool:
-        """Check whether one pass over source and target is faster: not on CPUs, whose caches prefer two, nor compiled.
+        """Check whether one pass over source and target is faster: on a GPU, and without torch.compile.
 
-        With more images than the source it would keep more memory than it is worth.
+        The caches of CPUs prefer two passes. With more images than the source, one pass would keep too much memory.
         """
         return (isinstance(self.vgg, VGG16Features) and self.vgg.frozen and target.is_cuda and target.requires_grad
                 and not self.vgg._compiled_call_impl)
@@ -272,7 +272,7 @@ class Structure:
 def positions_in(mask: Tensor, height: int, width: int, count: int) -> Tensor:
     """Draw positions of a map of ``height`` and ``width`` in proportion to the white share of their cells.
 
-    Without white, positions are drawn alike.
+    If the mask has no white, all positions are equally likely.
 
     Args:
         mask: bool [B, 1, H, W], False where it is black.

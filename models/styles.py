@@ -100,7 +100,7 @@ class StyledModel(Model):
             device = next(self.encoder.parameters()).device
             return {"fake_B": self.encode_style(self.style_image.to(device))}
         generator = torch.Generator().manual_seed(self.seed)
-        # one by one, so that the first of them are the same for every number of them
+        # one by one, so that the first ones are the same for every number of styles
         styles = [torch.randn(1, self.style_dim, generator=generator) for _ in range(self.chosen.n_styles)]
         names = [f"fake_B_{number}" for number in range(1, len(styles) + 1)] if len(styles) > 1 else ["fake_B"]
         return dict(zip(names, styles, strict=True))
@@ -127,7 +127,7 @@ def initialize_munit(generator: MunitGenerator, encoder: StyleEncoder, options: 
     """Draw the initial weights of a generator and of its style encoder."""
     network = options[NetworkFlags]
     initialize(generator, network.init_type, network.init_gain)
-    for unnormalised in (generator.mlp, encoder):  # nothing would make up for small weights here
+    for unnormalised in (generator.mlp, encoder):  # no normalisation compensates small weights here
         initialize(unnormalised, "kaiming")
 
 

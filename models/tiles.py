@@ -1,18 +1,18 @@
 """Images larger than the device's memory, translated in overlapping tiles whose seams are blended.
 
-What holds, for a generator whose output depends on input pixels at most ``radius`` away:
+For a generator whose output depends on input pixels at most ``radius`` away:
 
-- A tile's border is padded like an image's, which is felt up to ``radius`` pixels inside. Of two tiles that overlap,
-  each is shown up to the middle of the overlap, but for the `RAMP` pixels around it, where both are. So no output
-  pixel comes from where the padding is felt, if the overlap is at least ``2 * radius + RAMP``. Measured, the radius
-  is 69 pixels for resnet_6blocks and 93 for resnet_9blocks (60 and 84 with --no_antialias --no_antialias_up); the far
-  pixels count for so little that the default overlap, 128, leaves differences below one 8-bit level.
+- A tile's border is padded like an image's, which changes pixels up to ``radius`` inside. Of two tiles that overlap,
+  each is used up to the middle of the overlap, and both in the `RAMP` pixels around it. So the padding changes no
+  output pixel if the overlap is at least ``2 * radius + RAMP``. Measured, the radius is 69 pixels for resnet_6blocks
+  and 93 for resnet_9blocks (60 and 84 with --no_antialias --no_antialias_up); the far pixels count for so little that
+  the default overlap, 128, leaves differences below one 8-bit level.
 - Without normalisation, or with batch normalisation and --eval, the result is then the untiled one to rounding.
 - Instance normalisation uses mean and variance of the whole image. Tiles that use their own (``tile``) differ in
-  contrast and colour, each from the others. ``scaled`` takes all statistics from one pass over the image scaled down to
-  a tile's area: all tiles are treated alike, and nearly as in the untiled result; nearly, because features change
-  with the scale. ``exact`` measures one normalisation after the other over all tiles, whose padding counts for
-  nothing, and gives the untiled result to rounding again, at several times the cost: 12 for resnet_9blocks.
+  contrast and colour. ``scaled`` takes all statistics from one pass over the image scaled down to a tile's area: all
+  tiles are treated alike, and nearly as in the untiled result, because features change with the scale. ``exact``
+  measures one normalisation after the other over all tiles, without their padding, and gives the untiled result to
+  rounding, at several times the cost: 12 for resnet_9blocks.
 - U-Nets see the whole image at once: no overlap and no statistics make their tiles agree with the untiled result.
 """
 
@@ -107,9 +107,9 @@ def blend_weights(starts: list[int], size: int, ramp: int) -> Tensor:
 def translate_images(
     model: Model, images: Tensor, device: torch.device, tiling: Tiling | None, style: int | None = None,
 ) -> dict[str, Tensor]:
-    """Translate [B, C, H, W] in all the model's ways, in tiles where asked for, with a model on ``device``.
+    """Translate [B, C, H, W] by each of the model's `translators`, in tiles if there is a tiling.
 
-    ``style`` is the number of the only way, from 1; None: all.
+    The model is on ``device``. ``style`` is the number of the only translator to use, from 1; None: all.
 
     Returns:
         By name [B, C', H, W], on ``device``; from tiles, where the images are.
@@ -131,8 +131,8 @@ def translate_tiled(
         translate: works on ``device`` and keeps height and width; gets at most ``tiling.batch_size`` tiles at once.
         images: [B, C, H, W], of any size, on any device; B at most ``tiling.batch_size``.
         tiling: how they are cut.
-        device: where ``translate`` works.
-        networks: what ``translate`` runs, uncompiled unless each tile has its own statistics.
+        device: device of ``translate``.
+        networks: those that ``translate`` runs, uncompiled unless each tile has its own statistics.
 
     Returns:
         [B, C', H, W] on the device of ``images``.

@@ -21,7 +21,7 @@ def translate_any_size(generator: nn.Module, images: Tensor, *more: Tensor) -> T
     Args:
         generator: a module with integer attributes ``multiple`` and ``least_size``, itself such a multiple.
         images: [B, C, H, W].
-        more: what the generator takes beside them.
+        more: further inputs of the generator.
     """
     height, width = images.shape[2:]
     multiple, least = int(generator.multiple), int(generator.least_size)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ CVPR 2021, arXiv 2104.00854. This file needs only torch, so it can be copied int
     contrastive_loss            LSeSim: trains the features of S (equation 5)
     SpatialCorrelativeLoss      both, for several layers of features
 
-FSeSim compares self-similarity maps of fixed features (VGG16's relu3_1 and relu4_1, say). In a training loop:
+FSeSim compares self-similarity maps of fixed features, such as VGG16's relu3_1 and relu4_1. In a training loop:
 
     features = MyVGG16(layers=["relu3_1", "relu4_1"])          # image -> list of [B, C, H, W], frozen
     structure = SpatialCorrelativeLoss(patch_count=256, patch_size=64)
@@ -49,9 +49,9 @@ def sample_positions(
 
     Args:
         height, width: size of the feature map.
-        count: how many; more than the map has means all of them, in random order.
+        count: number of positions; if the map has fewer, all of them in random order.
         generator: source of randomness, on ``device``; by default the device's global one.
-        device: where the positions live.
+        device: device of the positions.
 
     Returns:
         LongTensor [N] of flat row-major positions, ``y = i // width``, ``x = i % width``.
@@ -128,8 +128,8 @@ def self_similarity(
             queries = (queries.index_select(2, positions) if positions.dim() == 1  # [B, C, N]
                        else queries.gather(2, positions[:, None].expand(-1, channels, -1)))
         if not normalize:
-            queries = queries / (10 * channels)  # here and not in the products, of which there are many more
-        # All products, and then those of each window: cheaper than to copy C channels of every window.
+            queries = queries / (10 * channels)  # scale the queries: the products are many more
+        # Compute all products, then select those of each window: cheaper than copying C channels of every window.
         similarity = _products(queries, features)  # [B, N, HW]
         if positions is not None and patch_size < min(height, width):
             window = window_positions(positions, height, width, patch_size)  # [N, P] or [B, N, P]
@@ -140,8 +140,8 @@ def self_similarity(
 def structure_cosine(source: Tensor, target: Tensor) -> Tensor:
     """Compute the cosine of two self-similarity maps at each query, at the target's strongest quarter of entries.
 
-    Of each row only the entries count where the target is at least its (P // 4 + 1)-th largest value; ties are
-    kept. The selection carries no gradient, the values do.
+    In each row, only the entries count at which the target is at least its (P // 4 + 1)-th largest value, with ties.
+    Gradients pass through the values, not through the selection.
 
     Args:
         source, target: self-similarity maps [B, N, P] at the same positions.
@@ -265,7 +265,7 @@ class SpatialCorrelativeLoss(nn.Module):
             positions: query positions [N] or [B, N] of each layer, instead of random ones; None in it: every position.
 
         Raises:
-            ValueError: a tensor in the place of a list, features that are not [B, C, H, W] or are empty, or images
+            ValueError: a tensor instead of a list, features that are not [B, C, H, W] or are empty, or images
                 that differ in layers, batch, height or width.
         """
         _require_layers(source=source, target=target)
@@ -283,7 +283,7 @@ class SpatialCorrelativeLoss(nn.Module):
         return self.contrast_maps(*(self.maps(features, positions) for features in (source, positive, other)))
 
     def contrast_maps(self, source: Sequence[Tensor], positive: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-        """Compute `contrast` of the layers' self-similarity maps, of which one may take part in several comparisons."""
+        """Compute `contrast` from the layers' self-similarity maps; a map may be used in several comparisons."""
         return _mean_over_layers(partial(contrastive_loss, temperature=self.temperature), source, positive, other)
 
     def sample(self, features: Sequence[Tensor]) -> list[Tensor | None]:
@@ -342,7 +342,7 @@ def _kth_largest(maps: Tensor, k: int) -> Tensor:
 def _cosines(source: Tensor, positive: Tensor, other: Tensor) -> Tensor:
     """Compute the cosines of all rows of source and positive, source and other, positive and other: [B, N, 3 * N].
 
-    Products are divided by norms, which costs less than to normalise the rows, each longer than there are rows.
+    Dividing the products by the norms costs less than normalising the rows, because P is larger than N.
     """
     s, p, o = torch.stack([rows.norm(dim=2) for rows in (source, positive, other)]).clamp(min=1e-12)  # [B, N] each
     norms = torch.stack([s, s, p], dim=2)[..., None] * torch.stack([p, o, o], dim=1)[:, None]  # [B, N, 3, N]
@@ -361,7 +361,7 @@ def _mean_over_layers(loss: Callable[..., Tensor], *images: Sequence[Tensor]) ->
     losses = [loss(*(of[0] if len(of) == 1 else torch.cat(of) for of in zip(*layers, strict=True)), reduction="none")
               for layers in layers_of.values()]
     if len({of.shape[1] for of in losses}) > 1:
-        losses = [of.mean(dim=1) for of in losses]  # a layer counts as the others, however many queries it has
+        losses = [of.mean(dim=1) for of in losses]  # all layers count alike, whatever their numbers of queries
     return (losses[0] if len(losses) == 1 else torch.cat(losses)).mean()
 
 

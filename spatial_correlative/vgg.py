@@ -1,4 +1,4 @@
-"""VGG16 as a feature extractor (Simonyan & Zisserman, 2015), cut after the deepest layer asked for."""
+"""VGG16 as a feature extractor (Simonyan & Zisserman, 2015), cut after the deepest requested layer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def layer_channels(layers: Sequence[str]) -> list[int]:
 
 
 def layer_strides(layers: Sequence[str]) -> list[int]:
-    """Return the image pixels per feature, along each side, of each layer."""
+    """Return the stride of each layer: image pixels per feature, along each side."""
     return [STRIDES[layer_index(layer)] for layer in layers]
 
 
@@ -50,8 +50,8 @@ class VGG16Features(nn.Module):
     """Features of some of VGG16's ReLUs: images [B, 3, H, W] in [-1, 1] -> a list of [B, C, H // s, W // s].
 
     The strides s and channels C are those of `layer_strides` and `layer_channels`. One-channel images are
-    repeated to three. No layer beyond the deepest one asked for exists. One pass serves several losses: ask for
-    all their layers together. Keys of the state dict are torchvision's.
+    repeated to three. Layers beyond the deepest requested one are not built. One pass serves several losses: request
+    the layers of all of them. Keys of the state dict are torchvision's.
 
     Args:
         layers: ``relu1_1`` to ``relu5_3``, or ``0`` to ``12`` counting ReLUs; repeats are allowed.
@@ -63,7 +63,7 @@ class VGG16Features(nn.Module):
         channels: C of each layer.
 
     Raises:
-        ValueError: no or unknown layer, or weights that are missing or do not reach it.
+        ValueError: no layer, an unknown layer, or weights that are missing or end before it.
     """
 
     scale: Tensor

@@ -41,8 +41,8 @@ with torch.device("cpu"), torch.inference_mode(False):  # a program may import t
 class WinogradConv2d(nn.Conv2d):
     """A convolution of [B, C, H, W] that uses Winograd's algorithm where it is faster, with the same keys.
 
-    That is a wide 3x3 convolution in float32, channels last, on a CPU with AVX, whose output's width is a multiple of
-    four, in eager code. Results differ from those of `nn.Conv2d` by rounding.
+    It is faster for wide 3x3 convolutions in float32, channels last, on a CPU with AVX, in eager code, if the width of
+    the output is a multiple of four. Results differ from those of `nn.Conv2d` by rounding.
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002 - torch's name
@@ -52,7 +52,7 @@ class WinogradConv2d(nn.Conv2d):
         return output
 
     def _gains(self, x: Tensor, weight: Tensor, padding: tuple[int, ...]) -> bool:
-        if not _are_plain(x, weight):  # first: what is asked of an image would hold for all images of an export
+        if not _are_plain(x, weight):  # first, because an export would record the checks below for all images
             return False
         if x.dim() != 4 or self.padding_mode != "zeros":
             return False
@@ -68,9 +68,9 @@ class WinogradConv2d(nn.Conv2d):
 
 
 def _are_plain(*tensors: Tensor) -> bool:
-    """Check that eager code computes with values of tensors: graphs and transforms need an operation of torch.
+    """Check that eager code computes with the values of tensors; graphs and transforms need operations of torch.
 
-    Those are torch.compile, torch.jit.trace, torch.fx, torch.func, forward-mode derivatives, and subclasses of tensors.
+    These are torch.compile, torch.jit.trace, torch.fx, torch.func, forward-mode derivatives, and subclasses of tensors.
     """
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() or torch._C._are_functorch_transforms_active():
         return False

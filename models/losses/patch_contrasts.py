@@ -1,4 +1,4 @@
-"""Losses between the patches of an image and of its translation, in the place of `patch_nce` or beside it.
+"""Losses between the patches of an image and of its translation, instead of `patch_nce` or beside it.
 
 `monce` weights the negatives by optimal transport (Zhan et al.: "Modulated Contrast for Versatile Image Synthesis",
 CVPR 2022, arXiv 2203.09333). `hard_negative_contrast` draws negatives near the query's own patch, and leaves the

@@ -109,10 +109,10 @@ def _least_size(n_layers: int) -> int:
 
 
 def judge(discriminator: nn.Module, real: Tensor, fake: Tensor, *given: Tensor) -> list[Scores]:
-    """Score real and generated images, in one pass where that is faster and changes nothing.
+    """Score real and generated images, in one pass if that is faster and changes nothing.
 
-    That is, not on CPUs, whose caches prefer one image after the other; and where both have one size and no layer
-    looks beyond a single image.
+    That is so if both have one size, no layer looks beyond a single image, and the device is no CPU, whose caches
+    prefer one image after the other.
     """
     beyond = any(isinstance(module, nn.BatchNorm2d | MinibatchDeviation) for module in discriminator.modules())
     if beyond or real.shape[1:] != fake.shape[1:] or real.device.type == "cpu":
