@@ -86,7 +86,7 @@ def recolor(
 
 
 def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Move each of [B, C, H, W] ``down`` and to the ``right`` by so many pixels, integers [B]; zeros move in."""
+    """Move each of [B, C, H, W] by ``down`` and ``right`` pixels, integers [B]; zeros move in."""
     height, width = images.shape[2:]
     rows = torch.arange(height, device=images.device) - down.view(-1, 1)  # [B, H]: where each row comes from
     columns = torch.arange(width, device=images.device) - right.view(-1, 1)

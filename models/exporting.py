@@ -72,7 +72,7 @@ def padded_places(side: int, multiple: int) -> tuple[Tensor, Tensor]:
 
 
 def trace(translation: Translation, channels: int) -> torch.export.ExportedProgram:
-    """Trace the graph of a translation of images with so many channels, with free batch, height and width.
+    """Trace the graph of a translation of images with ``channels`` channels, with free batch, height and width.
 
     Raises:
         UserError: this version of torch cannot make one.

@@ -29,7 +29,7 @@ Output = TypeVar("Output", Tensor, list[Tensor])
 def prepare(model: Model, device: torch.device, flags: SpeedFlags) -> None:
     """Move a model to ``device`` and compute its networks as the flags say.
 
-    Half precision is only for the networks' forward passes, each in an autocast region of its own, which gives
+    Half precision is only for the networks' forward passes. Each is a separate autocast region, which returns
     float32. So losses, self-similarity and learned heads see float32 whatever the flags say, and a network that is
     optimised in mid-step is never computed from an older copy of its weights. On a GPU see `set_precision`.
 

@@ -59,7 +59,7 @@ class BridgeFlags:
 class WalkFlags:
     """Steps of a translation."""
 
-    nfe: int | None = flag(None, "passes through the generator: translate in so many steps, up to --num_timesteps",
+    nfe: int | None = flag(None, "steps of a translation, each a pass through the generator, up to --num_timesteps",
                            minimum=1, unset="all")
 
 

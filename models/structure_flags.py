@@ -97,7 +97,7 @@ def check_choice(structure: str, options: Options) -> None:
         UserError: they do.
     """
     if options[StructureFlags].learned_attn != (structure == "lsesim"):
-        raise UserError(f"--learned_attn and --structure {structure} contradict each other: type --structure fsesim or "
-                        "lsesim alone")
+        raise UserError(f"--learned_attn and --structure {structure} contradict each other: type only --structure "
+                        "fsesim or lsesim")
     if structure in CHOICES:
         check_structure(options)

@@ -31,7 +31,7 @@ class StyleDimFlags:
 class ChosenStyleFlags:
     """Styles to translate to."""
 
-    n_styles: int = flag(1, "translate each image in so many styles, drawn by --seed: the same ones for every image; "
+    n_styles: int = flag(1, "number of styles to translate each image in, drawn by --seed: the same for every image; "
                          "the results are fake_B_1 and so on", minimum=1)
     style_image: str = flag("", "take the style from this picture, of about the size of the training images")
 

@@ -179,7 +179,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise many kinds
         raise ValueError(f"{path} is no readable state dict ({type(error).__name__}): use a .safetensors file, or a "
-                         ".pth file that holds tensors alone") from error
+                         ".pth file that holds only tensors") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path} holds a {type(state).__name__}: use a file with a state dict")
     return state

@@ -148,14 +148,14 @@ class FewOutputsConv2d(nn.Conv2d):
     """A convolution to few channels, with a bias, which CPUs compute faster in another way: their code for float32 and
     channels last computes 16 channels or more, however few there are.
 
-    There one convolution has each row of each kernel as a channel of its own, and the rows are added. The sums are
+    There one convolution has each row of each kernel as a separate channel, and the rows are added. The sums are
     shorter, and so more exact.
     """
 
     bias: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():  # first: what is asked of an image would hold for all images of an export
+        if torch.compiler.is_compiling():  # first, because an export would record the checks below for all images
             return super().forward(x)
         plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         if not plain or not is_channels_last(x):

@@ -2,7 +2,7 @@
 
 No normalisation keeps activations in range. Weights are drawn from N(0, 1) and scaled by 1 / sqrt(fan in) when used,
 which also makes Adam's steps alike for all layers; activations and sums are divided by what they add to the variance.
-Initialisation by `--init_type` would undo this, and leaves these layers alone.
+Initialisation by `--init_type` would undo this, so it does not change these layers.
 """
 
 import math
@@ -63,7 +63,7 @@ class Blur(nn.Module):
 
     Args:
         padding: rows and columns added on each side, of which the filter takes 3 away in all.
-        stride: keep every so many pixels.
+        stride: keep one pixel in ``stride``, along each side.
         gain: factor; 4 makes up for the zeros between pixels of a doubled map.
     """
 

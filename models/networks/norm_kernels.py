@@ -1,8 +1,8 @@
 """Kernels for a GPU, in Triton: instance normalisation, activation and padding in one pass each way.
 
 Maps are channels last, [B, H, W, C] in memory. A program computes a block of channels of one image. With ``PARTS``
-above 1 it computes one of so many parts of the positions; then `moments_kernel` and `sums_kernel` run before, which
-leave the sums of each part. Sums are float32, in a fixed order.
+above 1 it computes one of ``PARTS`` parts of the positions; `moments_kernel` and `sums_kernel` run before, and leave
+the sums of each part. Sums are float32, in a fixed order.
 """
 
 import triton

@@ -2,8 +2,8 @@
 
 Images are judged by their features in a frozen network, after fixed random mixing: 1x1 convolutions mix the channels of
 each layer, divided by their scale. Further ones, from the deepest layer upwards, mix a layer with the enlarged deeper
-one. So a discriminator on top of it cannot rely on the few features that tell real from generated images at once. Each
-layer has a small discriminator of its own, a head.
+one. So a discriminator on top of it cannot rely on the few features that easily distinguish real from generated images.
+Each layer has a small discriminator, a head.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _numbers(shapes: Shapes, pattern: str) -> list[int]:
 def _named(names: Mapping[int, str], count: int, what: str, path: Path) -> str:
     if count not in names:
         known = " and ".join(map(str, names))
-        raise UserError(f"{path} is a generator of {count} {what}; --netG has those of {known} alone")
+        raise UserError(f"{path} is a generator of {count} {what}; --netG has only those of {known}")
     return names[count]
 
 
