@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python datasets/make_shards.py` sees the clone
@@ -91,7 +92,8 @@ def index(folder: Path) -> None:
     """Write the index of the tar files that stand for a folder, and print their content.
 
     Raises:
-        UserError: there is no tar file, or one is compressed, damaged, or holds no image or links.
+        UserError: there is no tar file, one is compressed, damaged, or holds no image or links, or two hold files of
+            one name.
     """
     tars = tars_of(folder)
     if not tars:
@@ -101,6 +103,10 @@ def index(folder: Path) -> None:
     for number, tar in enumerate(tars):
         for entry in scan(tar, number):
             if is_image(Path(entry.name)) and "/." not in f"/{entry.name}":
+                # In one tar file, as when it is unpacked, a later file takes the place of an earlier one.
+                if (earlier := entries.get(entry.name, entry)).tar != number:
+                    raise UserError(f"{tars[earlier.tar]} and {tar} both hold {entry.name}, and only one of the two "
+                                    "would be read; give one another name, and pack it again")
                 entries[entry.name] = entry
             else:
                 others += 1
@@ -131,8 +137,22 @@ def scan(tar: Path, number: int) -> Iterator[Entry]:
                 file = archive.extractfile(member)
                 data = file.read() if file else b""
                 yield Entry(name, number, member.offset_data, member.size, zlib.crc32(data))
+            if not ends(tar, archive.offset):
+                raise tarfile.ReadError(f"byte {archive.offset} begins neither a file nor the end")
     except tarfile.TarError as error:
         raise UserError(f"{tar} is no whole, uncompressed tar file ({error}); pack it again") from None
+
+
+def ends(tar: Path, offset: int) -> bool:
+    """Check whether a tar file has a block of zeros at ``offset``, and nothing but zeros behind it.
+
+    Python's module takes a cut tar file, a damaged header and the first of several joined tar files for the end.
+    """
+    with tar.open("rb") as file:
+        file.seek(offset)
+        rest = iter(lambda: file.read(1 << 20), b"")
+        return len(first := next(rest, b"")) >= tarfile.BLOCKSIZE and not any(
+            block.strip(b"\0") for block in chain([first], rest))
 
 
 if __name__ == "__main__":

@@ -303,6 +303,33 @@ def linked(tar: tarfile.TarFile) -> None:
     tar.addfile(member)
 
 
+def test_two_tar_files_with_files_of_one_name_are_refused(tmp_path, root):
+    for number in range(2):
+        with tarfile.open(tmp_path / f"trainA-{number}.tar", "w") as tar:
+            tar.add(root / "trainA", ".")
+    outcome = run("datasets.make_shards", tmp_path, "--index")
+    assert outcome.code == 2
+    assert f"trainA-0.tar and {tmp_path / 'trainA-1.tar'} both hold 0.png, and only one of the two" in outcome.err
+    assert not (tmp_path / "trainA.index").exists()
+
+
+@pytest.mark.parametrize("change", [
+    lambda data, at: data[:at], lambda data, at: data[:at] + b"x" + data[at + 1:],
+    lambda data, at: data[:at] + bytes(1024) + data[at + 1024:], lambda data, _: data + data],
+    ids=["cut", "damaged", "blanked", "joined"])
+def test_tar_files_whose_last_images_would_be_lost_are_refused(tmp_path, root, change):
+    path = tmp_path / "trainA.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.add(root / "trainA", ".")
+    with tarfile.open(path) as tar:
+        second = tar.getmember("./1.png").offset
+    path.write_bytes(change(path.read_bytes(), second))
+    outcome = run("datasets.make_shards", tmp_path, "--index")
+    assert outcome.code == 2
+    assert "trainA.tar is no whole, uncompressed tar file (byte" in outcome.err
+    assert not (tmp_path / "trainA.index").exists()
+
+
 @pytest.mark.parametrize(("mode", "fill", "sentence"), [
     ("w", linked, "a.png is a link or no plain file"),
     ("w", lambda tar: tar.addfile(tarfile.TarInfo("../a.png")), "../a.png leads out of the folder"),
