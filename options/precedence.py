@@ -96,7 +96,11 @@ class Sources:
 
 
 def _recorded(of: Sources, values: Values) -> Values:
-    """Return the inherited flags of the training."""
+    """Return the inherited flags of the training.
+
+    Raises:
+        UserError: they are damaged, or another ``--norm`` is typed, with which the weights would fit, too.
+    """
     folder = Path(values["checkpoints_dir"]) / values["name"]
     inherited = () if of.program.training else (*of.program.inherited, *of.model.inherited, *of.dataset.inherited)
     if (recorded := recorded_flags(folder) if of.trained is None else of.trained) is None:
@@ -105,6 +109,9 @@ def _recorded(of: Sources, values: Values) -> Values:
         of.recorded = {name: of.table[name].convert(show(recorded[name])) for name in inherited if name in recorded}
     except ValueError as error:
         raise unusable(folder, error) from None
+    if (norm := of.typed.get("norm")) != (trained := of.recorded.get("norm")) and None not in (norm, trained):
+        raise UserError(f"--norm {norm} contradicts {folder}, which was trained with --norm {trained}: leave the flag "
+                        "out")
     return {name: value for name, value in of.recorded.items() if name not in of.typed}
 
 

@@ -131,6 +131,18 @@ def test_a_network_of_another_architecture_is_new_and_a_generator_refused(root: 
     assert equal(model.networks["G"].state_dict(), before)
 
 
+@pytest.mark.parametrize("file", ["", "/latest_state.pth", "/latest_net_G_ema.pth"])
+def test_a_generator_of_another_normalisation_is_refused_though_its_weights_fit(root: Path, file: str) -> None:
+    with pytest.raises(UserError, match=rf"--init_from: the generator of \S+first{file} was trained with --norm "
+                                        r"instance, and --norm none would change .*: type --norm instance"):
+        read_weights(train_options(root, f"--init_from first{file} --norm none"))
+    record = root / "checkpoints" / "first" / "train_opt.json"
+    record.write_text(record.read_text().replace('"norm": "instance"', '"norm": "none"'))
+    weights = read_weights(train_options(root, f"--init_from first{file} --norm none"))
+    with pytest.raises(UserError, match=r"does not fit .*--ngf 2 .* --norm none$"):
+        start_from(model_of(root, "--ngf 3"), weights)
+
+
 @pytest.mark.parametrize(("netG", "layers"), [
     ("resnet_6blocks", ["model.1", "model.27"]), ("unet_128", ["model.model.0", "model.model.3"]),
     ("stylegan2", ["encoder.convs.1.0", "decoder.convs.4.0", "decoder.convs.4.1"]),
@@ -207,7 +219,7 @@ def test_one_direction_of_cycle_gan_is_a_start_and_gets_one(root: Path) -> None:
     ("first/7_state.pth", r"--init_from first/7_state.pth: there is no experiment, folder or file"),
     ("empty", r"--init_from: there is no \S+empty/latest_net_G.pth \(\S+ has early, first\); name one of its files"),
     ("early", r"--init_from: there is no \S+early/latest_net_G.pth \(\S+early has 2_net_G.pth\); name one of its"),
-    ("text.pth", r"text.pth cannot be read as a checkpoint"),
+    ("text.pth", r"text.pth cannot be read as a checkpoint \(it holds something else than tensors and plain values\)"),
     ("foreign_state.pth", r"foreign_state.pth holds no networks"),
     ("latest_net_X.pth", r"nothing in \S+latest_net_X.pth fits this training, which has the networks G, D$"),
     ("latest_net_D.pth", r"--init_from: nothing in \S+latest_net_D.pth fits this training, .* does not fit this Patch"),
@@ -217,7 +229,7 @@ def test_what_cannot_be_a_start_is_one_sentence_and_moves_nothing(root: Path, va
     for name in ("empty", "early"):
         (checkpoints / name).mkdir()
     torch.save({}, checkpoints / "early" / "2_net_G.pth")
-    (checkpoints / "text.pth").write_text("text")
+    (checkpoints / "text.pth").write_text("<html>moved</html>")
     torch.save({"networks": {"G": 1}}, checkpoints / "foreign_state.pth")
     for name in "XD":
         torch.save({"model.0.weight": torch.zeros(1)}, checkpoints / f"latest_net_{name}.pth")

@@ -233,6 +233,8 @@ def test_architecture_comes_from_the_options_of_the_training(tmp_path: Path) -> 
     typed = translate(*where, "--ngf", "9")[NetworkFlags]
     assert (typed.ngf, typed.netG) == (9, "unet_128")
     assert train(*where)[NetworkFlags].ngf == 64, "a training does not read the options of an earlier one"
+    message = refusal(TEST, *HERE, *where, "--norm", "none")  # the weights would fit, and translate otherwise
+    assert f"--norm none contradicts {tmp_path / 'run'}, which was trained with --norm batch: leave" in message
     (tmp_path / "run").rename(tmp_path / "r_un")
     assert translate("--checkpoints_dir", str(tmp_path), "--name", "r", "--suffix", "un")[NetworkFlags].ngf == 7
 

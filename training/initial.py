@@ -9,7 +9,8 @@ from torch import nn
 
 from models import Model
 from models.networks.recognition import recognize_generator
-from options import Options, RunFlags, TrainFlags
+from options import NetworkFlags, Options, RunFlags, TrainFlags, recorded_flags
+from options.flag import show
 from util.distributed import ALONE, World
 from util.errors import UserError
 from util.hub_folders import is_hub_folder, read_networks
@@ -32,10 +33,11 @@ GENERATOR = "G"
 
 
 class Weights(NamedTuple):
-    """State dicts of networks by name, and the file or folder that they come from."""
+    """State dicts of networks by name, the file or folder that they come from, and the flags of their training."""
 
     networks: dict[str, Mapping[str, Any]]
     place: Path
+    flags: Mapping[str, Any] = {}
 
 
 def read_weights(options: Options, world: World = ALONE) -> Weights | None:
@@ -48,13 +50,18 @@ def read_weights(options: Options, world: World = ALONE) -> Weights | None:
         The networks; None without the flag.
 
     Raises:
-        UserError: there is nothing of that name, or a file is damaged.
+        UserError: there is nothing of that name, a file is damaged, or a generator was trained with another ``--norm``,
+            which its weights do not tell.
     """
     text, root = options[TrainFlags].init_from, Path(options[RunFlags].checkpoints_dir)
     if not text:
         return None
-    weights = _read(text, root)
+    weights, norm = _read(text, root), options[NetworkFlags].norm
     world.gather(None)
+    for name in weights.networks if "norm" in weights.flags else ():
+        if (trained := _flags(weights, name).get("norm", norm)) != norm:
+            raise UserError(f"--init_from: the generator of {weights.place} was trained with --norm {trained}, and "
+                            f"--norm {norm} would change its translations: type --norm {trained}")
     return weights
 
 
@@ -72,11 +79,13 @@ def _read(text: str, root: Path) -> Weights:
         raise UserError(f"--init_from {text}: there is no experiment, folder or file of this name"
                         f"{instead_of(network_path(root / text, LATEST, GENERATOR))}")
     if place.is_dir():
-        return Weights(_of_folder(place, LATEST), place)
+        return Weights(_of_folder(place, LATEST), place, recorded_flags(place) or {})
     if place.name.endswith("_state.pth"):
-        return Weights(_of_folder(place.parent, place.name.removesuffix("_state.pth")), place)
-    named = re.search(r"_net_(\w+)\.pth$", place.name)
-    return Weights({named[1].removesuffix(AVERAGE) if named else GENERATOR: load_file(place)}, place)
+        networks = _of_folder(place.parent, place.name.removesuffix("_state.pth"))
+        return Weights(networks, place, recorded_flags(place.parent) or {})
+    if named := re.search(r"_net_(\w+)\.pth$", place.name):
+        return Weights({named[1].removesuffix(AVERAGE): load_file(place)}, place, recorded_flags(place.parent) or {})
+    return Weights({GENERATOR: load_file(place)}, place)
 
 
 def _of_folder(folder: Path, tag: str) -> dict[str, Mapping[str, Any]]:
@@ -130,7 +139,8 @@ def start_from(model: Model, weights: Weights | None) -> list[str]:
             new = take(model.networks[name], weights.networks[found], place, edges=name not in model.learned_losses)
         except UserError as error:
             if name == model.translator:  # a new generator would meet a trained discriminator
-                raise UserError(f"--init_from: {error}{_flags(weights.networks[found], place)}") from error
+                described = " ".join(f"--{flag} {show(value)}" for flag, value in _flags(weights, found).items())
+                raise UserError(f"--init_from: {error}{': ' * bool(described)}{described}") from error
             failure = str(error)
             notes.append(f"network {name} is new: {failure}")
             continue
@@ -171,11 +181,12 @@ def take(network: nn.Module, state: Mapping[str, Any], path: Path, *, edges: boo
     return new
 
 
-def _flags(state: Mapping[str, Any], path: Path) -> str:
-    """Name the flags of the generator that a state dict belongs to, if they are known."""
+def _flags(weights: Weights, name: str) -> dict[str, Any]:
+    """Return the flags of a generator, as far as its weights tell, or its training where several would fit."""
     try:
-        found = recognize_generator(state, path)
+        found = recognize_generator(weights.networks[name], weights.place)
     except UserError:
-        return ""  # no flags describe it
-    return "" if found is None else ": " + " ".join(
-        f"--{name} {value}" for name, value in {**found.certain, **found.likely}.items())
+        return {}  # no flags describe it
+    if found is None:
+        return {}
+    return {**found.certain, **{flag: weights.flags.get(flag, value) for flag, value in found.likely.items()}}
