@@ -1,6 +1,7 @@
 """Kinds of images that a `Translator` takes and gives back."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,9 @@ def _from_tensor(image: Tensor, channels: int) -> Tensor:
     if not (least >= -1 - SLACK and most <= 1 + SLACK):  # also if they are NaN
         raise ValueError(f"a tensor of values from {least:.4g} to {most:.4g}: they should be in [-1, 1]; an image "
                          "of 0 to 255 is image / 127.5 - 1")
+    if most > least >= 0:
+        warnings.warn("a tensor without negative values: they should be in [-1, 1]; an image of 0 to 1 is 2 * image - "
+                      "1", stacklevel=4)
     return image.detach().float().reshape(-1, *image.shape[-3:])
 
 

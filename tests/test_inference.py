@@ -116,7 +116,7 @@ def test_a_file_of_any_name_is_a_generator_and_its_architecture_is_read_from_it(
 
 
 def test_threads_share_a_translator_that_works_in_tiles(root: Path) -> None:
-    translator, images = load(root / "checkpoints" / "fsesim", device="-1", tile=16), torch.rand(6, 3, 24, 20)
+    translator, images = load(root / "checkpoints" / "fsesim", device="-1", tile=16), 2 * torch.rand(6, 3, 24, 20) - 1
     expected = [translator(image) for image in images]
     with ThreadPoolExecutor(3) as pool:
         for output, wanted in zip(pool.map(translator, images), expected, strict=True):
@@ -137,6 +137,8 @@ def test_what_cannot_be_translated_is_refused_by_name(root: Path, tmp_path: Path
         with pytest.raises(error, match=words):
             translator(image)
     assert translator(torch.full((3, 8, 8), 1.05)).shape == (3, 8, 8), "resampling overshoots a little"
+    with pytest.warns(UserWarning, match=r"without negative values: .* an image of 0 to 1 is 2 \* image - 1"):
+        translator(torch.linspace(0, 1, 192).view(3, 8, 8))
     with pytest.raises(ValueError, match=r"model_suffix _A: .*munit has one generator, with several styles"):
         load(root / "checkpoints" / "munit", model_suffix="_A", device="-1")
     with pytest.raises(ValueError, match="styles 1 to 1"):
