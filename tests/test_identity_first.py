@@ -75,3 +75,15 @@ def test_adam_begins_anew_after_these_images(tmp_path: Path) -> None:
               in content(root / "checkpoints" / f"to_{images}").items()
               if name.startswith("state.optimizers.G.") and name.endswith(".step")} for images in (2, 4)]
     assert steps == [set(), {2}]
+
+
+def test_trained_generators_without_a_state_do_not_begin_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
+                                                                 ) -> None:
+    root = save_folders(tmp_path / "data")
+    train(train_options(root, "--no_html --max_iters 1 --sample_images 0"))
+    (root / "checkpoints/experiment_name/latest_state.pth").unlink()
+    train(train_options(root, "--no_html --print_freq 1 --max_iters 1 --sample_images 0 --continue_train "
+                              "--identity_first 9"))
+    assert not any("G_first" in line for line in log_of(root, "experiment_name"))
+    assert "note: --identity_first has no effect: --continue_train goes on from trained generators" in (
+        capsys.readouterr().out)

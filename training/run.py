@@ -102,7 +102,9 @@ class Run:
         if "init_from" in self.options.typed:
             changed.append("--init_from has no effect: --continue_train goes on from the training's own checkpoint")
         if state is None:
-            self.options = self.options.replacing({"init_from": ""})
+            if self.options[TrainFlags].identity_first:
+                changed.append("--identity_first has no effect: --continue_train goes on from trained generators")
+            self.options = self.options.replacing({"init_from": "", "identity_first": 0})
             averages = load_published(self.folder, tag, self.model)
             fresh = [f"network {name}" for name in self.model.networks if name not in self.model.published]
             return [*changed, *averages, f"{path} is missing, so the networks go on from {tag} but "
