@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from util.errors import UserError
 from util.loggers.registry import LOGGERS
 
 from .common import DataFlags, NetworkFlags, RunFlags, SpeedFlags
 from .flag import comma_list, count_or_all, flag, plain_name, regular_expression
+from .options import Options
 from .precedence import Program
 
 GAN_MODES = ("lsgan", "vanilla", "hinge", "nonsaturating", "wgangp")
@@ -128,6 +130,14 @@ class TrainProgram(Program):
     description = "Train a model for unpaired image translation."
     training = True
     flags = (RunFlags, DataFlags, NetworkFlags, TrainFlags, SpeedFlags, LoadingFlags, DisplayFlags, EvalFlags)
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        """Refuse flags of the projected discriminator beside another one, which a user may take for it."""
+        discriminator = options[NetworkFlags].netD
+        if discriminator != "projected" and (typed := options.typed & {"D_feature_net", "D_layers", "D_weights"}):
+            raise UserError(f"--{min(typed)} is for --netD projected, not for --netD {discriminator}: add --netD "
+                            "projected, or leave it out")
 
 
 TRAIN = TrainProgram()

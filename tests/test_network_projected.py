@@ -141,3 +141,8 @@ def test_what_cannot_work_is_refused_in_one_sentence(tmp_path: Path, flags: str,
     with pytest.raises(UserError, match=message) as caught:
         build_model(tmp_path, f"--netD projected {flags}", defaults=(NETWORKS, SIZES, losses))
     assert "\n" not in str(caught.value)
+
+
+def test_its_flags_are_refused_beside_another_discriminator(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--D_layers is for --netD projected, not for --netD n_layers: add --netD "):
+        train_options(tmp_path, "--D_weights random --D_layers relu1_2")
