@@ -12,12 +12,14 @@ def partners(files: Sequence[Path], root: Path, folder: Path, flag: str) -> list
     """Find, for each file in ``root``, the image in ``folder`` with the same path up to the suffix: ``p1/slice1``.
 
     Raises:
-        UserError: the folder holds no image, or a file has no partner or several; the message begins with ``flag``.
+        UserError: the folder holds no image, a file has no partner or several, or two files have the same one; the
+            message begins with ``flag``.
     """
     by_name: dict[Path, list[Path]] = {}
     for path in find_images(folder, flag):
         by_name.setdefault(path.relative_to(folder).with_suffix(""), []).append(path)
     found = []
+    named: dict[Path, Path] = {}
     for path in files:
         name = path.relative_to(root).with_suffix("")
         alike = by_name.get(name, [])
@@ -26,6 +28,8 @@ def partners(files: Sequence[Path], root: Path, folder: Path, flag: str) -> list
         if len(alike) > 1:
             raise UserError(f"{flag}: '{path}' has several partners in '{folder}': keep one image named "
                             f"{name.as_posix()}")
+        if (other := named.setdefault(name, path)) != path:
+            raise UserError(f"{flag}: '{other}' and '{path}' have the same partner in '{folder}': keep one of the two")
         found += alike
     return found
 

@@ -49,6 +49,8 @@ def test_partners_share_the_name_and_may_differ_in_suffix(tmp_path: Path) -> Non
     assert [path.name for path in partners(files, out, truth, "--truth")] == ["b.jpg", "a.v2.bmp"]
     with pytest.raises(UserError, match=r"--truth: .*c\.png.*no partner.*truth"):
         partners([out / "c.png"], out, truth, "--truth")
+    with pytest.raises(UserError, match=r"--truth: '.*b\.png' and '.*b\.jpg' have the same partner in .*truth"):
+        partners([*files, out / "b.jpg"], out, truth, "--truth")
     save_blank(tmp_path / "truth" / "b.bmp")
     with pytest.raises(UserError, match=r"b\.png.*several partners"):
         partners(files, out, truth, "--truth")
