@@ -36,7 +36,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags = command_line(argv)
     device = use_device(flags.device, flags.threads)
     failed = [] if flags.recorded else run_all(flags, device)
-    rows = rows_of(flags)
+    failure = f"{counted(len(failed), 'run')} failed and said why: {', '.join(failed)}"
+    if len(failed) == len(flags.methods) * len(flags.seeds):
+        raise UserError(failure)
+    rows = rows_of(flags, failed)
     machine = describe_machine(device)
     if flags.measure:
         costs = measured(flags, device)
@@ -53,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         montage({method: translations(f"{method}-{flags.seeds[0]}", flags) for method in flags.methods}).save(
             flags.picture)
     if failed:
-        raise UserError(f"{counted(len(failed), 'run')} failed and said why: {', '.join(failed)}")
+        raise UserError(failure)
 
 
 def run_all(flags: CompareFlags, device: torch.device) -> list[str]:

@@ -12,7 +12,7 @@ from util.errors import UserError
 from .methods import STUDIES, Study
 from .records import SETTINGS
 
-OWNED = ("dataroot", "name", "checkpoints_dir", "gpu_ids", "max_dataset_size", "model", "seed", "n_epochs",
+OWNED = ("dataroot", "name", "suffix", "checkpoints_dir", "gpu_ids", "max_dataset_size", "model", "seed", "n_epochs",
          "n_epochs_decay", "continue_train")  # flags of train.py that are not for --extra
 
 

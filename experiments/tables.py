@@ -1,6 +1,6 @@
 """The table of a comparison, from the records of its runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
@@ -14,15 +14,18 @@ from .records import read_scores, record, refuse_other_settings
 Row = dict[str, str | int | float | None]
 
 
-def rows_of(flags: CompareFlags) -> list[Row]:
+def rows_of(flags: CompareFlags, failed: Collection[str] = ()) -> list[Row]:
     """Return for each method the means over its seeds, and their extremes, after the untranslated inputs and the truth.
+
+    Runs that ``failed`` are left out: the record of one may be of other settings.
 
     Raises:
         UserError: no run is finished, or the record of one is of other settings or damaged.
     """
     study, found = flags.study, {}
     for method in flags.methods:
-        paths = {seed: record(f"{method}-{seed}", flags.records) for seed in flags.seeds}
+        paths = {seed: record(f"{method}-{seed}", flags.records) for seed in flags.seeds
+                 if f"{method}-{seed}" not in failed}
         runs = {seed: path for seed, path in paths.items() if path.exists()}
         for seed, path in runs.items():
             refuse_other_settings(path, settings(method, seed, flags))

@@ -212,12 +212,26 @@ def test_a_damaged_record_is_named(tmp_path: Path, arguments: list[str], content
     (("--extra", "--amp 'bf16"), "No closing quotation in --amp 'bf16"),
     (("--extra", "--ngf 4 --name other"), "--name is what experiments.compare sets itself"),
     (("--extra=--seed=9",), "--seed=9 is what experiments.compare sets itself"),
+    (("--extra=--suffix {lr}",), "--suffix is what experiments.compare sets itself"),  # test.py would look elsewhere
     (("--seeds", "1.5"), "'1.5' is not a whole number"),
     (("--rounds", "0"), "0 is too small: the least value is 1"),
 ])
 def test_what_cannot_be_meant_is_refused_at_once(arguments: list[str], typed: tuple[str, ...], told: str) -> None:
     with pytest.raises(UserError, match=re.escape(told)):
         program.main([*arguments, *typed])
+
+
+def test_a_record_of_other_settings_does_not_cost_the_table_of_the_others(
+    tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").mkdir()
+    for method, changed in ("FastCUT", {}), ("cut", {"method": "cut", "epochs": "9+9"}):
+        (tmp_path / "results" / f"{method}-1.json").write_text(json.dumps(RECORDED | SCORES | changed))
+    with pytest.raises(UserError, match="1 run failed and said why: cut-1"):
+        program.main([*arguments, "--methods", "cut", "FastCUT", "--keep_going"])
+    assert re.search(r"FastCUT +1 +400", capsys.readouterr().out)
+    with pytest.raises(UserError, match="1 run failed and said why: cut-1"):
+        program.main([*arguments, "--methods", "cut", "--keep_going"])
 
 
 @pytest.mark.slow
