@@ -9,7 +9,17 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from data import Batch, Loader
 from models import Model
-from options import DisplayFlags, EvalFlags, LoadingFlags, Options, RunFlags, SpeedFlags, TrainFlags
+from options import (
+    DisplayFlags,
+    EvalFlags,
+    LoadingFlags,
+    NetworkFlags,
+    Options,
+    RunFlags,
+    SpeedFlags,
+    TrainFlags,
+    recorded_flags,
+)
 from training.meter import LossMeter
 from training.schedulers import Scheduler, end_epoch, go_to, resume_schedule
 from util.distributed import World
@@ -102,6 +112,7 @@ class Run:
         if "init_from" in self.options.typed:
             changed.append("--init_from has no effect: --continue_train goes on from the training's own checkpoint")
         if state is None:
+            refuse_other_norm(self.options, recorded_flags(self.folder) or {})
             if self.options[TrainFlags].identity_first:
                 changed.append("--identity_first has no effect: --continue_train goes on from trained generators")
             self.options = self.options.replacing({"init_from": "", "identity_first": 0})
@@ -175,12 +186,14 @@ def continue_with(options: Options, state: Mapping[str, Any]) -> tuple[Options, 
     options record the values that apply.
 
     Raises:
+        UserError: see `refuse_other_norm`.
         LookupError, TypeError, ValueError: the state is not one of `Run.save`.
     """
     saved = {**state["options"], "seed": state["seed"]}
     if options[RunFlags].seed is None:
         options = options.replacing({"seed": saved["seed"]})
     changes = {name: text for name, text in options.changes_since(saved).items() if name not in FREE}
+    refuse_other_norm(options, saved)
     kept = {name: saved[name] for name in KEPT & saved.keys()}
     if "F" not in state["optimizers"]:  # new heads may bring a network that learns with them
         kept.pop("vgg_lr_scale", None)
@@ -190,6 +203,18 @@ def continue_with(options: Options, state: Mapping[str, Any]) -> tuple[Options, 
         changes["epoch_count"] = f"--epoch_count {typed} has no effect: the saved state goes on in epoch {epoch}"
     return options.replacing({**kept, "init_from": saved.get("init_from", ""),  # older states have none
                               "epoch_count": state["first_epoch"]}), changes
+
+
+def refuse_other_norm(options: Options, before: Mapping[str, Any]) -> None:
+    """Refuse another ``--norm`` than that in the flags of the training: the weights may fit, and would be spoiled.
+
+    Raises:
+        UserError: it is another one.
+    """
+    norm = options[NetworkFlags].norm
+    if (trained := before.get("norm", norm)) != norm:
+        raise UserError(f"--norm is {norm}, was {trained}, with which the networks were trained: type --norm {trained}"
+                        ", or start another --name")
 
 
 def changed_data(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list[str]:
