@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from options import REQUIRED, DisplayFlags, LoadingFlags, flag, recorded_flags
-from options.flag import plain_name, show
+from options.flag import distinct, plain_name, show
 from util.device import choose_device
 from util.errors import UserError
 from util.files import move_aside
@@ -113,7 +113,7 @@ def differing_flags(experiments: Sequence[Experiment]) -> dict[str, list[str | N
     A flag of only one of the models does not differ.
     """
     names = dict.fromkeys(name for experiment in experiments for name in experiment.flags if name not in SILENT)
-    values = {name: [show(of.flags[name]) if name in of.flags else None for of in experiments] for name in names}
+    values = {name: [distinct(of.flags[name]) if name in of.flags else None for of in experiments] for name in names}
     return {name: of for name, of in values.items() if len({*of} - {None}) > 1}
 
 

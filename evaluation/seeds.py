@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from options.flag import show
+from options.flag import distinct
 
 from .checkpoint_scores import HEADINGS
 from .experiments import Experiment
@@ -28,7 +28,7 @@ def over_seeds(
     """
     groups: dict[Any, list[int]] = {}
     for number, (experiment, entry) in enumerate(zip(experiments, entries, strict=True)):
-        flags = frozenset((name, show(value)) for name, value in experiment.flags.items()
+        flags = frozenset((name, distinct(value)) for name, value in experiment.flags.items()
                           if name != "seed" and name not in ignored)
         groups.setdefault((flags, entry.get("images")), []).append(number)
     return [{"experiments": [experiments[number].name for number in numbers], "scores": {

@@ -102,6 +102,11 @@ def show(value: Any) -> str:
     return str(value)
 
 
+def distinct(value: Any) -> str:
+    """Format a value as `show` does, but None as ``unset``: ``--normD none`` is not the same as no ``--normD``."""
+    return "unset" if value is None else show(value)
+
+
 def comma_list(text: str, choices: Sequence[str] = ()) -> tuple[str, ...]:
     """Convert ``"4, 7,9"`` to ``("4", "7", "9")``; refuse an empty list and items that are not in ``choices``."""
     items = tuple(item.strip() for item in text.split(",") if item.strip())

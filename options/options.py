@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from util.errors import UserError
 from util.files import replacing
 
-from .flag import flags_of, show
+from .flag import distinct, flags_of, show
 
 Group = TypeVar("Group")
 
@@ -64,8 +64,8 @@ class Options:
     def changes_since(self, before: Mapping[str, Any]) -> dict[str, str]:
         """Describe each flag with another value ``before``: ``--norm is none, was instance``."""
         return {
-            name: f"--{name} is {show(value)}, was {show(before[name])}"
-            for name, value in self.as_dict().items() if name in before and show(before[name]) != show(value)
+            name: f"--{name} is {distinct(value)}, was {distinct(before[name])}"
+            for name, value in self.as_dict().items() if name in before and distinct(before[name]) != distinct(value)
         }
 
     def changed(self) -> dict[str, tuple[str, str]]:

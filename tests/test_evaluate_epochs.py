@@ -345,9 +345,10 @@ def test_a_comparison_has_a_name_that_is_no_experiment(root: Path) -> None:
 def test_experiments_are_averaged_over_seeds_if_nothing_else_differs(tmp_path: Path) -> None:
     flags = {"a1": {"seed": 1, "lr": 1, "num_threads": 1}, "b1": {"seed": 1, "lr": 2}, "a2": {"seed": 2, "lr": 1},
              "a3": {"seed": 3, "lr": 1}, "b2": {"seed": 2, "lr": 2}, "a4": {"seed": 4, "lr": 1},
-             "c1": {"seed": 1, "lr": 3}, "c1 again": {"seed": 1, "lr": 3}}
+             "c1": {"seed": 1, "lr": 3}, "c1 again": {"seed": 1, "lr": 3},
+             "d1": {"seed": 1, "normD": None}, "d2": {"seed": 2, "normD": "none"}}
     entries = [{"images": 20 if name == "a4" else 10, "frechet": value, **({"line_iou": 0.5} if name != "a2" else {})}
-               for name, value in zip(flags, (1.0, 5.0, 2.0, 6.0, 5.0, 9.0, 4.0, 4.0), strict=True)]
+               for name, value in zip(flags, (1.0, 5.0, 2.0, 6.0, 5.0, 9.0, 4.0, 4.0, 7.0, 8.0), strict=True)]
     groups = over_seeds([Experiment(name, tmp_path, of) for name, of in flags.items()], entries, {"num_threads"})
     assert groups == [
         {"experiments": ["a1", "a2", "a3"], "scores": {"frechet": {"mean": 3.0, "std": pytest.approx(7**0.5)}}},
@@ -391,16 +392,17 @@ def test_an_experiment_has_one_colour_in_all_charts(tmp_path: Path, charts: None
 
 def test_a_flag_of_the_method_differs_between_trainings_that_have_it(tmp_path: Path) -> None:
     silent = ("loggers", "print_freq", "save_latest_freq", "display_id", "num_threads", "gpu_ids", "cache", "name")
-    flags = {"one": {"lr": 1, "both": 1, "T": 0.1, "own": 1}, "two": {"lr": 1, "both": 2}, "three": {"lr": 1, "T": 0.2}}
+    flags = {"one": {"lr": 1, "both": 1, "T": 0.1, "own": 1}, "two": {"lr": 1, "both": 2, "normD": None},
+             "three": {"lr": 1, "T": 0.2, "normD": "none"}}
     flags = {name: {**of, **dict.fromkeys(silent, name)} for name, of in flags.items()}
     experiments = [Experiment(name, tmp_path, of) for name, of in flags.items()]
     differences = differing_flags(experiments)
-    assert differences == {"both": ["1", "2", None], "T": ["0.1", None, "0.2"]}
+    assert differences == {"both": ["1", "2", None], "T": ["0.1", None, "0.2"], "normD": [None, "unset", "none"]}
     conditions = {"images_outputs": 1, "images_real": 1, "feature_layer": "", "vgg_weights": ""}
     compared = [Compared(of, {"shown": {}}, [], conditions, []) for of in experiments]
     write_html(tmp_path / "page.html", compared, differences, [])
     cells = re.findall("<td>(.*?)</td>", (tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert cells[-8:] == ["--both", "1", "2", "—", "--T", "0.1", "—", "0.2"]
+    assert cells[-12:-4] == ["--both", "1", "2", "—", "--T", "0.1", "—", "0.2"]
 
 
 def test_compare_scores_the_checkpoint_that_is_asked_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

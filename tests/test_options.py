@@ -312,6 +312,11 @@ def test_help_has_a_section_for_each_group_and_tells_of_every_default(capsys: py
 # --- how options are kept
 
 
+def test_a_choice_named_none_differs_from_no_choice() -> None:
+    assert train("--normD", "none").changes_since(train().as_dict()) == {"normD": "--normD is none, was unset"}
+    assert train().changes_since(train().as_dict()) == {}
+
+
 def test_options_are_saved_as_text_and_as_json(tmp_path: Path) -> None:
     options = train("--ngf", "7", "--patch_nums", "inf", "--attn_layers", "4,7")
     options.save(tmp_path / "new" / "folder", "train_opt")
