@@ -15,6 +15,7 @@ from benchmarks.report import describe_machine, write_json
 from benchmarks.step import training_options
 from evaluation.judge import judge_folder
 from evaluation.pairing import in_styles
+from evaluation.reports import require_place
 from models import MODELS
 from options import RunFlags
 from util.errors import UserError
@@ -32,13 +33,15 @@ def run(method: str, seed: int, flags: CompareFlags, device: torch.device) -> No
     """Train, translate and score, unless that was done.
 
     Raises:
-        UserError: a program failed, and has said why; or what was done was done with other settings.
+        UserError: a program failed, and has said why; what was done was done with other settings; or there is no place
+            for the scores.
     """
     name, asked = f"{method}-{seed}", settings(method, seed, flags)
     scores, begun = record(name, flags.records), flags.checkpoints_dir / f"{name}.json"
     if scores.exists():
         refuse_other_settings(scores, asked)
         return
+    require_place(scores)
     if begun.exists():
         refuse_other_settings(begun, asked)
     begun.parent.mkdir(parents=True, exist_ok=True)

@@ -182,6 +182,15 @@ def test_a_run_of_other_settings_is_not_taken_for_the_one_asked_for(
         program.main([*arguments, *typed.split()])
 
 
+def test_a_file_is_no_folder_for_records(
+    tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "call", None)  # nothing may be run
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/FastCUT-1\.json' cannot be written there; choose another"):
+        program.main([*arguments, "--records_dir", str(tmp_path / "file")])
+
+
 def test_settings_are_kept_from_the_beginning(
     tmp_path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
