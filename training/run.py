@@ -13,7 +13,6 @@ from options import (
     DisplayFlags,
     EvalFlags,
     LoadingFlags,
-    NetworkFlags,
     Options,
     RunFlags,
     SpeedFlags,
@@ -112,7 +111,7 @@ class Run:
         if "init_from" in self.options.typed:
             changed.append("--init_from has no effect: --continue_train goes on from the training's own checkpoint")
         if state is None:
-            refuse_other_norm(self.options, recorded_flags(self.folder) or {})
+            refuse_other_networks(self.options, recorded_flags(self.folder) or {})
             if self.options[TrainFlags].identity_first:
                 changed.append("--identity_first has no effect: --continue_train goes on from trained generators")
             self.options = self.options.replacing({"init_from": "", "identity_first": 0})
@@ -186,14 +185,14 @@ def continue_with(options: Options, state: Mapping[str, Any]) -> tuple[Options, 
     options record the values that apply.
 
     Raises:
-        UserError: see `refuse_other_norm`.
+        UserError: see `refuse_other_networks`.
         LookupError, TypeError, ValueError: the state is not one of `Run.save`.
     """
     saved = {**state["options"], "seed": state["seed"]}
     if options[RunFlags].seed is None:
         options = options.replacing({"seed": saved["seed"]})
     changes = {name: text for name, text in options.changes_since(saved).items() if name not in FREE}
-    refuse_other_norm(options, saved)
+    refuse_other_networks(options, saved)
     kept = {name: saved[name] for name in KEPT & saved.keys()}
     if "F" not in state["optimizers"]:  # new heads may bring a network that learns with them
         kept.pop("vgg_lr_scale", None)
@@ -205,16 +204,17 @@ def continue_with(options: Options, state: Mapping[str, Any]) -> tuple[Options, 
                               "epoch_count": state["first_epoch"]}), changes
 
 
-def refuse_other_norm(options: Options, before: Mapping[str, Any]) -> None:
-    """Refuse another ``--norm`` than that in the flags of the training: the weights may fit, and would be spoiled.
+def refuse_other_networks(options: Options, before: Mapping[str, Any]) -> None:
+    """Refuse another ``--norm`` or ``--direction`` than that of the training, which the weights would fit, too.
 
     Raises:
-        UserError: it is another one.
+        UserError: one of them is another one.
     """
-    norm = options[NetworkFlags].norm
-    if (trained := before.get("norm", norm)) != norm:
-        raise UserError(f"--norm is {norm}, was {trained}, with which the networks were trained: type --norm {trained}"
-                        ", or start another --name")
+    for name in ("norm", "direction"):
+        now = options.as_dict()[name]
+        if (trained := before.get(name, now)) != now:
+            raise UserError(f"--{name} is {now}, was {trained}, with which the networks were trained: type --{name} "
+                            f"{trained}, or start another --name")
 
 
 def changed_data(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> list[str]:
