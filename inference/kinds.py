@@ -21,6 +21,7 @@ from util.shown import picture
 from util.value_ranges import Range, from_unit, full_range
 
 SLACK = 0.1  # beyond [-1, 1], where resampling overshoots
+DARK = 0.05  # nearly black in [0, 1]; in [-1, 1] hardly an image has its darkest value there
 
 
 def as_batch(image: Any, reading: Reading) -> Tensor:
@@ -123,7 +124,7 @@ def _from_tensor(image: Tensor, channels: int) -> Tensor:
     if not (least >= -1 - SLACK and most <= 1 + SLACK):  # also if they are NaN
         raise ValueError(f"a tensor of values from {least:.4g} to {most:.4g}: they should be in [-1, 1]; an image "
                          "of 0 to 255 is image / 127.5 - 1")
-    if most > least >= 0:
+    if 0 <= least < DARK < most:
         warnings.warn("a tensor without negative values: they should be in [-1, 1]; an image of 0 to 1 is 2 * image - "
                       "1", stacklevel=4)
     return image.detach().float().reshape(-1, *image.shape[-3:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -139,6 +140,9 @@ def test_what_cannot_be_translated_is_refused_by_name(root: Path, tmp_path: Path
     assert translator(torch.full((3, 8, 8), 1.05)).shape == (3, 8, 8), "resampling overshoots a little"
     with pytest.warns(UserWarning, match=r"without negative values: .* an image of 0 to 1 is 2 \* image - 1"):
         translator(torch.linspace(0, 1, 192).view(3, 8, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        translator(torch.linspace(0.1, 1, 192).view(3, 8, 8))  # a bright image
     with pytest.raises(ValueError, match=r"model_suffix _A: .*munit has one generator, with several styles"):
         load(root / "checkpoints" / "munit", model_suffix="_A", device="-1")
     with pytest.raises(ValueError, match="styles 1 to 1"):
