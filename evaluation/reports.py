@@ -27,10 +27,12 @@ def require_place(path: Path) -> None:
     """Check before the work that `write_json` will find a place.
 
     Raises:
-        UserError: ``path`` is a folder, or cannot be written.
+        UserError: ``path`` is a folder, cannot be written, or is a file that the user has protected: a rename, as by
+            `write_json`, would replace it nevertheless.
     """
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    protected = path.exists() and not os.access(path, os.W_OK)
+    if path.is_dir() or protected or not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise UserError(f"'{path}' cannot be written there; choose another file")
 
 

@@ -32,7 +32,8 @@ def rows_of(flags: CompareFlags, failed: Collection[str] = ()) -> list[Row]:
         if runs:
             found[method] = [read_scores(path, study.measures) for path in runs.values()]
     if not found:
-        raise UserError(f"{flags.records} has no record of a run that is asked for: run this without --recorded")
+        raise UserError(f"{flags.records} has no record of a run that is asked for: name another --records_dir, "
+                        "or run this without --recorded")
     first = next(scores for of in found.values() for scores in of)
     kinds = {"untranslated inputs": "inputs", **({"true photographs": "truth"} if study.judged else {})}
     return [*({**summary(title, [first], kind, study), "seeds": None} for title, kind in kinds.items()),

@@ -295,7 +295,7 @@ def test_photographs_are_judged_in_all_styles_and_their_costs_kept(
     assert "| true photographs" in printed.out
     program.main([*arguments, "--recorded"])
     assert "| sc-FSeSim" not in capsys.readouterr().out
-    with pytest.raises(UserError, match="no record of a run that is asked for"):
+    with pytest.raises(UserError, match="no record of a run that is asked for: name another --records_dir"):
         program.main([*arguments, "--recorded", "--seeds", "2"])
 
 

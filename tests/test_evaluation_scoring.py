@@ -15,6 +15,7 @@ import evaluate
 from evaluation.feature_cache import FeatureCache, default_folder
 from evaluation.generator_scores import as_saved
 from evaluation.pairing import partners, require_equal_sizes
+from evaluation.reports import require_place
 from evaluation.scoring import Measured, Sample, ScoreOptions, Scorer
 from metrics.frechet import frechet_distance
 from metrics.paired import line_iou
@@ -36,6 +37,15 @@ def save_blank(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("L", (3, 2)).save(path)
     return path
+
+
+def test_a_report_that_the_user_has_protected_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "scores.json"
+    file.write_text("{}")
+    require_place(file)
+    monkeypatch.setattr("evaluation.reports.os.access", lambda path, mode: path != file)  # root may write everything
+    with pytest.raises(UserError, match=r"scores\.json' cannot be written there; choose another file"):
+        require_place(file)
 
 
 # --- partners
