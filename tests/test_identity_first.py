@@ -77,10 +77,15 @@ def test_adam_begins_anew_after_these_images(tmp_path: Path) -> None:
     assert steps == [set(), {2}]
 
 
-def test_trained_generators_without_a_state_do_not_begin_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
-                                                                 ) -> None:
+def test_trained_generators_begin_with_it_only_with_a_note_and_without_a_state_never(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = save_folders(tmp_path / "data")
     train(train_options(root, "--no_html --max_iters 1 --sample_images 0"))
+    train(train_options(root, "--no_html --max_iters 1 --sample_images 0 --name other --init_from experiment_name "
+                              "--identity_first 1"))
+    assert "note: --identity_first 1 first teaches the generators of --init_from to return their input, and they " in (
+        capsys.readouterr().out)
     (root / "checkpoints/experiment_name/latest_state.pth").unlink()
     train(train_options(root, "--no_html --print_freq 1 --max_iters 1 --sample_images 0 --continue_train "
                               "--identity_first 9"))

@@ -100,6 +100,9 @@ def train_in(
               Evaluation(options, model, device, folder, world),
               data=world.same(dataset.fingerprint() if world.is_first else None))
     notes = start_from(model, weights)
+    if weights and flags.identity_first:
+        notes.append(f"--identity_first {flags.identity_first} first teaches the generators of --init_from to return "
+                     "their input, and they forget their translations: leave it out to train them further")
     notes += run.resume(tag, state, changes) if flags.continue_train else make_room(folder, world)
     del state, weights  # copied into the model
 
