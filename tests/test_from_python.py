@@ -195,6 +195,13 @@ def test_the_seed_of_a_model_is_that_of_its_weights() -> None:
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+@pytest.mark.parametrize("flag", [{"init_from": "first"}, {"continue_train": True}, {"identity_first": 9}], ids=str)
+def test_a_new_model_does_not_ignore_that_other_weights_are_asked_for(flag: dict[str, Any]) -> None:
+    name, = flag
+    with pytest.raises(UserError, match=rf"^{name}: build makes a new model, .*; leave it out, and load weights"):
+        build(**TINY, **flag)
+
+
 # --- the page -------------------------------------------------------------------------------------------------------
 
 PAGE = (ROOT / "docs" / "from_python.md").read_text(encoding="utf-8")

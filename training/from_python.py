@@ -14,11 +14,15 @@ from data import DATASETS
 from models import MODELS, Model
 from options import TRAIN, FlagOwner, RunFlags, arguments, parse
 from util.device import choose_device
+from util.errors import UserError
 from util.signals import ASKED, CODES
 
 from . import job
 from .report import OnReport
 from .step import TrainingStep
+
+BEGINNING = ("init_from", "continue_train", "identity_first")
+"""Flags of the first weights and the first steps of a training."""
 
 
 def train(*, on_report: OnReport | None = None, **flags: Any) -> Path:
@@ -59,8 +63,12 @@ def build(**flags: Any) -> tuple[Model, TrainingStep]:
         [-1, 1] on ``model.device``.
 
     Raises:
-        UserError: an unknown flag, a value out of range, or flags that do not fit each other.
+        UserError: an unknown flag, a value out of range, flags that do not fit each other, or a flag of other weights
+            to begin with.
     """
+    if beginning := [name for name in BEGINNING if flags.get(name)]:
+        raise UserError(f"{beginning[0]}: build makes a new model, and your loop replaces the rest of train.py; leave "
+                        'it out, and load weights by model.networks["G"].load_state_dict')
     options = parse(TRAIN, MODELS, dict.fromkeys(DATASETS, FlagOwner), arguments(flags))
     if (seed := options[RunFlags].seed) is not None:
         torch.manual_seed(seed)
