@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from util.errors import UserError
-from util.hub_folders import CONFIG, WEIGHTS
+from util.hub_folders import CONFIG, WEIGHTS, folder_of
 
 BUNDLED = Path(__file__).resolve().parent.parent / "generators"
 """Folder of the bundled generators."""
@@ -26,7 +26,7 @@ def find(place: str | os.PathLike[str]) -> Path:
     """
     path = Path(place)
     if path.exists():
-        return path
+        return folder_of(path)
     if (bundled := BUNDLED / path).is_dir() and path.name == str(place):
         return bundled
     if isinstance(place, str) and re.fullmatch(NAME, place) and not path.parent.exists():

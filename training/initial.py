@@ -13,7 +13,7 @@ from options import NetworkFlags, Options, RunFlags, TrainFlags, recorded_flags
 from options.flag import show
 from util.distributed import ALONE, World
 from util.errors import UserError
-from util.hub_folders import is_hub_folder, read_networks
+from util.hub_folders import folder_of, is_hub_folder, read_networks
 from util.state_dicts import (
     AVERAGE,
     LATEST,
@@ -78,7 +78,7 @@ def _read(text: str, root: Path) -> Weights:
     if place is None:
         raise UserError(f"--init_from {text}: there is no experiment, folder or file of this name"
                         f"{instead_of(network_path(root / text, LATEST, GENERATOR))}")
-    if place.is_dir():
+    if (place := folder_of(place)).is_dir():
         return Weights(_of_folder(place, LATEST), place, recorded_flags(place) or {})
     if place.name.endswith("_state.pth"):
         networks = _of_folder(place.parent, place.name.removesuffix("_state.pth"))

@@ -23,6 +23,11 @@ def is_hub_folder(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and not any(folder.glob("*_net_*.pth"))
 
 
+def folder_of(path: Path) -> Path:
+    """Return the hub folder whose weights ``path`` names; another path as it is."""
+    return path.parent if path.name == WEIGHTS and is_hub_folder(path.parent) else path
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Read the description of a generator.
 
