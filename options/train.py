@@ -134,10 +134,11 @@ class TrainProgram(Program):
     @classmethod
     def check(cls, options: Options) -> None:
         """Refuse flags of the projected discriminator beside another one, which a user may take for it."""
-        discriminator = options[NetworkFlags].netD
-        if discriminator != "projected" and (typed := options.typed & {"D_feature_net", "D_layers", "D_weights"}):
-            raise UserError(f"--{min(typed)} is for --netD projected, not for --netD {discriminator}: add --netD "
-                            "projected, or leave it out")
+        flags, defaults = options[NetworkFlags], NetworkFlags()
+        for name in ("D_feature_net", "D_layers", "D_weights"):
+            if flags.netD != "projected" and getattr(flags, name) != getattr(defaults, name):
+                raise UserError(f"--{name} is for --netD projected, not for --netD {flags.netD}: add --netD projected, "
+                                "or leave it out")
 
 
 TRAIN = TrainProgram()

@@ -4,7 +4,6 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -69,11 +68,10 @@ def load_file(path: Path) -> dict[str, Any]:
                 if wrong := file.testzip():  # torch does not look at checksums
                     raise ValueError(f"the checksum of {wrong} is wrong")
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:  # torch's own text advises to run the code in the file
-        raise UserError(f"{path} cannot be read as a checkpoint (it holds something else than tensors and plain "
-                        "values); use another --epoch") from error
     except Exception as error:  # zipfile and torch report damage by a dozen exception types
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
+        if type(error).__name__ == "UnpicklingError":  # torch's text advises to run the code in the file
+            reason = "it holds something else than tensors and plain values"
         raise UserError(f"{path} cannot be read as a checkpoint ({reason}); use another --epoch") from error
     if not isinstance(loaded, dict):
         raise UserError(f"{path} holds no state dict but a {type(loaded).__name__}")

@@ -93,6 +93,6 @@ def test_a_random_command_line_is_options_or_one_sentence(
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_options_typed_out_in_full_are_the_same_options(method: str, root: Path) -> None:
-    once = parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(root), *shlex.split(f"{method} {NETWORKS} {SIZES}")])
+    once = parse(TRAIN, MODELS, DATASETS, ["--dataroot", str(root), *shlex.split(f"{NETWORKS} {SIZES} {method}")])
     typed = [word for name, of in once.as_dict().items() if of is not None for word in (f"--{name}", show(of))]
     assert parse(TRAIN, MODELS, DATASETS, typed).as_dict() == once.as_dict()
