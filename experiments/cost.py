@@ -3,8 +3,8 @@
     python -m experiments.cost --records_dirs docs/records/atlas docs/records/atlas_1200 --picture cost.png \\
         --methods sc-FSeSim-recipe sc-LSeSim-recipe cut-recipe
 
-A folder has trainings of one length. So a method's curve has a point for each folder: the mean over its seeds, and
-their range. The seconds are updates times the least median time of a step over the seeds.
+The curve of a method has a point for each number of updates: the mean over the seeds, with their range. The seconds are
+the updates times the time of a step, of which each record has the median, and the least of the seeds counts.
 """
 
 from collections import defaultdict
